@@ -1,0 +1,35 @@
+"""The errors Veduta raises for faults of the world: a bad file, a wrong gallery, a missing model.
+
+::
+
+    VedutaError
+    ├── ImageError      a photo cannot be read: missing, truncated, too large, not a photo
+    ├── ModelError      a model is unknown, damaged or cannot run here
+    ├── DatasetError    a folder, CSV or data set is malformed (file, line, reason)
+    └── GalleryError    a gallery is missing, foreign, busy or made by other models
+
+Each message says what is wrong, which thing it concerns and what to do about it. Faults of the
+programmer (a wrong shape, an unknown option value) are ``ValueError`` and ``TypeError`` instead.
+"""
+
+from __future__ import annotations
+
+
+class VedutaError(Exception):
+    """The parent of every error Veduta raises on purpose; catch it to catch them all."""
+
+
+class ImageError(VedutaError):
+    """A photo cannot be read; the message names the file and the reason."""
+
+
+class ModelError(VedutaError):
+    """A model is unknown, its file is damaged, or its execution provider is not installed."""
+
+
+class DatasetError(VedutaError):
+    """A folder or table of photos is malformed; the message names the file, the line and the reason."""
+
+
+class GalleryError(VedutaError):
+    """A gallery is missing, is not a gallery, is in use, or was made by other models or settings."""

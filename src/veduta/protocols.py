@@ -1,0 +1,88 @@
+"""The plug points, one verb each. Anything with the right method fits: there is nothing to inherit from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from veduta.types import Float32, Image, Int64, LocalFeatures, Matches, Verification
+
+
+class Embedder(Protocol):
+    """Makes global descriptors."""
+
+    @property
+    def name(self) -> str:
+        """The name of its model card."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length D of a descriptor."""
+        ...
+
+    def embed(self, images: Sequence[Image]) -> Float32:
+        """Return one descriptor per image: (B, D) float32, each of L2 norm 1. (0, D) for no images."""
+        ...
+
+
+class Extractor(Protocol):
+    """Makes local features."""
+
+    @property
+    def name(self) -> str:
+        """The name of its card."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length D of one keypoint's descriptor."""
+        ...
+
+    def extract(self, image: Image) -> LocalFeatures:
+        """Return at most `max_keypoints` keypoints in pixels of the upright original photo, best first."""
+        ...
+
+
+class Matcher(Protocol):
+    """Pairs the keypoints of two photos."""
+
+    @property
+    def name(self) -> str:
+        """The name of its card."""
+        ...
+
+    def match(self, query: LocalFeatures, reference: LocalFeatures) -> Matches:
+        """Return pairs in which no keypoint occurs twice; empty when either photo has no keypoints."""
+        ...
+
+
+class Verifier(Protocol):
+    """Asks whether matches can come from one rigid scene."""
+
+    def verify(self, query: LocalFeatures, reference: LocalFeatures, matches: Matches) -> Verification:
+        """Return which matches agree with one geometric model; the same input gives the same inliers."""
+        ...
+
+
+class Index(Protocol):
+    """Finds the nearest descriptors."""
+
+    def __len__(self) -> int:
+        """How many descriptors it holds."""
+        ...
+
+    def add(self, ids: Int64, descriptors: Float32) -> None:
+        """Add (N,) ids with their (N, D) descriptors; an id already there is a ValueError."""
+        ...
+
+    def remove(self, ids: Int64) -> int:
+        """Remove these ids, ignoring unknown ones; return how many were there."""
+        ...
+
+    def search(self, descriptors: Float32, k: int) -> tuple[Float32, Int64]:
+        """Return the cosines (Q, k') and ids (Q, k') of the k' = min(k, len) nearest.
+
+        Ordered by similarity falling, then id rising, so that the answer never depends on insertion order.
+        """
+        ...

@@ -1,0 +1,237 @@
+"""The nouns that travel between the stages: frozen, with shapes checked once when they are made.
+
+Conventions: keypoints are (x, y) in pixels of the upright original photo, (0, 0) being the centre of the
+top-left pixel; homographies map query to reference; a similarity is a cosine, larger is better.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+UInt8 = npt.NDArray[np.uint8]
+
+
+def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], kind: str) -> None:
+    """Raise ValueError unless `array` has this shape (None: any length) and dtype kind."""
+    fits = array.ndim == len(shape) and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype.kind not in kind:
+        want = "(" + ", ".join("*" if n is None else str(n) for n in shape) + ")"
+        raise ValueError(f"{name}: expected {want} of kind {kind!r}, got {array.shape} of {array.dtype}")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A decoded photo: upright RGB pixels, and how they relate to the photo on disk.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB, upright. May be smaller than the photo (JPEG reduced while decoding).
+        width: width in pixels of the upright original photo.
+        height: height in pixels of the upright original photo.
+        name: where it came from, as the caller gave it; used in messages only.
+        sha256: hex digest of the file's bytes; empty for pixels that never were a file.
+    """
+
+    pixels: UInt8
+    width: int
+    height: int
+    name: str = "<array>"
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        _check("Image.pixels", self.pixels, (None, None, 3), "u")
+        if self.pixels.dtype != np.uint8 or min(self.pixels.shape) < 1:
+            raise ValueError(f"Image.pixels: expected non-empty uint8, got {self.pixels.shape} {self.pixels.dtype}")
+        if self.width < self.pixels.shape[1] or self.height < self.pixels.shape[0]:
+            raise ValueError(f"Image: {self.width} x {self.height} is smaller than its pixels {self.pixels.shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright original photo, in pixels."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True, eq=False)
+class LocalFeatures:
+    """Keypoints of one photo with their descriptors, best first.
+
+    Attributes:
+        keypoints: (N, 2) float32, (x, y) in pixels of the upright original photo.
+        descriptors: (N, D) float32, L2-normalised.
+        scores: (N,) float32, the detector's own score, not comparable between extractors.
+        size: (width, height) in pixels of the upright original photo.
+    """
+
+    keypoints: Float32
+    descriptors: Float32
+    scores: Float32
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        n = len(self.keypoints)
+        _check("LocalFeatures.keypoints", self.keypoints, (n, 2), "f")
+        _check("LocalFeatures.descriptors", self.descriptors, (n, None), "f")
+        _check("LocalFeatures.scores", self.scores, (n,), "f")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Pairs of keypoints believed to show the same point, before geometry has been asked.
+
+    Attributes:
+        indices: (M, 2) int64, index into the query's keypoints and into the reference's.
+        scores: (M,) float32, how sure the matcher is; a cosine or a probability, by matcher.
+    """
+
+    indices: Int64
+    scores: Float32
+
+    def __post_init__(self) -> None:
+        _check("Matches.indices", self.indices, (len(self.indices), 2), "i")
+        _check("Matches.scores", self.scores, (len(self.indices),), "f")
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """What the geometry says of one pair of photos.
+
+    Attributes:
+        inliers: (M,) bool, which of the matches agree with the homography; all False when there is none.
+        homography: (3, 3) float64 mapping query pixels to reference pixels, or None.
+        problem: why there is no homography (``"too few matches"``, ``"folded"``, ...), or None.
+    """
+
+    inliers: Bool
+    homography: Float64 | None = None
+    problem: str | None = None
+
+    def __post_init__(self) -> None:
+        _check("Verification.inliers", self.inliers, (len(self.inliers),), "b")
+        if self.homography is not None:
+            _check("Verification.homography", self.homography, (3, 3), "f")
+
+    @property
+    def num_inliers(self) -> int:
+        """How many matches agree with the homography."""
+        return int(np.count_nonzero(self.inliers))
+
+
+@dataclass(frozen=True)
+class Landmark:
+    """The thing recognised: an id, and what people call it and where it stands, as far as known.
+
+    Attributes:
+        id: unique in its gallery; always text.
+        name: what people call it; the id when nobody said.
+        latitude: degrees north, or None.
+        longitude: degrees east, or None.
+        url: a page about it, or None.
+    """
+
+    id: str
+    name: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+    url: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("Landmark.id: expected text, got an empty string")
+        if not self.name:
+            object.__setattr__(self, "name", self.id)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A labelled photo in a gallery.
+
+    Attributes:
+        id: unique in its gallery; always text.
+        landmark: id of the landmark it shows.
+        photo: the path it was added from, as given; never read again.
+        sha256: hex digest of the photo's bytes.
+    """
+
+    id: str
+    landmark: str
+    photo: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A reference that may show the query's landmark, with the evidence gathered for it so far.
+
+    Attributes:
+        reference: id of the reference.
+        landmark: id of its landmark.
+        similarity: cosine of the two descriptors, in [-1, 1].
+        num_inliers: matches that agree with one homography; None means not verified, 0 verified in vain.
+    """
+
+    reference: str
+    landmark: str
+    similarity: float
+    num_inliers: int | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer to one list of candidates.
+
+    Attributes:
+        landmark: id of the landmark answered, or None.
+        confidence: probability that the best guess is right, in [0, 1]; the guess's also when none is answered.
+        score: the best guess's vote, the number the confidence was made from.
+        evidence: the candidates, best guess first.
+    """
+
+    landmark: str | None
+    confidence: float
+    score: float
+    evidence: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What Veduta says of one photo.
+
+    Attributes:
+        photo: the path as given.
+        landmark: the landmark, or None when it knows none that is likely enough.
+        confidence: probability that the best guess is right, in [0, 1]; the guess's also when landmark is None.
+        evidence: the candidates, best guess first.
+        seconds: wall time from opening the photo to the answer.
+    """
+
+    photo: str
+    landmark: Landmark | None
+    confidence: float
+    evidence: tuple[Candidate, ...] = field(default=())
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be handled, and why.
+
+    Attributes:
+        photo: the path as given.
+        error: one line: what is wrong and with which file.
+    """
+
+    photo: str
+    error: str

@@ -1,0 +1,68 @@
+"""The house of docs/how-it-works.md: who may import whom, and what a bare import may load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import veduta
+
+PACKAGE = Path(veduta.__file__).parent
+
+# Lowest first. A module imports only from rows below its own.
+ROWS = [
+    {"types", "errors"},
+    {"protocols", "images", "metrics", "models"},
+    {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "store", "draw"},
+    {"recognizer"},
+    {"gallery", "report"},
+    {"competition", "photos", "training"},
+    {"cli", "web", "distributed"},
+]
+ROW = {name: level for level, names in enumerate(ROWS) for name in names}
+FORBIDDEN = {"utils", "common", "core", "base", "helpers", "manager"}
+HEAVY = {"torch", "cv2", "onnxruntime", "fastapi", "faiss", "PIL", "numpy", "typer"}
+
+MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
+
+
+def part(path):
+    """The first component of a module's place in the package: what the rows speak of."""
+    return path.parts[0].removesuffix(".py")
+
+
+def imported_parts(path):
+    for node in ast.walk(ast.parse((PACKAGE / path).read_text("utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import on line {node.lineno}"
+            if node.module == "veduta":
+                names = [f"veduta.{alias.name}" for alias in node.names]
+            else:
+                names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        yield from (n.split(".")[1] for n in names if n.startswith("veduta.") and "__" not in n)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_imports_only_from_rows_below(path):
+    if path.parts[0] in ("__init__.py", "__main__.py"):
+        return
+    mine = part(path)
+    assert mine in ROW, f"{mine} has no row in the house; give it one"
+    for other in imported_parts(path):
+        assert other == mine or ROW[other] < ROW[mine], f"{path} imports {other}, which is not below it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=str)
+def test_no_module_is_named_for_nothing(path):
+    assert not FORBIDDEN & {p.removesuffix(".py") for p in path.parts}
+
+
+def test_import_veduta_is_light():
+    code = f"import sys, veduta; print(sorted(set(sys.modules) & {HEAVY!r}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
