@@ -15,9 +15,9 @@ PACKAGE = Path(veduta.__file__).parent
 ROWS = [
     {"types", "errors"},
     {"protocols", "images", "metrics", "models"},
-    {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "store", "draw"},
-    {"recognizer"},
-    {"gallery", "report"},
+    {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "store"},
+    {"recognizer", "report"},
+    {"gallery"},
     {"competition", "photos", "training"},
     {"cli", "web", "distributed"},
 ]

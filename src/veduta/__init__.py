@@ -1,3 +1,101 @@
-"""Veduta names the landmark in a photo, shows the evidence, and says so when it knows none."""
+"""Veduta names the landmark in a photo, shows the evidence, and says so when it knows none.
+
+    import veduta
+
+    with veduta.Gallery.open("sights") as gallery:
+        for answer in gallery.recognize(["holiday.jpg"]):
+            print(answer.landmark, answer.confidence)
+
+Public names load on first use, so importing this package loads none of its dependencies.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Public name -> the module it lives in.
+_HOMES = {
+    "AddReport": "veduta.gallery",
+    "Candidate": "veduta.types",
+    "DatasetError": "veduta.errors",
+    "Decision": "veduta.types",
+    "Failure": "veduta.types",
+    "Gallery": "veduta.gallery",
+    "GalleryError": "veduta.errors",
+    "GalleryInfo": "veduta.gallery",
+    "Image": "veduta.types",
+    "ImageError": "veduta.errors",
+    "Landmark": "veduta.types",
+    "LocalFeatures": "veduta.types",
+    "Matches": "veduta.types",
+    "ModelCard": "veduta.models",
+    "ModelError": "veduta.errors",
+    "PairVerification": "veduta.recognizer",
+    "Recognition": "veduta.types",
+    "Recognizer": "veduta.recognizer",
+    "Reference": "veduta.types",
+    "VedutaError": "veduta.errors",
+    "Verification": "veduta.types",
+    "cards": "veduta.models",
+    "load": "veduta.images",
+    "verify": "veduta.recognizer",
+}
+
+__all__ = [
+    "AddReport",
+    "Candidate",
+    "DatasetError",
+    "Decision",
+    "Failure",
+    "Gallery",
+    "GalleryError",
+    "GalleryInfo",
+    "Image",
+    "ImageError",
+    "Landmark",
+    "LocalFeatures",
+    "Matches",
+    "ModelCard",
+    "ModelError",
+    "PairVerification",
+    "Recognition",
+    "Recognizer",
+    "Reference",
+    "VedutaError",
+    "Verification",
+    "cards",
+    "load",
+    "verify",
+]
+
+if TYPE_CHECKING:
+    from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, VedutaError
+    from veduta.gallery import AddReport, Gallery, GalleryInfo
+    from veduta.images import load
+    from veduta.models import ModelCard, cards
+    from veduta.recognizer import PairVerification, Recognizer, verify
+    from veduta.types import (
+        Candidate,
+        Decision,
+        Failure,
+        Image,
+        Landmark,
+        LocalFeatures,
+        Matches,
+        Recognition,
+        Reference,
+        Verification,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'veduta' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -21,6 +21,11 @@ class Embedder(Protocol):
         """Length D of a descriptor."""
         ...
 
+    @property
+    def settings(self) -> dict[str, int]:
+        """What changes its descriptors, beside its weights; a gallery records it."""
+        ...
+
     def embed(self, images: Sequence[Image]) -> Float32:
         """Return one descriptor per image: (B, D) float32, each of L2 norm 1. (0, D) for no images."""
         ...
@@ -37,6 +42,11 @@ class Extractor(Protocol):
     @property
     def dim(self) -> int:
         """Length D of one keypoint's descriptor."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What changes its features, beside its weights; a gallery records it."""
         ...
 
     def extract(self, image: Image) -> LocalFeatures:

@@ -1,1 +1,5 @@
-"""cli."""
+"""The command line: one command is one call of the library, with the same names and defaults."""
+
+from veduta.cli.app import app, main
+
+__all__ = ["app", "main"]

@@ -1,1 +1,5 @@
-"""index."""
+"""Descriptors to neighbours."""
+
+from veduta.index.exact import ExactIndex
+
+__all__ = ["ExactIndex"]

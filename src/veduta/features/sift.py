@@ -1,0 +1,56 @@
+"""RootSIFT: the local feature that needs no weights (Lowe 2004; Arandjelovic and Zisserman 2012)."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from veduta.models import card
+from veduta.types import Image, LocalFeatures
+
+
+class RootSift:
+    """OpenCV's SIFT with the square root taken of its L1-normalised descriptors.
+
+    Args:
+        max_keypoints: how many of the strongest keypoints are kept.
+        max_side: photos are reduced so that their longer side has at most this many pixels.
+    """
+
+    def __init__(self, max_keypoints: int = 512, max_side: int = 576) -> None:
+        self.max_keypoints, self.max_side = max_keypoints, max_side
+
+    @property
+    def name(self) -> str:
+        """The name of its card."""
+        return "rootsift"
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What changes its features, beside its weights."""
+        return {"max_keypoints": self.max_keypoints, "max_side": self.max_side}
+
+    @property
+    def dim(self) -> int:
+        """Length of a keypoint's descriptor."""
+        return card(self.name).dim
+
+    def extract(self, image: Image) -> LocalFeatures:
+        """Return at most `max_keypoints` keypoints, strongest first, in pixels of the upright original photo."""
+        grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
+        factor = self.max_side / max(grey.shape)
+        if factor < 1:
+            grey = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        # A detector of its own per call: OpenCV's objects are not promised to be safe between threads.
+        found, raw = cv2.SIFT.create(nfeatures=self.max_keypoints).detectAndCompute(grey, None)
+        best = sorted(range(len(found)), key=lambda i: -found[i].response)[: self.max_keypoints]
+        scale = np.array(image.size, np.float32) / np.array(grey.shape[::-1], np.float32)
+        xy = np.array([found[i].pt for i in best], np.float32).reshape(-1, 2)
+        descriptors = np.zeros((0, self.dim), np.float32) if raw is None else np.asarray(raw, np.float32)[best]
+        mass = np.abs(descriptors).sum(1, keepdims=True)
+        return LocalFeatures(
+            keypoints=np.asarray((xy + 0.5) * scale - 0.5, np.float32),
+            descriptors=np.sqrt(descriptors / np.maximum(mass, 1e-12)),
+            scores=np.array([found[i].response for i in best], np.float32),
+            size=image.size,
+        )

@@ -1,0 +1,481 @@
+"""What a user opens: a store of references, an index over it, and the recognizer that asks them."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from veduta import __version__
+from veduta.decide import DEFAULT_FLOOR
+from veduta.draw import thumbnail
+from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
+from veduta.errors import GalleryError, ImageError, VedutaError
+from veduta.features import DEFAULT_EXTRACTOR, make_extractor
+from veduta.geometry import HomographyVerifier
+from veduta.images import load, read, walk
+from veduta.index import ExactIndex
+from veduta.listing import Listed, list_csv, list_folder
+from veduta.matching import make_matcher
+from veduta.models import card, provider_name
+from veduta.protocols import Embedder, Extractor, Matcher
+from veduta.recognizer import Recognizer, Shelf, Stages
+from veduta.report import Exhibit, Pair, write_page
+from veduta.store import Entry, Store
+from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
+
+Progress = Callable[[int, int], None]
+BATCH = 16  # references per transaction: the most a killed run does again
+WORKERS = 2  # photos prepared at once
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of the photos given to `Gallery.add`.
+
+    Attributes:
+        added: references that are new.
+        skipped: photos whose content was already in the gallery under the same landmark.
+        failures: photos that could not be added, each with its reason.
+    """
+
+    added: tuple[Reference, ...]
+    skipped: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class GalleryInfo:
+    """What a gallery is made of.
+
+    Attributes:
+        path: its folder.
+        landmarks: how many it knows.
+        references: how many photos of them it keeps.
+        bytes: size of all its files.
+        settings: the models that made it, with sha256, and their settings.
+        provider: the execution provider in use, by ONNX Runtime's name.
+    """
+
+    path: str
+    landmarks: int
+    references: int
+    bytes: int
+    settings: dict[str, Any]
+    provider: str
+
+
+class Gallery:
+    """References of landmarks on disk, and the means to recognise them in photos.
+
+    Make one with `Gallery.create` or `Gallery.open`; use it as a context manager, from one thread at a time.
+    Several processes may have the same gallery open: each sees the others' changes at its next call.
+
+    Args:
+        store: the rows on disk.
+        provider: execution provider for the networks.
+    """
+
+    def __init__(self, store: Store, provider: str = "cpu") -> None:
+        self._store, self.provider = store, provider
+        self.settings = store.settings()
+        _check_settings(store.path, self.settings)
+        self._embedder: Embedder | None = None
+        self._extractor: Extractor | None = None
+        self._matchers: dict[str, Matcher] = {}
+        self._index: ExactIndex | None = None
+        self._labels: dict[int, tuple[str, str]] = {}
+        self._landmarks: dict[str, Landmark] = {}
+        self._revision = -1
+
+    # --- opening and closing ------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        gallery: str | os.PathLike[str],
+        embedder: str = DEFAULT_EMBEDDER,
+        extractor: str = DEFAULT_EXTRACTOR,
+        max_keypoints: int = 512,
+    ) -> Gallery:
+        """Make an empty gallery in a new folder and return it open.
+
+        Raises:
+            GalleryError: the folder is not empty or cannot be written.
+            ModelError: there is no such embedder or extractor.
+        """
+        settings = {
+            "embedder": _describe(make_embedder(embedder)),
+            "extractor": _describe(make_extractor(extractor, max_keypoints)),
+            "veduta": __version__,
+        }
+        return cls(Store.create(gallery, settings))
+
+    @classmethod
+    def open(cls, gallery: str | os.PathLike[str], provider: str = "cpu") -> Gallery:
+        """Return the gallery in this folder, open.
+
+        Raises:
+            GalleryError: it is not a gallery, or was made by models this Veduta does not have.
+            ModelError: the execution provider cannot run here.
+        """
+        provider_name(provider)
+        store = Store.open(gallery)
+        try:
+            return cls(store, provider)
+        except VedutaError:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Close the gallery's file; everything is already on disk."""
+        self._store.close()
+
+    def __enter__(self) -> Gallery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what is in it ------------------------------------------------------------------------------------------
+
+    def info(self) -> GalleryInfo:
+        """Return what the gallery is made of, and the execution provider in use."""
+        landmarks, references = self._store.counts()
+        return GalleryInfo(
+            path=str(self._store.path),
+            landmarks=landmarks,
+            references=references,
+            bytes=self._store.bytes_on_disk(),
+            settings=self.settings,
+            provider=provider_name(self.provider),
+        )
+
+    def landmarks(self) -> list[tuple[Landmark, int]]:
+        """Return every landmark with its number of references, in the order of ids."""
+        return list(self._store.landmarks().values())
+
+    def references(self, landmark: str | None = None) -> list[Reference]:
+        """Return the references, of one landmark or of all, in the order of ids."""
+        return self._store.references(landmark)
+
+    # --- adding and removing ------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        source: str | os.PathLike[str] | None = None,
+        csv: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> AddReport:
+        """Add the photos of a folder with one subfolder per landmark, or of a table, and return what became of them.
+
+        Photos already in the gallery are left alone, so a run that was killed goes on where it stopped. A photo
+        that cannot be read does not stop the others.
+
+        Args:
+            source: the folder; a subfolder's name is its landmark's id, and a reference's id its path below it.
+            csv: the table instead, with photo, landmark and perhaps name, latitude, longitude, url.
+            progress: called with photos done and photos in all.
+
+        Raises:
+            DatasetError: the folder or table is malformed.
+            GalleryError: the gallery cannot be written.
+        """
+        if (source is None) == (csv is None):
+            raise ValueError("expected either a folder or a csv")
+        listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
+        return self._add_listed(listed, failures, progress)
+
+    def add_photo(self, photo: str | os.PathLike[str], landmark: Landmark | str, id: str | None = None) -> AddReport:
+        """Add one photo as a reference of a landmark, known or new; its id is the path as given unless said."""
+        landmark = Landmark(landmark) if isinstance(landmark, str) else landmark
+        return self._add_listed([Listed(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], [], None)
+
+    def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
+        """Remove a landmark with all its references, or one reference, at once; return how many references went.
+
+        Raises:
+            GalleryError: there is no such landmark or reference.
+        """
+        if (landmark is None) == (reference is None):
+            raise ValueError("expected either a landmark or a reference")
+        if landmark is not None:
+            count = self._store.remove_landmark(landmark)
+        else:
+            count = 1 if self._store.remove_reference(str(reference)) else -1
+        if count < 0:
+            what = f"landmark {landmark!r}" if landmark is not None else f"reference {reference!r}"
+            raise GalleryError(f"{self._store.path}: has no {what}; see 'veduta list {self._store.path}'")
+        return count
+
+    def _add_listed(self, listed: list[Listed], failures: list[Failure], progress: Progress | None) -> AddReport:
+        added: list[Reference] = []
+        known = {r.sha256: r.landmark for r in self._store.references()}
+        skipped, batch = 0, _Batch(self._store, added)
+        self._make_stages()  # before the threads, which would each make their own
+        try:
+            for done, (item, result) in enumerate(_in_order(lambda item: self._prepare(item, known), listed), 1):
+                if isinstance(result, Entry):
+                    batch.put(item.landmark, result)
+                elif isinstance(result, Failure):
+                    failures.append(result)
+                else:
+                    skipped += 1
+                if progress:
+                    progress(done, len(listed))
+        finally:
+            batch.flush()  # also when interrupted: what is ready is kept
+        return AddReport(tuple(added), skipped + batch.repeated, tuple(failures))
+
+    def _prepare(self, item: Listed, known: dict[str, str]) -> Entry | Failure | None:
+        """Return the entry of a photo, a failure, or None for one the gallery has already."""
+        try:
+            data, digest = read(item.photo)
+            if digest in known:
+                return _known_already(item, known[digest])
+            return self._entry(item, load(data, name=item.photo))
+        except ImageError as error:
+            return Failure(item.photo, str(error))
+
+    def _entry(self, item: Listed, image: Image) -> Entry:
+        embedder, extractor = self._make_stages()
+        reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256)
+        return Entry(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
+
+    # --- recognising --------------------------------------------------------------------------------------------
+
+    def recognizer(
+        self,
+        matcher: str = "nearest",
+        depth: int = 100,
+        rerank_depth: int = 30,
+        floor: float = DEFAULT_FLOOR,
+    ) -> Recognizer:
+        """Return a recognizer over the gallery as it is now.
+
+        Args:
+            matcher: ``nearest``, or ``lighterglue`` for twenty times the cost a pair.
+            depth: candidates retrieved.
+            rerank_depth: how many of them geometry is asked about.
+            floor: least confidence of an answer.
+        """
+        self._refresh()
+        embedder, extractor = self._make_stages()
+        if matcher not in self._matchers:
+            self._matchers[matcher] = make_matcher(matcher, extractor.name, self.provider)
+        stages = Stages(embedder, extractor, self._matchers[matcher], HomographyVerifier())
+        index = self._index or ExactIndex(embedder.dim)
+        shelf = Shelf(index, self._labels, self._landmarks, self._store.features)
+        return Recognizer(stages, shelf, depth, rerank_depth, floor)
+
+    def recognize(
+        self,
+        photos: Iterable[str | os.PathLike[str]],
+        matcher: str = "nearest",
+        depth: int = 100,
+        rerank_depth: int = 30,
+        floor: float = DEFAULT_FLOOR,
+    ) -> Iterator[Recognition | Failure]:
+        """Yield the answer for each photo in turn, or its failure; folders stand for the photos in them.
+
+        The next photo is decoded while this one is recognised. Options are those of `recognizer`.
+        """
+        recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
+        for _, image in _in_order(_timed_load, _walk_all(photos), workers=1):
+            if isinstance(image, Failure):
+                yield image
+            else:
+                result = recognizer.recognize(image[0])
+                yield replace(result, seconds=result.seconds + image[1])
+
+    def explain(
+        self,
+        photo: str | os.PathLike[str],
+        out: str | os.PathLike[str],
+        matcher: str = "nearest",
+        depth: int = 100,
+        rerank_depth: int = 30,
+        floor: float = DEFAULT_FLOOR,
+    ) -> Path:
+        """Write the evidence for one photo as pictures and one self-contained page, and return the page's path.
+
+        Raises:
+            ImageError: the photo cannot be read.
+            GalleryError: the folder `out` cannot be written.
+        """
+        recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
+        exhibit = self.exhibit(recognizer, load(photo))
+        return write_page(Path(out), [exhibit], f"{exhibit.recognition.photo}", f"Gallery {self._store.path}")
+
+    def exhibit(self, recognizer: Recognizer, image: Image, most: int = 4) -> Exhibit:
+        """Return the answer for a photo together with its first `most` candidates and their inliers."""
+        recognition = recognizer.recognize(image)
+        query = recognizer.extract(image)
+        pairs = [self._pair(recognizer, query, candidate) for candidate in recognition.evidence[:most]]
+        return Exhibit(image, recognition, tuple(pair for pair in pairs if pair is not None))
+
+    def _pair(self, recognizer: Recognizer, query: LocalFeatures, candidate: Candidate) -> Pair | None:
+        found = self._store.evidence(candidate.reference)
+        if found is None:
+            return None
+        reference, features, small = found
+        matches, verification = recognizer.compare(query, features)
+        lines = matches.indices[verification.inliers]
+        return Pair(
+            candidate=candidate,
+            landmark=self._landmarks[candidate.landmark],
+            picture=_reference_picture(reference, small, features.size),
+            query_points=query.keypoints[lines[:, 0]],
+            reference_points=features.keypoints[lines[:, 1]],
+            problem=verification.problem,
+        )
+
+    # --- keeping up with the disk -------------------------------------------------------------------------------
+
+    def _make_stages(self) -> tuple[Embedder, Extractor]:
+        if self._embedder is None or self._extractor is None:
+            made, found = dict(self.settings["embedder"]), dict(self.settings["extractor"])
+            self._embedder = make_embedder(made["name"], made["side"], self.provider)
+            self._extractor = make_extractor(
+                found["name"], found["max_keypoints"], found["max_side"], provider=self.provider
+            )
+        return self._embedder, self._extractor
+
+    def _refresh(self) -> None:
+        """Bring index and labels up to what is on disk now, whoever changed it."""
+        revision = self._store.revision()
+        if revision == self._revision:
+            return
+        index = self._index or ExactIndex(self._make_stages()[0].dim)
+        gone = self._labels.keys() - self._store.rows()
+        index.remove(np.array(sorted(gone), np.int64))
+        for row in gone:
+            del self._labels[row]
+        rows, labels, descriptors = self._store.descriptors(after=max(self._labels, default=0))
+        if len(rows):
+            index.add(rows, descriptors)
+            self._labels.update(zip(rows.tolist(), labels, strict=True))
+        self._landmarks = {key: landmark for key, (landmark, _) in self._store.landmarks().items()}
+        self._index, self._revision = index, revision
+
+
+class _Batch:
+    """Entries waiting for one transaction, so that a reference does not cost a write to disk each."""
+
+    def __init__(self, store: Store, added: list[Reference]) -> None:
+        self._store, self._added = store, added
+        self._landmarks: dict[str, Landmark] = {}
+        self._entries: list[Entry] = []
+        self.repeated = 0
+
+    def put(self, landmark: Landmark, entry: Entry) -> None:
+        self._landmarks[landmark.id] = landmark
+        self._entries.append(entry)
+        if len(self._entries) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._entries:
+            new = self._store.add(self._landmarks.values(), self._entries)
+            self._added.extend(new)
+            self.repeated += len(self._entries) - len(new)
+            self._landmarks, self._entries = {}, []
+
+
+def _known_already(item: Listed, landmark: str) -> Failure | None:
+    if landmark == item.landmark.id:
+        return None
+    reason = f"{item.photo}: is already a reference of landmark {landmark!r}, not of {item.landmark.id!r}"
+    return Failure(item.photo, f"{reason}; remove that reference first if it is wrong")
+
+
+def _describe(made: Embedder | Extractor) -> dict[str, Any]:
+    """Return what a gallery records of a model that made it."""
+    return {"name": made.name, "sha256": card(made.name).sha256, **made.settings}
+
+
+def _check_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Raise GalleryError unless this Veduta has the very models that made the gallery."""
+    for stage in ("embedder", "extractor"):
+        name, sha256 = settings[stage]["name"], settings[stage]["sha256"]
+        try:
+            here = card(name).sha256
+        except VedutaError as error:
+            raise GalleryError(f"{path}: was made with {stage} {name!r}, which this Veduta does not have") from error
+        if here != sha256:
+            raise GalleryError(
+                f"{path}: was made with another {name!r} (sha256 {sha256[:12]}, here {here[:12]}); "
+                "use the Veduta that made it, or create a new gallery and add the photos again"
+            )
+
+
+def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int = WORKERS) -> Iterator[tuple[Any, Any]]:
+    """Yield (item, work(item)) in the order given, a few worked on ahead by threads."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[Any, Future[Any]]] = deque()
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > 2 * workers:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failure]:
+    for photo in photos:
+        lost: list[Failure] = []
+        yield from walk(photo, report=lost.append)
+        yield from lost
+
+
+def _timed_load(photo: str | Failure) -> tuple[Image, float] | Failure:
+    import time
+
+    if isinstance(photo, Failure):
+        return photo
+    start = time.perf_counter()
+    try:
+        return load(photo), time.perf_counter() - start
+    except ImageError as error:
+        return Failure(photo, str(error))
+
+
+def _reference_picture(reference: Reference, small: bytes, size: tuple[int, int]) -> Image:
+    """Return the reference's photo if it is still there unchanged, else its thumbnail, at the photo's size."""
+    try:
+        image = load(reference.photo)
+        if image.sha256 == reference.sha256:
+            return image
+    except ImageError:
+        pass  # gone or changed: that is what the thumbnail is for
+    picture = load(small, name=reference.photo)
+    return Image(picture.pixels, *size, name=reference.photo)
+
+
+def to_dict(result: Recognition | Failure) -> dict[str, Any]:
+    """Return an answer as what its JSON says: photo, landmark, confidence, evidence, seconds; or photo, error."""
+    if isinstance(result, Failure):
+        return asdict(result)
+    landmark = result.landmark
+    return {
+        "photo": result.photo,
+        "landmark": None if landmark is None else {"id": landmark.id, "name": landmark.name},
+        "confidence": round(result.confidence, 6),
+        "evidence": [
+            {**asdict(candidate), "similarity": round(candidate.similarity, 6)} for candidate in result.evidence
+        ],
+        "seconds": round(result.seconds, 4),
+    }

@@ -1,0 +1,370 @@
+"""The only place that decodes a photo: a file or its bytes in, upright RGB pixels or one ImageError out.
+
+The content decides the format, never the suffix, and each format has its one decoder, called directly. That
+keeps Pillow's rarer plugins (PostScript runs a program) out of reach, and its limits, which are global, out
+of the way of ours: nothing here changes the state of the process, so any number of threads may load at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+from PIL import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from veduta.errors import ImageError
+from veduta.types import Failure, Image, UInt8
+
+SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif"}
+    | {".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
+"""Lower-case suffixes by which `walk` knows a photo; `load` looks at the content instead."""
+
+
+def load(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    name: str | None = None,
+    max_side: int = 1024,
+    max_bytes: int = 256 * 2**20,
+    max_pixels: int = 200_000_000,
+) -> Image:
+    """Return the photo at a path, or in these bytes, upright, its longer side reduced to at most `max_side`.
+
+    Its pixels are (H, W, 3) uint8 RGB of the first frame, white where transparent; its size, the original's.
+    Raises ImageError, one line, if it cannot be read or has more than `max_bytes` or `max_pixels`.
+    """
+    if min(max_side, max_bytes, max_pixels) < 1:
+        raise ValueError(f"expected limits of at least 1, got {max_side=}, {max_bytes=}, {max_pixels=}")
+    path = source if isinstance(source, bytes) else os.fsdecode(source)
+    if name is None:
+        name = path if isinstance(path, str) else "<bytes>"
+    shown = _shown(name)
+    data = _read(path, shown, max_bytes) if isinstance(path, str) else path
+    _check_length(len(data), shown, max_bytes)
+    pixels, (width, height) = _decode(data, shown, max_side, max_pixels)
+    return Image(pixels, width, height, name, hashlib.sha256(data).hexdigest())
+
+
+def read(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
+    """Return a photo file's bytes, undecoded, and their sha256 as hex digits; ImageError as `load`."""
+    name = os.fsdecode(path)
+    data = _read(name, _shown(name), max_bytes)
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def from_array(pixels: npt.NDArray[Any], name: str = "<array>") -> Image:
+    """Return an Image of (H, W, 3) uint8 RGB or (H, W) uint8 gray pixels, uncopied where it can be.
+
+    Raises ValueError for any other shape or dtype, and for no pixels.
+    """
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)  # (H, W, 3)
+    height, width = (*pixels.shape, 0, 0)[:2]
+    return Image(np.ascontiguousarray(pixels), width, height, name)
+
+
+def walk(path: str | os.PathLike[str], *, report: Callable[[Failure], None] | None = None) -> Iterator[str]:
+    """Yield the photos beneath a folder, sorted, each path beginning with `path` as given.
+
+    Anything but a folder is yielded as it is, for `load` to judge. Hidden entries are skipped, links are
+    followed, each folder is visited once. One that cannot be listed goes to `report`, or raises ImageError.
+    """
+    seen: set[tuple[int, int]] = set()
+    top = os.fsdecode(path)
+    waiting = [top] if not _is_folder(Path(top)) else _listing(top, seen, report)[::-1]
+    while waiting:
+        entry = waiting.pop()
+        if entry.endswith(os.sep) and entry != top:
+            waiting.extend(_listing(entry, seen, report)[::-1])
+        else:
+            yield entry
+
+
+def _listing(folder: str, seen: set[tuple[int, int]], report: Callable[[Failure], None] | None) -> list[str]:
+    """Return the photos and folders in a folder; a separator ends, and sorts, a folder."""
+    try:
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return []
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            paths = [e.path + os.sep * _is_folder(e) for e in entries if not e.name.startswith(".")]
+    except OSError as error:
+        message = f"{_shown(folder)}: cannot be listed: {error.strerror}"
+        if report is None:
+            raise ImageError(message) from error
+        report(Failure(folder, message))
+        return []
+    return sorted(p for p in paths if p.endswith(os.sep) or Path(p).suffix.lower() in SUFFIXES)
+
+
+def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
+    try:
+        return entry.is_dir()
+    except (OSError, ValueError):  # a link to itself, a parent out of bounds, a NUL
+        return False
+
+
+def _shown(name: str) -> str:
+    """Return the name as a message may show it: on one line, whatever a file system allowed."""
+    return name if name and name.isprintable() else ascii(name)
+
+
+def _read(path: str, shown: str, max_bytes: int) -> bytes:
+    try:
+        status = Path(path).stat()
+        _check_kind(status.st_mode, shown)  # before opening: opening a pipe would wait for its other end
+        _check_length(status.st_size, shown, max_bytes)
+        with Path(path).open("rb") as file:
+            return file.read(status.st_size)
+    except (OSError, ValueError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{shown}: cannot be read: {reason}") from error
+
+
+def _check_kind(mode: int, shown: str) -> None:
+    if stat.S_ISDIR(mode):
+        raise ImageError(f"{shown}: is a folder, not a photo; name the photos in it")
+    if not stat.S_ISREG(mode):
+        raise ImageError(f"{shown}: is a device or a pipe, not a file; save the photo in a file first")
+
+
+def _check_length(length: int, shown: str, max_bytes: int) -> None:
+    if length == 0:
+        raise ImageError(f"{shown}: is empty; get a fresh copy")
+    if length > max_bytes:
+        size, most = (f"{n:,} bytes" for n in (length, max_bytes))
+        raise ImageError(f"{shown}: has {size}, more than {most}; make it smaller or raise max_bytes")
+
+
+def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        much = f"is {width} x {height}, more than {max_pixels:,} pixels"
+        raise ImageError(f"{shown}: {much}; make it smaller or raise max_pixels")
+
+
+def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UInt8, tuple[int, int]]:
+    """Return the pixels (H, W, 3), upright and reduced, and the upright size (width, height) before that."""
+    kind = _kind(data)
+    if kind is None:
+        raise ImageError(f"{shown}: is {_stranger(data)}, not a photo in {_KNOWN}")
+    decoder = _decoder(kind)
+    try:
+        photo = decoder(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")  # its header only
+        _check_pixels(photo.size, shown, max_pixels)
+        return _upright(photo, kind, max_side)
+    except ImageError:
+        raise
+    # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
+    except Exception as error:
+        raise ImageError(f"{shown}: {_reason(error, kind)}") from error
+
+
+def _upright(photo: ImageFile.ImageFile, kind: str, max_side: int) -> tuple[UInt8, tuple[int, int]]:
+    size = photo.size
+    if kind == "JPEG":  # reduced by 2, 4 or 8 while decoding, never below the size wanted
+        photo.draft(None, _fitted(size, max_side))
+    photo.load()
+    size = size if kind == "JPEG" else photo.size  # HEIF may correct itself
+    reduced = _flat(photo).resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING)
+    turn = 1 if kind in _TURNED_BY_DECODER else _orientation(photo.info.get("exif"))
+    if turn in _TURNS:
+        reduced = reduced.transpose(_TURNS[turn])
+    return np.array(reduced), (size[::-1] if turn in (5, 6, 7, 8) else size)
+
+
+def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Return (width, height) shrunk until the longer side is at most `max_side`."""
+    width, height = size
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _flat(photo: PIL.Image.Image) -> PIL.Image.Image:
+    """Return the photo in RGB, on white where it is transparent."""
+    if photo.mode.startswith(("I", "F")):
+        return PIL.Image.fromarray(_shallow(np.asarray(photo), photo.mode)).convert("RGB")
+    if not photo.has_transparency_data:
+        return photo if photo.mode == "RGB" else photo.convert("RGB")
+    white = PIL.Image.new("RGBA", photo.size, "white")
+    return PIL.Image.alpha_composite(white, photo.convert("RGBA")).convert("RGB")
+
+
+def _shallow(values: npt.NDArray[Any], mode: str) -> UInt8:
+    """Return gray values (H, W) of 16 bits, 32 bits or float in 8 bits, 0 staying black."""
+    finite = np.where(np.isfinite(values), values, 0).astype(np.float32)
+    scaled = np.clip(finite * np.float32(255 / _white(finite, mode)), 0, 255)
+    return np.asarray(np.rint(scaled), np.uint8)
+
+
+def _white(values: npt.NDArray[np.float32], mode: str) -> float:
+    """Return the value meant as white, which only 16-bit files settle; the usual scales are tried in turn."""
+    if mode.startswith("I;16"):
+        return 65535
+    if mode == "F" and values.mean(dtype=np.float64) <= 1:  # 0 to 1, with highlights above it clipped
+        return 1
+    peak = float(values.max())
+    return next((top for top in ((255, 65535) if mode == "F" else (65535,)) if peak <= top), peak)
+
+
+class _Jpeg(JpegImageFile):
+    """A JPEG whose EXIF Pillow leaves alone: it would look for the resolution, and warn of broken EXIF."""
+
+    def getexif(self) -> PIL.Image.Exif:
+        return PIL.Image.Exif()
+
+
+class _Tiff(TiffImageFile):
+    """A TIFF whose EXIF Pillow leaves alone, but for the orientation, and which its global limit spares."""
+
+    def getexif(self) -> PIL.Image.Exif:
+        exif = PIL.Image.Exif()
+        exif[_ORIENTATION] = self.tag_v2.get(_ORIENTATION, 1)
+        return exif
+
+    def load_prepare(self) -> None:
+        if self._im is None:  # Pillow would ask its limit before making this
+            stored = self.tag_v2[256], self.tag_v2[257]
+            self.im = PIL.Image.new(self.mode, stored, None).im
+        super().load_prepare()
+
+
+_PILLOW: dict[str, type[ImageFile.ImageFile]] = {
+    "AVIF": AvifImageFile,
+    "BMP": BmpImageFile,
+    "GIF": GifImageFile,
+    "JPEG": _Jpeg,
+    "PNG": PngImageFile,
+    "TIFF": _Tiff,
+    "WebP": WebPImageFile,
+}
+_KNOWN = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP"
+_SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+}
+_STRANGERS = {
+    b"%PDF": "a PDF",
+    b"PK": "a ZIP archive",
+    b"<": "HTML, SVG or other markup",
+    b"8BPS": "a Photoshop file",
+    b"\xff\x0a": "a JPEG XL file",
+    b"\0\0\0\x0cJXL ": "a JPEG XL file",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
+}
+_AVIF = {b"avif", b"avis"}
+_HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+
+_BOXED = {"AVIF", "HEIF"}
+
+_ORIENTATION = 0x0112
+_TURNED_BY_DECODER = {"HEIF", "TIFF"}
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+
+
+def _kind(data: bytes) -> str | None:
+    """Return the format the content claims, or None for one we don't decode."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        return _ftyp(data)
+    return next((kind for start, kind in _SIGNATURES.items() if data.startswith(start)), None)
+
+
+def _ftyp(data: bytes) -> str | None:
+    """Return AVIF or HEIF by the brands of an ISO media file; mif1 may be either, so AVIF's go first."""
+    end = min(int.from_bytes(data[:4]), 1024)
+    brands = {data[i : i + 4] for i in (8, *range(16, end, 4))}
+    return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else None
+
+
+def _stranger(data: bytes) -> str:
+    if data[4:8] == b"ftyp":
+        return "a video"
+    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((what for mark, what in _STRANGERS.items() if start.startswith(mark)), "something unknown")
+
+
+def _decoder(kind: str) -> type[ImageFile.ImageFile]:
+    if kind != "HEIF":
+        return _PILLOW[kind]
+    import pi_heif  # loads libheif, which most photos don't need
+
+    decoder: type[ImageFile.ImageFile] = pi_heif.HeifImageFile
+    return decoder
+
+
+def _without_metadata(data: bytes) -> bytes:
+    """Return an ISO media file with what describes the picture cut loose from it; its rotation stays.
+
+    Broken EXIF stops libavif, and an item of a type that is no text crashes pi_heif 1.4. Both look only at items
+    that refer to the picture as its descriptions, so it is enough to rename that reference.
+    """
+    boxes, place = [], 0
+    while place < len(data):
+        size = int.from_bytes(data[place : place + 4])
+        if size == 1:
+            size = int.from_bytes(data[place + 8 : place + 16])
+        box = data[place : place + size] if size >= 8 else data[place:]  # 0: up to the end
+        boxes.append(box if box[4:8] == b"mdat" else box.replace(b"cdsc", b"free"))
+        place += len(box)
+    return b"".join(boxes)
+
+
+def _orientation(exif: object) -> int:
+    """Return the EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
+    tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for place in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, place)
+            if tag == _ORIENTATION:
+                return int(value)
+    except struct.error:
+        pass
+    return 1
+
+
+def _reason(error: Exception, kind: str) -> str:
+    """Return what to tell of a decoder's error; its own words may quote the file."""
+    if isinstance(error, MemoryError):
+        return "takes more memory than there is; make it smaller"
+    if isinstance(error, PIL.Image.DecompressionBombError | PIL.Image.DecompressionBombWarning):
+        return f"has more pixels than the {kind} decoder allows; make it smaller"
+    return f"is a {kind} that is damaged, cut short or unusual; get a fresh copy or save it as JPEG"

@@ -1,0 +1,70 @@
+"""Exact search by inner product, on faiss (Douze et al. 2024): the default, and every other index's oracle."""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+
+from veduta.types import Float32, Int64
+
+SPARE = 16  # neighbours asked for beyond k, so that equal similarities at the edge are ordered by id
+
+
+class ExactIndex:
+    """All descriptors in memory, compared one by one.
+
+    Args:
+        dim: length D of a descriptor.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._index = faiss.IndexIDMap2(faiss.IndexFlatIP(dim))
+        self._ids: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, ids: Int64, descriptors: Float32) -> None:
+        """Add (N,) ids with their (N, D) descriptors; ValueError for a wrong shape or an id already there."""
+        self._check(descriptors)
+        if len(ids) != len(descriptors):
+            raise ValueError(f"ids: expected {len(descriptors)}, one per descriptor, got {len(ids)}")
+        new = {int(i) for i in ids}
+        if len(new) != len(ids) or new & self._ids:
+            known = sorted(new & self._ids)[:5]
+            raise ValueError(f"ids: expected new and different ones, got {known or 'repeated ones'}")
+        if len(ids):
+            self._index.add_with_ids(np.ascontiguousarray(descriptors), np.asarray(ids, np.int64))
+        self._ids |= new
+
+    def remove(self, ids: Int64) -> int:
+        """Remove these ids, ignoring unknown ones; return how many were there."""
+        gone = self._ids & {int(i) for i in ids}
+        if gone:
+            self._index.remove_ids(faiss.IDSelectorBatch(np.array(sorted(gone), np.int64)))
+            self._ids -= gone
+        return len(gone)
+
+    def search(self, descriptors: Float32, k: int) -> tuple[Float32, Int64]:
+        """Return cosines (Q, k') and ids (Q, k') of the k' = min(k, len) nearest, nearest first, then id rising."""
+        self._check(descriptors)
+        if k < 1:
+            raise ValueError(f"k: expected at least 1, got {k}")
+        k, wide = min(k, len(self)), min(k + SPARE, len(self))
+        if k == 0 or len(descriptors) == 0:
+            return np.zeros((len(descriptors), k), np.float32), np.zeros((len(descriptors), k), np.int64)
+        while True:
+            similarity, ids = self._index.search(np.ascontiguousarray(descriptors), wide)
+            # Equal similarities past the last place would make the answer depend on the order of insertion.
+            if wide == len(self) or (similarity[:, k - 1] > similarity[:, -1]).all():
+                break
+            wide = min(2 * wide, len(self))
+        order = np.lexsort((ids, -similarity), axis=1)[:, :k]
+        return np.take_along_axis(similarity, order, 1), np.take_along_axis(ids, order, 1)
+
+    def _check(self, descriptors: Float32) -> None:
+        if descriptors.ndim != 2 or descriptors.shape[1] != self.dim or descriptors.dtype != np.float32:
+            raise ValueError(
+                f"descriptors: expected (N, {self.dim}) float32, got {descriptors.shape} {descriptors.dtype}"
+            )

@@ -1,0 +1,110 @@
+"""Which photo shows which landmark: read from a folder's subfolders or from a table."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from veduta.errors import DatasetError
+from veduta.images import SUFFIXES, walk
+from veduta.types import Failure, Landmark
+
+COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One photo to be added.
+
+    Attributes:
+        photo: where it is.
+        id: the id its reference is to have.
+        landmark: what it shows.
+    """
+
+    photo: str
+    id: str
+    landmark: Landmark
+
+
+def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
+    """Return the photos below the subfolders of `folder`, each named for its landmark, and what was passed over.
+
+    Raises:
+        DatasetError: it is not a folder, or has no subfolder with photos.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: is not a folder; expected one with a subfolder of photos per landmark")
+    failures: list[Failure] = []
+    listed = [
+        Listed(photo, Path(photo).relative_to(folder).as_posix(), Landmark(sub.name))
+        for sub in sorted(folder.iterdir())
+        if sub.is_dir() and not sub.name.startswith(".")
+        for photo in walk(sub, report=failures.append)
+    ]
+    loose = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
+    failures += [Failure(str(p), f"{p}: lies in no landmark's folder; move it into one") for p in loose]
+    if not listed:
+        raise DatasetError(f"{folder}: has no photos in subfolders; expected {folder}/LANDMARK/PHOTO")
+    return listed, failures
+
+
+def list_csv(table: Path) -> tuple[list[Listed], list[Failure]]:
+    """Return the photos of a table with the columns photo, landmark and perhaps name, latitude, longitude, url.
+
+    Relative paths start at the table's folder; a reference's id is the path as the table has it.
+
+    Raises:
+        DatasetError: a column is missing or a row malformed; the message names the line.
+    """
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            listed = list(_rows(table, csv.DictReader(file)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{table}: cannot be read ({error})") from error
+    if not listed:
+        raise DatasetError(f"{table}: has no rows")
+    return listed, []
+
+
+def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[Listed]:
+    columns = [c.strip().lower() for c in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    unknown = set(columns) - set(COLUMNS)
+    if not {"photo", "landmark"} <= set(columns) or unknown:
+        raise DatasetError(
+            f"{table}, line 1: expected the columns photo,landmark and perhaps {','.join(COLUMNS[2:])}, "
+            f"got {','.join(columns) or 'nothing'}"
+        )
+    for row in reader:
+        where = f"{table}, line {reader.line_num}"
+        if None in row or None in row.values():
+            raise DatasetError(f"{where}: expected {len(columns)} fields like the header")
+        yield _listed(table, where, {key: value.strip() for key, value in row.items()})
+
+
+def _listed(table: Path, where: str, row: dict[str, str]) -> Listed:
+    if not row["photo"] or not row["landmark"]:
+        raise DatasetError(f"{where}: photo and landmark may not be empty")
+    landmark = Landmark(
+        id=row["landmark"],
+        name=row.get("name", ""),
+        latitude=_degrees(where, row, "latitude", 90),
+        longitude=_degrees(where, row, "longitude", 180),
+        url=row.get("url") or None,
+    )
+    return Listed(os.path.join(table.parent, row["photo"]), row["photo"], landmark)  # noqa: PTH118  keeps "./" as given
+
+
+def _degrees(where: str, row: dict[str, str], column: str, most: float) -> float | None:
+    text = row.get(column, "")
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        raise DatasetError(f"{where}: {column} {text!r} is not a number") from None
+    if value is not None and not -most <= value <= most:
+        raise DatasetError(f"{where}: {column} {text} is not within {-most:g} and {most:g} degrees")
+    return value
