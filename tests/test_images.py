@@ -378,11 +378,10 @@ def test_broken_exif_in_a_box_is_ignored(data, exif):
     assert off(images.load(broken).pixels, loaded(data)) == 0
 
 
-@pytest.mark.parametrize("data", [with_exif(drawn(), "AVIF", 1), TURNED_HEIC], ids=["AVIF", "HEIC"])
-def test_an_item_of_a_type_that_is_no_text(data):
-    strange = data.replace(b"Exif\0", b"\xffxif\0", 1)  # pi_heif 1.4 crashes on it
-    assert strange != data
-    assert off(images.load(strange).pixels, loaded(data)) == 0
+def test_an_item_of_a_type_that_is_no_text():
+    strange = TURNED_HEIC.replace(b"Exif\0", b"\xffxif\0", 1)  # pi_heif 1.4 would crash, and Python with it
+    assert strange != TURNED_HEIC
+    assert off(images.load(strange).pixels, loaded(TURNED_HEIC)) == 0
 
 
 def test_broken_exif_in_a_tiff_is_ignored():

@@ -280,7 +280,6 @@ _STRANGERS = {
 }
 _AVIF = {b"avif", b"avis"}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
-
 _BOXED = {"AVIF", "HEIF"}
 
 _ORIENTATION = 0x0112
