@@ -93,15 +93,15 @@ def timed(clock, stage, call, *arguments):
 def ours(recognizer, queries):
     """Return predictions by method, every stage timed by itself."""
     clock, found = defaultdict(list), {"best neighbour": [], "veduta": []}
-    for path, id in queries:
+    for path, key in queries:
         image = timed(clock, "decode", load, path)
         descriptor = timed(clock, "embed", recognizer.embed, image)
         candidates = timed(clock, "retrieve", recognizer.retrieve, descriptor)
         features = timed(clock, "extract", recognizer.extract, image)
         ranked = timed(clock, "rerank", recognizer.rerank, features, candidates)
         decision = timed(clock, "decide", recognizer.decide, ranked)
-        found["best neighbour"].append(Prediction(id, candidates[0].landmark, max(0.0, candidates[0].similarity)))
-        found["veduta"].append(Prediction(id, decision.evidence[0].landmark, decision.confidence))
+        found["best neighbour"].append(Prediction(key, candidates[0].landmark, max(0.0, candidates[0].similarity)))
+        found["veduta"].append(Prediction(key, decision.evidence[0].landmark, decision.confidence))
     return found, clock
 
 
@@ -113,7 +113,7 @@ def notebook(recognizer, paths, queries, verifier):
     n is the number of inliers, or without a verifier the sum of the matching scores, as in the notebook.
     """
     found, seconds = [], []
-    for path, id in queries:
+    for path, key in queries:
         start = time.perf_counter()
         image = load(path)
         candidates = recognizer.retrieve(recognizer.embed(image))[:5]
@@ -132,7 +132,7 @@ def notebook(recognizer, paths, queries, verifier):
         for score, landmark in sorted(scored, reverse=True)[:3]:
             totals[landmark] += score
         landmark = max(totals, key=totals.get)
-        found.append(Prediction(id, landmark, totals[landmark]))
+        found.append(Prediction(key, landmark, totals[landmark]))
         seconds.append(time.perf_counter() - start)
     return found, seconds
 

@@ -18,7 +18,7 @@ BACKGROUND = (22, 24, 29)
 INK = (236, 238, 242)
 GAP, MARGIN, BAR = 12, 12, 40
 SHARPER = 2  # lines are drawn this many times larger and then reduced: Pillow draws them with jagged edges
-MOST_LINES = 150  # more hide the photos; the count stays in the caption
+MOST_LINES = 100  # more hide the photos; the count stays in the caption
 
 
 def draw_pair(
@@ -72,9 +72,9 @@ def _draw_lines(canvas: PIL.Image.Image, a: Float32, b: Float32) -> None:
         a, b = a[chosen], b[chosen]
     layer = PIL.Image.new("RGBA", (canvas.width * SHARPER, canvas.height * SHARPER), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
-    thick = 3 if len(a) < 60 else 2
+    thick = 4 if len(a) < 60 else 3
     for start, end, colour in zip(a * SHARPER, b * SHARPER, _colours(a), strict=True):
-        pen.line([*map(float, start), *map(float, end)], fill=(*colour, 150), width=thick)
+        pen.line([*map(float, start), *map(float, end)], fill=(*colour, 205), width=thick)
     for points in (a * SHARPER, b * SHARPER):
         for (x, y), colour in zip(points, _colours(a), strict=True):
             pen.ellipse([x - 5, y - 5, x + 5, y + 5], fill=(*colour, 255), outline=(255, 255, 255, 230), width=1)

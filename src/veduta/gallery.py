@@ -218,14 +218,13 @@ class Gallery:
         return count
 
     def _add_listed(self, listed: list[Listed], failures: list[Failure], progress: Progress | None) -> AddReport:
-        added: list[Reference] = []
         known = {r.sha256: r.landmark for r in self._store.references()}
-        skipped, batch = 0, _Batch(self._store, added)
+        skipped, batch = 0, _Batch(self._store, failures)
         self._make_stages()  # before the threads, which would each make their own
         try:
             for done, (item, result) in enumerate(_in_order(lambda item: self._prepare(item, known), listed), 1):
                 if isinstance(result, Entry):
-                    batch.put(item.landmark, result)
+                    batch.put(item, result)
                 elif isinstance(result, Failure):
                     failures.append(result)
                 else:
@@ -234,10 +233,12 @@ class Gallery:
                     progress(done, len(listed))
         finally:
             batch.flush()  # also when interrupted: what is ready is kept
-        return AddReport(tuple(added), skipped + batch.repeated, tuple(failures))
+        return AddReport(tuple(batch.added), skipped + batch.repeated, tuple(failures))
 
     def _prepare(self, item: Listed, known: dict[str, str]) -> Entry | Failure | None:
         """Return the entry of a photo, a failure, or None for one the gallery has already."""
+        if (problem := _unstorable(item)) is not None:
+            return problem
         try:
             data, digest = read(item.photo)
             if digest in known:
@@ -268,12 +269,11 @@ class Gallery:
             rerank_depth: how many of them geometry is asked about.
             floor: least confidence of an answer.
         """
-        self._refresh()
+        index = self._refresh()
         embedder, extractor = self._make_stages()
         if matcher not in self._matchers:
             self._matchers[matcher] = make_matcher(matcher, extractor.name, self.provider)
         stages = Stages(embedder, extractor, self._matchers[matcher], HomographyVerifier())
-        index = self._index or ExactIndex(embedder.dim)
         shelf = Shelf(index, self._labels, self._landmarks, self._store.features)
         return Recognizer(stages, shelf, depth, rerank_depth, floor)
 
@@ -313,8 +313,8 @@ class Gallery:
             GalleryError: the folder `out` cannot be written.
         """
         recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
-        exhibit = self.exhibit(recognizer, load(photo))
-        return write_page(Path(out), [exhibit], f"{exhibit.recognition.photo}", f"Gallery {self._store.path}")
+        exhibit = self.exhibit(recognizer, load(photo, name=_utf8(os.fsdecode(photo))))
+        return write_page(Path(out), [exhibit], exhibit.recognition.photo, f"Gallery {_utf8(str(self._store.path))}")
 
     def exhibit(self, recognizer: Recognizer, image: Image, most: int = 4) -> Exhibit:
         """Return the answer for a photo together with its first `most` candidates and their inliers."""
@@ -350,45 +350,70 @@ class Gallery:
             )
         return self._embedder, self._extractor
 
-    def _refresh(self) -> None:
-        """Bring index and labels up to what is on disk now, whoever changed it."""
-        revision = self._store.revision()
-        if revision == self._revision:
-            return
-        index = self._index or ExactIndex(self._make_stages()[0].dim)
-        gone = self._labels.keys() - self._store.rows()
-        index.remove(np.array(sorted(gone), np.int64))
+    def _refresh(self) -> ExactIndex:
+        """Bring index and labels up to what is on disk now, whoever changed it, and return the index."""
+        if self._index is None:
+            self._index = ExactIndex(self._make_stages()[0].dim)
+        if self._store.revision() == self._revision:
+            return self._index
+        with self._store.reading():
+            revision, present = self._store.revision(), self._store.rows()
+            rows, labels, descriptors = self._store.descriptors(after=max(self._labels, default=0))
+            landmarks = {key: landmark for key, (landmark, _) in self._store.landmarks().items()}
+        gone = self._labels.keys() - present
+        self._index.remove(np.array(sorted(gone), np.int64))
         for row in gone:
             del self._labels[row]
-        rows, labels, descriptors = self._store.descriptors(after=max(self._labels, default=0))
         if len(rows):
-            index.add(rows, descriptors)
+            self._index.add(rows, descriptors)
             self._labels.update(zip(rows.tolist(), labels, strict=True))
-        self._landmarks = {key: landmark for key, (landmark, _) in self._store.landmarks().items()}
-        self._index, self._revision = index, revision
+        self._landmarks.clear()  # in place, as the labels: a recognizer at work goes on with all three
+        self._landmarks.update(landmarks)
+        self._revision = revision
+        return self._index
 
 
 class _Batch:
-    """Entries waiting for one transaction, so that a reference does not cost a write to disk each."""
+    """Photos waiting for one transaction, so that a reference does not cost a write to disk each."""
 
-    def __init__(self, store: Store, added: list[Reference]) -> None:
-        self._store, self._added = store, added
-        self._landmarks: dict[str, Landmark] = {}
-        self._entries: list[Entry] = []
+    def __init__(self, store: Store, failures: list[Failure]) -> None:
+        self._store, self._failures = store, failures
+        self._waiting: list[tuple[Listed, Entry]] = []
+        self.added: list[Reference] = []
         self.repeated = 0
 
-    def put(self, landmark: Landmark, entry: Entry) -> None:
-        self._landmarks[landmark.id] = landmark
-        self._entries.append(entry)
-        if len(self._entries) >= BATCH:
+    def put(self, item: Listed, entry: Entry) -> None:
+        self._waiting.append((item, entry))
+        if len(self._waiting) >= BATCH:
             self.flush()
 
     def flush(self) -> None:
-        if self._entries:
-            new = self._store.add(self._landmarks.values(), self._entries)
-            self._added.extend(new)
-            self.repeated += len(self._entries) - len(new)
-            self._landmarks, self._entries = {}, []
+        if not self._waiting:
+            return
+        landmarks = {item.landmark.id: item.landmark for item, _ in self._waiting}
+        new = self._store.add(landmarks.values(), [entry for _, entry in self._waiting])
+        fresh = {reference.sha256 for reference in new}
+        for item, entry in self._waiting:
+            if entry.reference.sha256 in fresh:
+                fresh.remove(entry.reference.sha256)
+            else:
+                self._note_repeated(item, entry.reference.sha256)
+        self.added += new
+        self._waiting = []
+
+    def _note_repeated(self, item: Listed, sha256: str) -> None:
+        """Count a photo that another one, listed before or added meanwhile by another process, has forestalled."""
+        there = self._store.find_content(sha256)
+        failure = _known_already(item, there.landmark) if there else None
+        if failure:
+            self._failures.append(failure)
+        else:
+            self.repeated += 1
+
+
+def _utf8(name: str) -> str:
+    """Return a file's name with each byte that is no text written out, so that it can be stored and shown."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _known_already(item: Listed, landmark: str) -> Failure | None:
@@ -396,6 +421,14 @@ def _known_already(item: Listed, landmark: str) -> Failure | None:
         return None
     reason = f"{item.photo}: is already a reference of landmark {landmark!r}, not of {item.landmark.id!r}"
     return Failure(item.photo, f"{reason}; remove that reference first if it is wrong")
+
+
+def _unstorable(item: Listed) -> Failure | None:
+    """Return the failure of a photo whose path, id or landmark is no text: SQLite keeps UTF-8 only."""
+    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name
+    if all(_utf8(text) == text for text in texts):
+        return None
+    return Failure(item.photo, f"{_utf8(item.photo)}: its name or a folder's is not UTF-8; rename it")
 
 
 def _describe(made: Embedder | Extractor) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class HomographyVerifier:
 
     def __init__(
         self,
-        threshold: float = 3.0,
+        threshold: float = 4.0,
         max_iterations: int = 1000,
         max_scale: float = 12.0,
         max_stretch: float = 5.0,

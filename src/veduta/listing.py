@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,13 +40,17 @@ def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: is not a folder; expected one with a subfolder of photos per landmark")
     failures: list[Failure] = []
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{folder}: cannot be listed ({error.strerror})") from error
     listed = [
         Listed(photo, Path(photo).relative_to(folder).as_posix(), Landmark(sub.name))
-        for sub in sorted(folder.iterdir())
+        for sub in entries
         if sub.is_dir() and not sub.name.startswith(".")
         for photo in walk(sub, report=failures.append)
     ]
-    loose = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix.lower() in SUFFIXES]
+    loose = [p for p in entries if p.is_file() and p.suffix.lower() in SUFFIXES]
     failures += [Failure(str(p), f"{p}: lies in no landmark's folder; move it into one") for p in loose]
     if not listed:
         raise DatasetError(f"{folder}: has no photos in subfolders; expected {folder}/LANDMARK/PHOTO")
@@ -60,14 +65,24 @@ def list_csv(table: Path) -> tuple[list[Listed], list[Failure]]:
     Raises:
         DatasetError: a column is missing or a row malformed; the message names the line.
     """
+    reader = csv.DictReader(io.StringIO(_text(table), newline=""))
     try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            listed = list(_rows(table, csv.DictReader(file)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: cannot be read ({error})") from error
+        listed = list(_rows(table, reader))
+    except csv.Error as error:
+        raise DatasetError(f"{table}, line {reader.reader.line_num}: is not CSV ({error})") from error
     if not listed:
         raise DatasetError(f"{table}: has no rows")
     return listed, []
+
+
+def _text(table: Path) -> str:
+    try:
+        return table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DatasetError(f"{table}, line {line}: is not UTF-8; save the table in that encoding") from error
+    except OSError as error:
+        raise DatasetError(f"{table}: cannot be read ({error.strerror})") from error
 
 
 def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[Listed]:

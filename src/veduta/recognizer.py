@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from veduta.decide import DEFAULT_FLOOR, decide, order
 from veduta.draw import draw_pair
+from veduta.errors import ImageError
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
@@ -187,10 +189,9 @@ def verify(
     found = HomographyVerifier().verify(query, reference, matches)
     if draw is not None:
         lines = matches.indices[found.inliers]
-        picture = draw_pair(
-            images[0], images[1], query.keypoints[lines[:, 0]], reference.keypoints[lines[:, 1]], _caption(found)
-        )
-        picture.save(draw)
+        ends = query.keypoints[lines[:, 0]], reference.keypoints[lines[:, 1]]
+        titles = Path(a).name, Path(b).name
+        _save(draw_pair(*images, *ends, _caption(found), titles), Path(draw))
     return PairVerification(
         a=str(a),
         b=str(b),
@@ -201,6 +202,13 @@ def verify(
         problem=found.problem,
         seconds=time.perf_counter() - start,
     )
+
+
+def _save(picture: PIL.Image.Image, path: Path) -> None:
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be drawn to ({error}); use a name ending in .png, .jpg or .webp") from error
 
 
 def _caption(found: Verification) -> str:

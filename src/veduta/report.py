@@ -98,8 +98,9 @@ def write_page(out: Path, exhibits: Sequence[Exhibit], title: str, subtitle: str
     return page
 
 
-def render(exhibits: Sequence[Exhibit], title: str, subtitle: str = "", table: str = "") -> str:
-    """Return the page: a heading, perhaps a table (HTML), and a section per photo."""
+def render(exhibits: Sequence[Exhibit], title: str, subtitle: str = "", summary: Sequence[Sequence[str]] = ()) -> str:
+    """Return the page: a heading, perhaps a table (its first row the head), and a section per photo."""
+    table = _summary(summary) if summary else ""
     body = "\n".join(_section(exhibit) for exhibit in exhibits)
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -110,6 +111,14 @@ def render(exhibits: Sequence[Exhibit], title: str, subtitle: str = "", table: s
 """
 
 
+def _summary(rows: Sequence[Sequence[str]]) -> str:
+    head, *rest = (
+        "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        for tag, row in zip(["th", *["td"] * (len(rows) - 1)], rows, strict=True)
+    )
+    return f"<section>{_table(head, ''.join(rest))}</section>"
+
+
 def _section(exhibit: Exhibit) -> str:
     recognition = exhibit.recognition
     title = escape(exhibit.title or Path(recognition.photo).name)
@@ -117,18 +126,20 @@ def _section(exhibit: Exhibit) -> str:
     figures = "\n".join(_figure(exhibit, pair) for pair in exhibit.pairs[:1])
     rest = "\n".join(_figure(exhibit, pair) for pair in exhibit.pairs[1:])
     more = f"<details><summary>Other candidates ({len(exhibit.pairs) - 1})</summary>{rest}</details>" if rest else ""
-    return f"""<section><h2>{title}</h2>{note}{_answer(recognition)}
+    return f"""<section><h2>{title}</h2>{note}{_answer(exhibit)}
 {figures}{more}{_evidence_table(exhibit)}</section>"""
 
 
-def _answer(recognition: Recognition) -> str:
+def _answer(exhibit: Exhibit) -> str:
+    recognition = exhibit.recognition
     percent = f"{recognition.confidence:.0%}"
     if recognition.landmark is not None:
         name, kind, aside = recognition.landmark.name, "yes", f"{words(recognition.confidence)}, {percent}"
     else:
-        name, kind, aside = "None I know", "none", f"the best guess reaches {percent}"
+        guess = f"the best guess, {exhibit.pairs[0].landmark.name}, reaches {percent}" if exhibit.pairs else ""
+        name, kind, aside = "None I know", "none", guess
     bar = f'<span class="bar"><span style="width:{recognition.confidence * 100:.0f}%"></span></span>'
-    return f'<p class="answer {kind}"><strong>{escape(name)}</strong> {bar} <span>{aside}</span></p>'
+    return f'<p class="answer {kind}"><strong>{escape(name)}</strong> {bar} <span>{escape(aside)}</span></p>'
 
 
 def _figure(exhibit: Exhibit, pair: Pair) -> str:
@@ -147,7 +158,12 @@ def _evidence_table(exhibit: Exhibit) -> str:
         for c in exhibit.recognition.evidence
     )
     head = "<tr><th>reference</th><th>landmark</th><th>similarity</th><th>inliers</th></tr>"
-    return f"<details><summary>The evidence in numbers</summary><table>{head}{rows}</table></details>"
+    return f"<details><summary>The evidence in numbers</summary>{_table(head, rows)}</details>"
+
+
+def _table(head: str, rows: str) -> str:
+    """Return a table, from its rows in HTML, that scrolls sideways by itself on a phone."""
+    return f'<div class="wide"><table>{head}{rows}</table></div>'
 
 
 def _inliers(candidate: Candidate) -> str:
@@ -178,8 +194,10 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 figure { margin: 0 0 .6rem }
 img { max-width: 100%; height: auto; border-radius: 8px; display: block }
 summary { cursor: pointer; color: var(--soft); padding: .3rem 0 }
-table { border-collapse: collapse; width: 100%; font-size: .92rem }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); overflow-wrap: anywhere }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; width: 100%; min-width: 38rem; font-size: .92rem }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line) }
+td:first-child { overflow-wrap: anywhere }
 th { color: var(--soft); font-weight: 600 }
 td:nth-child(n+3) { font-variant-numeric: tabular-nums }
 """

@@ -83,8 +83,9 @@ class Store:
             draft = folder / f".{FILE}.{os.getpid()}"
             _write_schema(draft, settings)
             draft.replace(folder / FILE)  # a creation killed half-way leaves no half gallery
-        except OSError as error:
-            raise GalleryError(f"{folder}: cannot create a gallery here ({error.strerror})") from error
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise GalleryError(f"{folder}: cannot hold a gallery ({reason}); choose another folder") from error
         return cls.open(folder)
 
     @classmethod
@@ -93,46 +94,70 @@ class Store:
         folder = Path(path)
         if not (folder / FILE).is_file():
             raise GalleryError(f"{folder}: is not a gallery (no {FILE} in it); make one with 'veduta create {folder}'")
+        store = cls(folder, _connect(folder / FILE))
         try:
-            store = cls(folder, _connect(folder / FILE))
-            version = store._schema_version()
-        except sqlite3.Error as error:
-            raise GalleryError(f"{folder / FILE}: cannot be opened ({error}); restore it from a copy") from error
-        if version != SCHEMA_VERSION:
+            store._check_schema()
+        except GalleryError:
             store.close()
-            raise GalleryError(f"{folder}: has schema {version}, this Veduta reads {SCHEMA_VERSION}; update Veduta")
+            raise
         return store
 
     def close(self) -> None:
         """Close the file; the store cannot be used any more."""
         self._db.close()
 
-    def _schema_version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+    def _check_schema(self) -> None:
+        version = int(self._ask("PRAGMA user_version")[0][0])
+        if version != SCHEMA_VERSION:
+            wrong = f"has schema {version}, this Veduta reads {SCHEMA_VERSION}"
+            raise GalleryError(f"{self.path}: {wrong}; use the Veduta that made it, or create a new gallery")
+
+    @contextmanager
+    def _faults(self, what: str, remedy: str) -> Iterator[None]:
+        """Turn what is wrong with the file into a GalleryError; what is wrong with the program stays as it is."""
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except sqlite3.DatabaseError as error:
+            raise GalleryError(f"{self.path / FILE}: {what} ({error}); {remedy}") from error
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
+        try:
+            self._db.execute(begin)
+            yield self._db
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # a Ctrl-C may come just before it begins or just after it ends
+                self._db.execute("ROLLBACK")
+            raise
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Run the body as one transaction that also counts the revision up."""
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.OperationalError as error:
-            raise GalleryError(f"{self.path}: cannot be written ({error}); is another process using it?") from error
+        with self._faults("cannot be written", "is another process using it?"), self._transaction("BEGIN IMMEDIATE"):
+            yield self._db
+            self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Let everything read in the body be of one moment, whatever other processes change meanwhile."""
+        with self._faults("cannot be read", "restore it from a copy"), self._transaction("BEGIN"):
+            yield
+
+    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Return all rows a query finds; GalleryError when the file is damaged."""
+        with self._faults("cannot be read", "restore it from a copy"):
+            return self._db.execute(query, values).fetchall()
 
     def revision(self) -> int:
         """Return a number that grows with every change, whichever process made it."""
-        return int(self._db.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
+        return int(self._ask("SELECT value FROM meta WHERE key = 'revision'")[0][0])
 
     def settings(self) -> dict[str, Any]:
         """Return the settings the gallery was made with."""
-        found = self._db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()
-        return dict(json.loads(found[0]))
+        return dict(json.loads(self._ask("SELECT value FROM meta WHERE key = 'settings'")[0][0]))
 
     def add(self, landmarks: Iterable[Landmark], entries: Sequence[Entry]) -> list[Reference]:
         """Add references and their landmarks in one transaction; return the references that were new.
@@ -165,22 +190,21 @@ class Store:
         """Return every landmark with its number of references, by id, in the order of ids."""
         query = """SELECT l.id, l.name, l.latitude, l.longitude, l.url, count(r.row) FROM landmark AS l
                    LEFT JOIN reference AS r ON r.landmark = l.id GROUP BY l.id ORDER BY l.id"""
-        return {row[0]: (Landmark(*row[:5]), int(row[5])) for row in self._db.execute(query)}
+        return {row[0]: (Landmark(*row[:5]), int(row[5])) for row in self._ask(query)}
 
     def references(self, landmark: str | None = None) -> list[Reference]:
         """Return the references, of one landmark or of all, in the order of ids."""
         query = "SELECT id, landmark, photo, sha256 FROM reference WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
-        return [Reference(*row) for row in self._db.execute(query, (landmark,))]
+        return [Reference(*row) for row in self._ask(query, (landmark,))]
 
     def find_content(self, sha256: str) -> Reference | None:
         """Return the reference made from a photo with this content, or None."""
         query = "SELECT id, landmark, photo, sha256 FROM reference WHERE sha256 = ?"
-        row = self._db.execute(query, (sha256,)).fetchone()
-        return Reference(*row) if row else None
+        return next((Reference(*row) for row in self._ask(query, (sha256,))), None)
 
     def rows(self) -> set[int]:
         """Return the row numbers of all references; a number is never given twice."""
-        return {row for (row,) in self._db.execute("SELECT row FROM reference")}
+        return {row for (row,) in self._ask("SELECT row FROM reference")}
 
     def descriptors(self, after: int = 0) -> tuple[Int64, list[tuple[str, str]], Float32]:
         """Return what was added past row `after`.
@@ -188,7 +212,7 @@ class Store:
         Row numbers (N,), rising; (reference id, landmark id) of each; descriptors (N, D) float32 of norm 1.
         """
         query = "SELECT row, id, landmark, descriptor FROM reference WHERE row > ? ORDER BY row"
-        rows = self._db.execute(query, (after,)).fetchall()
+        rows = self._ask(query, (after,))
         data = np.frombuffer(b"".join(row[3] for row in rows), np.float16).astype(np.float32)
         matrix = data.reshape(len(rows), -1) if rows else np.zeros((0, 0), np.float32)
         norms = np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -197,31 +221,44 @@ class Store:
 
     def features(self, id: str) -> LocalFeatures | None:
         """Return the local features of one reference, or None when it is gone."""
-        found = self._db.execute("SELECT features FROM reference WHERE id = ?", (id,)).fetchone()
-        return unpack_features(found[0]) if found else None
+        found = self._ask("SELECT features FROM reference WHERE id = ?", (id,))
+        return unpack_features(found[0][0]) if found else None
 
     def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
         """Return a reference with its local features and thumbnail, or None when it is gone."""
         query = "SELECT id, landmark, photo, sha256, features, thumbnail FROM reference WHERE id = ?"
-        row = self._db.execute(query, (id,)).fetchone()
-        return (Reference(*row[:4]), unpack_features(row[4]), row[5]) if row else None
+        found = self._ask(query, (id,))
+        return (Reference(*found[0][:4]), unpack_features(found[0][4]), found[0][5]) if found else None
 
     def counts(self) -> tuple[int, int]:
         """Return how many landmarks and how many references there are."""
         query = "SELECT (SELECT count(*) FROM landmark), (SELECT count(*) FROM reference)"
-        landmarks, references = self._db.execute(query).fetchone()
+        landmarks, references = self._ask(query)[0]
         return int(landmarks), int(references)
 
     def bytes_on_disk(self) -> int:
         """Return the size of all the gallery's files."""
-        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+        return sum(_bytes(file) for file in self.path.iterdir())
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # the log of changes goes when another process closes the gallery
+        return 0
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute("PRAGMA foreign_keys = ON")
+    connection = None
+    try:
+        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise GalleryError(f"{file}: cannot be opened ({error}); restore it from a copy") from error
     return connection
 
 

@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Format(enum.StrEnum):
@@ -195,6 +196,8 @@ def verify(
     """Say whether two photos show the same place, by their local features and one homography."""
     from veduta.recognizer import verify as verify_pair
 
+    if draw is not None and draw.suffix.lower() not in PICTURES:
+        raise typer.BadParameter(f"expected a name ending in {', '.join(PICTURES)}, got {draw.name}")
     found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, provider)
     show.facts(asdict(found), as_json=format is Listing.json)
 
@@ -228,15 +231,21 @@ def models(format: AsListing = Listing.table) -> None:
 
 def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
+    show.any_names()
     try:
         app()
     except VedutaError as error:
         show.error(str(error))
         raise SystemExit(COULD_NOT_RUN) from None
-    except KeyboardInterrupt:
-        show.error("interrupted; what was done is kept, run the same command again to go on")
-        raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of our output has gone; keep Python from complaining about it while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(SOME_FAILED) from None
+    except OSError as error:
+        show.error(f"{error.filename or 'this machine'}: {error.strerror or error}")
+        raise SystemExit(COULD_NOT_RUN) from None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # Typer makes this of a Ctrl-C
+            raise
+        show.error("interrupted; what was done is kept, run the same command again to go on")
+        raise SystemExit(INTERRUPTED) from None

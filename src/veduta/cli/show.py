@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from veduta.types import Failure
 
@@ -19,9 +21,18 @@ if TYPE_CHECKING:
     from veduta.types import Recognition
 
 
+WIDE = 32_768  # into a pipe or file a row stays on its line, however long its paths
+
+
 def _out() -> Console:
-    # Into a pipe or file a row stays on its line.
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 240)
+    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDE)
+
+
+def any_names() -> None:
+    """Let file names that are not UTF-8 come in from stdin and go out to stdout as the bytes they are."""
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
 
 
 def say(text: str) -> None:
@@ -31,7 +42,7 @@ def say(text: str) -> None:
 
 def error(text: str) -> None:
     """Print an error as one line on stderr."""
-    say("veduta: " + " ".join(text.split()))
+    say("veduta: " + " ".join(text.splitlines()))
 
 
 def failures(found: Sequence[Failure]) -> None:
@@ -91,19 +102,31 @@ def recognitions(answers: Iterable[Recognition | Failure], format: str) -> int:
 def _as_json(answers: Iterable[Recognition | Failure]) -> None:
     from veduta.gallery import to_dict
 
-    # Written piece by piece: ten thousand answers need not wait in memory for the last.
-    sys.stdout.write("[")
-    for i, answer in enumerate(answers):
-        sys.stdout.write((",\n " if i else "\n ") + json.dumps(to_dict(answer), ensure_ascii=False))
-    sys.stdout.write("\n]\n")
+    # Written piece by piece: ten thousand answers need not wait in memory for the last. Nothing is written before
+    # the first, which is when a run that cannot start says so.
+    before = "[\n "
+    for answer in answers:
+        sys.stdout.write(before + _json(to_dict(answer)))
+        before = ",\n "
+    sys.stdout.write("[]\n" if before.startswith("[") else "\n]\n")
 
 
 def _as_jsonl(answers: Iterable[Recognition | Failure]) -> None:
     from veduta.gallery import to_dict
 
     for answer in answers:
-        sys.stdout.write(json.dumps(to_dict(answer), ensure_ascii=False) + "\n")
+        sys.stdout.write(_json(to_dict(answer)) + "\n")
         sys.stdout.flush()
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """Return JSON in plain characters, or in escapes where stdout's encoding has none: a name may be no text."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def _as_csv(answers: Iterable[Recognition | Failure]) -> None:
@@ -120,18 +143,21 @@ def _as_csv(answers: Iterable[Recognition | Failure]) -> None:
 
 
 def _as_table(answers: Iterable[Recognition | Failure]) -> None:
-    from rich.markup import escape
-
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, side in (("photo", "left"), ("landmark", "left"), ("confidence", "right"), ("evidence", "left")):
-        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+    for title, side in (("photo", "left"), ("landmark", "left"), ("confidence", "right"), ("evidence", "left")):
+        table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
     for answer in answers:
         if isinstance(answer, Failure):
-            table.add_row(escape(answer.photo), "[red]not read[/red]", "", "")
+            table.add_row(_cell(answer.photo), Text("not read", "red"))
             continue
-        name = f"[green]{escape(answer.landmark.name)}[/green]" if answer.landmark else "[yellow]none I know[/yellow]"
-        table.add_row(escape(answer.photo), name, f"{answer.confidence:.2f}", escape(_evidence(answer)))
+        name = _cell(answer.landmark.name, "green") if answer.landmark else Text("none I know", "yellow")
+        table.add_row(_cell(answer.photo), name, f"{answer.confidence:.2f}", _cell(_evidence(answer)))
     _out().print(table)
+
+
+def _cell(text: str, style: str = "") -> Text:
+    """Return text for a table, as it is if it can be printed: no markup is looked for, no control sequence passes."""
+    return Text(text if text.isprintable() else ascii(text), style)
 
 
 def _evidence(answer: Recognition) -> str:
@@ -145,23 +171,23 @@ def _evidence(answer: Recognition) -> str:
 def rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print dictionaries with the same keys as a table, leaving out columns that are empty, or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(list(found), ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(_json(list(found), indent=1) + "\n")
         return
     keys = [key for key in (found[0] if found else ()) if any(row[key] is not None for row in found)]
     table = Table(*keys, box=None, pad_edge=False, header_style="bold")
     for row in found:
-        table.add_row(*("" if row[key] is None else str(row[key]) for key in keys))
+        table.add_row(*(_cell("" if row[key] is None else str(row[key])) for key in keys))
     _out().print(table) if found else say("nothing in it yet")
 
 
 def facts(found: dict[str, Any], *, as_json: bool) -> None:
     """Print one dictionary, nested ones flattened, as lines of name and value, or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+        sys.stdout.write(_json(found) + "\n")
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _flat("", found):
-        table.add_row(name, value)
+        table.add_row(name, _cell(value))
     _out().print(table)
 
 
@@ -178,7 +204,7 @@ def _flat(prefix: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print the models' cards one below the other, or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(list(found), ensure_ascii=False, indent=1) + "\n")
+        sys.stdout.write(_json(list(found), indent=1) + "\n")
         return
     for i, card in enumerate(found):
         if i:

@@ -27,7 +27,9 @@ class NearestMatcher:
         if not len(query) or not len(reference):
             return Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
         similarity = query.descriptors @ reference.descriptors.T  # (N0, N1)
-        forth, back = similarity.argmax(1), similarity.argmax(0)
+        forth = similarity.argmax(1)
+        # Multiplied again the other way round: an argmax across rows costs more than the product.
+        back = (reference.descriptors @ query.descriptors.T).argmax(1)
         mine = np.arange(len(query))
         best = similarity[mine, forth]
         keep = (back[forth] == mine) & (best >= self.min_similarity)

@@ -1,0 +1,81 @@
+"""What the tests share: drawn photos, and a gallery of them that is built once and copied for whoever changes it."""
+
+import shutil
+
+import pytest
+import world
+
+from veduta.gallery import Gallery
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Folder with two photos each of palazzo-0 to palazzo-5. Read only."""
+    return world.build(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="session")
+def many_photos(tmp_path_factory):
+    """Folder with three photos each of twenty palazzi: what takes a moment to add. Read only."""
+    return world.build(tmp_path_factory.mktemp("many"), landmarks=20, photos=3)
+
+
+@pytest.fixture(scope="session")
+def views(tmp_path_factory):
+    """Photo -> landmark id: `photos`' facades seen in ways their gallery has not. Read only."""
+    folder = tmp_path_factory.mktemp("views")
+    return {
+        str(world.save(world.view(world.facade(i), 7000 + 10 * i + j).pixels, folder / f"{i}-{j}.jpg")): f"palazzo-{i}"
+        for i in range(6)
+        for j in range(2)
+    }
+
+
+@pytest.fixture(scope="session")
+def view(views):
+    """One photo of palazzo-0. Read only."""
+    return next(iter(views))
+
+
+@pytest.fixture(scope="session")
+def distractors(tmp_path_factory):
+    """Photos of nothing in particular. Read only."""
+    folder = tmp_path_factory.mktemp("distractors")
+    return [str(world.save(world.distractor(i), folder / f"{i}.jpg")) for i in range(6)]
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory):
+    """Photos of facades that no gallery has. Read only."""
+    folder = tmp_path_factory.mktemp("strangers")
+    return [str(world.save(world.view(world.facade(500 + i), i).pixels, folder / f"{i}.jpg")) for i in range(6)]
+
+
+@pytest.fixture(scope="session")
+def built(photos, tmp_path_factory):
+    """Folder of a gallery made of `photos`. Read only; `gallery_path` is a copy to change."""
+    path = tmp_path_factory.mktemp("built") / "gallery"
+    with Gallery.create(path) as gallery:
+        gallery.add(photos)
+    return path
+
+
+@pytest.fixture
+def gallery_path(built, tmp_path):
+    """Folder of a gallery made of `photos`, this test's own."""
+    return shutil.copytree(built, tmp_path / "gallery")
+
+
+@pytest.fixture
+def gallery(gallery_path):
+    """The gallery in `gallery_path`, open."""
+    with Gallery.open(gallery_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def corrupt(tmp_path):
+    """A file that calls itself a photo and is none."""
+    path = tmp_path / "corrupt.jpg"
+    path.write_bytes(b"\xff\xd8\xff" + b"not a photo at all" * 9)
+    return path

@@ -1,0 +1,77 @@
+"""The documentation keeps up: every command, option, public name and problem is in it, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import veduta
+from veduta.cli import app
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted(
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
+)
+COMMANDS = typer.main.get_command(app).commands
+
+
+def text(name):
+    return (ROOT / name).read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_command_has_a_section_with_its_options(name):
+    section = re.search(rf"^## veduta {name}\n(.*?)(?=^## |\Z)", text("docs/cli.md"), re.M | re.S)
+    assert section, f"docs/cli.md has no section for {name}"
+    if name == "explain":
+        return  # takes the options of recognize, and says so
+    for parameter in COMMANDS[name].params:
+        for option in (o for o in parameter.opts if o.startswith("--") and o != "--help"):
+            assert option in section[1], f"docs/cli.md does not mention {name} {option}"
+
+
+@pytest.mark.parametrize("name", veduta.__all__)
+def test_every_public_name_is_documented(name):
+    assert f"| `{name}` |" in text("docs/python.md")
+
+
+def test_public_names_are_sorted_and_exist():
+    assert list(veduta.__all__) == sorted(veduta.__all__)
+    for name in veduta.__all__:
+        assert getattr(veduta, name).__doc__, name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = veduta.nothing
+
+
+def test_every_problem_of_the_geometry_is_explained():
+    source = text("src/veduta/geometry.py")
+    problems = set(re.findall(r'_nothing\(len\(matches\), "([a-z ]+)"\)', source)) | set(
+        re.findall(r'return "([a-z ]+)"', source)
+    )
+    assert len(problems) == 6
+    for problem in problems:
+        assert f"`{problem}`" in text("docs/how-it-works.md")
+
+
+def test_the_changelog_starts_with_this_version():
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)", text("CHANGELOG.md"), re.M)
+    assert versions[0] == veduta.__version__
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text("utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_the_python_examples_compile():
+    for path in DOCS:
+        for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.S):
+            compile(block, path.name, "exec")
+
+
+def test_no_placeholder_is_left():
+    for path in DOCS:
+        assert not re.search(r"[A-Z]+_(PLACEHOLDER|TABLES)", path.read_text("utf-8")), path.name

@@ -1,0 +1,476 @@
+"""A real SQLite file each time; entries are made of random numbers, since the store looks at none of them."""
+
+import contextlib
+import hashlib
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import world
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from veduta import store as store_module
+from veduta.draw import thumbnail
+from veduta.errors import GalleryError
+from veduta.images import from_array
+from veduta.store import FILE, SCHEMA_VERSION, Entry, Store, pack_features, unpack_features
+from veduta.types import Landmark, LocalFeatures, Reference
+
+SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as opened:
+        yield opened
+
+
+def unit(rng, *shape):
+    vectors = rng.normal(size=shape).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def features(rng, n=5, dim=64, size=(480, 360)):
+    places = rng.uniform(-0.5, np.array(size) - 0.5, (n, 2)).astype(np.float32)
+    return LocalFeatures(places, unit(rng, n, dim), np.sort(rng.random(n, np.float32))[::-1].copy(), size)
+
+
+def entry(content, landmark="duomo", id=None, **parts):
+    """What a gallery would keep of a photo with this content, an int."""
+    rng = np.random.default_rng(content)
+    sha256 = hashlib.sha256(str(content).encode()).hexdigest()
+    made = {"descriptor": unit(rng, 32), "features": features(rng), "thumbnail": b"picture %d" % content} | parts
+    return Entry(Reference(id or f"{content}.jpg", landmark, f"/photos/{content}.jpg", sha256), **made)
+
+
+def put(store, *entries):
+    return store.add([Landmark(e.reference.landmark) for e in entries], entries)
+
+
+def everything(store):
+    return store.references(), store.landmarks(), store.rows(), store.revision()
+
+
+def edit(path, *statements):
+    with contextlib.closing(sqlite3.connect(Path(path) / FILE, isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+# --- local features as bytes ------------------------------------------------------------------------------------
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(0, 60),
+    dim=st.sampled_from([64, 128]),
+    size=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    spikes=st.booleans(),
+)
+def test_local_features_survive_packing(seed, n, dim, size, spikes):
+    before = features(np.random.default_rng(seed), n, dim, size)
+    if spikes and n:  # one descriptor with all its weight in one place makes the steps of all others coarse
+        before.descriptors[0] = np.eye(dim, dtype=np.float32)[0]
+
+    after = unpack_features(pack_features(before))
+
+    assert after.size == size
+    assert after.descriptors.shape == (n, dim)
+    assert (np.abs(after.keypoints - before.keypoints) <= np.array(size) / 65535).all()
+    assert ((after.descriptors * before.descriptors).sum(1) > 0.999).all()
+    np.testing.assert_allclose(np.linalg.norm(after.descriptors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(after.scores, before.scores, rtol=1e-3, atol=1e-7)
+
+
+def test_packing_keeps_the_order_of_keypoints():
+    places = np.array([[300, 7], [2, 200], [150, 150]], np.float32)
+    before = LocalFeatures(places, np.eye(64, dtype=np.float32)[:3], np.array([0.9, 0.5, 0.1], np.float32), (480, 360))
+    after = unpack_features(pack_features(before))
+    assert np.round(after.keypoints).tolist() == places.tolist()
+    assert after.descriptors.argmax(1).tolist() == [0, 1, 2]
+
+
+def test_packing_keeps_the_corners_of_the_photo():
+    corners = np.array([[-0.5, -0.5], [479.5, 359.5], [0, 0], [479, 359]], np.float32)
+    before = LocalFeatures(corners, np.eye(64, dtype=np.float32)[:4], np.ones(4, np.float32), (480, 360))
+    np.testing.assert_allclose(unpack_features(pack_features(before)).keypoints, corners, atol=480 / 65535)
+
+
+def test_packing_twice_changes_no_more_than_once():
+    once = unpack_features(pack_features(features(np.random.default_rng(1), 100)))
+    twice = unpack_features(pack_features(once))
+    np.testing.assert_allclose(twice.keypoints, once.keypoints, atol=1e-3)
+    np.testing.assert_allclose(twice.descriptors, once.descriptors, atol=1e-2)
+
+
+def test_a_reference_takes_at_most_45_kilobytes(store):
+    rng = np.random.default_rng(0)
+    put(
+        store,
+        *(
+            entry(
+                i,
+                descriptor=unit(rng, 1280),
+                features=features(rng, 512, 64),
+                thumbnail=thumbnail(from_array(world.facade(i))),
+            )
+            for i in range(20)
+        ),
+    )
+    store.close()
+    assert (store.path / FILE).stat().st_size / 20 <= 45_000
+
+
+# --- creating and opening ---------------------------------------------------------------------------------------
+
+
+def test_a_new_store_is_empty_and_knows_its_settings(store):
+    assert store.settings() == SETTINGS
+    assert store.counts() == (0, 0)
+    assert store.references() == []
+    assert store.landmarks() == {}
+    assert store.descriptors()[2].shape[0] == 0
+
+
+def test_create_makes_the_folders_above_it(tmp_path):
+    with contextlib.closing(Store.create(tmp_path / "a" / "b" / "c", {})) as store:
+        assert sorted(p.name for p in store.path.iterdir() if p.name.startswith(".")) == []
+
+
+def test_create_leaves_a_folder_with_something_in_it_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_bytes(b"precious")
+    with pytest.raises(GalleryError, match="is not empty; choose a new folder") as raised:
+        Store.create(tmp_path, SETTINGS)
+    assert str(tmp_path) in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_create_leaves_a_gallery_alone(store):
+    put(store, entry(1))
+    with pytest.raises(GalleryError, match="is not empty"):
+        Store.create(store.path, SETTINGS)
+    assert store.counts() == (1, 1)
+
+
+def test_create_refuses_a_file_in_the_way(tmp_path):
+    (tmp_path / "gallery").write_text("a shopping list")
+    for path in (tmp_path / "gallery", tmp_path / "gallery" / "below"):
+        with pytest.raises(GalleryError, match="choose another folder") as raised:
+            Store.create(path, SETTINGS)
+        assert str(path) in str(raised.value)
+    assert (tmp_path / "gallery").read_text() == "a shopping list"
+
+
+def test_create_refuses_a_folder_where_sqlite_can_write_no_file(tmp_path):
+    deep = tmp_path / ("d" * 200) / ("e" * 200) / ("f" * 200)  # longer than the paths SQLite opens
+    with pytest.raises(GalleryError, match="cannot hold a gallery .*; choose another folder"):
+        Store.create(deep, SETTINGS)
+
+
+@pytest.mark.parametrize("made", ["nothing", "an empty folder", "a folder of photos", "a file"])
+def test_open_refuses_what_is_no_gallery(tmp_path, made):
+    path = tmp_path / "gallery"
+    if made == "a file":
+        path.write_bytes(b"x")
+    elif made != "nothing":
+        path.mkdir()
+    if made == "a folder of photos":
+        (path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(GalleryError, match="is not a gallery .*; make one with 'veduta create") as raised:
+        Store.open(path)
+    assert str(path) in str(raised.value)
+
+
+def test_open_refuses_a_file_that_is_not_sqlite(tmp_path):
+    (tmp_path / FILE).write_bytes(b"once upon a time " * 500)
+    with pytest.raises(GalleryError, match=r"cannot be opened .*not a database.*; restore it from a copy") as raised:
+        Store.open(tmp_path)
+    assert str(tmp_path / FILE) in str(raised.value)
+
+
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
+def test_open_refuses_another_schema(store, version):
+    store.close()
+    edit(store.path, f"PRAGMA user_version = {version}")
+    expected = f"has schema {version}, this Veduta reads {SCHEMA_VERSION}; use the Veduta that made it"
+    with pytest.raises(GalleryError, match=expected) as raised:
+        Store.open(store.path)
+    assert str(store.path) in str(raised.value)
+
+
+def test_open_refuses_a_file_cut_short(store):
+    put(store, *(entry(i) for i in range(20)))
+    store.close()
+    file = store.path / FILE
+    file.write_bytes(file.read_bytes()[:8192])
+    with pytest.raises(GalleryError, match=r"cannot be opened .*malformed.*; restore it from a copy"):
+        Store.open(store.path)
+
+
+def test_a_damaged_file_is_a_gallery_error_when_it_is_read(store):
+    put(store, *(entry(i) for i in range(20)))
+    store.close()
+    file = store.path / FILE
+    data = file.read_bytes()
+    file.write_bytes(data[:4096] + bytes(len(data) - 4096))
+    with contextlib.closing(Store.open(store.path)) as damaged:
+        for ask in (damaged.references, damaged.landmarks, damaged.descriptors, damaged.settings):
+            with pytest.raises(GalleryError, match=r"cannot be read .*malformed.*; restore it from a copy"):
+                ask()
+        with pytest.raises(GalleryError, match=r"cannot be written .*malformed"):
+            put(damaged, entry(50))
+
+
+def test_a_table_that_is_missing_is_a_gallery_error(store):
+    edit(store.path, "DROP TABLE meta")
+    with pytest.raises(GalleryError, match=r"cannot be read .*no such table"):
+        store.settings()
+    with pytest.raises(GalleryError, match=r"cannot be written .*no such table"):
+        put(store, entry(1))
+    assert store.references() == []
+
+
+def test_a_store_that_was_closed_is_the_programmers_fault(store):
+    store.close()
+    with pytest.raises(sqlite3.ProgrammingError):
+        store.revision()
+
+
+# --- adding and removing ----------------------------------------------------------------------------------------
+
+
+def test_what_was_added_comes_back(store):
+    one = entry(1)
+    assert put(store, one) == [one.reference]
+
+    with contextlib.closing(Store.open(store.path)) as other:
+        assert other.references() == [one.reference]
+        assert other.references("duomo") == [one.reference]
+        assert other.references("torre") == []
+        assert other.find_content(one.reference.sha256) == one.reference
+        assert other.find_content("0" * 64) is None
+        reference, kept, picture = other.evidence(one.reference.id)
+        assert (reference, picture) == (one.reference, one.thumbnail)
+        assert pack_features(kept) == pack_features(unpack_features(pack_features(one.features)))
+        rows, labels, descriptors = other.descriptors()
+        assert labels == [(one.reference.id, "duomo")]
+        assert set(rows.tolist()) == other.rows()
+        np.testing.assert_allclose(descriptors, one.descriptor[None], atol=1e-3)
+
+
+def test_the_same_content_twice_is_added_once(store):
+    put(store, entry(1))
+    before = store.references(), store.rows()
+    assert put(store, entry(1)) == []
+    assert put(store, entry(1, id="another name.jpg")) == []
+    assert (store.references(), store.rows()) == before
+    assert put(store, entry(2), entry(2, id="again.jpg")) == [entry(2).reference]
+
+
+def test_another_photo_under_the_same_id_gets_a_longer_id(store):
+    put(store, entry(1, id="front.jpg"))
+    (second,) = put(store, entry(2, id="front.jpg"))
+    assert second.id == f"front.jpg~{second.sha256[:12]}"
+    assert [r.id for r in store.references()] == ["front.jpg", second.id]
+    assert store.evidence(second.id)[2] == b"picture 2"
+
+
+def test_what_a_landmark_says_of_itself_replaces_only_what_it_says(store):
+    store.add([Landmark("duomo", "Duomo", 43.77, 11.25, "https://duomo.example")], [])
+    store.add([Landmark("duomo")], [])
+    assert store.landmarks()["duomo"][0] == Landmark("duomo", "Duomo", 43.77, 11.25, "https://duomo.example")
+    store.add([Landmark("duomo", "Cattedrale", latitude=43.7731)], [])
+    assert store.landmarks()["duomo"][0] == Landmark("duomo", "Cattedrale", 43.7731, 11.25, "https://duomo.example")
+
+
+def test_landmarks_come_with_their_number_of_references_in_the_order_of_ids(store):
+    put(store, entry(1, "torre"), entry(2, "duomo"), entry(3, "torre"))
+    assert list(store.landmarks().values()) == [(Landmark("duomo"), 1), (Landmark("torre"), 2)]
+    assert store.counts() == (2, 3)
+
+
+def test_removing_a_reference_keeps_its_landmark(store):
+    put(store, entry(1), entry(2))
+    assert store.remove_reference("1.jpg")
+    assert not store.remove_reference("1.jpg")
+    assert store.evidence("1.jpg") is None
+    assert store.features("1.jpg") is None
+    assert store.landmarks() == {"duomo": (Landmark("duomo"), 1)}
+
+
+def test_removing_a_landmark_takes_its_references_along(store):
+    put(store, entry(1), entry(2), entry(3, "torre"))
+    assert store.remove_landmark("duomo") == 2
+    assert [r.id for r in store.references()] == ["3.jpg"]
+    assert store.remove_landmark("duomo") == -1
+
+
+def test_a_landmark_without_references_can_be_removed(store):
+    store.add([Landmark("duomo")], [])
+    assert store.remove_landmark("duomo") == 0
+    assert store.landmarks() == {}
+
+
+def test_a_row_number_is_never_given_twice(store):
+    put(store, entry(1), entry(2))
+    last = max(store.rows())
+    store.remove_reference("2.jpg")
+    put(store, entry(2))
+    assert max(store.rows()) > last
+    assert store.descriptors(after=last)[1] == [("2.jpg", "duomo")]
+
+
+def test_the_revision_grows_with_every_change_also_by_others(store):
+    seen = [store.revision()]
+    put(store, entry(1), entry(2))
+    seen.append(store.revision())
+    with contextlib.closing(Store.open(store.path)) as other:
+        other.remove_reference("1.jpg")
+        seen.append(store.revision())
+        other.remove_landmark("duomo")
+        seen.append(store.revision())
+    assert seen == sorted(set(seen))
+
+
+def test_reading_changes_no_revision(store):
+    put(store, entry(1))
+    before = store.revision()
+    everything(store), store.descriptors(), store.evidence("1.jpg"), store.settings(), store.bytes_on_disk()
+    assert store.revision() == before
+
+
+# --- transactions -----------------------------------------------------------------------------------------------
+
+
+def interrupted(*entries):
+    yield from entries
+    raise KeyboardInterrupt
+
+
+def test_nothing_of_a_batch_stays_when_its_last_entry_is_bad(store):
+    put(store, entry(1))
+    before = everything(store)
+    with pytest.raises(sqlite3.IntegrityError):
+        put(store, entry(2, "torre"), entry(3), entry(4, thumbnail="text where bytes belong"))
+    assert everything(store) == before
+    assert len(put(store, entry(2, "torre"), entry(3))) == 2
+
+
+def test_nothing_of_a_batch_stays_when_it_is_interrupted(store):
+    put(store, entry(1))
+    before = everything(store)
+    with pytest.raises(KeyboardInterrupt):
+        store.add([Landmark("torre")], interrupted(entry(2, "torre"), entry(3, "torre")))
+    assert everything(store) == before
+    assert len(put(store, entry(2))) == 1
+
+
+def test_a_reference_without_its_landmark_is_refused(store):
+    with pytest.raises(sqlite3.IntegrityError):
+        store.add([], [entry(1)])
+    assert store.references() == []
+
+
+def test_others_see_nothing_of_a_batch_before_it_is_complete(store):
+    with contextlib.closing(Store.open(store.path)) as other:
+
+        def watched():
+            yield entry(1)
+            assert other.counts() == (0, 0)
+            yield entry(2)
+
+        store.add([Landmark("duomo")], watched())
+        assert other.counts() == (1, 2)
+
+
+def test_what_is_read_together_is_of_one_moment(store):
+    put(store, entry(1))
+    with contextlib.closing(Store.open(store.path)) as other:
+        with store.reading():
+            before = everything(store)
+            other.remove_landmark("duomo")
+            assert everything(store) == before
+        assert store.landmarks() == {}
+
+
+def test_a_gallery_that_stays_busy_says_so(store, monkeypatch):
+    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.01)
+    with contextlib.closing(Store.open(store.path)) as hasty, store._writing():
+        with pytest.raises(GalleryError, match="cannot be written .*locked.*; is another process using it") as raised:
+            put(hasty, entry(1))
+        assert str(store.path) in str(raised.value)
+        assert hasty.references() == []
+
+
+# --- any sequence of changes ------------------------------------------------------------------------------------
+
+photo = st.tuples(st.integers(0, 7), st.sampled_from(["a.jpg", "b.jpg", "c.jpg"]), st.sampled_from(["duomo", "torre"]))
+change = st.one_of(
+    st.tuples(st.just("add"), st.lists(photo, max_size=4)),
+    st.tuples(st.just("remove reference"), st.integers(0, 9)),
+    st.tuples(st.just("remove landmark"), st.sampled_from(["duomo", "torre"])),
+    st.tuples(st.just("reopen"), st.none()),
+)
+
+
+def follow(model, known, kind, what):
+    """Do to a dict, id -> (landmark, content), and a set of landmarks what the store is to do to its file."""
+    if kind == "add":
+        for content, id, landmark in what:
+            known.add(landmark)
+            if content in (c for _, c in model.values()):
+                continue
+            sha256 = entry(content).reference.sha256
+            model[f"{id}~{sha256[:12]}" if id in model else id] = (landmark, content)
+    elif kind == "remove reference":
+        model.pop(nth(model, what), None)
+    elif kind == "remove landmark":
+        known.discard(what)
+        for id in [id for id, (landmark, _) in model.items() if landmark == what]:
+            del model[id]
+
+
+def nth(model, n):
+    """The id of one reference, or one that is not there."""
+    return sorted(model)[n] if n < len(model) else "nowhere.jpg"
+
+
+def change_store(store, model, kind, what):
+    if kind == "add":
+        put(store, *(entry(content, landmark, id) for content, id, landmark in what))
+    elif kind == "remove reference":
+        assert store.remove_reference(nth(model, what)) == (what < len(model))
+    elif kind == "remove landmark":
+        store.remove_landmark(what)
+    else:
+        store.close()
+        store = Store.open(store.path)
+    return store
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(change, max_size=12))
+def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(changes):
+    folder = Path(tempfile.mkdtemp())
+    store, model, known = Store.create(folder / "gallery", SETTINGS), {}, set()
+    try:
+        for kind, what in changes:
+            store = change_store(store, model, kind, what)
+            follow(model, known, kind, what)
+
+            expected = {id: (landmark, entry(content).reference.sha256) for id, (landmark, content) in model.items()}
+            assert {r.id: (r.landmark, r.sha256) for r in store.references()} == expected
+            counts = {name: sum(landmark == name for landmark, _ in model.values()) for name in known}
+            assert {id: count for id, (_, count) in store.landmarks().items()} == counts
+            _, labels, descriptors = store.descriptors()
+            assert len(labels) == len(model)
+            for (id, landmark), descriptor in zip(labels, descriptors, strict=True):
+                assert landmark == model[id][0]
+                np.testing.assert_allclose(descriptor, entry(model[id][1]).descriptor, atol=1e-3)
+    finally:
+        store.close()
+        shutil.rmtree(folder)
