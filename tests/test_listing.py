@@ -62,7 +62,7 @@ def test_links_to_folders_are_followed(tmp_path):
 def test_a_folder_without_photos_in_subfolders_is_an_error(tmp_path, names):
     folder = tmp_path / "photos"
     folder.mkdir()
-    with pytest.raises(DatasetError, match="has no photos in subfolders; expected .*/LANDMARK/PHOTO") as raised:
+    with pytest.raises(DatasetError, match=r"has no photos in subfolders; expected .*/LANDMARK/PHOTO") as raised:
         list_folder(touch(folder, *names))
     assert str(folder) in str(raised.value)
 

@@ -18,6 +18,7 @@ BACKGROUND = (22, 24, 29)
 INK = (236, 238, 242)
 GAP, MARGIN, BAR = 12, 12, 40
 SHARPER = 2  # lines are drawn this many times larger and then reduced: Pillow draws them with jagged edges
+LONGEST_TITLE = 300  # characters; no more fit, and measuring them again and again takes seconds
 MOST_LINES = 100  # more hide the photos; the count stays in the caption
 
 
@@ -114,9 +115,11 @@ def _write(
 
 
 def _shorten(pen: ImageDraw.ImageDraw, text: str, font: Font, room: float) -> str:
-    """Return the text, cut at its beginning if it is wider than `room` pixels: the end of a path says most."""
+    """Return the text on one line, cut at its beginning if wider than `room` pixels: the end of a path says most."""
+    text = "".join(c if c.isprintable() else "?" for c in text)  # a file's name may hold anything, line ends too
     if pen.textlength(text, font) <= room:
         return text
+    text = text[-LONGEST_TITLE:]
     while text and pen.textlength("..." + text, font) > room:
         text = text[1:]
     return "..." + text if text else ""

@@ -92,7 +92,7 @@ def write_page(out: Path, exhibits: Sequence[Exhibit], title: str, subtitle: str
                 prefix = f"{i + 1}-" if len(exhibits) > 1 else ""
                 draw_evidence(exhibit, pair).save(out / f"{prefix}evidence-{j + 1}.png")
         page = out / "index.html"
-        page.write_text(render(exhibits, title, subtitle), "utf-8")
+        page.write_text(render(exhibits, title, subtitle), "utf-8", "replace")  # a file's name need not be UTF-8
     except OSError as error:
         raise GalleryError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
     return page

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import show
+from veduta.cli import competition, show
 from veduta.errors import VedutaError
 
 app = typer.Typer(
@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(competition.app)
 
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")

@@ -52,8 +52,8 @@ def failures(found: Sequence[Failure]) -> None:
 
 
 @contextmanager
-def progress(verb: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (done, total) that draws a bar with rate and time left on stderr, if that is a terminal."""
+def progress(verb: str) -> Iterator[Callable[..., None]]:
+    """Yield a function of (done, total, verb) that draws a bar with rate and time left on stderr, on a terminal."""
     from rich import progress as bars
 
     columns = (
@@ -65,11 +65,13 @@ def progress(verb: str) -> Iterator[Callable[[int, int], None]]:
     )
     console = Console(stderr=True)
     with bars.Progress(*columns, console=console, disable=not console.is_terminal) as drawn:
-        task = drawn.add_task(verb, total=None, rate="")
+        tasks = {verb: drawn.add_task(verb, total=None, rate="")}
 
-        def update(done: int, total: int) -> None:
-            speed = drawn.tasks[0].speed
-            drawn.update(task, completed=done, total=total, rate=f"{speed:.1f} photos/s" if speed else "")
+        def update(done: int, total: int, verb: str = verb) -> None:
+            if verb not in tasks:
+                tasks[verb] = drawn.add_task(verb, total=total, rate="")
+            speed = next((task.speed for task in drawn.tasks if task.id == tasks[verb]), None)
+            drawn.update(tasks[verb], completed=done, total=total, rate=f"{speed:.1f} photos/s" if speed else "")
 
         yield update
 

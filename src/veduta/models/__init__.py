@@ -157,7 +157,7 @@ def open_session(name: str, provider: str = "cpu", threads: int | None = None) -
         threads: threads inside one operator; None means all cores this process may use.
 
     Raises:
-        ModelError: the model or provider is unknown, or the file is not the one on the card.
+        ModelError: the model or provider is unknown, the provider does not start, or the file is not the card's.
     """
     known = card(name)
     provider_name(provider)
@@ -165,12 +165,16 @@ def open_session(name: str, provider: str = "cpu", threads: int | None = None) -
 
     engine, options, _ = PROVIDERS[provider]
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's own choice
+    settings.intra_op_num_threads = threads or cores
     settings.log_severity_level = 3
     # Idle threads that spin would steal the cores from photos being decoded meanwhile.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [(engine, options)] if engine == "CPUExecutionProvider" else [(engine, options), "CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(_checked_bytes(known), settings, providers=providers)
+    session = onnxruntime.InferenceSession(_checked_bytes(known), settings, providers=providers)
+    if engine not in session.get_providers():  # ONNX Runtime goes on with the CPU and only logs why
+        raise ModelError(f"execution provider {provider!r} is installed but does not start here; use 'cpu'")
+    return session
 
 
 def _checked_bytes(known: ModelCard) -> bytes:

@@ -1,0 +1,180 @@
+"""``veduta competition``: Kaggle's and GLDv2's files in, submissions and reports out."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from veduta.cli import show
+from veduta.cli import show_competition as pages
+
+app = typer.Typer(
+    name="competition",
+    help="Kaggle and GLDv2 files in, submission and report out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+SOME_FAILED = 1
+
+
+class Listing(enum.StrEnum):
+    """How figures are printed."""
+
+    table = "table"
+    json = "json"
+
+
+class RecipeName(enum.StrEnum):
+    """The recipes there are."""
+
+    veduta = "veduta"
+    dna_2020 = "dna-2020"
+
+
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="The data set's folder.", show_default=False)]
+AsListing = Annotated[Listing, typer.Option("--format", help="table or json.")]
+Provider = Annotated[
+    str, typer.Option(envvar="VEDUTA_PROVIDER", help="Execution provider: cpu, cuda, coreml or openvino.")
+]
+
+
+@app.command()
+def inspect(
+    data: Data,
+    decode: Annotated[bool, typer.Option(help="Read every photo, to find damaged ones.")] = True,  # noqa: FBT002
+    format: AsListing = Listing.table,
+) -> None:
+    """Show what a data set has: counts, the long tail, photos missing or damaged."""
+    from veduta.competition.inspect import inspect as look
+
+    with show.progress("reading") as progress:
+        found = look(data, decode, progress)
+    if format is Listing.json:
+        pages.as_json(asdict(found))
+    else:
+        pages.inspection(found)
+    if any(split.missing or split.bad for split in found.splits):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def score(
+    solution: Annotated[Path, typer.Option(metavar="CSV", help="The truth: id,landmarks,Usage.")],
+    submission: Annotated[Path, typer.Option(metavar="CSV", help="The answers: id,landmarks.")],
+    floor: Annotated[float, typer.Option(help="Confidence from which a photo counts as answered.")] = 0.5,
+    resamples: Annotated[int, typer.Option(min=0, help="Of the bootstrap; 0 for no interval.")] = 200,
+    format: AsListing = Listing.table,
+) -> None:
+    """Print GAP and its companions for the public part, the private part and all."""
+    from veduta.competition.score import score as scored
+
+    found = scored(solution, submission, floor, resamples)
+    parts = {part: figures.as_dict() for part, figures in found.items()}
+    (pages.as_json if format is Listing.json else pages.scores)(parts)
+
+
+@app.command()
+def embed(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The table's folder.")],
+    split: Annotated[str, typer.Option(help="Folder of the photos: train, test or index.")] = "train",
+    shard: Annotated[str, typer.Option(metavar="i/N", help="Only the i-th of N shares of the photos.")] = "1/1",
+    embedder: Annotated[str, typer.Option(help="Model for the descriptor.")] = "efficientnet-lite2-gem",
+    provider: Provider = "cpu",
+) -> None:
+    """Make the descriptors of a split in bulk; a killed run goes on when it is run again."""
+    from veduta.competition.embed import embed as embedded
+
+    _check_shard(shard)
+    with show.progress("embedding") as progress:
+        found = embedded(data, out, split, shard, embedder, provider, progress)
+    pages.failures(found.bad)
+    show.say(f"{found.new} new of {found.photos} photos, {len(found.bad)} cannot be read; in {found.table}")
+    if found.bad:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _check_shard(shard: str) -> None:
+    from veduta.competition.descriptors import parse_shard
+
+    try:
+        parse_shard(shard)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@app.command("import")
+def import_(
+    descriptors: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy of (N, D), or a .pth dictionary.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The table's folder.")],
+    name: Annotated[str, typer.Option(help="What to call the model that made them.")],
+    ids: Annotated[Path | None, typer.Option(metavar="TXT", help="With a .npy: its photo ids, one a line.")] = None,
+) -> None:
+    """Import descriptors made elsewhere. A .pth file is read without executing anything in it."""
+    from veduta.competition.embed import import_npy, import_pth
+
+    if (descriptors.suffix == ".npy") != (ids is not None):
+        raise typer.BadParameter("--ids goes with a .npy file, and a .npy file needs it")
+    table = import_npy(descriptors, ids, out, name) if ids is not None else import_pth(descriptors, out, name)
+    show.say(f"{len(table)} descriptors of {table.maker.dim} numbers in {out}")
+
+
+@app.command()
+def run(
+    data: Data,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything made.")],
+    recipe: Annotated[RecipeName, typer.Option(help="What to do: veduta, or the 2020 notebook.")] = RecipeName.veduta,
+    solution: Annotated[Path | None, typer.Option(metavar="CSV", help="The truth, if not in DATA.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Run both recipes, side by side.")] = False,  # noqa: FBT002
+    ban: Annotated[int | None, typer.Option(metavar="N", help="Drop landmarks predicted more than N times.")] = None,
+    max_keypoints: Annotated[int | None, typer.Option(help="Change the recipe: keypoints of a photo.")] = None,
+    matcher: Annotated[str | None, typer.Option(help="Change the recipe: nearest or lighterglue.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME|DIR", help="Change the recipe: an embedder, or a folder of tables."),
+    ] = None,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Go from photos and train.csv to submission.csv; what an earlier run has done is not done again."""
+    from veduta.competition.recipes import NOTEBOOK_WEIGHTS
+    from veduta.competition.run import run as run_recipe
+    from veduta.competition.run import with_overrides
+
+    weights = NOTEBOOK_WEIGHTS[: len(models)] if models else None
+    changes = {"max_keypoints": max_keypoints, "matcher": matcher, "models": tuple(models or ()) or None}
+    names = list(RecipeName) if compare else [recipe]
+    reports = []
+    for name in names:
+        try:
+            chosen = with_overrides(name.value, weights=weights, **changes)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        with pages.stages() as progress:
+            reports.append(run_recipe(data, out, chosen, solution, ban, provider, progress))
+    made = [_report(report) for report in reports]
+    (pages.as_json if format is Listing.json else pages.runs)(made)
+
+
+def _report(report: Any) -> dict[str, Any]:
+    scores = {part: figures.as_dict() for part, figures in report.scores.items()} if report.scores else None
+    return asdict(report) | {"scores": scores}
+
+
+@app.command()
+def check(
+    submission: Annotated[Path, typer.Argument(metavar="SUBMISSION", help="The submission.", show_default=False)],
+    sample: Annotated[Path, typer.Option(metavar="CSV", help="sample_submission.csv: the ids there must be.")],
+    format: AsListing = Listing.table,
+) -> None:
+    """List everything that is wrong with a submission, with line numbers."""
+    from veduta.competition.submissions import check_submission
+
+    problems = check_submission(submission, sample)
+    (pages.as_json if format is Listing.json else pages.problems)([asdict(problem) for problem in problems])
+    if problems:
+        raise typer.Exit(SOME_FAILED)

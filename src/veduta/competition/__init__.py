@@ -1,0 +1,1 @@
+"""Kaggle and GLDv2 files in, submissions and reports out."""

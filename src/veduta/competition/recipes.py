@@ -1,0 +1,85 @@
+"""What a run does, as data: the package's own pipeline, and the 7th-place notebook of 2020 step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from veduta.types import Image
+
+NOTEBOOK_FRAME = (672, 896)  # (width, height) every photo is forced to before its keypoints are found
+NOTEBOOK_CANDIDATES = 5  # nearest references that go on
+NOTEBOOK_MATCH_THRESHOLD = 0.2  # least probability of a match
+NOTEBOOK_WEIGHTS = (2.0, 1.0, 0.5, 0.5)  # of its four descriptors, the best model first
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice a run makes.
+
+    Attributes:
+        name: what `--recipe` calls it.
+        models: embedders, or folders with tables ``train`` and ``test`` made or imported earlier; several are fused.
+        weights: of the models.
+        depth: candidates retrieved.
+        rerank_depth: how many of them are matched.
+        extractor: name of the local features.
+        max_keypoints: of each photo.
+        matcher: name of the matcher.
+        match_threshold: least similarity or probability of a match; None for the matcher's own.
+        squash: whether photos are forced into the notebook's frame before extraction, whatever their shape.
+        geometry: whether matches must agree on a homography; if not, their scores are summed.
+        fuse: whether similarities are the notebook's fusion of the models' cosines; several models need it.
+    """
+
+    name: str
+    models: tuple[str, ...] = ("efficientnet-lite2-gem",)
+    weights: tuple[float, ...] = (1.0,)
+    depth: int = 100
+    rerank_depth: int = 30
+    extractor: str = "xfeat"
+    max_keypoints: int = 512
+    matcher: str = "nearest"
+    match_threshold: float | None = None
+    squash: bool = False
+    geometry: bool = True
+    fuse: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.models) != len(self.weights) or not self.models or min(self.weights) <= 0:
+            raise ValueError(f"expected a positive weight per model, got {self.models} and {self.weights}")
+        if len(self.models) > 1 and not self.fuse:
+            raise ValueError(f"recipe {self.name!r} has one model; several are fused by recipe 'dna-2020'")
+        if not 1 <= self.rerank_depth <= self.depth:
+            raise ValueError(f"expected 1 <= rerank_depth <= depth, got {self.rerank_depth}, {self.depth}")
+
+
+RECIPES = {
+    "veduta": Recipe("veduta"),
+    # The notebook had 2,048 SuperPoint keypoints and SuperGlue; with the models that ship, XFeat and LighterGlue take
+    # their place, at a number of keypoints that two cores can match.
+    "dna-2020": Recipe(
+        "dna-2020",
+        weights=NOTEBOOK_WEIGHTS[:1],
+        depth=NOTEBOOK_CANDIDATES,
+        rerank_depth=NOTEBOOK_CANDIDATES,
+        matcher="lighterglue",
+        match_threshold=NOTEBOOK_MATCH_THRESHOLD,
+        squash=True,
+        geometry=False,
+        fuse=True,
+    ),
+}
+
+
+def squashed(image: Image) -> Image:
+    """Return the photo forced into the notebook's frame of 672 x 896, its keypoints then being in that frame."""
+    pixels = cv2.resize(image.pixels, NOTEBOOK_FRAME, interpolation=cv2.INTER_AREA)
+    return Image(np.asarray(pixels, np.uint8), *NOTEBOOK_FRAME, name=image.name, sha256=image.sha256)
+
+
+def as_it_is(image: Image) -> Image:
+    """Return the photo with its own shape."""
+    return image

@@ -1,0 +1,297 @@
+"""From two folders of photos and train.csv to submission.csv: every stage resumable, none done twice."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from veduta.competition.descriptors import DescriptorTable
+from veduta.competition.embed import embed
+from veduta.competition.local import FeatureFile, check_ids_differ, extract_all
+from veduta.competition.photos import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
+from veduta.competition.recipes import RECIPES, Recipe, as_it_is, squashed
+from veduta.competition.report import write_report
+from veduta.competition.score import Score, score
+from veduta.competition.stages import (
+    Candidates,
+    decide_all,
+    digest_of,
+    gather_evidence,
+    key_of,
+    load_candidates,
+    retrieve,
+    save_candidates,
+)
+from veduta.competition.submissions import read_submission, write_submission
+from veduta.competition.tables import read_train
+from veduta.competition.votes import ban_frequent
+from veduta.embedders import EMBEDDERS
+from veduta.errors import DatasetError
+from veduta.features import make_extractor
+from veduta.geometry import HomographyVerifier
+from veduta.models import card
+from veduta.types import Float32
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage took.
+
+    Attributes:
+        stage: its name.
+        seconds: wall time in this run.
+        peak_megabytes: most memory the process has held until its end.
+        skipped: whether its result was there already.
+    """
+
+    stage: str
+    seconds: float
+    peak_megabytes: float
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run made.
+
+    Attributes:
+        submission: path of submission.csv.
+        recipe: name of the recipe.
+        predictions: how many photos have one.
+        photos: how many photos the submission has.
+        stages: what each stage took.
+        scores: figures by part, where a solution is at hand.
+        page: path of the report, where a solution is at hand.
+    """
+
+    submission: str
+    recipe: str
+    predictions: int
+    photos: int
+    stages: tuple[StageReport, ...]
+    scores: dict[str, Score] | None
+    page: str | None
+
+
+def run(
+    data: Path,
+    out: Path,
+    recipe: str | Recipe = "veduta",
+    solution: Path | None = None,
+    ban: int | None = None,
+    provider: str = "cpu",
+    progress: Progress | None = None,
+) -> RunReport:
+    """Make a submission for a data set; what an earlier run with the same folder has done is not done again.
+
+    Args:
+        data: folder with train.csv, the folders train and test, and perhaps sample_submission.csv and a solution.
+        out: folder for everything made; submission.csv among it.
+        recipe: ``veduta``, ``dna-2020`` or a `Recipe` of one's own.
+        solution: the truth; None for the one in `data`, if there is one.
+        ban: drop landmarks predicted more often than this; needs the whole test set, see `votes.ban_frequent`.
+        provider: execution provider.
+        progress: called with the stage's name, things done and things in all.
+
+    Raises:
+        DatasetError: something is missing or malformed; the message says what.
+    """
+    chosen = _recipe(recipe)
+    solution = solution or find_file(data, *SOLUTION)
+    return _Run(data, out, chosen, provider, progress).go(solution, ban)
+
+
+def _recipe(recipe: str | Recipe) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
+    return RECIPES[recipe]
+
+
+class _Run:
+    """One run over one folder: the stages in the order they happen, and the log of what each took."""
+
+    def __init__(self, data: Path, out: Path, recipe: Recipe, provider: str, progress: Progress | None) -> None:
+        self.data, self.out, self.recipe, self.provider, self.progress = data, out, recipe, provider, progress
+        self.stages: list[StageReport] = []
+        self.folders: dict[str, PhotoFolder] = {}
+        try:
+            (out / recipe.name).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatasetError(f"{out}: cannot be written ({error.strerror})") from error
+
+    def go(self, solution: Path | None, ban: int | None) -> RunReport:
+        train = [self.table(model, "train") for model in self.recipe.models]
+        test = [self.table(model, "test") for model in self.recipe.models]
+        found = self.candidates(train, test)
+        evidence = self.evidence(found)
+        submission, predictions, photos = self.submission(found, evidence, ban)
+        scores: dict[str, Score] | None = None
+        page: str | None = None
+        if solution is not None:
+            scores = score(solution, submission)
+            page = str(self.page(found, evidence, solution, submission, scores))
+        report = RunReport(str(submission), self.recipe.name, predictions, photos, tuple(self.stages), scores, page)
+        _write_json(self.out / self.recipe.name / "summary.json", asdict(report))
+        return report
+
+    # --- stages -------------------------------------------------------------------------------------------------
+
+    def table(self, model: str, split: str) -> DescriptorTable:
+        """Return the descriptors of a split: embedded here, or made earlier."""
+        with self.timed(f"embed {split}") as stage:
+            if model not in EMBEDDERS:
+                stage["skipped"] = True
+                return DescriptorTable.open(Path(model) / split)
+            path = self.out / "descriptors" / model / split
+            made = embed(self.data, path, split, embedder=model, provider=self.provider, progress=self.tell(stage))
+            stage["skipped"] = made.new == 0
+            return DescriptorTable.open(path)
+
+    def candidates(self, train: list[DescriptorTable], test: list[DescriptorTable]) -> Candidates:
+        labels_file = need_file(self.data, *TRAIN)
+        recipe = self.recipe
+        key = key_of(
+            [asdict(table.maker) | {"ids": digest_of(table.ids)} for table in (*train, *test)],
+            [recipe.weights, recipe.depth, recipe.fuse],
+            labels_file.stat().st_mtime_ns,
+            labels_file.stat().st_size,
+        )
+        path = self.out / recipe.name / "candidates.npz"
+        with self.timed("retrieve") as stage:
+            if path.exists() and self.key("retrieve") == key:
+                stage["skipped"] = True
+                return load_candidates(path)
+            found = retrieve(train, test, read_train(labels_file), recipe)
+            check_ids_differ(found.references, found.queries)
+            save_candidates(path, found)
+            self.keep_key("retrieve", key)
+            return found
+
+    def evidence(self, found: Candidates) -> Float32:
+        recipe = self.recipe
+        features = self.features(found)
+        depth = min(recipe.rerank_depth, found.rows.shape[1])
+        matching = [recipe.matcher, recipe.match_threshold, recipe.geometry, _sha256(recipe.matcher)]
+        key = key_of(self.key("retrieve"), self.extraction(), matching, depth)
+        path = self.out / recipe.name / "evidence.bin"
+        with self.timed("match") as stage:
+            if self.key("match") != key:
+                path.unlink(missing_ok=True)
+                self.keep_key("match", key)
+            elif path.exists():
+                stage["skipped"] = path.stat().st_size == len(found.queries) * depth * 4
+            verifier = HomographyVerifier() if recipe.geometry else None
+            evidence = gather_evidence(path, found, features, recipe, verifier, self.provider, self.tell(stage))
+        features.close()
+        return evidence
+
+    def features(self, found: Candidates) -> FeatureFile:
+        recipe = self.recipe
+        cache = FeatureFile(self.out / "features" / self.extraction())
+        wanted = sorted(set(found.rows[:, : recipe.rerank_depth].ravel().tolist()))
+        photos = [(id, self.photos("test")) for id in found.queries]
+        photos += [(found.references[row], self.photos("train")) for row in wanted]
+        extractor = make_extractor(recipe.extractor, recipe.max_keypoints, self.side(), self.provider)
+        frame = squashed if recipe.squash else as_it_is
+        with self.timed("extract") as stage:
+            stage["skipped"] = not extract_all(cache, extractor, photos, frame, self.tell(stage))
+        return cache
+
+    def submission(self, found: Candidates, evidence: Float32, ban: int | None) -> tuple[Path, int, int]:
+        with self.timed("decide"):
+            answers = decide_all(found, evidence, self.recipe)
+            if ban is not None:
+                answers = ban_frequent(answers, ban)
+            sample = find_file(self.data, *SAMPLE)
+            ids = read_submission(sample)[0] if sample else sorted(self.photos("test").ids())
+            path = self.out / self.recipe.name / "submission.csv"
+            write_submission(path, ids, answers)
+        return path, sum(id in answers for id in ids), len(ids)
+
+    def page(
+        self, found: Candidates, evidence: Float32, solution: Path, submission: Path, scores: dict[str, Score]
+    ) -> Path:
+        page = self.out / self.recipe.name / "report.html"
+        key = key_of(self.recipe.name, *(p.stat().st_mtime_ns for p in (solution,)), _digest(submission))
+        with self.timed("report") as stage:
+            if page.exists() and self.key("report") == key:
+                stage["skipped"] = True
+                return page
+            folders = self.photos("test"), self.photos("train")
+            write_report(page, found, evidence, solution, submission, scores, folders, self.recipe)
+            self.keep_key("report", key)
+        return page
+
+    # --- what stages share --------------------------------------------------------------------------------------
+
+    def photos(self, split: str) -> PhotoFolder:
+        if split not in self.folders:
+            self.folders[split] = split_folder(self.data, split)
+        return self.folders[split]
+
+    def side(self) -> int:
+        return 896 if self.recipe.squash else 576
+
+    def extraction(self) -> str:
+        """Return the name of the features' folder: what they were made by and how."""
+        recipe = self.recipe
+        how = key_of(recipe.extractor, _sha256(recipe.extractor), recipe.max_keypoints, self.side(), recipe.squash)
+        return f"{recipe.extractor}-{recipe.max_keypoints}-{how[:8]}"
+
+    def key(self, stage: str) -> str | None:
+        return self._keys().get(stage)
+
+    def keep_key(self, stage: str, key: str) -> None:
+        _write_json(self.out / self.recipe.name / "stages.json", self._keys() | {stage: key})
+
+    def _keys(self) -> dict[str, str]:
+        path = self.out / self.recipe.name / "stages.json"
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+    def tell(self, stage: dict[str, Any]) -> Callable[[int, int], None] | None:
+        progress, name = self.progress, stage["stage"]
+        return None if progress is None else lambda done, total: progress(name, done, total)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[dict[str, Any]]:
+        """Note what the body takes; it may say that there was nothing to do."""
+        start, stage = time.perf_counter(), {"stage": name, "skipped": False}
+        yield stage
+        seconds = round(time.perf_counter() - start, 3)
+        self.stages.append(StageReport(name, seconds, round(peak_megabytes(), 1), bool(stage["skipped"])))
+
+
+def peak_megabytes() -> float:
+    """Return the most memory this process has held so far."""
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def with_overrides(recipe: str, **changes: Any) -> Recipe:
+    """Return a recipe with some of its choices changed; None leaves one as it is."""
+    return replace(_recipe(recipe), **{name: value for name, value in changes.items() if value is not None})
+
+
+def _sha256(model: str) -> str:
+    return card(model).sha256
+
+
+def _digest(path: Path) -> str:
+    return key_of(path.read_text("utf-8"))
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+    draft.replace(path)

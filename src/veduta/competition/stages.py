@@ -1,0 +1,244 @@
+"""The stages of a run. Each one's result is a file; each can be stopped at any moment and goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from veduta.competition.descriptors import DescriptorTable
+from veduta.competition.local import FeatureFile
+from veduta.competition.recipes import Recipe
+from veduta.competition.tables import Labels
+from veduta.competition.votes import fuse_similarities, notebook_score, sum_of_best
+from veduta.decide import decide
+from veduta.errors import DatasetError
+from veduta.index import search_blocks
+from veduta.matching import LighterGlue, NearestMatcher, make_matcher
+from veduta.protocols import Matcher, Verifier
+from veduta.threads import in_order
+from veduta.types import Candidate, Float32, Int64, LocalFeatures
+
+Progress = Callable[[int, int], None]
+FLUSH = 16  # queries between writes of the evidence
+
+
+def key_of(*parts: Any) -> str:
+    """Return a digest of what a stage depends on: two runs with the same one have the same result."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def digest_of(ids: npt.NDArray[np.bytes_]) -> str:
+    """Return a digest of a list of ids."""
+    return hashlib.sha256(ids.tobytes()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What retrieval found.
+
+    Attributes:
+        queries: (Q,) ids of the test photos that have a descriptor.
+        references: (R,) ids of the references, in the order that `rows` counts.
+        landmarks: (R,) landmark id of each.
+        rows: (Q, k) int32, the references found, best first.
+        similarity: (Q, k) float32.
+    """
+
+    queries: tuple[str, ...]
+    references: tuple[str, ...]
+    landmarks: tuple[str, ...]
+    rows: npt.NDArray[np.int32]
+    similarity: Float32
+
+    def of(self, query: int) -> list[Candidate]:
+        """Return the candidates of one query, not verified."""
+        return [
+            Candidate(self.references[row], self.landmarks[row], min(1.0, float(similarity)))
+            for row, similarity in zip(self.rows[query].tolist(), self.similarity[query].tolist(), strict=True)
+        ]
+
+
+# --- retrieve ---------------------------------------------------------------------------------------------------
+
+
+def retrieve(
+    train: Sequence[DescriptorTable], test: Sequence[DescriptorTable], labels: Labels, recipe: Recipe
+) -> Candidates:
+    """Return the `recipe.depth` references with the largest similarity: the cosine, or the notebook's fusion.
+
+    Args:
+        train: a table per model; their rows may stand in different orders.
+        test: likewise.
+        labels: of the references; photos without a label are no references.
+        recipe: depth, weights, and whether to fuse.
+    """
+    known = dict(labels.pairs())
+    references = _common(train, known)
+    queries = _common(test, None)
+    wanted = [table.rows(table.order(queries)) for table in test]
+    if len(train) == 1 and len(references) == len(train[0]):
+        similarity, rows = search_blocks(train[0].blocks, wanted[0], recipe.depth)
+        if recipe.fuse:  # of one model it is a rising function of the cosine: the order stays
+            similarity = fuse_similarities([similarity], recipe.weights)
+    else:
+        similarity, rows = _search_pieces(train, references, wanted, recipe)
+    landmarks = tuple(known[id] for id in references)
+    return Candidates(tuple(queries), tuple(references), landmarks, rows.astype(np.int32), similarity)
+
+
+def _common(tables: Sequence[DescriptorTable], known: dict[str, str] | None) -> list[str]:
+    """Return the ids that all tables have (and that are known), in the order of the first."""
+    others = [set(table.ids.tolist()) for table in tables[1:]]
+    ids = [id.decode("ascii") for id in tables[0].ids.tolist() if all(id in other for other in others)]
+    found = ids if known is None else [id for id in ids if id in known]
+    if not found:
+        raise DatasetError(
+            "no photo has both a descriptor of every model and a label; are the tables of this data set?"
+        )
+    return found
+
+
+def _search_pieces(
+    train: Sequence[DescriptorTable], references: list[str], queries: list[Float32], recipe: Recipe
+) -> tuple[Float32, Int64]:
+    """Return the largest similarities (Q, k) and their places in `references`, a piece at a time."""
+    orders = [table.order(references) for table in train]
+    k = min(recipe.depth, len(references))
+    best = np.full((len(queries[0]), k), -np.inf, np.float32)
+    place = np.zeros((len(queries[0]), k), np.int64)
+    for start in range(0, len(references), 8192):
+        cosines = [
+            query @ table.rows(order[start : start + 8192]).T
+            for query, table, order in zip(queries, train, orders, strict=True)
+        ]
+        fused = fuse_similarities(cosines, recipe.weights) if recipe.fuse else cosines[0]
+        numbers = np.broadcast_to(np.arange(start, start + fused.shape[1]), fused.shape)
+        best, place = _keep_best(np.c_[best, fused], np.c_[place, numbers], k)
+    return best, place
+
+
+def _keep_best(similarity: Float32, place: Int64, k: int) -> tuple[Float32, Int64]:
+    order = np.lexsort((place, -similarity), axis=1)[:, :k]
+    return np.take_along_axis(similarity, order, 1), np.take_along_axis(place, order, 1)
+
+
+def save_candidates(path: Path, found: Candidates) -> None:
+    """Write candidates, all or nothing."""
+    draft = path.with_name(path.name + ".part")
+    with draft.open("wb") as file:
+        np.savez(
+            file,
+            queries=np.array(found.queries, np.bytes_),
+            references=np.array(found.references, np.bytes_),
+            landmarks=np.array(found.landmarks),
+            rows=found.rows,
+            similarity=found.similarity,
+        )
+    draft.replace(path)
+
+
+def load_candidates(path: Path) -> Candidates:
+    """Return what `save_candidates` wrote."""
+    with np.load(path, allow_pickle=False) as data:
+        queries, references = (
+            tuple(id.decode("ascii") for id in data[name].tolist()) for name in ("queries", "references")
+        )
+        return Candidates(queries, references, tuple(data["landmarks"].tolist()), data["rows"], data["similarity"])
+
+
+# --- match and verify -------------------------------------------------------------------------------------------
+
+
+def matcher_of(recipe: Recipe, provider: str = "cpu") -> Matcher:
+    """Return the recipe's matcher with its threshold."""
+    if recipe.match_threshold is None:
+        return make_matcher(recipe.matcher, recipe.extractor, provider)
+    if recipe.matcher == "lighterglue":
+        return LighterGlue(recipe.match_threshold, provider)
+    return NearestMatcher(recipe.match_threshold)
+
+
+def evidence_of(query: LocalFeatures, reference: LocalFeatures, matcher: Matcher, verifier: Verifier | None) -> float:
+    """Return the number of inliers, or without a verifier the sum of the matching scores, each clipped to [0, 1]."""
+    matches = matcher.match(query, reference)
+    if verifier is None:
+        return float(np.clip(matches.scores, 0, 1).sum(dtype=np.float64))
+    return float(verifier.verify(query, reference, matches).num_inliers)
+
+
+def gather_evidence(
+    path: Path,
+    found: Candidates,
+    features: FeatureFile,
+    recipe: Recipe,
+    verifier: Verifier | None,
+    provider: str = "cpu",
+    progress: Progress | None = None,
+) -> Float32:
+    """Return (Q, rerank_depth) float32 evidence, NaN where there are no features, going on in the file at `path`."""
+    depth = min(recipe.rerank_depth, found.rows.shape[1])
+    width = depth * 4
+    path.touch()
+    done = path.stat().st_size // width
+    matcher = matcher_of(recipe, provider)
+
+    def work(number: int) -> Float32:
+        query = features.get(found.queries[number])
+        row = np.full(depth, np.nan, np.float32)
+        for j, reference in enumerate(found.rows[number, :depth].tolist()):
+            other = features.get(found.references[reference])
+            if query is not None and other is not None:
+                row[j] = evidence_of(query, other, matcher, verifier)
+        return row
+
+    with path.open("r+b") as file:
+        file.truncate(done * width)
+        file.seek(done * width)
+        for number, row in in_order(work, range(done, len(found.queries))):
+            file.write(row.astype("<f4").tobytes())
+            if number % FLUSH == 0:
+                file.flush()
+            if progress:
+                progress(number + 1, len(found.queries))
+    return np.fromfile(path, "<f4").reshape(len(found.queries), depth)
+
+
+# --- decide -----------------------------------------------------------------------------------------------------
+
+
+def verified(found: Candidates, evidence: Float32, query: int) -> list[Candidate]:
+    """Return the candidates of one query with their inliers."""
+    candidates = found.of(query)
+    for j, n in enumerate(evidence[query].tolist()):
+        if n == n:  # not NaN
+            c = candidates[j]
+            candidates[j] = Candidate(c.reference, c.landmark, c.similarity, int(n))
+    return candidates
+
+
+def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str, tuple[str, float]]:
+    """Return test id -> (landmark, confidence) by the recipe's rule; every photo with a candidate gets one."""
+    if recipe.geometry:
+        answers = {}
+        for i, query in enumerate(found.queries):
+            decision = decide(verified(found, evidence, i), floor=0.0)
+            if decision.landmark is not None:
+                answers[query] = (decision.landmark, decision.confidence)
+        return answers
+    return {query: answer for i, query in enumerate(found.queries) if (answer := _notebook(found, evidence, i))}
+
+
+def _notebook(found: Candidates, evidence: Float32, query: int) -> tuple[str, float] | None:
+    sums = np.nan_to_num(evidence[query]).tolist()
+    scored = [
+        (candidate.landmark, notebook_score(n, candidate.similarity))
+        for candidate, n in zip(found.of(query), sums, strict=False)
+    ]
+    return sum_of_best(scored)

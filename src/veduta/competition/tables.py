@@ -1,0 +1,257 @@
+"""Readers for the files of Google Landmarks v2 and of the Kaggle competitions made of it.
+
+Every malformed file is a DatasetError with the file, the line and the reason. Large tables are read in one pass into
+arrays: the 4.1 million rows of the full train.csv take some 250 MB.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from veduta.errors import DatasetError
+
+Ids = npt.NDArray[np.bytes_]
+CHUNK = 200_000  # rows kept as Python objects before they become arrays
+USAGES = ("Public", "Private", "Ignored")
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Which photo shows which landmark.
+
+    Attributes:
+        ids: (N,) photo ids as ASCII bytes, in the order of the file.
+        codes: (N,) int32, index into `landmarks`.
+        landmarks: landmark ids, in the order in which they first occur.
+    """
+
+    ids: Ids
+    codes: npt.NDArray[np.int32]
+    landmarks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield (photo id, landmark id) in the order of the file."""
+        for photo, code in zip(self.ids.tolist(), self.codes.tolist(), strict=True):
+            yield photo.decode("ascii"), self.landmarks[code]
+
+    def counts(self) -> npt.NDArray[np.int64]:
+        """Return (L,) how many photos each landmark has."""
+        return np.bincount(self.codes, minlength=len(self.landmarks))
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Whose photo it is: training photos are CC BY, so whoever shows one must show this.
+
+    Attributes:
+        url: its page.
+        author: who took it.
+        license: under which terms.
+        title: what the author called it.
+    """
+
+    url: str
+    author: str
+    license: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """A row of train_label_to_hierarchical.csv.
+
+    Attributes:
+        category: URL of the landmark's Wikimedia Commons category.
+        supercategory: the kind of thing, by Wikidata.
+        hierarchical_label: the kind of thing, of a list of about a hundred.
+        natural_or_human_made: ``natural`` or ``human-made``.
+    """
+
+    category: str
+    supercategory: str
+    hierarchical_label: str
+    natural_or_human_made: str
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The truth of a test set, of recognition (landmark ids) or retrieval (photo ids).
+
+    Attributes:
+        truth: photo id -> what is right for it; empty for a photo that shows no landmark.
+        usage: photo id -> Public, Private or Ignored.
+    """
+
+    truth: Mapping[str, tuple[str, ...]]
+    usage: Mapping[str, str]
+
+    def part(self, name: str) -> dict[str, tuple[str, ...]]:
+        """Return the truth of one part: ``public``, ``private``, or ``all`` of both; ignored photos are in none."""
+        parts = {"public": ("Public",), "private": ("Private",), "all": ("Public", "Private")}
+        if name not in parts:
+            raise ValueError(f"part: expected one of {', '.join(parts)}, got {name!r}")
+        return {photo: right for photo, right in self.truth.items() if self.usage[photo] in parts[name]}
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Any]:
+    """Open a table as a csv reader; DatasetError for what cannot be read or is not CSV."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield csv.reader(file, strict=True)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"{path}: cannot be read ({reason})") from error
+
+
+def rows(path: Path, *headers: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, fields) of a table whose header is one of `headers`; DatasetError for any other shape."""
+    with reading(path) as reader:
+        header = [name.strip() for name in next(reader, [])]
+        if header not in [list(known) for known in headers]:
+            expected = " or ".join(",".join(known) for known in headers)
+            raise DatasetError(f"{path}, line 1: expected the header {expected}, got {','.join(header) or 'nothing'}")
+        for fields in reader:
+            if len(fields) != len(header):
+                found = f"expected {len(header)} fields, got {len(fields)}"
+                raise DatasetError(f"{path}, line {reader.line_num}: {found}")
+            yield reader.line_num, fields
+
+
+def _ascii(path: Path, line: int, id: str) -> str:
+    if not id or not id.isascii() or " " in id:
+        raise DatasetError(f"{path}, line {line}: {id!r} is not a photo id")
+    return id
+
+
+class _Columns:
+    """Collects ids and codes chunk by chunk, so that millions of rows never are Python objects all at once."""
+
+    def __init__(self) -> None:
+        self.landmarks: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._codes: list[int] = []
+        self._chunks: list[tuple[Ids, npt.NDArray[np.int32]]] = []
+
+    def put(self, id: str, landmark: str) -> None:
+        self._ids.append(id)
+        self._codes.append(self.landmarks.setdefault(landmark, len(self.landmarks)))
+        if len(self._ids) == CHUNK:
+            self._pack()
+
+    def _pack(self) -> None:
+        self._chunks.append((np.array(self._ids, np.bytes_), np.array(self._codes, np.int32)))
+        self._ids, self._codes = [], []
+
+    def labels(self) -> Labels:
+        self._pack()
+        ids = np.concatenate([chunk[0] for chunk in self._chunks])
+        return Labels(ids, np.concatenate([chunk[1] for chunk in self._chunks]), tuple(self.landmarks))
+
+
+def _check_unique(path: Path, ids: Ids) -> None:
+    order = np.argsort(ids, kind="stable")
+    same = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
+    if len(same):
+        row = int(order[same + 1].min())
+        raise DatasetError(f"{path}, line {row + 2}: photo id {ids[row].decode()} occurs twice")
+
+
+# --- the files, in the order of the data set's page --------------------------------------------------------------
+
+
+def read_train(path: Path) -> Labels:
+    """Return train.csv: Kaggle's ``id,landmark_id`` or the full ``id,url,landmark_id``."""
+    columns = _Columns()
+    for line, fields in rows(path, ("id", "landmark_id"), ("id", "url", "landmark_id")):
+        if not fields[-1]:
+            raise DatasetError(f"{path}, line {line}: has no landmark_id")
+        columns.put(_ascii(path, line, fields[0]), fields[-1])
+    labels = columns.labels()
+    _check_unique(path, labels.ids)
+    return labels
+
+
+def read_clean(path: Path) -> Labels:
+    """Return train_clean.csv, ``landmark_id,images`` with the ids of its photos separated by spaces."""
+    columns = _Columns()
+    for line, (landmark, images) in rows(path, ("landmark_id", "images")):
+        for id in images.split():
+            columns.put(_ascii(path, line, id), landmark)
+    return columns.labels()
+
+
+def read_ids(path: Path) -> Ids:
+    """Return the photo ids of index.csv or test.csv, (N,) bytes."""
+    columns = _Columns()
+    for line, (id,) in rows(path, ("id",)):
+        columns.put(_ascii(path, line, id), "")
+    ids = columns.labels().ids
+    _check_unique(path, ids)
+    return ids
+
+
+def read_attribution(path: Path, wanted: Collection[str] | None = None) -> dict[str, Attribution]:
+    """Return train_attribution.csv by photo id; only of the photos wanted, for all four million take gigabytes."""
+    header = ("id", "url", "author", "license", "title")
+    return {
+        fields[0]: Attribution(*fields[1:]) for _, fields in rows(path, header) if wanted is None or fields[0] in wanted
+    }
+
+
+def read_categories(path: Path) -> dict[str, str]:
+    """Return train_label_to_category.csv: landmark id -> URL of its Wikimedia Commons category."""
+    return {landmark: category for _, (landmark, category) in rows(path, ("landmark_id", "category"))}
+
+
+def read_hierarchy(path: Path) -> dict[str, Hierarchy]:
+    """Return train_label_to_hierarchical.csv by landmark id."""
+    header = ("landmark_id", "category", "supercategory", "hierarchical_label", "natural_or_human_made")
+    return {fields[0]: Hierarchy(*fields[1:]) for _, fields in rows(path, header)}
+
+
+def read_index_labels(path: Path) -> Labels:
+    """Return index_image_to_landmark.csv, ``id,landmark_id``; its landmark ids are not those of train.csv."""
+    return read_train(path)
+
+
+def read_names(path: Path) -> dict[str, str]:
+    """Return landmarks.csv, ``landmark_id,name``, as landmark id -> name."""
+    return {landmark: name for _, (landmark, name) in rows(path, ("landmark_id", "name"))}
+
+
+def read_recognition_solution(path: Path) -> Solution:
+    """Return recognition_solution_v2.1.csv: ``id,landmarks,Usage``, several landmarks separated by spaces, or none."""
+    return _read_solution(path, "landmarks")
+
+
+def read_retrieval_solution(path: Path) -> Solution:
+    """Return retrieval_solution_v2.1.csv: ``id,images,Usage``, photo ids separated by spaces, or ``None``."""
+    return _read_solution(path, "images")
+
+
+def _read_solution(path: Path, column: str) -> Solution:
+    truth: dict[str, tuple[str, ...]] = {}
+    usage: dict[str, str] = {}
+    for line, (id, right, part) in rows(path, ("id", column, "Usage")):
+        if id in truth:
+            raise DatasetError(f"{path}, line {line}: photo id {id} occurs twice")
+        if part not in USAGES:
+            raise DatasetError(f"{path}, line {line}: Usage {part!r} is not one of {', '.join(USAGES)}")
+        truth[_ascii(path, line, id)] = () if right == "None" else tuple(right.split())
+        usage[id] = part
+    return Solution(truth, usage)

@@ -1,0 +1,34 @@
+"""Work done ahead by a few threads, given back in the order it was asked for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+WORKERS = 2
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], workers: int = WORKERS
+) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, work(item)) in the order given, at most `2 * workers` items worked on ahead.
+
+    An error raised by `work` is raised here, in its item's turn. Leaving the iteration early drops what is waiting.
+    """
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(work, item)))
+                if len(waiting) > 2 * workers:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

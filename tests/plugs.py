@@ -1,0 +1,77 @@
+"""One of each plug, made once per process, and the geometry the tests know the truth by."""
+
+from functools import cache
+
+import numpy as np
+import world
+
+from veduta.embedders import make_embedder
+from veduta.features import make_extractor
+from veduta.geometry import HomographyVerifier
+from veduta.images import from_array
+from veduta.index import ExactIndex
+from veduta.matching import make_matcher
+from veduta.recognizer import Shelf, Stages
+from veduta.types import Landmark, LocalFeatures, Matches
+
+embedder = cache(make_embedder)
+extractor = cache(make_extractor)
+matcher = cache(make_matcher)
+
+
+def stages(matching="nearest"):
+    return Stages(embedder(), extractor("xfeat"), matcher(matching), HomographyVerifier())
+
+
+@cache
+def seen(seed, strength=1.0):
+    """A facade seen another way, and the same facade straight on: two photos, and the homography between them."""
+    view = world.view(world.facade(seed), seed, strength)
+    return from_array(view.pixels), from_array(world.facade(seed)), np.linalg.inv(view.homography)
+
+
+@cache
+def found(name, seed, strength=1.0):
+    """The local features of both photos of `seen`."""
+    query, reference, _ = seen(seed, strength)
+    return extractor(name).extract(query), extractor(name).extract(reference)
+
+
+def shelf(photos):
+    """The references of {reference id: (landmark id, image)}, all in memory."""
+    index, labels, features = ExactIndex(embedder().dim), {}, {}
+    for number, (reference, (landmark, image)) in enumerate(photos.items()):
+        index.add(np.array([number]), embedder().embed([image]))
+        labels[number] = (reference, landmark)
+        features[reference] = extractor("xfeat").extract(image)
+    landmarks = {landmark: Landmark(landmark, landmark.title()) for _, landmark in labels.values()}
+    return Shelf(index, labels, landmarks, features.get)
+
+
+def carry(H, xy):
+    """(N, 2) points moved by a (3, 3) homography."""
+    moved = np.c_[xy, np.ones(len(xy))] @ np.asarray(H).T
+    return moved[:, :2] / moved[:, 2:]
+
+
+def distance(a, b):
+    """How far each of (N, 2) points is from its partner."""
+    return np.hypot(*(np.asarray(a, float) - b).T)
+
+
+def corners(size):
+    """The (4, 2) outermost pixels of a photo of this width and height."""
+    width, height = size
+    return np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)], float)
+
+
+def points(xy, size=(640, 480), dim=8):
+    """Local features at these places; their descriptors say nothing."""
+    xy = np.asarray(xy, np.float32).reshape(-1, 2)
+    descriptors = np.full((len(xy), dim), dim**-0.5, np.float32)
+    return LocalFeatures(xy, descriptors, np.ones(len(xy), np.float32), size)
+
+
+def paired(n):
+    """Matches of the first n keypoints with the first n."""
+    return Matches(np.repeat(np.arange(n)[:, None], 2, axis=1), np.ones(n, np.float32))

@@ -1,0 +1,69 @@
+"""A little of the real thing: photos in the competition's layout, if there are any at hand."""
+
+import csv
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import plugs
+import pytest
+
+from veduta.images import load
+from veduta.recognizer import Recognizer
+
+DATA = Path(os.environ.get("VEDUTA_MINIGL") or Path(__file__).parents[2] / "shared" / "data" / "minigl")
+LANDMARKS, REFERENCES, QUERIES, DISTRACTORS = 8, 8, 4, 8
+
+pytestmark = pytest.mark.skipif(
+    not (DATA / "train.csv").is_file(),
+    reason=f"no minigl photos at {DATA}; set VEDUTA_MINIGL to a folder with train.csv and test_solution.csv",
+)
+
+
+def rows(name):
+    with (DATA / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def photo(split, id):
+    return load(DATA / split / id[0] / id[1] / id[2] / f"{id}.jpg", max_side=576)
+
+
+def spread(items, n):
+    """n of the items, evenly spread over all of them."""
+    ordered = sorted(items)
+    return [ordered[i * len(ordered) // n] for i in range(n)]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Photos of the gallery and queries by landmark, and queries that show none."""
+    train, test, nothing = defaultdict(list), defaultdict(list), []
+    for row in rows("train.csv"):
+        train[row["landmark_id"]].append(row["id"])
+    for row in rows("test_solution.csv"):
+        landmarks = row["landmarks"].split()
+        (test[landmarks[0]] if landmarks else nothing).append(row["id"])
+    chosen = spread((k for k in test if len(test[k]) >= QUERIES and len(train[k]) >= REFERENCES), LANDMARKS)
+    return {k: spread(train[k], REFERENCES) for k in chosen}, {k: spread(test[k], QUERIES) for k in chosen}, nothing
+
+
+@pytest.fixture(scope="module")
+def recognizer(tables):
+    photos = {id: (landmark, photo("train", id)) for landmark, ids in tables[0].items() for id in ids}
+    return Recognizer(plugs.stages(), plugs.shelf(photos), rerank_depth=10)
+
+
+def test_landmarks_in_real_photos_are_recognised(tables, recognizer):
+    guesses = [
+        (recognizer.recognize(photo("test", id)).evidence[0].landmark, landmark)
+        for landmark, ids in tables[1].items()
+        for id in ids
+    ]
+    right = sum(guess == landmark for guess, landmark in guesses)
+    assert right >= 0.85 * len(guesses), f"{right} of {len(guesses)}"
+
+
+def test_photos_of_anything_else_are_mostly_none_i_know(tables, recognizer):
+    answers = [recognizer.recognize(photo("test", id)) for id in spread(tables[2], DISTRACTORS)]
+    assert sum(answer.landmark is None for answer in answers) >= 0.75 * len(answers)
