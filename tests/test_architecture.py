@@ -14,9 +14,9 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"types", "errors"},
-    {"protocols", "images", "metrics", "models"},
+    {"protocols", "images", "metrics", "models", "threads"},
     {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "store"},
-    {"recognizer", "report"},
+    {"adding", "recognizer", "report"},
     {"gallery"},
     {"competition", "photos", "training"},
     {"cli", "web", "distributed"},
@@ -38,10 +38,8 @@ def imported_parts(path):
         names = []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import on line {node.lineno}"
-            if node.module == "veduta":
-                names = [f"veduta.{alias.name}" for alias in node.names]
-            else:
-                names = [node.module or ""]
+            parent = node.module == "veduta"
+            names = [f"veduta.{alias.name}" for alias in node.names] if parent else [node.module or ""]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         yield from (n.split(".")[1] for n in names if n.startswith("veduta.") and "__" not in n)

@@ -82,9 +82,7 @@ def fpr95_by_every_threshold(positive, negative):
 def ece_by_definition(truth, predictions):
     total = 0.0
     for b in range(1, 16):
-        rows = [
-            p for p in predictions if (b - 1) / 15 < p.confidence <= b / 15 or (b == 1 and p.confidence == 0)
-        ]
+        rows = [p for p in predictions if (b - 1) / 15 < p.confidence <= b / 15 or (b == 1 and p.confidence == 0)]
         if rows:
             right = sum(p.landmark in truth[p.id] for p in rows) / len(rows)
             mean = sum(p.confidence for p in rows) / len(rows)
@@ -125,8 +123,7 @@ def cases(draw, confidences=QUARTERS):
     ignored = photos[6:]
     answered = draw(st.lists(st.sampled_from([*truth, *ignored]), unique=True))
     guesses = [
-        Prediction(photo, draw(st.sampled_from(NAMES)), draw(st.sampled_from(confidences)))
-        for photo in answered
+        Prediction(photo, draw(st.sampled_from(NAMES)), draw(st.sampled_from(confidences))) for photo in answered
     ]
     return truth, guesses, ignored
 
@@ -330,9 +327,7 @@ def test_a_query_with_nothing_relevant_adds_zero_to_the_mean():
 
 @given(rankings(), st.integers(1, 8))
 def test_retrieval_figures_are_their_definitions(case, depth):
-    assert mean_average_precision(*case, depth) == pytest.approx(
-        mean_ap_by_definition(*case, depth), abs=1e-12
-    )
+    assert mean_average_precision(*case, depth) == pytest.approx(mean_ap_by_definition(*case, depth), abs=1e-12)
     assert recall_at_k(*case, depth) == recall_by_definition(*case, depth)
     assert recall_at_k(*case, depth) <= recall_at_k(*case, depth + 1)
 
@@ -373,9 +368,7 @@ def test_fpr95_passes_everything_when_too_many_landmark_photos_have_no_guess():
 def test_what_is_missing_is_nan():
     no_distractors = open_set({"a": ["x"]}, [Prediction("a", "x", 0.5)], 0.5)
     assert (no_distractors.landmarks_answered, no_distractors.ece) == (1.0, 0.5)
-    assert all(
-        map(math.isnan, (no_distractors.distractors_answered, no_distractors.fpr95, no_distractors.auroc))
-    )
+    assert all(map(math.isnan, (no_distractors.distractors_answered, no_distractors.fpr95, no_distractors.auroc)))
     no_landmarks = open_set({"a": []}, [Prediction("a", "x", 0.5)], 0.5)
     assert no_landmarks.distractors_answered == 1.0
     assert all(map(math.isnan, (no_landmarks.landmarks_answered, no_landmarks.fpr95, no_landmarks.auroc)))
@@ -434,9 +427,7 @@ def test_bootstrap_is_the_gap_of_written_out_resamples(case, seed):
 def test_bootstrap_of_a_longer_list_is_the_gap_of_written_out_resamples():
     truth, predictions = simulated(100)
     slow = bootstrap_by_copying(truth, predictions[:90], resamples=10, seed=3, level=0.9)
-    assert bootstrap_gap(truth, predictions[:90], resamples=10, seed=3, level=0.9) == pytest.approx(
-        slow, abs=1e-12
-    )
+    assert bootstrap_gap(truth, predictions[:90], resamples=10, seed=3, level=0.9) == pytest.approx(slow, abs=1e-12)
 
 
 def test_bootstrap_holds_the_estimate_and_widens_with_the_level():

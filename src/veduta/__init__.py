@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module it lives in.
 _HOMES = {
-    "AddReport": "veduta.gallery",
+    "AddReport": "veduta.adding",
     "Candidate": "veduta.types",
     "DatasetError": "veduta.errors",
     "Decision": "veduta.types",
@@ -72,8 +72,9 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from veduta.adding import AddReport
     from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, VedutaError
-    from veduta.gallery import AddReport, Gallery, GalleryInfo
+    from veduta.gallery import Gallery, GalleryInfo
     from veduta.images import load
     from veduta.models import ModelCard, cards
     from veduta.recognizer import PairVerification, Recognizer, verify

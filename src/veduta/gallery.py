@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from veduta import __version__
+from veduta.adding import AddReport, Progress, add_listed, utf8
 from veduta.decide import DEFAULT_FLOOR
-from veduta.draw import thumbnail
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
 from veduta.geometry import HomographyVerifier
-from veduta.images import load, read, walk
+from veduta.images import load, walk
 from veduta.index import ExactIndex
 from veduta.listing import Listed, list_csv, list_folder
 from veduta.matching import make_matcher
@@ -28,27 +26,9 @@ from veduta.models import card, provider_name
 from veduta.protocols import Embedder, Extractor, Matcher
 from veduta.recognizer import Recognizer, Shelf, Stages
 from veduta.report import Exhibit, Pair, write_page
-from veduta.store import Entry, Store
+from veduta.store import Store
+from veduta.threads import in_order
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
-
-Progress = Callable[[int, int], None]
-BATCH = 16  # references per transaction: the most a killed run does again
-WORKERS = 2  # photos prepared at once
-
-
-@dataclass(frozen=True)
-class AddReport:
-    """What became of the photos given to `Gallery.add`.
-
-    Attributes:
-        added: references that are new.
-        skipped: photos whose content was already in the gallery under the same landmark.
-        failures: photos that could not be added, each with its reason.
-    """
-
-    added: tuple[Reference, ...]
-    skipped: int
-    failures: tuple[Failure, ...]
 
 
 @dataclass(frozen=True)
@@ -193,12 +173,14 @@ class Gallery:
         if (source is None) == (csv is None):
             raise ValueError("expected either a folder or a csv")
         listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
-        return self._add_listed(listed, failures, progress)
+        return add_listed(self._store, *self._make_stages(), listed, failures, progress)
 
     def add_photo(self, photo: str | os.PathLike[str], landmark: Landmark | str, id: str | None = None) -> AddReport:
         """Add one photo as a reference of a landmark, known or new; its id is the path as given unless said."""
         landmark = Landmark(landmark) if isinstance(landmark, str) else landmark
-        return self._add_listed([Listed(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], [], None)
+        return add_listed(
+            self._store, *self._make_stages(), [Listed(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], []
+        )
 
     def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
         """Remove a landmark with all its references, or one reference, at once; return how many references went.
@@ -216,41 +198,6 @@ class Gallery:
             what = f"landmark {landmark!r}" if landmark is not None else f"reference {reference!r}"
             raise GalleryError(f"{self._store.path}: has no {what}; see 'veduta list {self._store.path}'")
         return count
-
-    def _add_listed(self, listed: list[Listed], failures: list[Failure], progress: Progress | None) -> AddReport:
-        known = {r.sha256: r.landmark for r in self._store.references()}
-        skipped, batch = 0, _Batch(self._store, failures)
-        self._make_stages()  # before the threads, which would each make their own
-        try:
-            for done, (item, result) in enumerate(_in_order(lambda item: self._prepare(item, known), listed), 1):
-                if isinstance(result, Entry):
-                    batch.put(item, result)
-                elif isinstance(result, Failure):
-                    failures.append(result)
-                else:
-                    skipped += 1
-                if progress:
-                    progress(done, len(listed))
-        finally:
-            batch.flush()  # also when interrupted: what is ready is kept
-        return AddReport(tuple(batch.added), skipped + batch.repeated, tuple(failures))
-
-    def _prepare(self, item: Listed, known: dict[str, str]) -> Entry | Failure | None:
-        """Return the entry of a photo, a failure, or None for one the gallery has already."""
-        if (problem := _unstorable(item)) is not None:
-            return problem
-        try:
-            data, digest = read(item.photo)
-            if digest in known:
-                return _known_already(item, known[digest])
-            return self._entry(item, load(data, name=item.photo))
-        except ImageError as error:
-            return Failure(item.photo, str(error))
-
-    def _entry(self, item: Listed, image: Image) -> Entry:
-        embedder, extractor = self._make_stages()
-        reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256)
-        return Entry(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
 
     # --- recognising --------------------------------------------------------------------------------------------
 
@@ -290,7 +237,7 @@ class Gallery:
         The next photo is decoded while this one is recognised. Options are those of `recognizer`.
         """
         recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
-        for _, image in _in_order(_timed_load, _walk_all(photos), workers=1):
+        for _, image in in_order(_timed_load, _walk_all(photos), workers=1):
             if isinstance(image, Failure):
                 yield image
             else:
@@ -313,8 +260,8 @@ class Gallery:
             GalleryError: the folder `out` cannot be written.
         """
         recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
-        exhibit = self.exhibit(recognizer, load(photo, name=_utf8(os.fsdecode(photo))))
-        return write_page(Path(out), [exhibit], exhibit.recognition.photo, f"Gallery {_utf8(str(self._store.path))}")
+        exhibit = self.exhibit(recognizer, load(photo, name=utf8(os.fsdecode(photo))))
+        return write_page(Path(out), [exhibit], exhibit.recognition.photo, f"Gallery {utf8(str(self._store.path))}")
 
     def exhibit(self, recognizer: Recognizer, image: Image, most: int = 4) -> Exhibit:
         """Return the answer for a photo together with its first `most` candidates and their inliers."""
@@ -373,64 +320,6 @@ class Gallery:
         return self._index
 
 
-class _Batch:
-    """Photos waiting for one transaction, so that a reference does not cost a write to disk each."""
-
-    def __init__(self, store: Store, failures: list[Failure]) -> None:
-        self._store, self._failures = store, failures
-        self._waiting: list[tuple[Listed, Entry]] = []
-        self.added: list[Reference] = []
-        self.repeated = 0
-
-    def put(self, item: Listed, entry: Entry) -> None:
-        self._waiting.append((item, entry))
-        if len(self._waiting) >= BATCH:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._waiting:
-            return
-        landmarks = {item.landmark.id: item.landmark for item, _ in self._waiting}
-        new = self._store.add(landmarks.values(), [entry for _, entry in self._waiting])
-        fresh = {reference.sha256 for reference in new}
-        for item, entry in self._waiting:
-            if entry.reference.sha256 in fresh:
-                fresh.remove(entry.reference.sha256)
-            else:
-                self._note_repeated(item, entry.reference.sha256)
-        self.added += new
-        self._waiting = []
-
-    def _note_repeated(self, item: Listed, sha256: str) -> None:
-        """Count a photo that another one, listed before or added meanwhile by another process, has forestalled."""
-        there = self._store.find_content(sha256)
-        failure = _known_already(item, there.landmark) if there else None
-        if failure:
-            self._failures.append(failure)
-        else:
-            self.repeated += 1
-
-
-def _utf8(name: str) -> str:
-    """Return a file's name with each byte that is no text written out, so that it can be stored and shown."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _known_already(item: Listed, landmark: str) -> Failure | None:
-    if landmark == item.landmark.id:
-        return None
-    reason = f"{item.photo}: is already a reference of landmark {landmark!r}, not of {item.landmark.id!r}"
-    return Failure(item.photo, f"{reason}; remove that reference first if it is wrong")
-
-
-def _unstorable(item: Listed) -> Failure | None:
-    """Return the failure of a photo whose path, id or landmark is no text: SQLite keeps UTF-8 only."""
-    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name
-    if all(_utf8(text) == text for text in texts):
-        return None
-    return Failure(item.photo, f"{_utf8(item.photo)}: its name or a folder's is not UTF-8; rename it")
-
-
 def _describe(made: Embedder | Extractor) -> dict[str, Any]:
     """Return what a gallery records of a model that made it."""
     return {"name": made.name, "sha256": card(made.name).sha256, **made.settings}
@@ -449,22 +338,6 @@ def _check_settings(path: Path, settings: dict[str, Any]) -> None:
                 f"{path}: was made with another {name!r} (sha256 {sha256[:12]}, here {here[:12]}); "
                 "use the Veduta that made it, or create a new gallery and add the photos again"
             )
-
-
-def _in_order(work: Callable[[Any], Any], items: Iterable[Any], workers: int = WORKERS) -> Iterator[tuple[Any, Any]]:
-    """Yield (item, work(item)) in the order given, a few worked on ahead by threads."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[Any, Future[Any]]] = deque()
-        try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > 2 * workers:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            for done, future in waiting:
-                yield done, future.result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failure]:

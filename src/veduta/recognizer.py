@@ -18,6 +18,7 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
+from veduta.threads import one_blas_thread
 from veduta.types import (
     Candidate,
     Decision,
@@ -29,6 +30,8 @@ from veduta.types import (
     Recognition,
     Verification,
 )
+
+SPARE = 16  # retrieved beyond the depth, so that equal similarities at its edge are ordered by reference id
 
 
 @dataclass(frozen=True)
@@ -84,12 +87,12 @@ class Recognizer:
 
     def retrieve(self, descriptor: Float32) -> list[Candidate]:
         """Return the `depth` most similar references, most similar first, equal ones by reference id."""
-        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth)
+        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE)
         found = [
             Candidate(*self.shelf.labels[int(number)], similarity=min(1.0, float(cosine)))
             for cosine, number in zip(similarity[0], numbers[0], strict=True)
         ]
-        return sorted(found, key=lambda c: (-c.similarity, c.reference))
+        return sorted(found, key=lambda c: (-c.similarity, c.reference))[: self.depth]
 
     def extract(self, image: Image) -> LocalFeatures:
         """Return the photo's local features."""
@@ -97,7 +100,8 @@ class Recognizer:
 
     def rerank(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the same candidates, the first `rerank_depth` verified, best evidence first."""
-        verified = [self._verified(features, c) for c in candidates[: self.rerank_depth]]
+        with one_blas_thread():
+            verified = [self._verified(features, c) for c in candidates[: self.rerank_depth]]
         return order([*verified, *candidates[self.rerank_depth :]])
 
     def decide(self, candidates: Sequence[Candidate]) -> Decision:

@@ -22,7 +22,7 @@ from veduta.errors import DatasetError
 from veduta.index import search_blocks
 from veduta.matching import LighterGlue, NearestMatcher, make_matcher
 from veduta.protocols import Matcher, Verifier
-from veduta.threads import in_order
+from veduta.threads import in_order, one_blas_thread
 from veduta.types import Candidate, Float32, Int64, LocalFeatures
 
 Progress = Callable[[int, int], None]
@@ -201,12 +201,13 @@ def gather_evidence(
     with path.open("r+b") as file:
         file.truncate(done * width)
         file.seek(done * width)
-        for number, row in in_order(work, range(done, len(found.queries))):
-            file.write(row.astype("<f4").tobytes())
-            if number % FLUSH == 0:
-                file.flush()
-            if progress:
-                progress(number + 1, len(found.queries))
+        with one_blas_thread():
+            for number, row in in_order(work, range(done, len(found.queries))):
+                file.write(row.astype("<f4").tobytes())
+                if number % FLUSH == 0:
+                    file.flush()
+                if progress:
+                    progress(number + 1, len(found.queries))
     return np.fromfile(path, "<f4").reshape(len(found.queries), depth)
 
 

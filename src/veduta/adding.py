@@ -1,0 +1,150 @@
+"""Labelled photos into a store: read, embedded, extracted ahead by threads, and written a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from veduta.draw import thumbnail
+from veduta.errors import ImageError
+from veduta.images import load, read
+from veduta.listing import Listed
+from veduta.protocols import Embedder, Extractor
+from veduta.store import Entry, Store
+from veduta.threads import in_order
+from veduta.types import Failure, Image, Landmark, Reference
+
+Progress = Callable[[int, int], None]
+BATCH = 16  # references per transaction: the most a killed run does again
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What became of the photos given to `Gallery.add`.
+
+    Attributes:
+        added: references that are new.
+        skipped: photos whose content was already in the gallery under the same landmark.
+        failures: photos that could not be added, each with its reason.
+    """
+
+    added: tuple[Reference, ...]
+    skipped: int
+    failures: tuple[Failure, ...]
+
+
+def add_listed(
+    store: Store,
+    embedder: Embedder,
+    extractor: Extractor,
+    listed: list[Listed],
+    failures: list[Failure],
+    progress: Progress | None = None,
+) -> AddReport:
+    """Add photos to a store and return what became of them; `failures` are those met while listing.
+
+    What is ready is kept when the run is interrupted. What a table says of a landmark is taken over even if all its
+    photos were there already.
+    """
+    known = {r.sha256: r.landmark for r in store.references()}
+    batch = _Batch(store, failures)
+
+    def prepare(item: Listed) -> Entry | Failure | None:
+        return _prepare(item, known, embedder, extractor)
+
+    try:
+        for done, (item, result) in enumerate(in_order(prepare, listed), 1):
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                batch.put(item, result)
+            if progress:
+                progress(done, len(listed))
+    finally:
+        batch.flush()
+    return AddReport(tuple(batch.added), batch.skipped, tuple(failures))
+
+
+def _prepare(item: Listed, known: dict[str, str], embedder: Embedder, extractor: Extractor) -> Entry | Failure | None:
+    """Return the entry of a photo, a failure, or None for one the gallery has already."""
+    if (problem := _unstorable(item)) is not None:
+        return problem
+    try:
+        data, digest = read(item.photo)
+        if digest in known:
+            return _known_already(item, known[digest])
+        return _entry(item, load(data, name=item.photo), embedder, extractor)
+    except ImageError as error:
+        return Failure(item.photo, str(error))
+
+
+def _entry(item: Listed, image: Image, embedder: Embedder, extractor: Extractor) -> Entry:
+    reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256)
+    return Entry(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
+
+
+class _Batch:
+    """Photos waiting for one transaction, so that a reference does not cost a write to disk each."""
+
+    def __init__(self, store: Store, failures: list[Failure]) -> None:
+        self._store, self._failures = store, failures
+        self._told = {key: landmark for key, (landmark, _) in store.landmarks().items()}
+        self._landmarks: dict[str, Landmark] = {}
+        self._waiting: list[tuple[Listed, Entry]] = []
+        self.added: list[Reference] = []
+        self.skipped = 0
+
+    def put(self, item: Listed, entry: Entry | None) -> None:
+        """Take a photo, or None for one that is there already and may still say something new of its landmark."""
+        if self._told.get(item.landmark.id) != item.landmark:
+            self._landmarks[item.landmark.id] = self._told[item.landmark.id] = item.landmark
+        if entry is None:
+            self.skipped += 1
+            return
+        self._landmarks.setdefault(item.landmark.id, item.landmark)
+        self._waiting.append((item, entry))
+        if len(self._waiting) >= BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._waiting and not self._landmarks:
+            return
+        new = self._store.add(self._landmarks.values(), [entry for _, entry in self._waiting])
+        fresh = {reference.sha256 for reference in new}
+        for item, entry in self._waiting:
+            if entry.reference.sha256 in fresh:
+                fresh.remove(entry.reference.sha256)
+            else:
+                self._note_repeated(item, entry.reference.sha256)
+        self.added += new
+        self._waiting, self._landmarks = [], {}
+
+    def _note_repeated(self, item: Listed, sha256: str) -> None:
+        """Count a photo that another one, listed before or added meanwhile by another process, has forestalled."""
+        there = self._store.find_content(sha256)
+        failure = _known_already(item, there.landmark) if there else None
+        if failure:
+            self._failures.append(failure)
+        else:
+            self.skipped += 1
+
+
+def utf8(name: str) -> str:
+    """Return a file's name with each byte that is no text written out, so that it can be stored and shown."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _known_already(item: Listed, landmark: str) -> Failure | None:
+    if landmark == item.landmark.id:
+        return None
+    reason = f"{item.photo}: is already a reference of landmark {landmark!r}, not of {item.landmark.id!r}"
+    return Failure(item.photo, f"{reason}; remove that reference first if it is wrong")
+
+
+def _unstorable(item: Listed) -> Failure | None:
+    """Return the failure of a photo whose path, id or landmark is no text: SQLite keeps UTF-8 only."""
+    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name
+    if all(utf8(text) == text for text in texts):
+        return None
+    return Failure(item.photo, f"{utf8(item.photo)}: its name or a folder's is not UTF-8; rename it")
