@@ -156,7 +156,7 @@ def test_inspect_counts(data):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    with pytest.raises(DatasetError, match="not a folder of photos"):
+    with pytest.raises(DatasetError, match="has no photos"):
         run(tmp_path, tmp_path / "out")
 
 

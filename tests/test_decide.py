@@ -122,3 +122,8 @@ def test_the_default_floor_answers_what_is_rather_right_than_wrong():
     assert DEFAULT_FLOOR == 0.5
     assert decide([candidate(similarity=0.84)]).landmark == "x"
     assert decide([candidate(similarity=0.82)]).landmark is None
+
+
+def test_the_floor_itself_is_enough():
+    assert decide([candidate(similarity=0.7)], confidence(0.7)).landmark == "x"
+    assert decide([candidate(similarity=0.7)], confidence(0.71)).landmark is None

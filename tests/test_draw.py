@@ -81,6 +81,13 @@ def test_a_line_begins_and_ends_at_its_keypoints(end, times):
     assert np.abs(drawn - middle).max(1).min() <= 2
 
 
+def test_a_keypoint_is_the_middle_of_its_pixel():
+    picture = draw_pair(gray(4, 3), gray(4, 3), at((0, 0)), at((3, 2)), height=300)
+    drawn = coloured(picture)
+    assert drawn.min(0) == pytest.approx(np.array([MARGIN + 50, MARGIN + 50]), abs=4)
+    assert drawn.max(0) == pytest.approx(np.array([MARGIN + 400 + GAP + 350, MARGIN + 250]), abs=4)
+
+
 def test_a_photo_that_is_not_as_high_as_the_other_is_centred_with_its_points():
     wide, other = gray(1000, 100), gray(400, 300)
     picture = draw_pair(wide, other, at((0, 50)), at((0, 0)), height=300)

@@ -16,8 +16,9 @@ import pytest
 import world
 from running import content, is_whole, references, started, veduta, wait_until
 
+from veduta.adding import BATCH
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError
-from veduta.gallery import BATCH, Gallery, to_dict
+from veduta.gallery import Gallery, to_dict
 from veduta.images import load
 from veduta.models import card
 from veduta.store import FILE

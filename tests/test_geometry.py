@@ -197,13 +197,13 @@ def about_the_middle(matrix):
     return a, (a - MIDDLE) @ np.array(matrix, float).T + MIDDLE
 
 
-def horizon_through_the_middle():
-    """Points on both sides of a line that the homography sends to infinity."""
+def across_the_horizon(least, most):
+    """Points on both sides of a line that the homography sends to infinity, this near and far from it."""
     H = np.array([[1, 0, 320], [0, 1, 240], [0.006, 0, 1]]) @ np.array([[1, 0, -320], [0, 1, -240], [0, 0, 1.0]])
-    a = scattered(9, 200)
-    b = plugs.carry(H, a)
-    near = np.abs(b).max(1) < 1500
-    return a[near], b[near]
+    a = scattered(9, 400)
+    depth = np.abs(np.c_[a, np.ones(len(a))] @ H[2])
+    kept = a[(depth > least) & (depth < most)]
+    return kept, plugs.carry(H, kept)
 
 
 IMPOSSIBLE = {
@@ -212,7 +212,7 @@ IMPOSSIBLE = {
         (along_a_line(), along_a_line() + np.array([5, 9])),
         (along_a_line() + np.random.default_rng(0).normal(0, 0.4, (80, 2)), along_a_line() + 5),
     ],
-    "folded": [horizon_through_the_middle()],
+    "folded": [across_the_horizon(0.05, 9), across_the_horizon(0.35, 1.5)],
     "collapsed": [
         about_the_middle([[0.03, 0], [0, 0.03]]),
         about_the_middle([[0.06, 0], [0, 0.06]]),
