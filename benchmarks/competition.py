@@ -55,7 +55,7 @@ def timed(arguments):
 
 
 def measure_run(data, folder):
-    """A run from nothing, the same again, and the notebook's recipe beside it."""
+    """Return figures of a run from nothing, the same again, and the notebook's recipe beside it."""
     reports, first = timed(command(data, folder / "run"))
     _, again = timed(command(data, folder / "run"))
     both, compare = timed(command(data, folder / "run", "--compare"))
@@ -141,7 +141,7 @@ def faiss_alone(path):
 
 
 def measure_search(folder, n):
-    """Opening and searching a memory-mapped table of the full size, against bare faiss, three times in turn."""
+    """Return figures of opening and searching a memory-mapped table, against bare faiss, three times in turn."""
     path = folder / "table"
     write_synthetic(path, n)
     rounds = []

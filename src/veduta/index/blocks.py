@@ -21,8 +21,9 @@ def search_blocks(
 ) -> tuple[Float32, Int64]:
     """Return the cosines (Q, k') and row numbers (Q, k') of the k' = min(k, N) nearest of all rows.
 
-    Rows are numbered through the blocks. Ordered by similarity falling, then row rising. The next piece is read and
-    widened to float32 while the last is compared, so memory stays at a few pieces whatever N is.
+    Rows are numbered through the blocks. Ordered by similarity falling, then row rising; which of several equally
+    similar rows take the last places is left open. The next piece is read and widened to float32 while the last is
+    compared, so memory stays at a few pieces whatever N is.
 
     Args:
         blocks: arrays (n, D) of float16 or float32, memory-mapped or not.
