@@ -60,7 +60,7 @@ def _exported(name: str, sha256: str, **rest: Any) -> ModelCard:
 CARDS = (
     _exported(
         "efficientnet-lite2-gem",
-        "c71f691f5304ac2ee8b31c2b38e40e8761febe35bfe0ef1518ad45d830bb5fd1",
+        "2c433ae578e15285733e03e6f91ea3327951aab9b7f9ad4200789ebe9343e945",
         stage="embedder",
         dim=1280,
         licence="Apache-2.0",
@@ -71,7 +71,7 @@ CARDS = (
     ),
     _exported(
         "xfeat",
-        "093e1dad784a80f236a8522850050292de3e21cde490dfb9e353fd113a80aca2",
+        "8e41d7fd799c1c9fa9b6d6065616b993a2bd0b19d5005990b75527688e41be36",
         stage="extractor",
         dim=64,
         licence="Apache-2.0",
@@ -82,7 +82,7 @@ CARDS = (
     ),
     _exported(
         "lighterglue",
-        "92717bbad9d5487cc2d185995cda7dfae9a94f4897f638e7c829e263f78e490b",
+        "e12a72f36ab3c5375adc972cb4e0af4f8681113d88e8929f018e5009ff54e817",
         stage="matcher",
         dim=64,
         licence="Apache-2.0",

@@ -269,8 +269,17 @@ def _write(module: nn.Module, recipe: Recipe, path: Path) -> None:
             dynamo=not recipe.tracing,
             **how,
         )
-    if recipe.half:
-        onnx.save(_halve_weights(onnx.load(path)), path)
+    model = _without_remarks(onnx.load(path))
+    onnx.save(_halve_weights(model) if recipe.half else model, path)
+
+
+def _without_remarks(model: Any) -> Any:
+    """Return the model without what the exporter notes of the machine it ran on: the same weights, the same bytes."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    return model
 
 
 def _halve_weights(model: Any) -> Any:
