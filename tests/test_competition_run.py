@@ -266,3 +266,30 @@ def test_the_notebooks_frame_is_portrait_whatever_the_photo():
     image = squashed(from_array(world.facade(1)))
     assert image.size == (672, 896)
     assert RECIPES["dna-2020"].depth == 5
+
+
+def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
+    bank = tmp_path / "bank"
+    for i in range(3):
+        world.save(world.distractor(50 + i), bank / f"{i:016x}.jpg")
+    plain = read_submission(Path(run(data, made[0]).submission))[1]
+    held = run(data, made[0], with_overrides("veduta", rerank_depth=2), bank=bank)
+    assert held.scores["all"].accuracy == 1
+    lower = {p.id: p.confidence for p in read_submission(Path(held.submission))[1]}
+    assert all(lower[p.id] < p.confidence for p in plain)
+    voted = run(data, made[0], with_overrides("veduta", power=8.0))
+    assert {s.stage for s in voted.stages if not s.skipped} & {"embed train", "embed test"} == set()
+    assert max(p.confidence for p in read_submission(Path(voted.submission))[1]) > 1
+    banned = run(data, made[0], ban=1)
+    assert banned.predictions < banned.photos
+    assert run(data, made[0]).predictions == banned.photos
+
+
+def test_concatenation_in_a_run_is_the_mean_of_the_cosines(data, made, tmp_path):
+    tables = str(made[0] / "descriptors" / "efficientnet-lite2-gem")
+    changes = {"models": (tables, tables), "weights": (1.0, 1.0), "fuse": "concatenate"}
+    both = run(data, tmp_path, with_overrides("veduta", **changes))
+    one = run(data, made[0])
+    for a, b in zip(read_submission(Path(both.submission))[1], read_submission(Path(one.submission))[1], strict=True):
+        assert (a.id, a.landmark) == (b.id, b.landmark)
+        assert a.confidence == pytest.approx(b.confidence, abs=0.01)

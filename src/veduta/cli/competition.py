@@ -130,12 +130,21 @@ def run(
     recipe: Annotated[RecipeName, typer.Option(help="What to do: veduta, or the 2020 notebook.")] = RecipeName.veduta,
     solution: Annotated[Path | None, typer.Option(metavar="CSV", help="The truth, if not in DATA.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Run both recipes, side by side.")] = False,  # noqa: FBT002
+    bank: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photos of no landmark: hold back references like them.")
+    ] = None,
     ban: Annotated[int | None, typer.Option(metavar="N", help="Drop landmarks predicted more than N times.")] = None,
     max_keypoints: Annotated[int | None, typer.Option(help="Change the recipe: keypoints of a photo.")] = None,
     matcher: Annotated[str | None, typer.Option(help="Change the recipe: nearest or lighterglue.")] = None,
     models: Annotated[
         list[str] | None,
         typer.Option("--model", metavar="NAME|DIR", help="Change the recipe: an embedder, or a folder of tables."),
+    ] = None,
+    fuse: Annotated[
+        str | None, typer.Option(help="Change the recipe: several models by product or concatenate.")
+    ] = None,
+    power: Annotated[
+        float | None, typer.Option(metavar="P", help="Change the recipe: vote by the sum of cos^P, without geometry.")
     ] = None,
     provider: Provider = "cpu",
     format: AsListing = Listing.table,
@@ -146,7 +155,12 @@ def run(
     from veduta.competition.run import with_overrides
 
     weights = NOTEBOOK_WEIGHTS[: len(models)] if models else None
-    changes = {"max_keypoints": max_keypoints, "matcher": matcher, "models": tuple(models or ()) or None}
+    changes: dict[str, Any] = {
+        "max_keypoints": max_keypoints,
+        "matcher": matcher,
+        "models": tuple(models or ()) or None,
+    }
+    changes |= {"fuse": fuse, "power": power}
     names = list(RecipeName) if compare else [recipe]
     reports = []
     for name in names:
@@ -155,7 +169,7 @@ def run(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         with pages.stages() as progress:
-            reports.append(run_recipe(data, out, chosen, solution, ban, provider, progress))
+            reports.append(run_recipe(data, out, chosen, solution, bank, ban, provider, progress))
     made = [_report(report) for report in reports]
     (pages.as_json if format is Listing.json else pages.runs)(made)
 

@@ -31,7 +31,10 @@ class Recipe:
         match_threshold: least similarity or probability of a match; None for the matcher's own.
         squash: whether photos are forced into the notebook's frame before extraction, whatever their shape.
         geometry: whether matches must agree on a homography; if not, their scores are summed.
-        fuse: whether similarities are the notebook's fusion of the models' cosines; several models need it.
+        fuse: how several models become one similarity: ``product``, the notebook's weighted geometric mean, or
+            ``concatenate``, the weighted mean of the cosines; None for a single model's cosine.
+        power: vote by the sum of cos ** power over each landmark's best five candidates; None for the recipe's score.
+        penalty: how much of a reference's similarity to photos that show no landmark is subtracted; needs a bank.
     """
 
     name: str
@@ -45,13 +48,17 @@ class Recipe:
     match_threshold: float | None = None
     squash: bool = False
     geometry: bool = True
-    fuse: bool = False
+    fuse: str | None = None
+    power: float | None = None
+    penalty: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.models) != len(self.weights) or not self.models or min(self.weights) <= 0:
             raise ValueError(f"expected a positive weight per model, got {self.models} and {self.weights}")
+        if self.fuse not in (None, "product", "concatenate"):
+            raise ValueError(f"fuse: expected product or concatenate, got {self.fuse!r}")
         if len(self.models) > 1 and not self.fuse:
-            raise ValueError(f"recipe {self.name!r} has one model; several are fused by recipe 'dna-2020'")
+            raise ValueError(f"recipe {self.name!r} has one model; say how several are fused: product or concatenate")
         if not 1 <= self.rerank_depth <= self.depth:
             raise ValueError(f"expected 1 <= rerank_depth <= depth, got {self.rerank_depth}, {self.depth}")
 
@@ -69,7 +76,7 @@ RECIPES = {
         match_threshold=NOTEBOOK_MATCH_THRESHOLD,
         squash=True,
         geometry=False,
-        fuse=True,
+        fuse="product",
     ),
 }
 

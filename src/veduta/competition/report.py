@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,11 +21,28 @@ from veduta.errors import ImageError
 from veduta.images import load
 from veduta.metrics import Prediction
 from veduta.report import STYLE
-from veduta.types import Float32
+from veduta.types import Float32, Image
 
 SHOWN = 6  # answers of each kind with pictures
 KS = (1, 5, 10, 20, 50, 100)
-NOTHING = np.zeros((0, 2), np.float32)
+
+
+Points = tuple[Float32, tuple[int, int]]  # (K, 2) keypoints, and the size of the picture they are in
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What it takes to show why an answer was given.
+
+    Attributes:
+        test: where the test photos are.
+        train: where the references are.
+        lines: (test id, reference id) -> the matched keypoints of both, those that count.
+    """
+
+    test: PhotoFolder
+    train: PhotoFolder
+    lines: Callable[[str, str], tuple[Points, Points]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +67,7 @@ def write_report(
     solution: Path,
     submission: Path,
     scores: dict[str, Score],
-    folders: tuple[PhotoFolder, PhotoFolder],
+    show: Evidence,
     recipe: Recipe,
 ) -> None:
     """Write the page of a run whose truth is known.
@@ -62,7 +79,7 @@ def write_report(
         solution: the truth.
         submission: the answers.
         scores: their figures.
-        folders: of the test photos and of the references.
+        show: where the photos are and what joins them.
         recipe: what was done.
     """
     truth = read_recognition_solution(solution).part("all")
@@ -76,9 +93,9 @@ def write_report(
     parts = [
         _figures(scores),
         f'<section class="charts">{_gap_curve(judged, truth)}{_reliability(judged)}{_recall(found, truth)}</section>',
-        _gallery("Wrong, and most sure of it", worst, found, evidence, folders, recipe),
-        _gallery("Right, and least sure of it", low, found, evidence, folders, recipe),
-        _gallery("Right, and most sure of it", best, found, evidence, folders, recipe),
+        _gallery("Wrong, and most sure of it", worst, found, evidence, show, recipe),
+        _gallery("Right, and least sure of it", low, found, evidence, show, recipe),
+        _gallery("Right, and most sure of it", best, found, evidence, show, recipe),
     ]
     title = f"Recipe {recipe.name}"
     draft = page.with_name(page.name + ".part")
@@ -183,11 +200,11 @@ def _gallery(
     judged: Sequence[Judged],
     found: Candidates,
     evidence: Float32,
-    folders: tuple[PhotoFolder, PhotoFolder],
+    show: Evidence,
     recipe: Recipe,
 ) -> str:
     places = {query: i for i, query in enumerate(found.queries)}
-    figures = "".join(_answer(j, places[j.prediction.id], found, evidence, folders, recipe) for j in judged)
+    figures = "".join(_answer(j, places[j.prediction.id], found, evidence, show, recipe) for j in judged)
     return f"<section><h2>{title}</h2>{figures or '<p>none</p>'}</section>"
 
 
@@ -196,7 +213,7 @@ def _answer(
     query: int,
     found: Candidates,
     evidence: Float32,
-    folders: tuple[PhotoFolder, PhotoFolder],
+    show: Evidence,
     recipe: Recipe,
 ) -> str:
     p = judged.prediction
@@ -212,17 +229,25 @@ def _answer(
     facts = f"{what} {n:.0f}, similarity {found.similarity[query, first]:.2f}"
     truth = "none" if not judged.truth else " ".join(judged.truth)
     text = f"{p.id}: answered {p.landmark} with {p.confidence:.3f}, true: {truth}; {facts}"
-    return f"<figure>{_picture(p.id, reference, folders)}<figcaption>{escape(text)}</figcaption></figure>"
+    return f"<figure>{_picture(p.id, reference, show)}<figcaption>{escape(text)}</figcaption></figure>"
 
 
-def _picture(query: str, reference: str, folders: tuple[PhotoFolder, PhotoFolder]) -> str:
+def _picture(query: str, reference: str, show: Evidence) -> str:
     try:
-        images = load(folders[0].path(query)), load(folders[1].path(reference))
+        images = load(show.test.path(query)), load(show.train.path(reference))
     except ImageError:
         return "<p>the photos cannot be read any more</p>"
-    picture = draw_pair(*images, NOTHING, NOTHING, "", (query, reference), height=240)
+    (a, a_size), (b, b_size) = show.lines(query, reference)
+    ends = _scaled(a, a_size, images[0]), _scaled(b, b_size, images[1])
+    picture = draw_pair(images[0], images[1], ends[0], ends[1], "", (query, reference), height=260)
     data = base64.b64encode(encode(picture, "webp", 75)).decode()
     return f'<img src="data:image/webp;base64,{data}" alt="test photo {query} beside reference {reference}">'
+
+
+def _scaled(points: Float32, size: tuple[int, int], image: Image) -> Float32:
+    """Return (K, 2) keypoints found in a frame of this size in pixels of the photo itself."""
+    scale = np.array([image.width / size[0], image.height / size[1]], np.float32)
+    return np.asarray((points + 0.5) * scale - 0.5, np.float32)
 
 
 CHART_STYLE = """

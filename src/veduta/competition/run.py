@@ -17,7 +17,7 @@ from veduta.competition.embed import embed
 from veduta.competition.local import FeatureFile, check_ids_differ, extract_all
 from veduta.competition.photos import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.competition.recipes import RECIPES, Recipe, as_it_is, squashed
-from veduta.competition.report import write_report
+from veduta.competition.report import Evidence, write_report
 from veduta.competition.score import Score, score
 from veduta.competition.stages import (
     Candidates,
@@ -26,6 +26,8 @@ from veduta.competition.stages import (
     gather_evidence,
     key_of,
     load_candidates,
+    matched,
+    matcher_of,
     retrieve,
     save_candidates,
 )
@@ -87,6 +89,7 @@ def run(
     out: Path,
     recipe: str | Recipe = "veduta",
     solution: Path | None = None,
+    bank: Path | None = None,
     ban: int | None = None,
     provider: str = "cpu",
     progress: Progress | None = None,
@@ -98,6 +101,8 @@ def run(
         out: folder for everything made; submission.csv among it.
         recipe: ``veduta``, ``dna-2020`` or a `Recipe` of one's own.
         solution: the truth; None for the one in `data`, if there is one.
+        bank: a folder of photos that show no landmark; references that resemble them are held back, as the recipe's
+            `penalty` says.
         ban: drop landmarks predicted more often than this; needs the whole test set, see `votes.ban_frequent`.
         provider: execution provider.
         progress: called with the stage's name, things done and things in all.
@@ -107,7 +112,7 @@ def run(
     """
     chosen = _recipe(recipe)
     solution = solution or find_file(data, *SOLUTION)
-    return _Run(data, out, chosen, provider, progress).go(solution, ban)
+    return _Run(data, out, chosen, provider, progress).go(solution, bank, ban)
 
 
 def _recipe(recipe: str | Recipe) -> Recipe:
@@ -130,10 +135,11 @@ class _Run:
         except OSError as error:
             raise DatasetError(f"{out}: cannot be written ({error.strerror})") from error
 
-    def go(self, solution: Path | None, ban: int | None) -> RunReport:
+    def go(self, solution: Path | None, bank: Path | None, ban: int | None) -> RunReport:
         train = [self.table(model, "train") for model in self.recipe.models]
         test = [self.table(model, "test") for model in self.recipe.models]
-        found = self.candidates(train, test)
+        nothing = [self.table(model, bank.name, bank.parent) for model in self.recipe.models] if bank else []
+        found = self.candidates(train, test, nothing)
         evidence = self.evidence(found)
         submission, predictions, photos = self.submission(found, evidence, ban)
         scores: dict[str, Score] | None = None
@@ -147,23 +153,27 @@ class _Run:
 
     # --- stages -------------------------------------------------------------------------------------------------
 
-    def table(self, model: str, split: str) -> DescriptorTable:
+    def table(self, model: str, split: str, data: Path | None = None) -> DescriptorTable:
         """Return the descriptors of a split: embedded here, or made earlier."""
         with self.timed(f"embed {split}") as stage:
             if model not in EMBEDDERS:
                 stage["skipped"] = True
                 return DescriptorTable.open(Path(model) / split)
             path = self.out / "descriptors" / model / split
-            made = embed(self.data, path, split, embedder=model, provider=self.provider, progress=self.tell(stage))
+            made = embed(
+                data or self.data, path, split, embedder=model, provider=self.provider, progress=self.tell(stage)
+            )
             stage["skipped"] = made.new == 0
             return DescriptorTable.open(path)
 
-    def candidates(self, train: list[DescriptorTable], test: list[DescriptorTable]) -> Candidates:
+    def candidates(
+        self, train: list[DescriptorTable], test: list[DescriptorTable], nothing: list[DescriptorTable]
+    ) -> Candidates:
         labels_file = need_file(self.data, *TRAIN)
         recipe = self.recipe
         key = key_of(
-            [asdict(table.maker) | {"ids": digest_of(table.ids)} for table in (*train, *test)],
-            [recipe.weights, recipe.depth, recipe.fuse],
+            [asdict(table.maker) | {"ids": digest_of(table.ids)} for table in (*train, *test, *nothing)],
+            [recipe.weights, recipe.depth, recipe.fuse, recipe.penalty, len(nothing)],
             labels_file.stat().st_mtime_ns,
             labels_file.stat().st_size,
         )
@@ -172,7 +182,7 @@ class _Run:
             if path.exists() and self.key("retrieve") == key:
                 stage["skipped"] = True
                 return load_candidates(path)
-            found = retrieve(train, test, read_train(labels_file), recipe)
+            found = retrieve(train, test, read_train(labels_file), recipe, nothing)
             check_ids_differ(found.references, found.queries)
             save_candidates(path, found)
             self.keep_key("retrieve", key)
@@ -228,8 +238,14 @@ class _Run:
             if page.exists() and self.key("report") == key:
                 stage["skipped"] = True
                 return page
-            folders = self.photos("test"), self.photos("train")
-            write_report(page, found, evidence, solution, submission, scores, folders, self.recipe)
+            cache = FeatureFile(self.out / "features" / self.extraction())
+            matcher = matcher_of(self.recipe, self.provider)
+            verifier = HomographyVerifier() if self.recipe.geometry else None
+            show = Evidence(
+                self.photos("test"), self.photos("train"), lambda a, b: matched(cache, a, b, matcher, verifier)
+            )
+            write_report(page, found, evidence, solution, submission, scores, show, self.recipe)
+            cache.close()
             self.keep_key("report", key)
         return page
 

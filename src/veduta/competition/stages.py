@@ -16,7 +16,13 @@ from veduta.competition.descriptors import DescriptorTable
 from veduta.competition.local import FeatureFile
 from veduta.competition.recipes import Recipe
 from veduta.competition.tables import Labels
-from veduta.competition.votes import fuse_similarities, notebook_score, sum_of_best
+from veduta.competition.votes import (
+    cosine_power,
+    fuse_similarities,
+    non_landmark_similarity,
+    notebook_score,
+    sum_of_best,
+)
 from veduta.decide import decide
 from veduta.errors import DatasetError
 from veduta.index import search_blocks
@@ -69,7 +75,11 @@ class Candidates:
 
 
 def retrieve(
-    train: Sequence[DescriptorTable], test: Sequence[DescriptorTable], labels: Labels, recipe: Recipe
+    train: Sequence[DescriptorTable],
+    test: Sequence[DescriptorTable],
+    labels: Labels,
+    recipe: Recipe,
+    bank: Sequence[DescriptorTable] = (),
 ) -> Candidates:
     """Return the `recipe.depth` references with the largest similarity: the cosine, or the notebook's fusion.
 
@@ -77,18 +87,19 @@ def retrieve(
         train: a table per model; their rows may stand in different orders.
         test: likewise.
         labels: of the references; photos without a label are no references.
-        recipe: depth, weights, and whether to fuse.
+        recipe: depth, weights, and how to fuse.
+        bank: a table per model of photos that show no landmark; references that resemble them are held back.
     """
     known = dict(labels.pairs())
     references = _common(train, known)
     queries = _common(test, None)
     wanted = [table.rows(table.order(queries)) for table in test]
-    if len(train) == 1 and len(references) == len(train[0]):
+    if len(train) == 1 and len(references) == len(train[0]) and not bank:
         similarity, rows = search_blocks(train[0].blocks, wanted[0], recipe.depth)
-        if recipe.fuse:  # of one model it is a rising function of the cosine: the order stays
-            similarity = fuse_similarities([similarity], recipe.weights)
+        similarity = _fused([similarity], recipe)  # of one model a rising function of the cosine: the order stays
     else:
-        similarity, rows = _search_pieces(train, references, wanted, recipe)
+        nothing = [table.rows(np.arange(len(table))) for table in bank]
+        similarity, rows = _search_pieces(train, references, wanted, recipe, nothing)
     landmarks = tuple(known[id] for id in references)
     return Candidates(tuple(queries), tuple(references), landmarks, rows.astype(np.int32), similarity)
 
@@ -106,22 +117,38 @@ def _common(tables: Sequence[DescriptorTable], known: dict[str, str] | None) -> 
 
 
 def _search_pieces(
-    train: Sequence[DescriptorTable], references: list[str], queries: list[Float32], recipe: Recipe
+    train: Sequence[DescriptorTable],
+    references: list[str],
+    queries: list[Float32],
+    recipe: Recipe,
+    nothing: Sequence[Float32],
 ) -> tuple[Float32, Int64]:
-    """Return the largest similarities (Q, k) and their places in `references`, a piece at a time."""
+    """Return the largest similarities (Q, k) and their places in `references`, a piece at a time.
+
+    With photos that show nothing, each reference's mean similarity to the ten nearest of them is subtracted: what
+    `votes.fold_penalty` folds into an index.
+    """
     orders = [table.order(references) for table in train]
     k = min(recipe.depth, len(references))
     best = np.full((len(queries[0]), k), -np.inf, np.float32)
     place = np.zeros((len(queries[0]), k), np.int64)
     for start in range(0, len(references), 8192):
-        cosines = [
-            query @ table.rows(order[start : start + 8192]).T
-            for query, table, order in zip(queries, train, orders, strict=True)
-        ]
-        fused = fuse_similarities(cosines, recipe.weights) if recipe.fuse else cosines[0]
+        rows = [table.rows(order[start : start + 8192]) for table, order in zip(train, orders, strict=True)]
+        fused = _fused([query @ some.T for query, some in zip(queries, rows, strict=True)], recipe)
+        if nothing:
+            near = _fused([some @ none.T for some, none in zip(rows, nothing, strict=True)], recipe)
+            fused = fused - np.float32(recipe.penalty) * non_landmark_similarity(near).astype(np.float32)
         numbers = np.broadcast_to(np.arange(start, start + fused.shape[1]), fused.shape)
         best, place = _keep_best(np.c_[best, fused], np.c_[place, numbers], k)
     return best, place
+
+
+def _fused(cosines: Sequence[Float32], recipe: Recipe) -> Float32:
+    """Return one similarity of several models' cosines, by the recipe's way."""
+    if recipe.fuse == "product":
+        return fuse_similarities(cosines, recipe.weights)
+    shares = [weight / sum(recipe.weights) for weight in recipe.weights]
+    return np.asarray(sum(np.float32(s) * c for s, c in zip(shares, cosines, strict=True)), np.float32)
 
 
 def _keep_best(similarity: Float32, place: Int64, k: int) -> tuple[Float32, Int64]:
@@ -171,6 +198,19 @@ def evidence_of(query: LocalFeatures, reference: LocalFeatures, matcher: Matcher
     if verifier is None:
         return float(np.clip(matches.scores, 0, 1).sum(dtype=np.float64))
     return float(verifier.verify(query, reference, matches).num_inliers)
+
+
+def matched(
+    features: FeatureFile, query: str, reference: str, matcher: Matcher, verifier: Verifier | None
+) -> tuple[tuple[Float32, tuple[int, int]], tuple[Float32, tuple[int, int]]]:
+    """Return the keypoints of both photos that count as evidence, (K, 2) each, with the size they are in."""
+    a, b = features.get(query), features.get(reference)
+    if a is None or b is None:
+        nothing = np.zeros((0, 2), np.float32), (1, 1)
+        return nothing, nothing
+    matches = matcher.match(a, b)
+    pairs = matches.indices if verifier is None else matches.indices[verifier.verify(a, b, matches).inliers]
+    return (a.keypoints[pairs[:, 0]], a.size), (b.keypoints[pairs[:, 1]], b.size)
 
 
 def gather_evidence(
@@ -226,6 +266,12 @@ def verified(found: Candidates, evidence: Float32, query: int) -> list[Candidate
 
 def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str, tuple[str, float]]:
     """Return test id -> (landmark, confidence) by the recipe's rule; every photo with a candidate gets one."""
+    if recipe.power is not None:
+        voted = {
+            query: cosine_power([(c.landmark, c.similarity) for c in found.of(i)], recipe.power)
+            for i, query in enumerate(found.queries)
+        }
+        return {query: answer for query, answer in voted.items() if answer}
     if recipe.geometry:
         answers = {}
         for i, query in enumerate(found.queries):

@@ -1,0 +1,133 @@
+"""Write the tables of the README and of benchmarks/README.md from the results, so that no figure is typed by hand.
+
+python benchmarks/tables.py
+"""
+
+import json
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+COLUMNS = ("accuracy", "gap", "fpr95", "auroc", "ece")
+
+
+def load(name):
+    """Return a result, or None when that benchmark has not been run."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def table(head, rows):
+    """Return a Markdown table, the first column to the left."""
+    lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value, digits=3):
+    """Return a figure for a table, empty when there is none."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def origin(result):
+    """Return where a result was measured."""
+    return (
+        f"Commit {result['commit'][:10]}, {result['date'][:10]}, {result['cores']} cores of {result['cpu']} "
+        f"(load {result['load_at_start']} at the start), onnxruntime {result['versions']['onnxruntime']}."
+    )
+
+
+def recognition(result):
+    """Return the tables of recognize.py."""
+    parts = []
+    for name, protocol in result["protocols"].items():
+        rows = []
+        for row in protocol["rows"]:
+            time = f"{row['median_ms']:.0f} ({row['p10_ms']:.0f} to {row['p90_ms']:.0f})" if "median_ms" in row else ""
+            interval = f"{row['gap']:.3f} ({row['gap_low']:.3f} to {row['gap_high']:.3f})"
+            figures = [number(row.get(c)) if c != "gap" else interval for c in COLUMNS]
+            rows.append([row["method"], *figures, time])
+        what = f"{protocol['landmark_queries']} photos of known landmarks among {protocol['queries']}"
+        parts.append(f"**{name}**: {what}\n\n" + table(["method", *COLUMNS, "ms a photo"], rows))
+    stages = result["protocols"]["closed"]["stages"]
+    times = [[s, *(f"{t[k]:.1f}" for k in ("median_ms", "p10_ms", "p90_ms"))] for s, t in stages.items()]
+    parts.append("Milliseconds by stage:\n\n" + table(["stage", "median", "10 %", "90 %"], times))
+    gallery = result["gallery"]
+    parts.append(
+        f"Adding: {gallery['photos_per_second']:.1f} photos a second; "
+        f"{gallery['kilobytes_per_reference']:.1f} kB a reference on disk; {gallery['references']:,} references."
+    )
+    return "\n\n".join([origin(result), *parts])
+
+
+def short(result):
+    """Return the README's table."""
+    rows = []
+    for name, protocol in result["protocols"].items():
+        for row in protocol["rows"]:
+            time = f"{row['median_ms']:.0f}" if "median_ms" in row else ""
+            rows.append([f"{name}: {row['method']}", *(number(row[c]) for c in ("accuracy", "gap", "fpr95")), time])
+    return table(["protocol and method", "accuracy", "GAP", "FPR95", "ms a photo"], rows)
+
+
+def competition(result):
+    """Return the tables of competition.py."""
+    parts = [origin(result)]
+    if "run" in result:
+        run = result["run"]
+        parts.append(
+            f"A run from nothing to a scored submission: {run['first_seconds']:.0f} s; "
+            f"again, with nothing changed: {run['again_seconds']:.1f} s."
+        )
+        names = ("gap", "accuracy", "fpr95", "auroc")
+        rows = [[recipe, *(number(scores[n]) for n in names)] for recipe, scores in run["scores"].items()]
+        parts.append(table(["recipe", *names], rows))
+        for key in ("stages", "stages_dna-2020"):
+            rows = [[s["stage"], f"{s['seconds']:.1f}", f"{s['peak_megabytes']:,.0f}"] for s in run[key]]
+            parts.append(table([f"stage ({'veduta' if key == 'stages' else 'dna-2020'})", "seconds", "peak MB"], rows))
+    if "kill" in result:
+        same = "the same" if result["kill"]["same_bytes"] else "NOT the same"
+        parts.append(
+            f"Killed {result['kill']['kills']} times at random moments: the submission is {same}, byte for byte."
+        )
+    if "search" in result:
+        found = result["search"]
+        parts.append(
+            f"Exact top-{100} of {found['references']:,} x {found['dim']} on disk for {found['queries']:,} queries: "
+            f"opens in {found['open_seconds']:.2f} s, takes {found['ratio_to_faiss']:.2f} times what faiss takes in "
+            f"memory, with a peak of {found['peak_over_own']:.2f} times the descriptors' own size."
+        )
+        rows = [
+            [str(i), f"{r['ours']['search_seconds']:.1f}", f"{r['faiss']['search_seconds']:.1f}", f"{r['ratio']:.2f}"]
+            for i, r in enumerate(found["rounds"], 1)
+        ]
+        parts.append(table(["round", "ours, s", "faiss, s", "ratio"], rows))
+    if "score" in result:
+        times = result["score"]
+        slow, fast = (times[name]["median_ms"] / 1000 for name in ("with_interval", "without_interval"))
+        parts.append(f"Scoring {times['rows']:,} rows: {slow:.2f} s with a bootstrap interval, {fast:.2f} s without.")
+    return "\n\n".join(parts)
+
+
+def put(path, mark, text):
+    """Replace what stands between a mark's two comments."""
+    pattern = rf"(<!-- {mark} -->\n).*?(<!-- end {mark} -->)"
+    old = path.read_text()
+    new, count = re.subn(pattern, lambda found: found[1] + text + "\n" + found[2], old, flags=re.S)
+    if count != 1:
+        raise SystemExit(f"{path} has no place marked {mark}")
+    path.write_text(new)
+
+
+def main():
+    """Write all tables there are results for."""
+    readme = ROOT / "benchmarks" / "README.md"
+    if (result := load("recognize")) is not None:
+        put(readme, "recognize", recognition(result))
+        put(ROOT / "README.md", "recognize", short(result))
+    if (result := load("competition")) is not None:
+        put(readme, "competition", competition(result))
+
+
+if __name__ == "__main__":
+    main()
