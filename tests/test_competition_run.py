@@ -20,6 +20,7 @@ from veduta.competition.inspect import inspect
 from veduta.competition.recipes import RECIPES, Recipe, squashed
 from veduta.competition.run import run, with_overrides
 from veduta.competition.score import score
+from veduta.competition.stages import load_candidates
 from veduta.competition.submissions import read_submission
 from veduta.errors import DatasetError
 from veduta.images import from_array
@@ -258,7 +259,7 @@ def test_recipes_that_make_no_sense_are_refused():
         Recipe("x", models=("a", "b"))
     with pytest.raises(ValueError, match="rerank_depth"):
         Recipe("x", depth=5, rerank_depth=6)
-    with pytest.raises(ValueError, match="fused by"):
+    with pytest.raises(ValueError, match="how several are fused"):
         Recipe("x", models=("a", "b"), weights=(1.0, 1.0))
 
 
@@ -273,13 +274,18 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
     for i in range(3):
         world.save(world.distractor(50 + i), bank / f"{i:016x}.jpg")
     plain = read_submission(Path(run(data, made[0]).submission))[1]
-    held = run(data, made[0], with_overrides("veduta", rerank_depth=2), bank=bank)
+    held = run(data, made[0], bank=bank)
     assert held.scores["all"].accuracy == 1
     lower = {p.id: p.confidence for p in read_submission(Path(held.submission))[1]}
     assert all(lower[p.id] < p.confidence for p in plain)
     voted = run(data, made[0], with_overrides("veduta", power=8.0))
     assert {s.stage for s in voted.stages if not s.skipped} & {"embed train", "embed test"} == set()
-    assert max(p.confidence for p in read_submission(Path(voted.submission))[1]) > 1
+    found = load_candidates(made[0] / "veduta" / "candidates.npz")
+    for p in read_submission(Path(voted.submission))[1]:
+        query = found.queries.index(p.id)
+        pairs = zip(found.rows[query].tolist(), found.similarity[query].tolist(), strict=True)
+        mine = sorted((max(s, 0) ** 8 for row, s in pairs if found.landmarks[row] == p.landmark), reverse=True)
+        assert p.confidence == pytest.approx(sum(mine[:5]), rel=1e-5)
     banned = run(data, made[0], ban=1)
     assert banned.predictions < banned.photos
     assert run(data, made[0]).predictions == banned.photos

@@ -187,20 +187,27 @@ def facts(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(_json(found) + "\n")
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _flat("", found):
-        table.add_row(name, _cell(value))
-    _out().print(table)
+    lines = list(_flat("", found))
+    wide = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        sys.stdout.write(f"{name:<{wide}}  {value if value.isprintable() else ascii(value)}\n")
 
 
 def _flat(prefix: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in found.items():
         if isinstance(value, dict):
             yield from _flat(f"{prefix}{key}.", value)
-        elif isinstance(value, float):
-            yield prefix + key, f"{value:.3f}"
         else:
-            yield prefix + key, "none" if value is None else str(value)
+            yield prefix + key, _fact(value)
+
+
+def _fact(value: Any) -> str:
+    """Return a fact in few characters: numbers with what matters of them, rows of a matrix behind one another."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return ("; " if value and isinstance(value[0], tuple) else ", ").join(_fact(v) for v in value)
+    return "none" if value is None else str(value)
 
 
 def cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
