@@ -1,6 +1,6 @@
 """The competition's machinery at full size: a run from nothing, kills, search over 1.58 million, scoring 117,577 rows.
 
-    python benchmarks/competition.py DATA [--out benchmarks/results/competition.json] [--parts run kill search score]
+    python benchmarks/competition.py DATA [--out benchmarks/results/competition.json] [--parts run kill search score table]
 
 DATA is a folder in the competition's layout with a solution (see recognize.py). Search uses clustered synthetic
 descriptors, made on the spot with a seed, memory-mapped from disk as half precision.
@@ -23,9 +23,11 @@ import numpy as np
 
 from veduta.competition.descriptors import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Maker
 from veduta.competition.score import score
+from veduta.competition.tables import read_train
 from veduta.index import search_blocks
 
 FULL, DIM, CLUSTERS = 1_580_470, 512, 81_313
+FULL_TABLE = 4_132_914
 TEST = 117_577
 QUERIES, DEPTH = 1_024, 100
 
@@ -164,6 +166,27 @@ def measure_search(folder, n):
     }
 
 
+def table_alone(path):
+    """In a process of its own: read a table of the full train.csv's size, print time and peak memory."""
+    start = time.perf_counter()
+    labels = read_train(path)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"rows": len(labels), "seconds": seconds, "peak_bytes": peak}))
+
+
+def measure_table(folder, rows=FULL_TABLE):
+    """Return figures of reading a full train.csv: id,url,landmark_id."""
+    path = folder / "train.csv"
+    with path.open("w") as file:
+        file.write("id,url,landmark_id\n")
+        for i in range(rows):
+            id = f"{i * 2654435761 % 2**64:016x}"
+            file.write(f"{id},https://example.org/commons/e/e7/A_file_of_a_landmark_{i}.jpg,{i % 203_094}\n")
+    done = subprocess.run([sys.executable, __file__, "--table-alone", str(path)], check=True, stdout=-1)
+    return json.loads(done.stdout)
+
+
 def measure_score(folder, rows=TEST):
     """Scoring a submission of the real set's size, three times."""
     rng = np.random.default_rng(0)
@@ -189,10 +212,12 @@ def main():
         return search_alone(Path(sys.argv[2]))
     if sys.argv[1:2] == ["--faiss-alone"]:
         return faiss_alone(Path(sys.argv[2]))
+    if sys.argv[1:2] == ["--table-alone"]:
+        return table_alone(Path(sys.argv[2]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--parts", nargs="+", default=["run", "kill", "search", "score"])
+    parser.add_argument("--parts", nargs="+", default=["run", "kill", "search", "score", "table"])
     parser.add_argument("--references", type=int, default=FULL, help="size of the synthetic table")
     options = parser.parse_args()
     result = {"benchmark": "competition", **machine.describe(), "data": options.data.name, "seed": 0}
@@ -206,6 +231,8 @@ def main():
             result["search"] = measure_search(folder, options.references)
         if "score" in options.parts:
             result["score"] = measure_score(folder)
+        if "table" in options.parts:
+            result["table"] = measure_table(folder)
     print(json.dumps(result, indent=1))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

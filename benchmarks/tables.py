@@ -102,6 +102,12 @@ def competition(result):
             for i, r in enumerate(found["rounds"], 1)
         ]
         parts.append(table(["round", "ours, s", "faiss, s", "ratio"], rows))
+    if "table" in result:
+        found = result["table"]
+        parts.append(
+            f"Reading a train.csv of {found['rows']:,} rows: {found['seconds']:.1f} s, "
+            f"{found['peak_bytes'] / 1e6:,.0f} MB at the peak."
+        )
     if "score" in result:
         times = result["score"]
         slow, fast = (times[name]["median_ms"] / 1000 for name in ("with_interval", "without_interval"))
