@@ -1,6 +1,6 @@
-"""The competition's machinery at full size: a run from nothing, kills, search over 1.58 million, scoring 117,577 rows.
+"""The competition's machinery at full size: a run from nothing, kills, search, scoring, the full table.
 
-    python benchmarks/competition.py DATA [--out benchmarks/results/competition.json] [--parts run kill search score table]
+    python benchmarks/competition.py DATA [--out benchmarks/results/competition.json] [--parts run kill ...]
 
 DATA is a folder in the competition's layout with a solution (see recognize.py). Search uses clustered synthetic
 descriptors, made on the spot with a seed, memory-mapped from disk as half precision.
@@ -206,14 +206,29 @@ def measure_score(folder, rows=TEST):
     return {"rows": rows} | {name: machine.spread(times) for name, times in seconds.items()}
 
 
+ALONE = {"--search-alone": search_alone, "--faiss-alone": faiss_alone, "--table-alone": table_alone}
+
+
+def measure(parts, data, folder, references):
+    """Return the figures of the parts asked for."""
+    result = {}
+    if "run" in parts or "kill" in parts:
+        result["run"] = measure_run(data, folder)
+    if "kill" in parts:
+        result["kill"] = measure_kill(data, folder, folder / "run")
+    if "search" in parts:
+        result["search"] = measure_search(folder, references)
+    if "score" in parts:
+        result["score"] = measure_score(folder)
+    if "table" in parts:
+        result["table"] = measure_table(folder)
+    return result
+
+
 def main():
     """Run the parts asked for."""
-    if sys.argv[1:2] == ["--search-alone"]:
-        return search_alone(Path(sys.argv[2]))
-    if sys.argv[1:2] == ["--faiss-alone"]:
-        return faiss_alone(Path(sys.argv[2]))
-    if sys.argv[1:2] == ["--table-alone"]:
-        return table_alone(Path(sys.argv[2]))
+    if len(sys.argv) == 3 and sys.argv[1] in ALONE:
+        return ALONE[sys.argv[1]](Path(sys.argv[2]))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path)
@@ -221,18 +236,8 @@ def main():
     parser.add_argument("--references", type=int, default=FULL, help="size of the synthetic table")
     options = parser.parse_args()
     result = {"benchmark": "competition", **machine.describe(), "data": options.data.name, "seed": 0}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if "run" in options.parts or "kill" in options.parts:
-            result["run"] = measure_run(options.data, folder)
-        if "kill" in options.parts:
-            result["kill"] = measure_kill(options.data, folder, folder / "run")
-        if "search" in options.parts:
-            result["search"] = measure_search(folder, options.references)
-        if "score" in options.parts:
-            result["score"] = measure_score(folder)
-        if "table" in options.parts:
-            result["table"] = measure_table(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        result |= measure(options.parts, options.data, Path(folder), options.references)
     print(json.dumps(result, indent=1))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

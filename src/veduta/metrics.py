@@ -69,9 +69,7 @@ def gap(truth: Truth, predictions: Iterable[Prediction], ignored: Collection[str
     >>> round(gap(truth, guesses), 4)  # ranks: a right, c wrong, b right; M = 3: (1/1 + 2/3) / 3
     0.5556
     """
-    _, right = _judged(truth, predictions, ignored)
-    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
-    return float(precision[right].sum()) / _num_positive(truth)
+    return _gap(_judged(truth, predictions, ignored)[1], _num_positive(truth))
 
 
 def accuracy(truth: Truth, predictions: Iterable[Prediction], ignored: Collection[str] = ()) -> float:
@@ -146,7 +144,10 @@ def open_set(
     """
     if not math.isfinite(floor):
         raise ValueError(f"floor: expected a finite number, got {floor}")
-    guesses, right = _judged(truth, predictions, ignored)
+    return _open_set(truth, *_judged(truth, predictions, ignored), floor)
+
+
+def _open_set(truth: Truth, guesses: list[Prediction], right: Bool, floor: float) -> OpenSetReport:
     known = {p.id: p.confidence for p in guesses}
     confidence = np.array([known.get(photo, -math.inf) for photo in truth], dtype=np.float64)
     shows = _shows(truth, truth)
@@ -184,8 +185,13 @@ def bootstrap_gap(
     """
     if resamples < 1 or not 0 < level < 1:
         raise ValueError(f"expected resamples >= 1 and level in (0, 1), got {resamples} and {level}")
-    guesses, right = _judged(truth, predictions, ignored)
     _num_positive(truth)
+    return _bootstrap(truth, *_judged(truth, predictions, ignored), resamples, seed, level)
+
+
+def _bootstrap(
+    truth: Truth, guesses: list[Prediction], right: Bool, resamples: int, seed: int, level: float
+) -> tuple[float, float]:
     ids = [p.id for p in guesses]  # GAP's order first, so that the draws are counts along the ranking
     ids += sorted(set(truth).difference(ids))
     shows, hits = _shows(truth, ids), np.flatnonzero(right)
@@ -195,6 +201,48 @@ def bootstrap_gap(
     gaps = [_gap_of_copies(n[: len(guesses)], hits, harmonic) / int(n[shows].sum()) for n in draws]
     low, high = np.quantile(gaps, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All figures of one set of answers.
+
+    - gap, gap_interval: see `gap` and `bootstrap_gap`; the interval is (NaN, NaN) without resamples.
+    - accuracy: see `accuracy`.
+    - open_set: see `open_set`.
+    """
+
+    gap: float
+    gap_interval: tuple[float, float]
+    accuracy: float
+    open_set: OpenSetReport
+
+
+def evaluate(
+    truth: Truth, predictions: Iterable[Prediction], floor: float, *, resamples: int = 1000, seed: int = 0
+) -> Evaluation:
+    """Return what `gap`, `bootstrap_gap`, `accuracy` and `open_set` return, the answers being judged only once.
+
+    Errors as theirs; resamples of 0 leave the interval out.
+
+    >>> found = evaluate({"a": ["arc"], "b": []}, [Prediction("a", "arc", 0.9), Prediction("b", "arc", 0.2)], 0.5)
+    >>> found.gap, found.accuracy, found.open_set.distractors_answered
+    (1.0, 1.0, 0.0)
+    """
+    guesses, right = _judged(truth, predictions, ())
+    positives = _num_positive(truth)
+    interval = _bootstrap(truth, guesses, right, resamples, seed, 0.95) if resamples else (math.nan, math.nan)
+    return Evaluation(
+        gap=_gap(right, positives),
+        gap_interval=interval,
+        accuracy=int(right.sum()) / positives,
+        open_set=_open_set(truth, guesses, right, floor),
+    )
+
+
+def _gap(right: Bool, positives: int) -> float:
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+    return float(precision[right].sum()) / positives
 
 
 def _judged(truth: Truth, predictions: Iterable[Prediction], ignored: Collection[str]) -> tuple[list[Prediction], Bool]:

@@ -78,18 +78,17 @@ def _score(truth: dict[str, tuple[str, ...]], predictions: Sequence[Prediction],
     nan = math.nan
     if not positives:
         return Score(len(truth), 0, len(mine), nan, nan, nan, nan, nan, nan, nan, nan)
-    low, high = metrics.bootstrap_gap(truth, mine, resamples=resamples) if resamples else (nan, nan)
-    found = metrics.open_set(truth, mine, floor)
+    found = metrics.evaluate(truth, mine, floor, resamples=resamples)
     return Score(
         photos=len(truth),
         landmark_photos=positives,
         predictions=len(mine),
-        gap=metrics.gap(truth, mine),
-        gap_low=low,
-        gap_high=high,
-        accuracy=metrics.accuracy(truth, mine),
-        distractors_answered=found.distractors_answered,
-        fpr95=found.fpr95,
-        auroc=found.auroc,
-        ece=found.ece,
+        gap=found.gap,
+        gap_low=found.gap_interval[0],
+        gap_high=found.gap_interval[1],
+        accuracy=found.accuracy,
+        distractors_answered=found.open_set.distractors_answered,
+        fpr95=found.open_set.fpr95,
+        auroc=found.open_set.auroc,
+        ece=found.open_set.ece,
     )
