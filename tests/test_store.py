@@ -480,3 +480,23 @@ def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(changes):
     finally:
         store.close()
         shutil.rmtree(folder)
+
+
+def test_a_gallery_that_may_only_be_read_is_read(tmp_path, monkeypatch):
+    with_one = Store.create(tmp_path / "g", {})
+    with_one.add([Landmark("torre")], [entry(1, "torre")])
+    with_one.close()
+    before = sorted(path.name for path in (tmp_path / "g").iterdir())
+    monkeypatch.setattr("veduta.store.os.access", lambda *_: False)
+    store = Store.open(tmp_path / "g")
+    assert store.counts() == (1, 1)
+    with pytest.raises(GalleryError, match="readonly"):
+        store.remove_landmark("torre")
+    store.close()
+    assert sorted(path.name for path in (tmp_path / "g").iterdir()) == before
+
+
+def test_a_killed_creation_is_no_obstacle(tmp_path):
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / ".gallery.sqlite.123").write_bytes(b"half")
+    Store.create(tmp_path / "g", {}).close()

@@ -190,7 +190,9 @@ class Gallery:
         """
         if (landmark is None) == (reference is None):
             raise ValueError("expected either a landmark or a reference")
-        if landmark is not None:
+        if utf8(landmark or reference or "") != (landmark or reference):
+            count = -1  # no text, so no id
+        elif landmark is not None:
             count = self._store.remove_landmark(landmark)
         else:
             count = 1 if self._store.remove_reference(str(reference)) else -1
@@ -211,7 +213,7 @@ class Gallery:
         """Return a recognizer over the gallery as it is now.
 
         Args:
-            matcher: ``nearest``, or ``lighterglue`` for twenty times the cost a pair.
+            matcher: ``nearest``, or ``lighterglue`` for fifty times the cost a pair.
             depth: candidates retrieved.
             rerank_depth: how many of them geometry is asked about.
             floor: least confidence of an answer.

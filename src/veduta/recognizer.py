@@ -211,8 +211,10 @@ def verify(
 def _save(picture: PIL.Image.Image, path: Path) -> None:
     try:
         picture.save(path)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be drawn to ({error}); use a name ending in .png, .jpg or .webp") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except ValueError as error:
+        raise ImageError(f"{path}: is no picture's name; use one ending in .png, .jpg or .webp") from error
 
 
 def _caption(found: Verification) -> str:

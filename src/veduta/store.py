@@ -78,7 +78,7 @@ class Store:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(folder.iterdir()):
+            if any(not file.name.startswith(f".{FILE}.") for file in folder.iterdir()):  # drafts of a killed creation
                 raise GalleryError(f"{folder}: is not empty; choose a new folder for the gallery")
             draft = folder / f".{FILE}.{os.getpid()}"
             _write_schema(draft, settings)
@@ -251,6 +251,8 @@ def _bytes(file: Path) -> int:
 def _connect(file: Path) -> sqlite3.Connection:
     connection = None
     try:
+        if not all(os.access(path, os.W_OK) for path in (file, file.parent)):
+            return _connect_reading(file)
         connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
@@ -260,6 +262,14 @@ def _connect(file: Path) -> sqlite3.Connection:
             connection.close()
         raise GalleryError(f"{file}: cannot be opened ({error}); restore it from a copy") from error
     return connection
+
+
+def _connect_reading(file: Path) -> sqlite3.Connection:
+    """Return a connection to a gallery that may only be read, such as one on a disc or of another user."""
+    # Without a log beside it the file is complete, and nobody who could change it is at work.
+    how = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
+    address = f"{file.absolute().as_uri()}?{how}"
+    return sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def _write_schema(file: Path, settings: Mapping[str, Any]) -> None:

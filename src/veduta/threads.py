@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from queue import Full, Queue
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -20,20 +21,50 @@ def in_order(
 ) -> Iterator[tuple[Item, Result]]:
     """Yield (item, work(item)) in the order given, at most `2 * workers` items worked on ahead.
 
-    An error raised by `work` is raised here, in its item's turn. Leaving the iteration early drops what is waiting.
+    The items are drawn by a thread of their own, so a result is given back when it is there, even while the next item
+    is still awaited. An error raised by `work` or by the items is raised here, in its turn. Leaving the iteration early
+    drops what is waiting.
     """
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    waiting: Queue[tuple[Item, Future[Result]] | BaseException | None] = Queue(2 * workers)
+    left = Event()
     with ThreadPoolExecutor(workers) as pool:
+        # A daemon: it may be waiting for an item that never comes when the iteration is left.
+        feeder = Thread(target=_feed, args=(work, items, pool, waiting, left), daemon=True)
+        feeder.start()
         try:
-            for item in items:
-                waiting.append((item, pool.submit(work, item)))
-                if len(waiting) > 2 * workers:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            for done, future in waiting:
-                yield done, future.result()
+            while (entry := waiting.get()) is not None:
+                if isinstance(entry, BaseException):
+                    raise entry
+                yield entry[0], entry[1].result()
         finally:
+            left.set()
             pool.shutdown(wait=False, cancel_futures=True)
+            feeder.join(0.5)
+
+
+def _feed(
+    work: Callable[[Item], Result], items: Iterable[Item], pool: ThreadPoolExecutor, waiting: Queue[Any], left: Event
+) -> None:
+    """Put (item, future) of every item into the queue, then None; or the error that ended the items."""
+    end: BaseException | None = None
+    try:
+        for item in items:
+            if left.is_set() or not _put(waiting, (item, pool.submit(work, item)), left):
+                return
+    except BaseException as error:
+        end = error
+    _put(waiting, end, left)
+
+
+def _put(waiting: Queue[Any], entry: Any, left: Event) -> bool:
+    """Put an entry into the queue unless the iteration is left first; return whether it was put."""
+    while not left.is_set():
+        try:
+            waiting.put(entry, timeout=0.1)
+        except Full:
+            continue
+        return True
+    return False
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

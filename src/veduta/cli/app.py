@@ -29,6 +29,7 @@ app = typer.Typer(
 
 app.add_typer(competition.app)
 
+RESUMABLE = {"add", "competition"}  # commands that go on where they were stopped
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -249,5 +250,6 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # Typer makes this of a Ctrl-C
             raise
-        show.error("interrupted; what was done is kept, run the same command again to go on")
+        again = "; what was done is kept, run the same command again to go on" if RESUMABLE & set(sys.argv[1:2]) else ""
+        show.error("interrupted" + again)
         raise SystemExit(INTERRUPTED) from None

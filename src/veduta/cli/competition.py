@@ -133,7 +133,9 @@ def run(
     bank: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Photos of no landmark: hold back references like them.")
     ] = None,
-    ban: Annotated[int | None, typer.Option(metavar="N", help="Drop landmarks predicted more than N times.")] = None,
+    ban: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Drop landmarks predicted more than N times.")
+    ] = None,
     max_keypoints: Annotated[int | None, typer.Option(help="Change the recipe: keypoints of a photo.")] = None,
     matcher: Annotated[str | None, typer.Option(help="Change the recipe: nearest or lighterglue.")] = None,
     models: Annotated[
@@ -170,13 +172,8 @@ def run(
             raise typer.BadParameter(str(error)) from None
         with pages.stages() as progress:
             reports.append(run_recipe(data, out, chosen, solution, bank, ban, provider, progress))
-    made = [_report(report) for report in reports]
+    made = [report.as_dict() for report in reports]
     (pages.as_json if format is Listing.json else pages.runs)(made)
-
-
-def _report(report: Any) -> dict[str, Any]:
-    scores = {part: figures.as_dict() for part, figures in report.scores.items()} if report.scores else None
-    return asdict(report) | {"scores": scores}
 
 
 @app.command()

@@ -29,10 +29,10 @@ def _out() -> Console:
 
 
 def any_names() -> None:
-    """Let file names that are not UTF-8 come in from stdin and go out to stdout as the bytes they are."""
+    """Read and write UTF-8 whatever the locale, and let file names that are not pass as the bytes they are."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape")
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def say(text: str) -> None:

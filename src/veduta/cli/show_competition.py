@@ -64,9 +64,10 @@ def inspection(found: Inspection) -> None:
 
 def scores(parts: Mapping[str, Mapping[str, Any]]) -> None:
     """Print the figures of each part side by side."""
-    line(f"{'':<22}" + "".join(f"{part:>12}" for part in parts))
+    wide = max(12, *(len(part) + 2 for part in parts))
+    line(f"{'':<22}" + "".join(f"{part:>{wide}}" for part in parts))
     for name in next(iter(parts.values())):
-        line(f"{name:<22}" + "".join(f"{_figure(figures[name]):>12}" for figures in parts.values()))
+        line(f"{name:<22}" + "".join(f"{_figure(figures[name]):>{wide}}" for figures in parts.values()))
 
 
 def _figure(value: float | None) -> str:

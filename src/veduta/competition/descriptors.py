@@ -42,7 +42,7 @@ class Maker:
 
     Attributes:
         model: name of the model, or of the table they were imported from.
-        sha256: of the model's file; empty for imported ones.
+        sha256: of the model's file, or of the files the table was imported from.
         dim: length D of a descriptor.
         dtype: ``float16`` or ``float32``.
         settings: what else changes the descriptors, such as the side photos are resized to.
@@ -100,6 +100,8 @@ class ShardWriter:
     def put_bad(self, failure: Failure) -> None:
         """Note a photo that cannot be read."""
         self.flush()
+        if self.bad.get(failure.photo) == failure.error:
+            return
         with (self._folder / BAD).open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow([failure.photo, failure.error])
         self.bad[failure.photo] = failure.error
@@ -137,8 +139,7 @@ def open_shard(table: Path, maker: Maker, shard: tuple[int, int] = (1, 1)) -> It
     folder = table / f"shard-{shard[0]:04d}-of-{shard[1]:04d}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as lock:
-            _take(lock, folder)
+        with locked(folder):
             _check_siblings(table, shard[1])
             _check_maker(folder, maker)
             writer = ShardWriter(folder, maker)
@@ -150,11 +151,15 @@ def open_shard(table: Path, maker: Maker, shard: tuple[int, int] = (1, 1)) -> It
         raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
 
 
-def _take(lock: Any, folder: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DatasetError(f"{folder}: another process is writing to this shard; wait for it or end it") from None
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder; DatasetError when one is."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(f"{folder}: another process is writing here; wait for it or end it") from None
+        yield
 
 
 def _check_siblings(table: Path, count: int) -> None:
@@ -223,8 +228,14 @@ class DescriptorTable:
             raise DatasetError(f"{path}: its shards were made by different models; embed again into a new folder")
         maker = makers[folders[0]]
         parts = [_map_shard(folder, maker) for folder in folders]
-        bad = {id: reason for folder in folders for id, reason in _read_bad(folder / BAD).items()}
         ids = parts[0][0] if len(parts) == 1 else np.concatenate([part[0] for part in parts])
+        there = set(ids.tolist())
+        bad = {
+            id: reason
+            for folder in folders
+            for id, reason in _read_bad(folder / BAD).items()
+            if id.encode("ascii") not in there
+        }
         return cls(maker, ids, tuple(part[1] for part in parts if len(part[0])), bad)
 
     def order(self, wanted: Sequence[str]) -> npt.NDArray[np.int64]:

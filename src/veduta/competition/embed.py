@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class EmbedReport:
         table: the folder of the table.
         photos: how many there are in this shard.
         new: how many descriptors were added now.
-        bad: photo id -> why it has none, from this run and earlier ones.
+        bad: photo id -> why it has none.
     """
 
     table: str
@@ -69,7 +70,7 @@ def embed(
     ids = [id for id in folder.ids() if shard_of(id, count) == number - 1]
     model = make_embedder(embedder, provider=provider)
     with open_shard(out, maker_of(model), (number, count)) as writer:
-        todo = [id for id in ids if id not in writer.done and id not in writer.bad]
+        todo = [id for id in ids if id not in writer.done]  # those that could not be read are tried again
         there, flushed = len(ids) - len(todo), time.monotonic()
         for done, (id, result) in enumerate(in_order(lambda id: embed_one(model, folder, id), todo), there + 1):
             if isinstance(result, Failure):
@@ -81,7 +82,8 @@ def embed(
                 flushed = time.monotonic()
             if progress:
                 progress(done, len(ids))
-        return EmbedReport(str(out), len(ids), len(todo) - sum(id in writer.bad for id in todo), dict(writer.bad))
+        bad = {id: reason for id, reason in writer.bad.items() if id not in writer.done}
+        return EmbedReport(str(out), len(ids), sum(id in writer.done for id in todo), bad)
 
 
 def maker_of(model: Embedder, dtype: str = "float16") -> Maker:
@@ -113,7 +115,8 @@ def import_npy(descriptors: Path, ids: Path, out: Path, name: str) -> Descriptor
     if matrix.ndim != 2 or len(matrix) != len(names) or matrix.dtype.kind != "f":
         found = f"{matrix.shape} of {matrix.dtype} and {len(names)} ids"
         raise DatasetError(f"{descriptors}: expected (N, D) floats and as many ids in {ids}, got {found}")
-    return _import(out, name, matrix.shape[1], list(names), (matrix[i] for i in range(len(matrix))))
+    maker = Maker(name, _digest(descriptors, ids), matrix.shape[1])
+    return _import(out, maker, list(names), (matrix[i] for i in range(len(matrix))))
 
 
 def import_pth(path: Path, out: Path, name: str) -> DescriptorTable:
@@ -124,16 +127,26 @@ def import_pth(path: Path, out: Path, name: str) -> DescriptorTable:
     found = read_pth(path)
     if not found or len({len(row) for row in found.values()}) != 1:
         raise DatasetError(f"{path}: expected a dictionary of photo id -> vectors of one length")
-    return _import(out, name, len(next(iter(found.values()))), list(found), iter(found.values()))
+    maker = Maker(name, _digest(path), len(next(iter(found.values()))))
+    return _import(out, maker, list(found), iter(found.values()))
 
 
-def _import(out: Path, name: str, dim: int, ids: list[str], rows: Iterator[Float32]) -> DescriptorTable:
+def _digest(*paths: Path) -> str:
+    """Return the sha256 of some files' contents: what an imported table is known by, as a model's is by its file."""
+    state = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            state.update(hashlib.file_digest(file, "sha256").digest())
+    return state.hexdigest()
+
+
+def _import(out: Path, maker: Maker, ids: list[str], rows: Iterator[Float32]) -> DescriptorTable:
     def unit() -> Iterator[Float32]:
         for id, row in zip(ids, rows, strict=True):
             norm = float(np.linalg.norm(np.asarray(row, np.float32)))
             if not np.isfinite(norm) or norm == 0:
-                raise DatasetError(f"{name}: the descriptor of {id} is not a direction (norm {norm})")
+                raise DatasetError(f"{maker.model}: the descriptor of {id} is not a direction (norm {norm})")
             yield np.asarray(row, np.float32) / np.float32(norm)
 
-    write_table(out, Maker(name, "", dim), ids, unit())
+    write_table(out, maker, ids, unit())
     return DescriptorTable.open(out)

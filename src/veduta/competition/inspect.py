@@ -11,7 +11,7 @@ import numpy as np
 from veduta.competition.photos import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, split_folder
 from veduta.competition.submissions import read_submission
 from veduta.competition.tables import Labels, Solution, read_recognition_solution, read_train
-from veduta.errors import ImageError
+from veduta.errors import DatasetError, ImageError
 from veduta.images import load
 from veduta.threads import in_order
 from veduta.types import Failure
@@ -76,6 +76,8 @@ def inspect(data: Path, decode: bool = True, progress: Progress | None = None) -
     Raises:
         DatasetError: a table is malformed.
     """
+    if not data.is_dir():
+        raise DatasetError(f"{data}: is not a folder; expected a data set's, with train.csv and photos below train")
     train = find_file(data, *TRAIN)
     labels = read_train(train) if train else None
     solution_file = find_file(data, *SOLUTION)
@@ -87,6 +89,8 @@ def inspect(data: Path, decode: bool = True, progress: Progress | None = None) -
         "index": None,
     }
     folders = {split: split_folder(data, split) for split in SPLITS if (data / split).is_dir()}
+    if labels is None and not folders:
+        raise DatasetError(f"{data}: has neither train.csv nor a folder {', '.join(SPLITS)}; is it a data set's?")
     present = {split: list(folder.ids()) for split, folder in folders.items()}
     bad = _damaged(folders, present, progress) if decode else {}
     reports = [_split(split, present[split], tables[split], bad.get(split, [])) for split in folders]

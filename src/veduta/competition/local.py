@@ -15,7 +15,7 @@ from veduta.store import pack_features, unpack_features
 from veduta.threads import in_order
 from veduta.types import Image, LocalFeatures
 
-RECORD = struct.Struct("<32sQI")  # photo id, where its features begin, how long they are; 0 for a photo not readable
+RECORD = struct.Struct("<32sQI")  # photo id, where its features begin, how long they are
 FLUSH = 64  # photos between writes
 Progress = Callable[[int, int], None]
 
@@ -34,7 +34,7 @@ class FeatureFile:
         self._file = self._data.open("rb")
 
     def __contains__(self, id: str) -> bool:
-        return id in self._places
+        return bool(self._places.get(id, (0, 0))[1])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -45,8 +45,8 @@ class FeatureFile:
         return unpack_features(os.pread(self._file.fileno(), length, start)) if length else None
 
     def put(self, items: Iterable[tuple[str, bytes]]) -> None:
-        """Append packed features, empty for a photo that cannot be read, and write them to disk."""
-        items = list(items)
+        """Append packed features and write them to disk; empty ones, of photos that cannot be read, are left out."""
+        items = [(id, data) for id, data in items if data]
         end = self._data.stat().st_size
         records = []
         for id, data in items:
@@ -85,7 +85,7 @@ def extract_all(
     frame: Callable[[Image], Image],
     progress: Progress | None = None,
 ) -> int:
-    """Add the local features of photos that have none yet and return how many those were.
+    """Add the local features of photos that have none yet and return how many got some.
 
     Args:
         found: what is there already, and where new ones go.
@@ -113,7 +113,7 @@ def extract_all(
                 progress(done, len(todo))
     finally:
         found.put(waiting)
-    return len(todo)
+    return sum(id in found for id, _ in todo)
 
 
 def check_ids_differ(train: Iterable[str], test: Iterable[str]) -> None:

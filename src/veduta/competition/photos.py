@@ -50,9 +50,10 @@ class PhotoFolder:
 
 
 def split_folder(data: Path, split: str) -> PhotoFolder:
-    """Return the photos of a split below a data set's folder; a data set with photos right in it has one split."""
-    folder = data / split
-    return PhotoFolder.find(folder if folder.is_dir() else data)
+    """Return the photos of a split below a data set's folder; DatasetError if it has no such folder."""
+    if not (data / split).is_dir():
+        raise DatasetError(f"{data}: has no folder {split!r} of photos")
+    return PhotoFolder.find(data / split)
 
 
 def find_file(data: Path, *names: str) -> Path | None:

@@ -59,6 +59,8 @@ class Recipe:
             raise ValueError(f"fuse: expected product or concatenate, got {self.fuse!r}")
         if len(self.models) > 1 and not self.fuse:
             raise ValueError(f"recipe {self.name!r} has one model; say how several are fused: product or concatenate")
+        if self.power is not None and not 0 < self.power < float("inf"):
+            raise ValueError(f"power: expected a positive number, got {self.power}")
         if not 1 <= self.rerank_depth <= self.depth:
             raise ValueError(f"expected 1 <= rerank_depth <= depth, got {self.rerank_depth}, {self.depth}")
 

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from veduta.competition.descriptors import DescriptorTable
+import numpy as np
+
+from veduta.competition.descriptors import DescriptorTable, locked
 from veduta.competition.embed import embed
 from veduta.competition.local import FeatureFile, check_ids_differ, extract_all
 from veduta.competition.photos import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
@@ -32,7 +34,7 @@ from veduta.competition.stages import (
     save_candidates,
 )
 from veduta.competition.submissions import read_submission, write_submission
-from veduta.competition.tables import read_train
+from veduta.competition.tables import read_recognition_solution, read_train
 from veduta.competition.votes import ban_frequent
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
@@ -83,6 +85,11 @@ class RunReport:
     scores: dict[str, Score] | None
     page: str | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it, undefined figures being None."""
+        scores = {part: figures.as_dict() for part, figures in self.scores.items()} if self.scores else None
+        return asdict(self) | {"scores": scores}
+
 
 def run(
     data: Path,
@@ -111,8 +118,26 @@ def run(
         DatasetError: something is missing or malformed; the message says what.
     """
     chosen = _recipe(recipe)
+    if ban is not None and ban < 1:
+        raise ValueError(f"ban: expected at least 1, got {ban}")
     solution = solution or find_file(data, *SOLUTION)
-    return _Run(data, out, chosen, provider, progress).go(solution, bank, ban)
+    _check_inputs(data, solution, bank)
+    work = _Run(data, out, chosen, provider, progress)
+    with locked(out):
+        return work.go(solution, bank, ban)
+
+
+def _check_inputs(data: Path, solution: Path | None, bank: Path | None) -> None:
+    """Raise DatasetError for what would otherwise be found missing or malformed only after hours."""
+    read_train(need_file(data, *TRAIN))
+    for split in ("train", "test"):
+        split_folder(data, split)
+    if solution is not None:
+        read_recognition_solution(solution)
+    if (sample := find_file(data, *SAMPLE)) is not None:
+        read_submission(sample)
+    if bank is not None:
+        PhotoFolder.find(bank)
 
 
 def _recipe(recipe: str | Recipe) -> Recipe:
@@ -138,9 +163,9 @@ class _Run:
     def go(self, solution: Path | None, bank: Path | None, ban: int | None) -> RunReport:
         train = [self.table(model, "train") for model in self.recipe.models]
         test = [self.table(model, "test") for model in self.recipe.models]
-        nothing = [self.table(model, bank.name, bank.parent) for model in self.recipe.models] if bank else []
+        nothing = [self.table(model, "bank", bank) for model in self.recipe.models] if bank else []
         found = self.candidates(train, test, nothing)
-        evidence = self.evidence(found)
+        evidence = self.evidence(found) if self.recipe.power is None else self.no_evidence(found)
         submission, predictions, photos = self.submission(found, evidence, ban)
         scores: dict[str, Score] | None = None
         page: str | None = None
@@ -148,20 +173,26 @@ class _Run:
             scores = score(solution, submission)
             page = str(self.page(found, evidence, solution, submission, scores))
         report = RunReport(str(submission), self.recipe.name, predictions, photos, tuple(self.stages), scores, page)
-        _write_json(self.out / self.recipe.name / "summary.json", asdict(report))
+        _write_json(self.out / self.recipe.name / "summary.json", report.as_dict())
         return report
 
     # --- stages -------------------------------------------------------------------------------------------------
 
-    def table(self, model: str, split: str, data: Path | None = None) -> DescriptorTable:
-        """Return the descriptors of a split: embedded here, or made earlier."""
+    def table(self, model: str, split: str, bank: Path | None = None) -> DescriptorTable:
+        """Return the descriptors of a split, or of a bank: embedded here, or made earlier."""
         with self.timed(f"embed {split}") as stage:
             if model not in EMBEDDERS:
                 stage["skipped"] = True
                 return DescriptorTable.open(Path(model) / split)
-            path = self.out / "descriptors" / model / split
+            name = f"bank-{key_of(str(bank.absolute()))}" if bank else split
+            path = self.out / "descriptors" / model / name
             made = embed(
-                data or self.data, path, split, embedder=model, provider=self.provider, progress=self.tell(stage)
+                bank or self.data,
+                path,
+                "." if bank else split,
+                embedder=model,
+                provider=self.provider,
+                progress=self.tell(stage),
             )
             stage["skipped"] = made.new == 0
             return DescriptorTable.open(path)
@@ -193,7 +224,8 @@ class _Run:
         features = self.features(found)
         depth = min(recipe.rerank_depth, found.rows.shape[1])
         matching = [recipe.matcher, recipe.match_threshold, recipe.geometry, _sha256(recipe.matcher)]
-        key = key_of(self.key("retrieve"), self.extraction(), matching, depth)
+        readable = sum(id in features for id in (*found.queries, *found.references))
+        key = key_of(self.key("retrieve"), self.extraction(), matching, depth, readable)
         path = self.out / recipe.name / "evidence.bin"
         with self.timed("match") as stage:
             if self.key("match") != key:
@@ -205,6 +237,10 @@ class _Run:
             evidence = gather_evidence(path, found, features, recipe, verifier, self.provider, self.tell(stage))
         features.close()
         return evidence
+
+    def no_evidence(self, found: Candidates) -> Float32:
+        """Return what there is to say of geometry when nobody asked: (Q, rerank_depth) NaN."""
+        return np.full((len(found.queries), min(self.recipe.rerank_depth, found.rows.shape[1])), np.nan, np.float32)
 
     def features(self, found: Candidates) -> FeatureFile:
         recipe = self.recipe
@@ -309,5 +345,5 @@ def _digest(path: Path) -> str:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", "utf-8")
+    draft.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")
     draft.replace(path)

@@ -72,7 +72,14 @@ def read_submission(path: Path) -> tuple[list[str], list[Prediction]]:
 
 
 def write_submission(path: Path, ids: Sequence[str], predictions: Mapping[str, tuple[str, float]]) -> None:
-    """Write submission.csv, a row per id in this order, the second field empty where there is no prediction."""
+    """Write submission.csv, a row per id in this order, the second field empty where there is no prediction.
+
+    Raises:
+        ValueError: a confidence is not finite; an earlier file then stays as it is.
+    """
+    wrong = next((id for id, (_, confidence) in predictions.items() if not math.isfinite(confidence)), None)
+    if wrong is not None:
+        raise ValueError(f"the confidence of {wrong} is not finite")
     draft = path.with_name(path.name + ".part")
     with draft.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(SUBMISSION) + "\n")

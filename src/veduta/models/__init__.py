@@ -136,12 +136,20 @@ PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
 }
 
 
+def _runtime() -> Any:
+    """Return the module onnxruntime, told before it is loaded to send and to store nothing about its use."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
 def provider_name(provider: str = "cpu") -> str:
     """Return ONNX Runtime's name of an execution provider; ModelError when this machine cannot run it."""
     if provider not in PROVIDERS:
         raise ModelError(f"no execution provider is called {provider!r}; there are {', '.join(PROVIDERS)}")
-    import onnxruntime
-
+    onnxruntime = _runtime()
     name, _, package = PROVIDERS[provider]
     if name not in onnxruntime.get_available_providers():
         raise ModelError(f"execution provider {provider!r} is not installed here; pip install {package}, or use 'cpu'")
@@ -161,8 +169,7 @@ def open_session(name: str, provider: str = "cpu", threads: int | None = None) -
     """
     known = card(name)
     provider_name(provider)
-    import onnxruntime
-
+    onnxruntime = _runtime()
     engine, options, _ = PROVIDERS[provider]
     settings = onnxruntime.SessionOptions()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0  # 0: ONNX Runtime's own choice
