@@ -157,7 +157,7 @@ def test_inspect_counts(data):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    with pytest.raises(DatasetError, match="has no train.csv"):
+    with pytest.raises(DatasetError, match=r"has no train\.csv"):
         run(tmp_path, tmp_path / "out")
 
 

@@ -186,14 +186,8 @@ class _Run:
                 return DescriptorTable.open(Path(model) / split)
             name = f"bank-{key_of(str(bank.absolute()))}" if bank else split
             path = self.out / "descriptors" / model / name
-            made = embed(
-                bank or self.data,
-                path,
-                "." if bank else split,
-                embedder=model,
-                provider=self.provider,
-                progress=self.tell(stage),
-            )
+            where = (bank, path, ".") if bank else (self.data, path, split)
+            made = embed(*where, embedder=model, provider=self.provider, progress=self.tell(stage))
             stage["skipped"] = made.new == 0
             return DescriptorTable.open(path)
 
