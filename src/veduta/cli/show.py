@@ -107,9 +107,13 @@ def _as_json(answers: Iterable[Recognition | Failure]) -> None:
     # Written piece by piece: ten thousand answers need not wait in memory for the last. Nothing is written before
     # the first, which is when a run that cannot start says so.
     before = "[\n "
-    for answer in answers:
-        sys.stdout.write(before + _json(to_dict(answer)))
-        before = ",\n "
+    try:
+        for answer in answers:
+            sys.stdout.write(before + _json(to_dict(answer)))
+            before = ",\n "
+    except KeyboardInterrupt:
+        sys.stdout.write("\n]\n" if before.startswith(",") else "")  # what there is, is still a list
+        raise
     sys.stdout.write("[]\n" if before.startswith("[") else "\n]\n")
 
 
@@ -148,13 +152,20 @@ def _as_table(answers: Iterable[Recognition | Failure]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in (("photo", "left"), ("landmark", "left"), ("confidence", "right"), ("evidence", "left")):
         table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
-    for answer in answers:
-        if isinstance(answer, Failure):
-            table.add_row(_cell(answer.photo), Text("not read", "red"))
-            continue
-        name = _cell(answer.landmark.name, "green") if answer.landmark else Text("none I know", "yellow")
-        table.add_row(_cell(answer.photo), name, f"{answer.confidence:.2f}", _cell(_evidence(answer)))
+    try:
+        for answer in answers:
+            table.add_row(*_row(answer))
+    except KeyboardInterrupt:
+        _out().print(table)  # what is known by now
+        raise
     _out().print(table)
+
+
+def _row(answer: Recognition | Failure) -> list[Text]:
+    if isinstance(answer, Failure):
+        return [_cell(answer.photo), Text("not read", "red")]
+    name = _cell(answer.landmark.name, "green") if answer.landmark else Text("none I know", "yellow")
+    return [_cell(answer.photo), name, Text(f"{answer.confidence:.2f}"), _cell(_evidence(answer))]
 
 
 def _cell(text: str, style: str = "") -> Text:
