@@ -131,8 +131,9 @@ def main():
     if (result := load("recognize")) is not None:
         put(readme, "recognize", recognition(result))
         put(ROOT / "README.md", "recognize", short(result))
-    if (result := load("competition")) is not None:
-        put(readme, "competition", competition(result))
+    for name in ("competition-run", "competition-size"):
+        if (result := load(name)) is not None:
+            put(readme, name, competition(result))
 
 
 if __name__ == "__main__":
