@@ -17,6 +17,7 @@ import typer
 
 from veduta import __version__
 from veduta.cli import competition, show
+from veduta.cli.options import AsListing, Listing, Provider
 from veduta.errors import VedutaError
 
 app = typer.Typer(
@@ -43,22 +44,11 @@ class Format(enum.StrEnum):
     csv = "csv"
 
 
-class Listing(enum.StrEnum):
-    """How lists are printed."""
-
-    table = "table"
-    json = "json"
-
-
 GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
-Provider = Annotated[
-    str, typer.Option(envvar="VEDUTA_PROVIDER", help="Execution provider: cpu, cuda, coreml or openvino.")
-]
 Matcher = Annotated[str, typer.Option(help="nearest, or lighterglue: finds more, costs more.")]
 Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
 RerankDepth = Annotated[int, typer.Option(min=0, help="How many of them geometry is asked about.")]
 Floor = Annotated[float, typer.Option(min=0, max=1, help="Least confidence of an answer; below it the answer is none.")]
-AsListing = Annotated[Listing, typer.Option("--format", help="table or json.")]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001

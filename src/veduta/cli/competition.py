@@ -11,6 +11,7 @@ import typer
 
 from veduta.cli import show
 from veduta.cli import show_competition as pages
+from veduta.cli.options import AsListing, Listing, Provider
 
 app = typer.Typer(
     name="competition",
@@ -21,13 +22,6 @@ app = typer.Typer(
 SOME_FAILED = 1
 
 
-class Listing(enum.StrEnum):
-    """How figures are printed."""
-
-    table = "table"
-    json = "json"
-
-
 class RecipeName(enum.StrEnum):
     """The recipes there are."""
 
@@ -36,10 +30,6 @@ class RecipeName(enum.StrEnum):
 
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The data set's folder.", show_default=False)]
-AsListing = Annotated[Listing, typer.Option("--format", help="table or json.")]
-Provider = Annotated[
-    str, typer.Option(envvar="VEDUTA_PROVIDER", help="Execution provider: cpu, cuda, coreml or openvino.")
-]
 
 
 @app.command()
