@@ -132,7 +132,7 @@ def _section(exhibit: Exhibit) -> str:
 
 def _answer(exhibit: Exhibit) -> str:
     recognition = exhibit.recognition
-    percent = f"{recognition.confidence:.0%}"
+    percent = "over 99%" if recognition.confidence > 0.99 else f"{recognition.confidence:.0%}"  # never a round 100
     if recognition.landmark is not None:
         name, kind, aside = recognition.landmark.name, "yes", f"{words(recognition.confidence)}, {percent}"
     else:
