@@ -218,7 +218,7 @@ class _Run:
         features = self.features(found)
         depth = min(recipe.rerank_depth, found.rows.shape[1])
         matching = [recipe.matcher, recipe.match_threshold, recipe.geometry, _sha256(recipe.matcher)]
-        readable = sum(id in features for id in (*found.queries, *found.references))
+        readable = sum(id in features for id, _ in self.wanted(found))  # a photo mended since changes the evidence
         key = key_of(self.key("retrieve"), self.extraction(), matching, depth, readable)
         path = self.out / recipe.name / "evidence.bin"
         with self.timed("match") as stage:
@@ -239,14 +239,18 @@ class _Run:
     def features(self, found: Candidates) -> FeatureFile:
         recipe = self.recipe
         cache = FeatureFile(self.out / "features" / self.extraction())
-        wanted = sorted(set(found.rows[:, : recipe.rerank_depth].ravel().tolist()))
-        photos = [(id, self.photos("test")) for id in found.queries]
-        photos += [(found.references[row], self.photos("train")) for row in wanted]
+        photos = self.wanted(found)
         extractor = make_extractor(recipe.extractor, recipe.max_keypoints, self.side(), self.provider)
         frame = squashed if recipe.squash else as_it_is
         with self.timed("extract") as stage:
             stage["skipped"] = not extract_all(cache, extractor, photos, frame, self.tell(stage))
         return cache
+
+    def wanted(self, found: Candidates) -> list[tuple[str, PhotoFolder]]:
+        """Return the photos whose local features are compared: the queries, and the references that are matched."""
+        rows = sorted(set(found.rows[:, : self.recipe.rerank_depth].ravel().tolist()))
+        queries = [(id, self.photos("test")) for id in found.queries]
+        return queries + [(found.references[row], self.photos("train")) for row in rows]
 
     def submission(self, found: Candidates, evidence: Float32, ban: int | None) -> tuple[Path, int, int]:
         with self.timed("decide"):
