@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from veduta.types import Bool, Float32, Float64, LocalFeatures, Matches, Verification
+from veduta.types import Bool, Float32, Float64, LocalFeatures, Matches, PairGeometry, UInt8, Verification
 
 FRAME = 640.0  # photos are compared at this longer side, so that thresholds do not depend on the megapixels
 LEAST = 8  # unique pairs; four points fit any homography and a few more agree by chance
@@ -83,6 +83,49 @@ class HomographyVerifier:
         if singular[0] > self.max_stretch * singular[1] or not 1 / self.max_scale < size < self.max_scale:
             return "collapsed"
         return None
+
+
+def describe(
+    query: LocalFeatures,
+    reference: LocalFeatures,
+    matches: Matches,
+    found: Verification,
+    confirmed: UInt8 | None = None,
+) -> PairGeometry:
+    """Return what a verified pair says beyond its number of inliers.
+
+    Args:
+        query: features of the photo asked about.
+        reference: features of the photo it was matched with.
+        matches: (M,) pairs.
+        found: which of them are inliers, and their homography.
+        confirmed: (N,) how many other photos of its landmark have confirmed each keypoint of the reference.
+    """
+    if found.homography is None:
+        return PairGeometry(len(matches))
+    pairs = matches.indices[found.inliers]
+    a, b = query.keypoints[pairs[:, 0]], reference.keypoints[pairs[:, 1]]
+    H = _frame(reference.size) @ found.homography @ np.linalg.inv(_frame(query.size))
+    seen = _apply(_frame(query.size), a)
+    jacobian = _jacobian(H, seen.mean(0))
+    singular = np.linalg.svd(jacobian, compute_uv=False)
+    depth = np.abs(np.c_[seen, np.ones(len(seen))] @ H[2])
+    return PairGeometry(
+        num_matches=len(matches),
+        similarity=float(matches.scores[found.inliers].mean()),
+        coverage=(_covered(a, query.size), _covered(b, reference.size)),
+        scale=abs(float(np.log(singular[0] * singular[1]) / 2)),
+        stretch=float(np.log(singular[0] / singular[1])),
+        rotation=abs(float(np.arctan2(jacobian[1, 0] - jacobian[0, 1], jacobian[0, 0] + jacobian[1, 1]))),
+        perspective=float(np.log(depth.max() / depth.min())),
+        keypoints=tuple(pairs[:, 0].tolist()),
+        useful=0 if confirmed is None else int(np.count_nonzero(confirmed[pairs[:, 1]])),
+    )
+
+
+def _covered(points: Float32, size: tuple[int, int]) -> float:
+    """Return the share of a photo inside the convex hull of (K, 2) points."""
+    return float(cv2.contourArea(cv2.convexHull(np.asarray(points, np.float32)))) / (size[0] * size[1])
 
 
 def _nothing(n: int, problem: str) -> Verification:

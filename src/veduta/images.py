@@ -59,8 +59,8 @@ def load(
     shown = _shown(name)
     data = _read(path, shown, max_bytes) if isinstance(path, str) else path
     _check_length(len(data), shown, max_bytes)
-    pixels, (width, height) = _decode(data, shown, max_side, max_pixels)
-    return Image(pixels, width, height, name, hashlib.sha256(data).hexdigest())
+    pixels, (width, height), position = _decode(data, shown, max_side, max_pixels)
+    return Image(pixels, width, height, name, hashlib.sha256(data).hexdigest(), position)
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
@@ -162,8 +162,10 @@ def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
         raise ImageError(f"{shown}: {much}; make it smaller or raise max_pixels")
 
 
-def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UInt8, tuple[int, int]]:
-    """Return the pixels (H, W, 3), upright and reduced, and the upright size (width, height) before that."""
+def _decode(
+    data: bytes, shown: str, max_side: int, max_pixels: int
+) -> tuple[UInt8, tuple[int, int], tuple[float, float] | None]:
+    """Return the pixels (H, W, 3), upright and reduced, the upright size (width, height) before that, the position."""
     kind = _kind(data)
     if kind is None:
         raise ImageError(f"{shown}: is {_stranger(data)}, not a photo in {_KNOWN}")
@@ -171,7 +173,8 @@ def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UI
     try:
         photo = decoder(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")  # its header only
         _check_pixels(photo.size, shown, max_pixels)
-        return _upright(photo, kind, max_side)
+        exif = _boxed_exif(data) if kind in _BOXED else data if kind == "TIFF" else photo.info.get("exif")
+        return *_upright(photo, kind, max_side), _position(exif)
     except ImageError:
         raise
     # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
@@ -282,7 +285,8 @@ _AVIF = {b"avif", b"avis"}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _BOXED = {"AVIF", "HEIF"}
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _GPS = 0x0112, 0x8825
+_LATITUDE, _LONGITUDE = 2, 4  # each after the tag that says which side of zero
 _TURNED_BY_DECODER = {"HEIF", "TIFF"}
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -346,18 +350,59 @@ def _without_metadata(data: bytes) -> bytes:
 
 def _orientation(exif: object) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where there is none, or none that can be read."""
+    try:
+        tiff, order, start = _first_directory(exif)
+        return int(_entries(tiff, order, start)[_ORIENTATION][2]) >> (16 if order == ">" else 0) & 0xFFFF
+    except (struct.error, KeyError):
+        return 1
+
+
+def _position(exif: object) -> tuple[float, float] | None:
+    """Return (degrees north, degrees east) as EXIF says, or None where it says nothing or nothing possible."""
+    try:
+        tiff, order, start = _first_directory(exif)
+        gps = _entries(tiff, order, _entries(tiff, order, start)[_GPS][2])
+        north, east = (_degrees(tiff, order, gps, tag) for tag in (_LATITUDE, _LONGITUDE))
+    except (struct.error, KeyError, ZeroDivisionError):
+        return None
+    # Cameras without a fix write zeros.
+    return (north, east) if abs(north) <= 90 and abs(east) <= 180 and (north, east) != (0, 0) else None
+
+
+def _first_directory(exif: object) -> tuple[bytes, str, int]:
+    """Return EXIF as TIFF bytes, their byte order, and where the first directory begins."""
     tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, start)
-        for place in range(start + 2, start + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, place)
-            if tag == _ORIENTATION:
-                return int(value)
-    except struct.error:
-        pass
-    return 1
+    return tiff, order, struct.unpack_from(order + "I", tiff, 4)[0]
+
+
+def _entries(tiff: bytes, order: str, start: int) -> dict[int, tuple[int, int, int]]:
+    """Return tag -> (type, count, the four bytes of its value or of its place, as a number) of one directory."""
+    (count,) = struct.unpack_from(order + "H", tiff, start)
+    places = range(start + 2, start + 2 + 12 * count, 12)
+    found = (struct.unpack_from(order + "HHII", tiff, place) for place in places)
+    return {tag: (kind, number, value) for tag, kind, number, value in found}
+
+
+def _degrees(tiff: bytes, order: str, gps: dict[int, tuple[int, int, int]], tag: int) -> float:
+    """Return a coordinate: three fractions of degrees, minutes and seconds, and in the tag before it the side."""
+    kind, number, place = gps[tag]
+    if (kind, number) != (5, 3):
+        raise KeyError(tag)
+    parts = struct.unpack_from(order + "6I", tiff, place)
+    degrees = sum(parts[2 * i] / parts[2 * i + 1] / 60**i for i in range(3))
+    side = gps[tag - 1][2] >> (24 if order == ">" else 0) & 0xFF  # N, S, E or W, the first of four bytes
+    return -degrees if side in b"SWsw" else degrees
+
+
+def _boxed_exif(data: bytes) -> bytes:
+    """Return the EXIF in an ISO media file, found by how it begins: its place is in a table decoders trip over."""
+    for header in (b"MM\0*", b"II*\0"):
+        for mark in (b"Exif\0\0", b"\0\0\0\0"):
+            start = data.find(mark + header)
+            if start >= 0:
+                return data[start + len(mark) :]
+    return b""
 
 
 def _reason(error: Exception, kind: str) -> str:

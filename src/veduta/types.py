@@ -37,6 +37,7 @@ class Image:
         height: height in pixels of the upright original photo.
         name: where it came from, as the caller gave it; used in messages only.
         sha256: hex digest of the file's bytes; empty for pixels that never were a file.
+        position: (degrees north, degrees east) where it was taken, as the camera wrote it, or None.
     """
 
     pixels: UInt8
@@ -44,6 +45,7 @@ class Image:
     height: int
     name: str = "<array>"
     sha256: str = ""
+    position: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         _check("Image.pixels", self.pixels, (None, None, 3), "u")
@@ -171,6 +173,33 @@ class Reference:
     sha256: str
 
 
+@dataclass(frozen=True, eq=False)
+class PairGeometry:
+    """What one verified pair of photos says beyond its number of inliers; all but `num_matches` are 0 without inliers.
+
+    Attributes:
+        num_matches: pairs before geometry.
+        similarity: mean score of the inliers; the cosine of their descriptors with the nearest matcher.
+        coverage: share of the query, and of the reference, inside the convex hull of the inliers.
+        scale: absolute log of the change of size, linear.
+        stretch: log of the ratio between the two axes of the change.
+        rotation: absolute angle of the turn, in radians.
+        perspective: log of the ratio between the largest and the smallest depth among the inliers.
+        keypoints: the query's keypoints that are inliers, by number.
+        useful: inliers whose keypoint in the reference another photo of its landmark has confirmed.
+    """
+
+    num_matches: int
+    similarity: float = 0.0
+    coverage: tuple[float, float] = (0.0, 0.0)
+    scale: float = 0.0
+    stretch: float = 0.0
+    rotation: float = 0.0
+    perspective: float = 0.0
+    keypoints: tuple[int, ...] = ()
+    useful: int = 0
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A reference that may show the query's landmark, with the evidence gathered for it so far.
@@ -180,12 +209,14 @@ class Candidate:
         landmark: id of its landmark.
         similarity: cosine of the two descriptors, in [-1, 1].
         num_inliers: matches that agree with one homography; None means not verified, 0 verified in vain.
+        geometry: what else the verified pair says; not shown and not compared.
     """
 
     reference: str
     landmark: str
     similarity: float
     num_inliers: int | None = None
+    geometry: PairGeometry | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -195,14 +226,16 @@ class Decision:
     Attributes:
         landmark: id of the landmark answered, or None.
         confidence: probability that the best guess is right, in [0, 1]; the guess's also when none is answered.
-        score: the best guess's vote, the number the confidence was made from.
+        score: the number the confidence was made from: log odds, before calibration.
         evidence: the candidates, best guess first.
+        terms: what each kind of evidence adds to the score of the best guess, largest first; their sum is the score.
     """
 
     landmark: str | None
     confidence: float
     score: float
     evidence: tuple[Candidate, ...]
+    terms: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -215,6 +248,7 @@ class Recognition:
         confidence: probability that the best guess is right, in [0, 1]; the guess's also when landmark is None.
         evidence: the candidates, best guess first.
         seconds: wall time from opening the photo to the answer.
+        terms: what each kind of evidence adds to the log odds of the best guess, largest first.
     """
 
     photo: str
@@ -222,6 +256,7 @@ class Recognition:
     confidence: float
     evidence: tuple[Candidate, ...] = field(default=())
     seconds: float = 0.0
+    terms: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

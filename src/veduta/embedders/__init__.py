@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from veduta.embedders.gem import GemEmbedder
+from veduta.embedders.whitened import WhitenedEmbedder
 from veduta.errors import ModelError
 from veduta.protocols import Embedder
 
-__all__ = ["DEFAULT_EMBEDDER", "EMBEDDERS", "GemEmbedder", "make_embedder"]
+__all__ = ["DEFAULT_EMBEDDER", "EMBEDDERS", "GemEmbedder", "WhitenedEmbedder", "make_embedder"]
 
-DEFAULT_EMBEDDER = "efficientnet-lite2-gem"
+DEFAULT_EMBEDDER = "efficientnet-lite2-gem-white"
 
 # Name of the card -> how to make it for (side, execution provider).
 EMBEDDERS: dict[str, Callable[[int, str], Embedder]] = {
     "efficientnet-lite2-gem": lambda side, provider: GemEmbedder("efficientnet-lite2-gem", side, provider),
+    "efficientnet-lite2-gem-white": lambda side, provider: WhitenedEmbedder(
+        "efficientnet-lite2-gem-white", GemEmbedder("efficientnet-lite2-gem", side, provider)
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import ModelError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import onnxruntime
 
 FOLDER = Path(__file__).parent
@@ -26,7 +27,7 @@ class ModelCard:
 
     Attributes:
         name: what settings and command lines call it.
-        stage: ``embedder``, ``extractor`` or ``matcher``.
+        stage: ``embedder``, ``extractor``, ``matcher`` or ``decision``.
         dim: length of a descriptor it makes or takes.
         licence: SPDX identifier of the weights' licence.
         source: the package and version the weights come from.
@@ -90,6 +91,19 @@ CARDS = (
         paper="LightGlue, Lindenberger et al., ICCV 2023; its small XFeat version by Potje et al., 2024",
         input="XFeat keypoints (N, 2) centred and divided by half the longer side, descriptors (N, 64), of both photos",
         output="partner of each keypoint and its probability",
+    ),
+    ModelCard(
+        name="efficientnet-lite2-gem-white",
+        stage="embedder",
+        dim=1280,
+        licence="Apache-2.0",
+        source="learned by Veduta: whitening over 2,455 photos, of 84 landmarks and of none",
+        paper="learned PCA whitening, Jegou and Chum, ECCV 2012",
+        input="what efficientnet-lite2-gem takes; its descriptor is whitened",
+        output="descriptor (B, 1280) float32 of norm 1; mean and projection stored as float16",
+        file="efficientnet-lite2-gem-white.npz",
+        sha256="@WHITEN@",
+        export="python -m veduta.training.whitening PHOTOS... --out FILE",
     ),
     ModelCard(
         name="rootsift",
@@ -182,6 +196,28 @@ def open_session(name: str, provider: str = "cpu", threads: int | None = None) -
     if engine not in session.get_providers():  # ONNX Runtime goes on with the CPU and only logs why
         raise ModelError(f"execution provider {provider!r} is installed but does not start here; use 'cpu'")
     return session
+
+
+def open_arrays(name: str, base: str = "") -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays in the ``.npz`` file of model `name`.
+
+    Args:
+        name: a card with a file.
+        base: the model whose output these arrays were learned on; the file records its sha256.
+
+    Raises:
+        ModelError: the model is unknown, the file is not the card's, or `base` has changed since.
+    """
+    import io
+
+    import numpy as np
+
+    known = card(name)
+    with np.load(io.BytesIO(_checked_bytes(known)), allow_pickle=False) as data:
+        arrays = dict(data)
+    if base and str(arrays["base"]) != card(base).sha256:
+        raise ModelError(f"model {name!r} was learned on another {base!r}; reinstall veduta")
+    return arrays
 
 
 def _checked_bytes(known: ModelCard) -> bytes:
