@@ -62,14 +62,15 @@ class Data:
         return queries, truth
 
 
-def build(data, folder):
+def build(data, folder, **models):
     """Return a gallery of the whole of train, and how long it took to fill."""
+    folder.mkdir(parents=True, exist_ok=True)
     table = folder / "train.csv"
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["photo", "landmark"])
         writer.writerows((photo(data.folder.resolve(), "train", i), landmark) for i, landmark in data.train)
-    gallery = Gallery.create(folder / "gallery")
+    gallery = Gallery.create(folder / "gallery", **models)
     start = time.perf_counter()
     report = gallery.add(csv=table)
     seconds = time.perf_counter() - start

@@ -5,13 +5,14 @@ from functools import cache
 import numpy as np
 import world
 
+from veduta.decide import shipped
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array
 from veduta.index import ExactIndex
 from veduta.matching import make_matcher
-from veduta.recognizer import Shelf, Stages
+from veduta.recognizer import Effort, Recognizer, Shelf, Stages
 from veduta.types import Landmark, LocalFeatures, Matches
 
 embedder = cache(make_embedder)
@@ -39,13 +40,21 @@ def found(name, seed, strength=1.0):
 
 def shelf(photos):
     """The references of {reference id: (landmark id, image)}, all in memory."""
-    index, labels, features = ExactIndex(embedder().dim), {}, {}
+    index, labels, features, counts = ExactIndex(embedder().dim), {}, {}, {}
     for number, (reference, (landmark, image)) in enumerate(photos.items()):
         index.add(np.array([number]), embedder().embed([image]))
         labels[number] = (reference, landmark)
-        features[reference] = extractor("xfeat").extract(image)
+        found = extractor("xfeat").extract(image)
+        features[reference] = found, np.zeros(len(found), np.uint8)
+        counts[landmark] = counts.get(landmark, 0) + 1
     landmarks = {landmark: Landmark(landmark, landmark.title()) for _, landmark in labels.values()}
-    return Shelf(index, labels, landmarks, features.get)
+    return Shelf(index, labels, landmarks, features.get, counts)
+
+
+def recognizer(shelf, matching="nearest", floor=0.5, decider=None, **effort):
+    """A recognizer over these references, with the decision that ships unless another is given."""
+    decider = decider or shipped(embedder().name, "xfeat", matching)
+    return Recognizer(stages(matching), shelf, decider, Effort(**effort), floor)
 
 
 def carry(H, xy):

@@ -26,6 +26,7 @@ from veduta.gallery import Gallery
 from veduta.models import FOLDER, cards
 from veduta.recognizer import verify
 from veduta.store import FILE
+from veduta.training.calibrate import calibrate
 
 
 def leaves(group, above=()):
@@ -100,11 +101,23 @@ def queries(view, distractors, corrupt):
 # --- the same names and defaults as the library -----------------------------------------------------------------
 
 REQUIRED = inspect.Parameter.empty
-RECOGNIZING = {"matcher": "nearest", "depth": 100, "rerank_depth": 30, "floor": 0.5}
+RECOGNIZING = {
+    "effort": "default",
+    "budget_ms": None,
+    "precision": None,
+    "floor": None,
+    "gps": True,
+    "matcher": "nearest",
+    "depth": 100,
+    "rerank_depth": None,
+}
 VERIFYING = {"draw": None, "extractor": "xfeat", "matcher": "nearest", "max_keypoints": 512}
 # Command -> the call it makes, and what both take, with defaults.
 PARITY = {
-    "create": (Gallery.create, {"embedder": "efficientnet-lite2-gem", "extractor": "xfeat", "max_keypoints": 512}),
+    "create": (
+        Gallery.create,
+        {"embedder": "efficientnet-lite2-gem-white", "extractor": "xfeat", "max_keypoints": 512},
+    ),
     "add": (Gallery.add, {"source": None, "csv": None}),
     "remove": (Gallery.remove, {"landmark": None, "reference": None}),
     "list": (Gallery.landmarks, {}),
@@ -112,15 +125,33 @@ PARITY = {
     "recognize": (Gallery.recognize, {"photos": REQUIRED} | RECOGNIZING),
     "verify": (verify, {"a": REQUIRED, "b": REQUIRED} | VERIFYING),
     "explain": (Gallery.explain, {"photo": REQUIRED, "out": REQUIRED} | RECOGNIZING),
+    "calibrate": (calibrate, {"source": None, "csv": None, "out": None}),
     "models": (cards, {}),
 }
-WHERE_AND_HOW = {"gallery", "provider", "format", "references"}  # of a command: which gallery, and how to print
-BOUND = {"self", "cls", "gallery", "provider", "progress"}  # of a call: what it is made on, and who watches
+WHERE_AND_HOW = {
+    "gallery",
+    "provider",
+    "format",
+    "references",
+    "reset",
+}  # of a command: which gallery, and how to print
+BOUND = {
+    "self",
+    "cls",
+    "gallery",
+    "provider",
+    "progress",
+    "comparing",
+}  # of a call: what it is made on, and who watches
 
 
 def taken_by_call(call):
     """Name -> default of what a function takes."""
-    return {p.name: p.default for p in inspect.signature(call).parameters.values() if p.name not in BOUND}
+    taken = inspect.signature(call).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in taken):  # the options of Gallery.recognizer
+        taken = [p for p in taken if p.kind is not p.VAR_KEYWORD]
+        taken += inspect.signature(Gallery.recognizer).parameters.values()
+    return {p.name: p.default for p in taken if p.name not in BOUND}
 
 
 def taken_by_command(command):
@@ -270,7 +301,7 @@ def check_shape(answer):
     if "error" in answer:
         assert list(answer) == ["photo", "error"]
         return
-    assert list(answer) == ["photo", "landmark", "confidence", "evidence", "seconds"]
+    assert list(answer) == ["photo", "landmark", "confidence", "evidence", "terms", "seconds"]
     assert answer["landmark"] is None or list(answer["landmark"]) == ["id", "name"]
     assert 0 <= answer["confidence"] <= 1
     for candidate in answer["evidence"]:
@@ -428,7 +459,11 @@ def test_models_lists_every_card_with_the_digest_of_its_file():
     found = run_json("models")
     assert [card["name"] for card in found] == [card.name for card in cards()]
     files = {card["file"]: card["sha256"] for card in found if card["file"]}
-    assert files == {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in FOLDER.glob("*.onnx")}
+    assert files == {
+        p.name: hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in FOLDER.glob("*.*n*")
+        if p.suffix in (".onnx", ".npz")
+    }
     for card in found:
         assert card["licence"]
         assert card["source"]

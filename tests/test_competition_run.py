@@ -108,7 +108,7 @@ def test_the_notebooks_recipe_runs_and_answers_every_photo(data, made):
 
 
 def test_several_models_are_fused(data, made, tmp_path):
-    tables = made[0] / "descriptors" / "efficientnet-lite2-gem"
+    tables = made[0] / "descriptors" / "efficientnet-lite2-gem-white"
     recipe = with_overrides("dna-2020", models=(str(tables), str(tables)), weights=(2.0, 1.0), matcher="nearest")
     both = run(data, tmp_path, recipe)
     one = run(data, tmp_path / "one", with_overrides("dna-2020", models=(str(tables),), matcher="nearest"))
@@ -278,7 +278,7 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
     assert held.scores["all"].accuracy == 1
     lower = {p.id: p.confidence for p in read_submission(Path(held.submission))[1]}
     assert all(lower[p.id] < p.confidence for p in plain)
-    assert not any((made[0] / "descriptors" / "efficientnet-lite2-gem").glob("bank"))
+    assert not any((made[0] / "descriptors" / "efficientnet-lite2-gem-white").glob("bank"))
     voted = run(data, made[0], with_overrides("veduta", power=8.0))
     assert not {"extract", "match"} & {s.stage for s in voted.stages}
     assert {s.stage for s in voted.stages if not s.skipped} & {"embed train", "embed test"} == set()
@@ -294,7 +294,7 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
 
 
 def test_concatenation_in_a_run_is_the_mean_of_the_cosines(data, made, tmp_path):
-    tables = str(made[0] / "descriptors" / "efficientnet-lite2-gem")
+    tables = str(made[0] / "descriptors" / "efficientnet-lite2-gem-white")
     changes = {"models": (tables, tables), "weights": (1.0, 1.0), "fuse": "concatenate"}
     both = run(data, tmp_path, with_overrides("veduta", **changes))
     one = run(data, made[0])

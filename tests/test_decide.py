@@ -1,107 +1,78 @@
-"""What may change an answer, and what never does."""
+"""From evidence to an answer: the order, the floor, the position, and the decision that ships."""
 
+import io
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decide import DEFAULT_FLOOR, EVIDENCE, candidate_score, confidence, decide, order, votes
+from veduta.decide import (
+    DEFAULT_EFFORT,
+    DEFAULT_FLOOR,
+    DEPTHS,
+    EFFORTS,
+    EVIDENCE,
+    OPEN,
+    Judgement,
+    LearnedDecision,
+    SimpleDecision,
+    Stage,
+    decide,
+    order,
+    place_prior,
+    shipped,
+    votes,
+)
+from veduta.errors import GalleryError
+from veduta.evidence import NAMES, SIGNS, candidate_score
 from veduta.types import Candidate
 
-SIMILARITIES = st.one_of(st.sampled_from([-1.0, 0.0, 0.5, 0.75, 1.0]), st.floats(-1, 1))  # ties, and anything
-INLIERS = st.one_of(st.none(), st.integers(0, 200))
-LANDMARKS = st.sampled_from("xyz")
-CANDIDATES = st.lists(st.tuples(LANDMARKS, SIMILARITIES, INLIERS), min_size=1, max_size=25).map(
-    lambda rows: [Candidate(f"{i:02}", *row) for i, row in enumerate(rows)]
+SHIPPED = shipped("efficientnet-lite2-gem-white", "xfeat", "nearest")
+SIMILARITIES = st.floats(-1, 1)
+INLIERS = st.one_of(st.none(), st.integers(0, 300))
+CANDIDATES = st.lists(
+    st.builds(Candidate, st.text("abc", min_size=1), st.sampled_from("xyz"), SIMILARITIES, INLIERS),
+    max_size=30,
+    unique_by=lambda c: c.reference,
 )
+JUDGED = st.lists(
+    st.builds(lambda name, p: judgement(name, p), st.sampled_from("xyz"), st.floats(0, 1)),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda j: j.landmark,
+)
+EVIDENCE_ROWS = st.lists(st.floats(-3, 8), min_size=len(NAMES), max_size=len(NAMES)).map(np.array)
 
 
 def candidate(reference="a", landmark="x", similarity=0.5, num_inliers=None):
     return Candidate(reference, landmark, similarity, num_inliers)
 
 
+def judgement(landmark, probability):
+    return Judgement(landmark, probability, probability, (("base", probability),))
+
+
+def some_of(judged):
+    return [candidate(j.landmark, j.landmark) for j in judged]
+
+
+# --- the order of candidates
+
+
 @given(CANDIDATES, st.randoms(use_true_random=False))
-def test_the_order_of_the_candidates_changes_nothing(candidates, random):
-    shuffled = random.sample(candidates, len(candidates))
-    assert decide(shuffled) == decide(candidates)
+def test_the_order_does_not_depend_on_the_order_they_came_in(candidates, random):
+    shuffled = candidates[:]
+    random.shuffle(shuffled)
     assert order(shuffled) == order(candidates)
     assert list(votes(shuffled).items()) == list(votes(candidates).items())
-
-
-@given(CANDIDATES)
-def test_the_evidence_is_what_was_given_the_best_guess_first(candidates):
-    decision = decide(candidates, 0.0)
-    first, *rest = decision.evidence
-    assert first.landmark == decision.landmark
-    assert candidate_score(first) == decision.score == max(map(candidate_score, candidates))
-    assert len(decision.evidence) == min(len(candidates), EVIDENCE)
-    assert set(decision.evidence) <= set(candidates)
-    assert rest == [c for c in order(candidates) if c is not first][: EVIDENCE - 1]
-
-
-@given(CANDIDATES, st.floats(0, 1))
-def test_below_the_floor_the_answer_is_none_and_the_guess_is_still_told(candidates, floor):
-    free, decision = decide(candidates, 0.0), decide(candidates, floor)
-    assert free.landmark is not None
-    assert decision.landmark == (free.landmark if free.confidence >= floor else None)
-    assert (decision.confidence, decision.score, decision.evidence) == (free.confidence, free.score, free.evidence)
-
-
-@given(CANDIDATES)
-def test_the_confidence_is_a_probability_made_of_the_best_vote(candidates):
-    decision = decide(candidates)
-    assert 0 <= decision.confidence <= 1
-    assert decision.score == max(votes(candidates).values())
-    assert decision.confidence == confidence(decision.score)
-
-
-def test_without_candidates_the_answer_is_none():
-    decision = decide([])
-    assert (decision.landmark, decision.confidence, decision.evidence) == (None, 0.0, ())
-
-
-@given(st.floats(-1, 1), st.floats(-1, 1), INLIERS)
-def test_more_similarity_never_means_less_confidence(a, b, inliers):
-    low, high = (decide([candidate(similarity=s, num_inliers=inliers)]).confidence for s in sorted((a, b)))
-    assert low <= high
-
-
-@given(SIMILARITIES, st.integers(0, 300), st.integers(0, 300))
-def test_more_inliers_never_mean_less_confidence(similarity, a, b):
-    low, high = (decide([candidate(similarity=similarity, num_inliers=n)]).confidence for n in sorted((a, b)))
-    assert low <= high
-
-
-@given(CANDIDATES, st.data(), st.integers(1, 100))
-def test_more_inliers_never_lower_a_landmarks_vote_nor_touch_anothers(candidates, data, more):
-    i = data.draw(st.integers(0, len(candidates) - 1))
-    lucky = candidates[i]
-    better = list(candidates)
-    better[i] = replace(lucky, num_inliers=(lucky.num_inliers or 0) + more)
-    before, after = votes(candidates), votes(better)
-    assert after[lucky.landmark] >= before[lucky.landmark]
-    assert {k: v for k, v in after.items() if k != lucky.landmark} == {
-        k: v for k, v in before.items() if k != lucky.landmark
-    }
 
 
 def test_inliers_count_from_what_chance_reaches_to_where_they_say_nothing_new():
     scores = [candidate_score(candidate(similarity=0.25, num_inliers=n)) for n in (None, 0, 5, 35, 65, 1000)]
     assert scores == [0.25, 0.25, 0.25, 0.5, 0.75, 0.75]
-
-
-def test_many_inliers_outvote_some_similarity():
-    seen, alike = candidate("a", "x", 0.55, 60), candidate("b", "y", 0.75, 4)
-    assert decide([alike, seen]).landmark == "x"
-
-
-def test_equal_votes_go_to_the_first_landmark_and_reference_by_name():
-    equal = [candidate("3", "y"), candidate("2", "x"), candidate("1", "y"), candidate("4", "x")]
-    decision = decide(equal, 0.0)
-    assert decision.landmark == "x"
-    assert [c.reference for c in decision.evidence] == ["2", "1", "3", "4"]
 
 
 def test_the_votes_are_the_best_candidates_and_stand_best_first():
@@ -111,19 +82,177 @@ def test_the_votes_are_the_best_candidates_and_stand_best_first():
     ]
 
 
-def test_the_middle_of_the_curve_is_even_odds_and_it_never_overflows():
-    assert confidence(0.83) == pytest.approx(0.5)
-    assert 0 <= confidence(-1.0) < 1e-9
-    assert 0.99 < confidence(1.5) < 1
-    assert math.isclose(confidence(0.83 + 0.1), 1 - confidence(0.83 - 0.1))
+# --- the answer
+
+
+@given(JUDGED, st.floats(0, 1))
+def test_the_answer_is_the_likeliest_landmark_or_none_below_the_floor(judged, floor):
+    decision = decide(judged, some_of(judged), floor)
+    best = max(j.probability for j in judged)
+    assert decision.confidence == best
+    assert (decision.landmark is not None) == (best >= floor)
+    assert decision.evidence[0].landmark in {j.landmark for j in judged if j.probability == best}
 
 
 def test_the_default_floor_answers_what_is_rather_right_than_wrong():
     assert DEFAULT_FLOOR == 0.5
-    assert decide([candidate(similarity=0.84)]).landmark == "x"
-    assert decide([candidate(similarity=0.82)]).landmark is None
+    assert decide([judgement("x", 0.5)], [candidate()]).landmark == "x"
+    assert decide([judgement("x", 0.49)], [candidate()]).landmark is None
 
 
-def test_the_floor_itself_is_enough():
-    assert decide([candidate(similarity=0.7)], confidence(0.7)).landmark == "x"
-    assert decide([candidate(similarity=0.7)], confidence(0.71)).landmark is None
+def test_nothing_judged_is_none():
+    decision = decide([], [])
+    assert (decision.landmark, decision.confidence, decision.evidence, decision.terms) == (None, 0.0, (), ())
+
+
+def test_equal_landmarks_are_ordered_by_id_and_evidence_begins_with_the_guess():
+    many = [candidate(str(i), "x" if i % 2 else "y", 0.5) for i in range(2 * EVIDENCE)]
+    decision = decide([judgement("y", 0.7), judgement("x", 0.7)], many)
+    assert decision.landmark == "x"
+    assert decision.evidence[0].reference == "1"
+    assert len(decision.evidence) == EVIDENCE
+
+
+def test_terms_are_told_largest_first_and_without_the_empty_ones():
+    judged = replace(judgement("x", 0.9), terms=(("base", 0.5), ("margin", -2.0), ("scale", 0.0)))
+    assert decide([judged], [candidate()]).terms == (("margin", -2.0), ("base", 0.5))
+
+
+# --- the position
+
+
+@given(JUDGED, st.floats(0, 1), st.dictionaries(st.sampled_from("xyz"), st.floats(-4, 2)))
+def test_a_position_never_turns_a_none_into_an_answer(judged, floor, prior):
+    without, given_it = (decide(judged, some_of(judged), floor, p) for p in (None, prior))
+    if without.landmark is None:
+        assert given_it.landmark is None
+    visual = {j.landmark: j.probability for j in judged}
+    if given_it.landmark is not None:
+        assert visual[given_it.landmark] >= floor, "what is answered would have been one without the position"
+        assert given_it.confidence >= floor
+
+
+def test_a_position_chooses_among_landmarks_raises_and_denies():
+    judged = [judgement("far", 0.7), judgement("near", 0.6)]
+    prior = {"far": place_prior(900), "near": place_prior(0.2)}
+    decision = decide(judged, some_of(judged), 0.5, prior)
+    assert decision.landmark == "near"
+    assert decision.confidence > 0.6
+    assert ("position", 2.0) in decision.terms
+    assert decide(judged[:1], some_of(judged), 0.5, prior).landmark is None
+
+
+@given(st.floats(0, 30000), st.floats(0, 30000))
+def test_the_further_the_less_likely(a, b):
+    near, far = sorted((a, b))
+    assert -4 <= place_prior(far) <= place_prior(near) <= 2
+
+
+def test_the_place_prior_is_as_documented():
+    assert [round(place_prior(km), 3) for km in (0, 0.5, 5, 30, 1000, 20000)] == [2, 2, 1, 0, -4, -4]
+
+
+# --- stages
+
+
+@given(EVIDENCE_ROWS, st.integers(0, len(NAMES) - 1), st.floats(0, 5), st.sampled_from(sorted(SHIPPED.stages)))
+@settings(max_examples=300)
+def test_more_of_what_speaks_for_a_landmark_never_lowers_its_probability(evidence, term, more, name):
+    stage = SHIPPED.stages[name]
+    better = evidence.copy()
+    better[term] += more * (SIGNS[term] or 1)
+    before, after = (float(stage.probability(stage.score(row))) for row in (evidence, better))
+    assert 0 <= before <= 1
+    if SIGNS[term]:
+        assert after >= before - 1e-12
+
+
+@given(st.floats(-30, 30), st.floats(-30, 30))
+def test_the_calibration_keeps_the_order(a, b):
+    for stage in SHIPPED.stages.values():
+        low, high = (float(stage.probability(score)) for score in sorted((a, b)))
+        assert 0 <= low <= high <= 1
+
+
+def test_the_parts_of_a_score_add_up_to_it():
+    rng = np.random.default_rng(0)
+    for stage in SHIPPED.stages.values():
+        evidence = rng.normal(0, 2, (5, len(NAMES)))
+        assert np.allclose(stage.parts(evidence).sum(1) + stage.bias, stage.score(evidence))
+
+
+def test_a_beta_calibration_of_one_one_zero_is_the_logistic_curve():
+    zeros, ones = np.zeros(len(NAMES)), np.ones(len(NAMES))
+    stage = Stage(zeros, ones, zeros, 0.0)
+    for score in (-50.0, -2.0, 0.0, 3.0, 50.0):
+        assert float(stage.probability(score)) == pytest.approx(1 / (1 + math.exp(-score)))
+
+
+# --- the decision that ships
+
+
+def test_every_effort_goes_through_stages_there_are():
+    assert DEFAULT_EFFORT in EFFORTS
+    for stages in EFFORTS.values():
+        assert set(stages) <= set(SHIPPED.stages)
+        assert set(stages) <= set(DEPTHS) & set(OPEN)
+    assert set(SHIPPED.curves) == set(EFFORTS)
+
+
+def test_it_has_a_few_hundred_numbers():
+    assert sum(np.count_nonzero(stage.weights) + 4 for stage in SHIPPED.stages.values()) < 200
+    assert all(stage.weights.shape == (len(NAMES),) for stage in SHIPPED.stages.values())
+    for stage in SHIPPED.stages.values():
+        assert (stage.weights * SIGNS >= 0).all(), "a weight against its term's sign"
+
+
+def test_it_survives_being_written_and_read():
+    again = LearnedDecision.from_bytes(SHIPPED.to_bytes())
+    for name, stage in SHIPPED.stages.items():
+        assert np.array_equal(again.stages[name].weights, stage.weights)
+        assert again.stages[name].calibration == stage.calibration
+    assert np.array_equal(again.centres, SHIPPED.centres)
+    assert again.about == SHIPPED.about
+    assert again.to_bytes() == SHIPPED.to_bytes()
+
+
+def test_one_with_other_terms_is_refused():
+    with np.load(io.BytesIO(SHIPPED.to_bytes())) as arrays:
+        file = io.BytesIO()
+        about = str(arrays["about"]).replace("margin", "magic")
+        np.savez(file, **{**arrays, "about": np.array(about)})
+    with pytest.raises(GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate' again"):
+        LearnedDecision.from_bytes(file.getvalue())
+
+
+@pytest.mark.parametrize("effort", sorted(EFFORTS))
+def test_more_precision_asks_for_a_higher_floor(effort):
+    floors = [SHIPPED.floor_for(precision, effort) for precision in (0.5, 0.8, 0.9, 0.95)]
+    assert floors == sorted(floors)
+    assert 0 <= floors[0] < floors[-1] < 1
+    with pytest.raises(GalleryError, match=r"right 1.000 of the time; the best is right 0.9"):
+        SHIPPED.floor_for(1.0, effort)
+
+
+# --- models no decision was learned for
+
+
+def test_other_models_have_the_simple_decision_and_say_so():
+    simple = shipped("efficientnet-lite2-gem", "rootsift", "nearest")
+    assert isinstance(simple, SimpleDecision)
+    assert "veduta calibrate" in simple.about["remedy"]
+    with pytest.raises(GalleryError, match="veduta calibrate"):
+        simple.floor_for(0.95)
+
+
+def test_the_middle_of_the_simple_curve_is_even_odds_and_it_never_overflows():
+    simple = SimpleDecision()
+    assert simple.confidence(0.83) == pytest.approx(0.5)
+    assert 0 <= simple.confidence(-1000.0) < 1e-9
+    assert 0.99 < simple.confidence(1.5) < 1
+    assert math.isclose(simple.confidence(0.83 + 0.1), 1 - simple.confidence(0.83 - 0.1))
+
+
+def test_many_inliers_outvote_some_similarity():
+    seen, alike = candidate("a", "x", 0.55, 60), candidate("b", "y", 0.75, 4)
+    assert [j.landmark for j in SimpleDecision().judge("full", [alike, seen], None)] == ["x", "y"]

@@ -17,6 +17,7 @@ import world
 from running import content, is_whole, references, started, veduta, wait_until
 
 from veduta.adding import BATCH
+from veduta.decide import OPEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError
 from veduta.gallery import Gallery, to_dict
 from veduta.images import load
@@ -84,10 +85,11 @@ def test_distractors_are_answered_with_none(answers, distractors):
         assert answers[photo].evidence, "the best guess is shown also when it is not good enough"
 
 
-def test_facades_the_gallery_has_not_are_mostly_answered_with_none(answers, views, strangers):
-    # Drawn facades resemble one another more than real buildings do: only a higher floor parts them.
+def test_facades_the_gallery_has_not_are_less_certain_than_those_it_has(answers, views, strangers):
+    # Drawn facades resemble one another more than real buildings do, which the decision that ships was learned from:
+    # only a higher floor parts them, or `veduta calibrate`.
     unknown = sorted(answers[photo].confidence for photo in strangers)
-    assert unknown[-2] < 0.9, "at most one is taken for a facade of the gallery"
+    assert unknown[-1] < 0.98
     assert min(answers[photo].confidence for photo in views) > unknown[-1]
 
 
@@ -139,10 +141,19 @@ def test_recognising_again_gives_the_same_answer(gallery, answers, view, strange
 def test_the_stages_give_the_same_answer_one_by_one(gallery, answers, view):
     recognizer = gallery.recognizer()
     image = load(view)
-    candidates = recognizer.retrieve(recognizer.embed(image))
-    decision = recognizer.decide(recognizer.rerank(recognizer.extract(image), candidates))
+    descriptor = recognizer.embed(image)
+    candidates = recognizer.retrieve(descriptor)
+    around, features, judged = recognizer.surroundings(descriptor, candidates), recognizer.extract(image), []
+    for stage, depth in recognizer.effort.steps():
+        candidates = recognizer.verify(features, candidates, depth)
+        judged = recognizer.judge(candidates, around, stage)
+        low, high = OPEN[stage]
+        if not low < judged[0].probability < high:
+            break
+    decision = decide(judged, candidates, recognizer.floor)
     assert decision.landmark == answers[view].landmark.id
     assert (decision.confidence, decision.evidence) == (answers[view].confidence, answers[view].evidence)
+    assert recognizer.decide(candidates, descriptor).confidence == decision.confidence
 
 
 # --- the stream -------------------------------------------------------------------------------------------------
@@ -202,7 +213,7 @@ def test_a_wrong_option_is_refused(gallery, view):
 def test_an_answer_as_json_has_the_documented_shape(answers, view):
     made = to_dict(answers[view])
     assert json.loads(json.dumps(made)) == made
-    assert list(made) == ["photo", "landmark", "confidence", "evidence", "seconds"]
+    assert list(made) == ["photo", "landmark", "confidence", "evidence", "terms", "seconds"]
     assert made["photo"] == view
     assert made["landmark"] == {"id": "palazzo-0", "name": "palazzo-0"}
     assert 0.9 < made["confidence"] <= 1
@@ -212,7 +223,9 @@ def test_an_answer_as_json_has_the_documented_shape(answers, view):
         assert list(candidate) == ["reference", "landmark", "similarity", "num_inliers"]
         assert candidate["reference"].startswith(candidate["landmark"] + "/photo-")
         assert -1 <= candidate["similarity"] <= 1
-        assert isinstance(candidate["num_inliers"], int)
+        assert candidate["num_inliers"] is None or isinstance(candidate["num_inliers"], int)
+    assert isinstance(made["evidence"][0]["num_inliers"], int)
+    assert all(isinstance(value, float) and value for value in made["terms"].values())
 
 
 def test_an_answer_of_none_and_a_failure_as_json(gallery, distractors, corrupt):
@@ -500,7 +513,7 @@ def test_a_gallery_records_the_models_that_made_it(gallery, gallery_path):
     assert (info.path, info.landmarks, info.references) == (str(gallery_path), 6, 12)
     assert info.bytes >= (gallery_path / FILE).stat().st_size
     assert info.provider == "CPUExecutionProvider"
-    for stage, name in (("embedder", "efficientnet-lite2-gem"), ("extractor", "xfeat")):
+    for stage, name in (("embedder", "efficientnet-lite2-gem-white"), ("extractor", "xfeat")):
         assert info.settings[stage]["name"] == name
         assert info.settings[stage]["sha256"] == card(name).sha256
     assert info.settings["extractor"]["max_keypoints"] == 512
@@ -512,13 +525,15 @@ def test_a_gallery_goes_on_with_the_settings_it_was_made_with(tmp_path, photos):
     with Gallery.open(tmp_path / "gallery") as gallery:
         gallery.add_photo(photos / "palazzo-0" / "photo-0.jpg", "palazzo-0", id="one")
         recognizer = gallery.recognizer()
-        assert len(recognizer.shelf.features("one")) == 50
+        assert len(recognizer.shelf.features("one")[0]) == 50
         assert len(recognizer.extract(load(photos / "palazzo-1" / "photo-0.jpg"))) == 50
 
 
 def test_a_gallery_made_by_another_model_is_refused(gallery_path):
     change_settings(gallery_path, sha256="f" * 64)
-    with pytest.raises(GalleryError, match=r"was made with another 'efficientnet-lite2-gem' \(sha256 ffffffffffff"):
+    with pytest.raises(
+        GalleryError, match=r"was made with another 'efficientnet-lite2-gem-white' \(sha256 ffffffffffff"
+    ):
         Gallery.open(gallery_path)
 
 
@@ -570,7 +585,7 @@ def test_a_killed_run_leaves_a_whole_gallery_and_the_next_one_goes_on(many_photo
         with Gallery.open(path) as gallery:
             assert kept <= len(gallery.references()) < 60, "killed too late to show anything"
             kept = len(gallery.references())
-        assert set(content(path)) <= set(undisturbed)
+        assert {row[:3] for row in content(path)} <= {row[:3] for row in undisturbed}
     assert kept >= 2 * BATCH
 
     last = veduta("add", path, many_photos)

@@ -9,7 +9,6 @@ import plugs
 import pytest
 
 from veduta.images import load
-from veduta.recognizer import Recognizer
 
 DATA = Path(os.environ.get("VEDUTA_MINIGL") or Path(__file__).parents[2] / "shared" / "data" / "minigl")
 LANDMARKS, REFERENCES, QUERIES, DISTRACTORS = 8, 8, 4, 8
@@ -51,7 +50,7 @@ def tables():
 @pytest.fixture(scope="module")
 def recognizer(tables):
     photos = {id: (landmark, photo("train", id)) for landmark, ids in tables[0].items() for id in ids}
-    return Recognizer(plugs.stages(), plugs.shelf(photos), rerank_depth=10)
+    return plugs.recognizer(plugs.shelf(photos), rerank_depth=10)
 
 
 def test_landmarks_in_real_photos_are_recognised(tables, recognizer):

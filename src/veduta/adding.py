@@ -1,4 +1,8 @@
-"""Labelled photos into a store: read, embedded, extracted ahead by threads, and written a batch at a time."""
+"""Labelled photos into a store: read, embedded, extracted ahead by threads, and written a batch at a time.
+
+When all are there, each new one is held against the photos of its landmark most like it: keypoints that they confirm
+are useful ones, and how well they agree says what a query should reach.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from veduta.draw import thumbnail
 from veduta.errors import ImageError
 from veduta.images import load, read
 from veduta.listing import Listed
-from veduta.protocols import Embedder, Extractor
-from veduta.store import Entry, Store
-from veduta.threads import in_order
+from veduta.protocols import Embedder, Extractor, Matcher, Verifier
+from veduta.store import Entry, Kin, Store
+from veduta.threads import in_order, one_blas_thread
 from veduta.types import Failure, Image, Landmark, Reference
+from veduta.usefulness import RELATIVES
 
 Progress = Callable[[int, int], None]
 BATCH = 16  # references per transaction: the most a killed run does again
@@ -64,6 +71,46 @@ def add_listed(
     finally:
         batch.flush()
     return AddReport(tuple(batch.added), batch.skipped, tuple(failures))
+
+
+def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progress: Progress | None = None) -> None:
+    """Hold every reference not yet compared against its `RELATIVES` nearest of the same landmark.
+
+    One transaction each, so that a killed run goes on where it was; the outcome does not depend on where that is.
+    """
+    waiting: dict[str, set[int]] = {}
+    for row, landmark in store.uncompared():
+        waiting.setdefault(landmark, set()).add(row)
+    total, done = sum(map(len, waiting.values())), 0
+    with one_blas_thread():
+        for landmark, new in waiting.items():
+            rows, ids, descriptors = store.family(landmark)
+            for place in (i for i, row in enumerate(rows.tolist()) if row in new):
+                nearest = np.argsort(-(descriptors @ descriptors[place]), kind="stable")
+                others = [i for i in nearest.tolist() if i != place][:RELATIVES]
+                pairs = [(place, i) if ids[place] < ids[i] else (i, place) for i in others]
+                kin = [_kin(store, matcher, verifier, int(rows[place]), rows[list(pair)].tolist()) for pair in pairs]
+                store.put_kin(int(rows[place]), [found for found in kin if found is not None])
+                done += 1
+                if progress:
+                    progress(done, total)
+
+
+def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: list[int]) -> Kin | None:
+    """Return what holding two references against each other finds, seen from `row`; None if that is known or one gone.
+
+    The pair is always looked at the same way round, whichever came first, for geometry is not quite symmetric.
+    """
+    other = next(each for each in pair if each != row)
+    features = [store.features_at(each) for each in pair]
+    if other in store.has_kin(row) or features[0] is None or features[1] is None:
+        return None
+    (a, _), (b, _) = features[0], features[1]
+    matches = matcher.match(a, b)
+    agreed = matches.indices[verifier.verify(a, b, matches).inliers]
+    sides = [(agreed[:, 0], len(a)), (agreed[:, 1], len(b))]
+    (mine, length), (theirs, other_length) = sides if pair[0] == row else sides[::-1]
+    return Kin(other, mine, theirs, (length, other_length))
 
 
 def _prepare(item: Listed, known: dict[str, str], embedder: Embedder, extractor: Extractor) -> Entry | Failure | None:

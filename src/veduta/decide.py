@@ -1,38 +1,237 @@
-"""Candidates to landmark and confidence.
+"""Evidence to landmark and confidence: log odds learned from photos and calibrated on others; below a floor, none.
 
-Each candidate scores its similarity plus its inliers, saturated: past a few dozen, more say nothing new. A landmark
-has the score of its best candidate, and a logistic curve turns the best landmark's score into a probability.
+A stage is a logistic regression over the terms of `veduta.evidence`, each weight of the sign its term has, so that
+more evidence never lowers a confidence; then a beta calibration (Kull et al., AISTATS 2017), which keeps the order.
+There is one stage for each amount of work done, from similarities alone to the costlier matcher, because evidence not
+asked for is not evidence against.
 """
 
 from __future__ import annotations
 
+import functools
+import io
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from veduta.types import Candidate, Decision
+import numpy as np
 
-INLIER_WEIGHT = 0.5
-INLIER_CHANCE = 5  # unrelated photos reach this many
-INLIER_CAP = 60
-LOGISTIC_SLOPE = 14.0  # fitted on real photos, half of the queries showing landmarks the gallery did not know
-LOGISTIC_MIDDLE = 0.83
+from veduta.errors import GalleryError
+from veduta.evidence import NAMES, Surroundings, candidate_score, weigh
+from veduta.models import card, read_file
+from veduta.types import Candidate, Decision, Float32, Float64
+
 DEFAULT_FLOOR = 0.5
 EVIDENCE = 10  # candidates shown with an answer
+FORMAT = 1  # of a decision's file
+
+# Effort -> the stages it may go through; the next one only while the decision is open.
+EFFORTS: dict[str, tuple[str, ...]] = {
+    "fast": ("similarity", "first"),
+    "default": ("similarity", "first", "full"),
+    "thorough": ("full", "glue"),
+}
+DEFAULT_EFFORT = "default"
+# Stage -> candidates verified, and confidences between which a later stage is worth its cost. From similarities alone
+# only a "none" is certain enough: an answer has to show geometry.
+DEPTHS = {"similarity": 0, "first": 8, "full": 30, "glue": 30}
+OPEN = {"similarity": (0.01, 1.1), "first": (0.02, 0.985), "full": (0.04, 0.97), "glue": (1.0, 0.0)}
 
 
-def candidate_score(candidate: Candidate) -> float:
-    """Return similarity + 0.5 min(inliers - 5, 60) / 60; a candidate not verified counts as one without inliers."""
-    above_chance = max(0, (candidate.num_inliers or 0) - INLIER_CHANCE)
-    return candidate.similarity + INLIER_WEIGHT * min(above_chance, INLIER_CAP) / INLIER_CAP
+@dataclass(frozen=True)
+class Judgement:
+    """What a decision says of one landmark.
+
+    Attributes:
+        landmark: its id.
+        score: log odds before calibration.
+        probability: that it is the right one, in [0, 1].
+        terms: (name, what it adds to the score); they add up to it.
+    """
+
+    landmark: str
+    score: float
+    probability: float
+    terms: tuple[tuple[str, float], ...]
+
+
+class Decider(Protocol):
+    """Weighs the landmarks among the candidates of one query."""
+
+    @property
+    def centres(self) -> Float32:
+        """(C, D) descriptors that stand for photos of nothing; C may be 0."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Where it comes from, for reports."""
+        ...
+
+    def judge(self, stage: str, candidates: Sequence[Candidate], around: Surroundings) -> list[Judgement]:
+        """Return the likeliest landmarks, likeliest first, equal ones by id."""
+        ...
+
+    def floor_for(self, precision: float, effort: str) -> float:
+        """Return the least confidence whose answers were right this often; GalleryError if it was never measured."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One logistic regression with its calibration.
+
+    Attributes:
+        mean: (T,) of each term among the photos it was learned from.
+        scale: (T,) standard deviation.
+        weights: (T,) of the standardised terms, which are clipped to four deviations.
+        bias: of the log odds.
+        calibration: (a, b, c) of the beta calibration log odds = a ln p - b ln(1 - p) + c, a and b not negative.
+    """
+
+    mean: Float64
+    scale: Float64
+    weights: Float64
+    bias: float
+    calibration: tuple[float, float, float] = (1.0, 1.0, 0.0)
+
+    def parts(self, evidence: Float64) -> Float64:
+        """Return (..., T), what each term adds to the log odds, for evidence (..., T)."""
+        return np.asarray(np.clip((evidence - self.mean) / self.scale, -4, 4) * self.weights)
+
+    def score(self, evidence: Float64) -> Float64:
+        """Return (...), the log odds before calibration."""
+        return np.asarray(self.parts(evidence).sum(-1) + self.bias)
+
+    def probability(self, score: Float64 | float) -> Float64:
+        """Return the calibrated probabilities of these scores."""
+        a, b, c = self.calibration
+        z = np.asarray(score, np.float64)
+        return np.asarray(_sigmoid(c - a * np.logaddexp(0, -z) + b * np.logaddexp(0, z)))
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedDecision:
+    """A decision learned from photos: what ships, or what `veduta calibrate` has made for one gallery.
+
+    Attributes:
+        stages: name -> regression, for every stage of `EFFORTS`.
+        centres: (C, D) float32 of norm 1, what photos of nothing look like.
+        curves: effort -> (K, 2), rising floors and the precision measured at each on photos not learned from.
+        about: where it comes from.
+    """
+
+    stages: Mapping[str, Stage]
+    centres: Float32
+    curves: Mapping[str, Float64]
+    about: Mapping[str, Any]
+
+    def judge(self, stage: str, candidates: Sequence[Candidate], around: Surroundings) -> list[Judgement]:
+        """Return the likeliest landmarks, likeliest first, equal ones by id."""
+        weighing = self.stages[stage]
+        judged = []
+        for landmark, evidence in weigh(candidates, around).items():
+            parts = weighing.parts(evidence)
+            score = float(parts.sum() + weighing.bias)
+            terms = (("base", weighing.bias), *zip(NAMES, parts.tolist(), strict=True))
+            judged.append(Judgement(landmark, score, float(weighing.probability(score)), terms))
+        return sorted(judged, key=lambda j: (-j.probability, -j.score, j.landmark))
+
+    def floor_for(self, precision: float, effort: str = DEFAULT_EFFORT) -> float:
+        """Return the least floor from which on answers were right this often.
+
+        Raises:
+            GalleryError: no floor reached that precision.
+        """
+        curve = self.curves[effort]
+        enough = curve[:, 1] >= precision
+        if not enough[-1]:
+            best = f"{curve[:, 1].max():.3f}"
+            wanted = f"{precision:.3f}"
+            raise GalleryError(f"no floor was measured to be right {wanted} of the time; the best is right {best}")
+        last_short = np.flatnonzero(~enough)
+        return float(curve[last_short[-1] + 1 if len(last_short) else 0, 0])
+
+    def to_bytes(self) -> bytes:
+        """Return the decision as the bytes of an ``.npz`` file."""
+        arrays: dict[str, Any] = {"centres": self.centres.astype(np.float16)}
+        for name, stage in self.stages.items():
+            arrays[f"stage/{name}"] = np.stack((stage.mean, stage.scale, stage.weights))
+            arrays[f"calibration/{name}"] = np.array((stage.bias, *stage.calibration))
+        arrays |= {f"curve/{name}": curve for name, curve in self.curves.items()}
+        about = {"format": FORMAT, "terms": NAMES, **self.about}
+        file = io.BytesIO()
+        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+        return file.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LearnedDecision:
+        """Return what `to_bytes` wrote; GalleryError when this Veduta weighs other terms."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            about = json.loads(str(arrays["about"]))
+            if about.get("format") != FORMAT or tuple(about["terms"]) != NAMES:
+                raise GalleryError("the decision was calibrated by another Veduta; run 'veduta calibrate' again")
+            stages = {}
+            for name in (key.removeprefix("stage/") for key in arrays if key.startswith("stage/")):
+                bias, *calibration = arrays[f"calibration/{name}"].tolist()
+                mean, scale, weights = arrays[f"stage/{name}"]
+                a, b, c = calibration
+                stages[name] = Stage(mean, scale, weights, bias, (a, b, c))
+            curves = {key.removeprefix("curve/"): arrays[key] for key in arrays if key.startswith("curve/")}
+            centres = arrays["centres"].astype(np.float32)
+        return cls(stages, centres, curves, {k: v for k, v in about.items() if k not in ("format", "terms")})
+
+
+class SimpleDecision:
+    """For models no decision was learned for: similarity and saturated inliers of the best candidate, one curve.
+
+    Args:
+        slope: of the logistic curve over `candidate_score`.
+        middle: the score of even odds.
+    """
+
+    def __init__(self, slope: float = 14.0, middle: float = 0.83) -> None:
+        self.slope, self.middle = slope, middle
+
+    @property
+    def centres(self) -> Float32:
+        """No photos of nothing."""
+        return np.zeros((0, 0), np.float32)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Where it comes from."""
+        return {"source": "simple formula", "remedy": "run 'veduta calibrate'"}
+
+    def judge(self, stage: str, candidates: Sequence[Candidate], around: Surroundings) -> list[Judgement]:
+        """Return the landmarks, likeliest first, equal ones by id; the stage does not matter."""
+        return [
+            Judgement(landmark, score, self.confidence(score), (("best candidate", score),))
+            for landmark, score in votes(candidates).items()
+        ]
+
+    def confidence(self, score: float) -> float:
+        """Return the probability, in [0, 1], that a landmark with this score is the right one."""
+        return float(_sigmoid(self.slope * (score - self.middle)))
+
+    def floor_for(self, precision: float, effort: str = DEFAULT_EFFORT) -> float:
+        """Raise GalleryError: nothing was measured."""
+        raise GalleryError("how precise answers are was never measured for these models; run 'veduta calibrate' first")
+
+
+def _sigmoid(z: Float64 | float) -> Float64:
+    return np.asarray(np.exp(-np.logaddexp(0, -z)))
 
 
 def order(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Return the candidates by score falling, then reference id, whatever order they came in."""
+    """Return the candidates by `candidate_score` falling, then reference id, whatever order they came in."""
     return sorted(candidates, key=lambda c: (-candidate_score(c), c.reference))
 
 
 def votes(candidates: Iterable[Candidate]) -> dict[str, float]:
-    """Return landmark -> score, best first; equal ones by landmark id."""
+    """Return landmark -> `candidate_score` of its best candidate, best first; equal ones by landmark id."""
     best: dict[str, float] = {}
     for candidate in candidates:
         score = candidate_score(candidate)
@@ -40,22 +239,72 @@ def votes(candidates: Iterable[Candidate]) -> dict[str, float]:
     return dict(sorted(best.items(), key=lambda item: (-item[1], item[0])))
 
 
-def confidence(score: float) -> float:
-    """Return the probability, in [0, 1], that a landmark with this score is the right one."""
-    return 1.0 / (1.0 + math.exp(-LOGISTIC_SLOPE * (score - LOGISTIC_MIDDLE)))
+def place_prior(kilometres: float) -> float:
+    """Return the log odds a photo's position adds to a landmark this far from it, in [-4, 2].
 
-
-def decide(candidates: Sequence[Candidate], floor: float = DEFAULT_FLOOR) -> Decision:
-    """Return the best landmark, or none if its confidence is below `floor` or there is no candidate.
-
-    The evidence is ordered with the best guess's best candidate first, and `confidence` is that guess's, also when
-    the answer is none.
+    Two up to half a kilometre, nothing at thirty (a mountain, a skyline), then less: linear in the logarithm between.
     """
-    if not candidates:
+    where = (math.log(0.5), math.log(5.0), math.log(30.0), math.log(1000.0))
+    return float(np.interp(math.log(max(kilometres, 1e-3)), where, (2.0, 1.0, 0.0, -4.0)))
+
+
+def decide(
+    judged: Sequence[Judgement],
+    candidates: Sequence[Candidate],
+    floor: float = DEFAULT_FLOOR,
+    prior: Mapping[str, float] | None = None,
+) -> Decision:
+    """Return the likeliest landmark, or none if its confidence is below `floor` or nothing was judged.
+
+    Args:
+        judged: the landmarks.
+        candidates: all of them, for the evidence, which stands best first and begins with the guess's best.
+        floor: least confidence of an answer.
+        prior: landmark id -> log odds the photo's position adds. It may choose among landmarks and deny one, but what
+            would be none without it stays none.
+    """
+    if not judged or not candidates:
         return Decision(None, 0.0, 0.0, ())
-    guess, score = next(iter(votes(candidates).items()))
-    probability = confidence(score)
+    best = min(judged, key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
+    probability = _shifted(best, prior)
+    if best.probability < floor:
+        probability = min(probability, best.probability)
     ranked = order(candidates)
-    first = next(c for c in ranked if c.landmark == guess)
+    first = next(c for c in ranked if c.landmark == best.landmark)
     evidence = (first, *(c for c in ranked if c is not first))[:EVIDENCE]
-    return Decision(guess if probability >= floor else None, probability, score, evidence)
+    added = (("position", prior[best.landmark]),) if prior and best.landmark in prior else ()
+    terms = sorted((*best.terms, *added), key=lambda term: -abs(term[1]))
+    return Decision(
+        landmark=best.landmark if probability >= floor else None,
+        confidence=probability,
+        score=best.score,
+        evidence=evidence,
+        terms=tuple(term for term in terms if term[1]),
+    )
+
+
+def _shifted(judgement: Judgement, prior: Mapping[str, float] | None) -> float:
+    """Return the probability with what the photo's position adds."""
+    shift = (prior or {}).get(judgement.landmark, 0.0)
+    if not shift:
+        return judgement.probability
+    p = min(max(judgement.probability, 1e-9), 1 - 1e-9)
+    return float(_sigmoid(math.log(p / (1 - p)) + shift))
+
+
+# (embedder, extractor, matcher) -> the card of the decision learned for their evidence.
+LEARNED = {("efficientnet-lite2-gem-white", "xfeat", "nearest"): "decision"}
+# Embedder -> slope and middle of the simple decision: whitened cosines are smaller.
+SIMPLE = {"efficientnet-lite2-gem-white": (20.3, 0.331)}
+
+
+def simple(embedder: str) -> SimpleDecision:
+    """Return the simple decision with the curve that fits this embedder's cosines."""
+    return SimpleDecision(*SIMPLE.get(embedder, ()))
+
+
+@functools.cache
+def shipped(embedder: str, extractor: str, matcher: str) -> LearnedDecision | SimpleDecision:
+    """Return the decision that ships for these models, or the simple one when none was learned for them."""
+    name = LEARNED.get((embedder, extractor, matcher))
+    return simple(embedder) if name is None else LearnedDecision.from_bytes(read_file(card(name)))

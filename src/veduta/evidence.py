@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from veduta.types import Candidate, Float32, Float64, PairGeometry
+from veduta.types import Candidate, Float32, Float64, Int64, PairGeometry
 
 CHANCE = 5  # inliers that unrelated photos reach
 CAP = 60  # past this many above chance, more inliers say nothing new
 WEIGHT = 0.5
 CROWD = 20  # candidates of other landmarks that stand for the crowd
-NEAR = 10  # neighbours whose agreement counts
+NEAR = 10  # neighbours whose agreement counts, at most
 KIN = 3  # relatives, neighbours and centres averaged over
 UNKNOWN_KIN = 6.0  # inliers expected of a reference that no other photo has confirmed
 LANDMARKS = 5  # landmarks worth weighing, by `candidate_score`
@@ -43,7 +43,7 @@ TERMS = (
     Term("mean similarity", 1, "the best three references: one look-alike is luck, three are not"),
     Term("margin", 1, "how far the next landmark is behind: an unknown building resembles several alike"),
     Term("above the crowd", 1, "how far the candidates of other landmarks are behind on average"),
-    Term("agreement", 1, "share of the ten nearest references, of those it could have"),
+    Term("agreement", 1, "share of the nearest references that are its own, of as many as it has, ten at most"),
     Term("kinship", 1, "similarity against that of the reference to its own landmark's photos: how alike it can be"),
     Term("beyond strangers", 1, "similarity against that of the reference to other landmarks' candidates"),
     Term("query like nothing", -1, "similarity of the photo to photos that show no landmark (C_q)"),
@@ -149,11 +149,12 @@ class _Columns:
         }
         return np.array([terms[name] for name in NAMES], np.float64)
 
-    def _similarity_terms(self, mine: Float64, others: Float64) -> dict[str, float]:
+    def _similarity_terms(self, mine: Int64, others: Int64) -> dict[str, float]:
         nearest = int(mine[0])
         top = float(self.similarity[nearest])
         crowd = self.similarity[others]
         count = self.around.references.get(str(self.landmark[nearest]), len(mine))
+        near = max(1, min(NEAR, count))
         relatives = self.likeness[nearest, mine[1:]]
         strangers = self.likeness[nearest, others]
         return {
@@ -161,7 +162,7 @@ class _Columns:
             "mean similarity": float(self.similarity[mine[:KIN]].mean()),
             "margin": top - float(crowd[0]) if len(crowd) else top,
             "above the crowd": top - float(crowd[:CROWD].mean()) if len(crowd) else top,
-            "agreement": float((mine < NEAR).sum() / max(1, min(NEAR, count))),
+            "agreement": float((mine < near).sum() / near),
             "kinship": top - (_best_mean(relatives) if len(relatives) else top),
             "beyond strangers": top - (_best_mean(strangers) if len(strangers) else 0.0),
             "query like nothing": self.around.query_like_nothing,
@@ -169,7 +170,7 @@ class _Columns:
             "references": math.log(max(1, count)),
         }
 
-    def _inlier_terms(self, mine: Float64, others: Float64, best: int) -> dict[str, float]:
+    def _inlier_terms(self, mine: Int64, others: Int64, best: int) -> dict[str, float]:
         found = np.sort(self.inliers[mine])[::-1]
         rival = int(self.inliers[others].max(initial=0))
         expected = float(self.expected[mine[:KIN]].mean())
@@ -186,7 +187,7 @@ class _Columns:
             "glue margin": math.log1p(glue) - math.log1p(rival_glue),
         }
 
-    def _geometry_terms(self, best: Candidate, mine: Float64) -> dict[str, float]:
+    def _geometry_terms(self, best: Candidate, mine: Int64) -> dict[str, float]:
         pair = best.geometry or PairGeometry(0)
         pairs = [g for i in mine if (g := self.candidates[i].geometry) is not None]
         return {

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from veduta import __version__
-from veduta.adding import AddReport, Progress, add_listed, utf8
-from veduta.decide import DEFAULT_FLOOR
+from veduta.adding import AddReport, Progress, add_listed, compare_relatives, utf8
+from veduta.decide import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
@@ -24,7 +24,7 @@ from veduta.listing import Listed, list_csv, list_folder
 from veduta.matching import make_matcher
 from veduta.models import card, provider_name
 from veduta.protocols import Embedder, Extractor, Matcher
-from veduta.recognizer import Recognizer, Shelf, Stages
+from veduta.recognizer import Effort, Recognizer, Shelf, Stages
 from veduta.report import Exhibit, Pair, write_page
 from veduta.store import Store
 from veduta.threads import in_order
@@ -41,6 +41,7 @@ class GalleryInfo:
         references: how many photos of them it keeps.
         bytes: size of all its files.
         settings: the models that made it, with sha256, and their settings.
+        decision: what turns its evidence into confidences: where it comes from, and what it was measured to be worth.
         provider: the execution provider in use, by ONNX Runtime's name.
     """
 
@@ -49,7 +50,26 @@ class GalleryInfo:
     references: int
     bytes: int
     settings: dict[str, Any]
+    decision: dict[str, Any]
     provider: str
+
+
+class Options(TypedDict, total=False):
+    """What `Gallery.recognizer` takes, for the methods that make one."""
+
+    effort: str
+    budget_ms: float | None
+    precision: float | None
+    floor: float | None
+    gps: bool
+    matcher: str
+    depth: int
+    rerank_depth: int | None
+
+
+DEFAULT_MATCHER, GLUE = "nearest", "lighterglue"
+GLUED = ("xfeat", DEFAULT_MATCHER)  # extractor and matcher beside which the costlier one can be asked
+DECISION = "decision"  # name of the attachment a calibration leaves
 
 
 class Gallery:
@@ -73,6 +93,9 @@ class Gallery:
         self._index: ExactIndex | None = None
         self._labels: dict[int, tuple[str, str]] = {}
         self._landmarks: dict[str, Landmark] = {}
+        self._counts: dict[str, int] = {}
+        self._calibrated: LearnedDecision | None = None
+        self._decided = -1
         self._revision = -1
 
     # --- opening and closing ------------------------------------------------------------------------------------
@@ -137,6 +160,7 @@ class Gallery:
             references=references,
             bytes=self._store.bytes_on_disk(),
             settings=self.settings,
+            decision=dict(self.decider().about),
             provider=provider_name(self.provider),
         )
 
@@ -155,6 +179,7 @@ class Gallery:
         source: str | os.PathLike[str] | None = None,
         csv: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
+        comparing: Progress | None = None,
     ) -> AddReport:
         """Add the photos of a folder with one subfolder per landmark, or of a table, and return what became of them.
 
@@ -165,6 +190,7 @@ class Gallery:
             source: the folder; a subfolder's name is its landmark's id, and a reference's id its path below it.
             csv: the table instead, with photo, landmark and perhaps name, latitude, longitude, url.
             progress: called with photos done and photos in all.
+            comparing: likewise, while the new ones are held against the photos of their landmark.
 
         Raises:
             DatasetError: the folder or table is malformed.
@@ -173,14 +199,21 @@ class Gallery:
         if (source is None) == (csv is None):
             raise ValueError("expected either a folder or a csv")
         listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
-        return add_listed(self._store, *self._make_stages(), listed, failures, progress)
+        report = add_listed(self._store, *self._make_stages(), listed, failures, progress)
+        self._compare(comparing)
+        return report
 
     def add_photo(self, photo: str | os.PathLike[str], landmark: Landmark | str, id: str | None = None) -> AddReport:
         """Add one photo as a reference of a landmark, known or new; its id is the path as given unless said."""
         landmark = Landmark(landmark) if isinstance(landmark, str) else landmark
-        return add_listed(
-            self._store, *self._make_stages(), [Listed(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], []
-        )
+        listed = [Listed(os.fsdecode(photo), id or os.fsdecode(photo), landmark)]
+        report = add_listed(self._store, *self._make_stages(), listed, [])
+        self._compare()
+        return report
+
+    def _compare(self, progress: Progress | None = None) -> None:
+        """Hold references that are new against the photos of their landmark."""
+        compare_relatives(self._store, self._matcher("nearest"), HomographyVerifier(), progress)
 
     def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
         """Remove a landmark with all its references, or one reference, at once; return how many references went.
@@ -201,67 +234,107 @@ class Gallery:
             raise GalleryError(f"{self._store.path}: has no {what}; see 'veduta list {self._store.path}'")
         return count
 
+    # --- deciding -----------------------------------------------------------------------------------------------
+
+    def decider(self, matcher: str = DEFAULT_MATCHER) -> Decider:
+        """Return what turns evidence into confidences: calibrated for this gallery, or what ships for its models."""
+        self._load_calibration()
+        if self._calibrated is not None and matcher == DEFAULT_MATCHER:
+            return self._calibrated
+        return shipped(self.settings["embedder"]["name"], self.settings["extractor"]["name"], matcher)
+
+    def _load_calibration(self) -> None:
+        revision = self._store.revision()
+        if revision != self._decided:
+            attached = self._store.attached(DECISION)
+            self._calibrated = None if attached is None else LearnedDecision.from_bytes(attached)
+            self._decided = revision
+
+    def set_decision(self, decision: LearnedDecision | None) -> None:
+        """Keep a decision calibrated for this gallery inside it; None goes back to the one that ships."""
+        self._store.attach(DECISION, None if decision is None else decision.to_bytes())
+
     # --- recognising --------------------------------------------------------------------------------------------
 
     def recognizer(
         self,
-        matcher: str = "nearest",
+        effort: str = DEFAULT_EFFORT,
+        budget_ms: float | None = None,
+        precision: float | None = None,
+        floor: float | None = None,
+        *,
+        gps: bool = True,
+        matcher: str = DEFAULT_MATCHER,
         depth: int = 100,
-        rerank_depth: int = 30,
-        floor: float = DEFAULT_FLOOR,
+        rerank_depth: int | None = None,
     ) -> Recognizer:
         """Return a recognizer over the gallery as it is now.
 
         Args:
+            effort: ``fast``, ``default`` or ``thorough``; see docs/decision.md for what each costs and gains.
+            budget_ms: no further work is begun on a photo once this much time is spent on it.
+            precision: share of right answers wanted; chooses the floor by what the decision was measured to reach.
+            floor: least confidence of an answer instead; 0.5 when neither is given.
+            gps: whether a photo's position counts, for landmarks whose place is known.
             matcher: ``nearest``, or ``lighterglue`` for fifty times the cost a pair.
             depth: candidates retrieved.
-            rerank_depth: how many of them geometry is asked about.
-            floor: least confidence of an answer.
+            rerank_depth: most candidates geometry is asked about; None for what the effort says.
+
+        Raises:
+            GalleryError: no floor is known to reach the precision.
+            ModelError: extractor and matcher do not fit.
+            ValueError: an option is out of its range, or both precision and floor are given.
         """
+        if effort not in EFFORTS:
+            raise ValueError(f"effort: expected one of {', '.join(EFFORTS)}, got {effort!r}")
+        if precision is not None and floor is not None:
+            raise ValueError("expected a precision or a floor, got both")
+        decider = self.decider(matcher)
+        if precision is not None:
+            floor = decider.floor_for(precision, effort)
         index = self._refresh()
         embedder, extractor = self._make_stages()
-        if matcher not in self._matchers:
-            self._matchers[matcher] = make_matcher(matcher, extractor.name, self.provider)
-        stages = Stages(embedder, extractor, self._matchers[matcher], HomographyVerifier())
-        shelf = Shelf(index, self._labels, self._landmarks, self._store.features)
-        return Recognizer(stages, shelf, depth, rerank_depth, floor)
+        steps = EFFORTS[effort]
+        glue = self._matcher(GLUE) if "glue" in steps and (extractor.name, matcher) == GLUED else None
+        stages = Stages(embedder, extractor, self._matcher(matcher), HomographyVerifier(), glue)
+        shelf = Shelf(
+            index, self._labels, self._landmarks, self._store.features, self._counts, self._store.expected_inliers
+        )
+        wanted = Effort(steps, depth, rerank_depth, budget_ms)
+        return Recognizer(stages, shelf, decider, wanted, DEFAULT_FLOOR if floor is None else floor, gps=gps)
 
     def recognize(
-        self,
-        photos: Iterable[str | os.PathLike[str]],
-        matcher: str = "nearest",
-        depth: int = 100,
-        rerank_depth: int = 30,
-        floor: float = DEFAULT_FLOOR,
+        self, photos: Iterable[str | os.PathLike[str]], **options: Unpack[Options]
     ) -> Iterator[Recognition | Failure]:
         """Yield the answer for each photo in turn, or its failure; folders stand for the photos in them.
 
-        The next photo is decoded while this one is recognised. Options are those of `recognizer`.
+        The next photo is decoded while this one is recognised.
+
+        Args:
+            photos: paths.
+            **options: those of `recognizer`.
         """
-        recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
+        recognizer = self.recognizer(**options)
         for _, image in in_order(_timed_load, _walk_all(photos), workers=1):
             if isinstance(image, Failure):
                 yield image
             else:
-                result = recognizer.recognize(image[0])
+                result = recognizer.recognize(image[0], spent=image[1])
                 yield replace(result, seconds=result.seconds + image[1])
 
-    def explain(
-        self,
-        photo: str | os.PathLike[str],
-        out: str | os.PathLike[str],
-        matcher: str = "nearest",
-        depth: int = 100,
-        rerank_depth: int = 30,
-        floor: float = DEFAULT_FLOOR,
-    ) -> Path:
+    def explain(self, photo: str | os.PathLike[str], out: str | os.PathLike[str], **options: Unpack[Options]) -> Path:
         """Write the evidence for one photo as pictures and one self-contained page, and return the page's path.
+
+        Args:
+            photo: its path.
+            out: the folder to write to.
+            **options: those of `recognizer`.
 
         Raises:
             ImageError: the photo cannot be read.
             GalleryError: the folder `out` cannot be written.
         """
-        recognizer = self.recognizer(matcher, depth, rerank_depth, floor)
+        recognizer = self.recognizer(**options)
         exhibit = self.exhibit(recognizer, load(photo, name=utf8(os.fsdecode(photo))))
         return write_page(Path(out), [exhibit], exhibit.recognition.photo, f"Gallery {utf8(str(self._store.path))}")
 
@@ -288,6 +361,11 @@ class Gallery:
             problem=verification.problem,
         )
 
+    def _matcher(self, name: str) -> Matcher:
+        if name not in self._matchers:
+            self._matchers[name] = make_matcher(name, self.settings["extractor"]["name"], self.provider)
+        return self._matchers[name]
+
     # --- keeping up with the disk -------------------------------------------------------------------------------
 
     def _make_stages(self) -> tuple[Embedder, Extractor]:
@@ -308,7 +386,7 @@ class Gallery:
         with self._store.reading():
             revision, present = self._store.revision(), self._store.rows()
             rows, labels, descriptors = self._store.descriptors(after=max(self._labels, default=0))
-            landmarks = {key: landmark for key, (landmark, _) in self._store.landmarks().items()}
+            landmarks = self._store.landmarks()
         gone = self._labels.keys() - present
         self._index.remove(np.array(sorted(gone), np.int64))
         for row in gone:
@@ -316,8 +394,10 @@ class Gallery:
         if len(rows):
             self._index.add(rows, descriptors)
             self._labels.update(zip(rows.tolist(), labels, strict=True))
-        self._landmarks.clear()  # in place, as the labels: a recognizer at work goes on with all three
-        self._landmarks.update(landmarks)
+        self._landmarks.clear()  # in place, as the labels: a recognizer at work goes on with all of them
+        self._landmarks.update({key: landmark for key, (landmark, _) in landmarks.items()})
+        self._counts.clear()
+        self._counts.update({key: count for key, (_, count) in landmarks.items()})
         self._revision = revision
         return self._index
 
@@ -383,7 +463,14 @@ def to_dict(result: Recognition | Failure) -> dict[str, Any]:
         "landmark": None if landmark is None else {"id": landmark.id, "name": landmark.name},
         "confidence": round(result.confidence, 6),
         "evidence": [
-            {**asdict(candidate), "similarity": round(candidate.similarity, 6)} for candidate in result.evidence
+            {
+                "reference": candidate.reference,
+                "landmark": candidate.landmark,
+                "similarity": round(candidate.similarity, 6),
+                "num_inliers": candidate.num_inliers,
+            }
+            for candidate in result.evidence
         ],
+        "terms": {name: round(value, 3) for name, value in result.terms},
         "seconds": round(result.seconds, 4),
     }

@@ -390,7 +390,7 @@ def _degrees(tiff: bytes, order: str, gps: dict[int, tuple[int, int, int]], tag:
     if (kind, number) != (5, 3):
         raise KeyError(tag)
     parts = struct.unpack_from(order + "6I", tiff, place)
-    degrees = sum(parts[2 * i] / parts[2 * i + 1] / 60**i for i in range(3))
+    degrees = float(sum(parts[2 * i] / parts[2 * i + 1] / 60.0**i for i in range(3)))
     side = gps[tag - 1][2] >> (24 if order == ">" else 0) & 0xFF  # N, S, E or W, the first of four bytes
     return -degrees if side in b"SWsw" else degrees
 

@@ -90,6 +90,10 @@ class Index(Protocol):
         """Remove these ids, ignoring unknown ones; return how many were there."""
         ...
 
+    def vectors(self, ids: Int64) -> Float32:
+        """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
+        ...
+
     def search(self, descriptors: Float32, k: int) -> tuple[Float32, Int64]:
         """Return the cosines (Q, k') and ids (Q, k') of the k' = min(k, len) nearest.
 

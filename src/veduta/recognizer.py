@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
-from veduta.decide import DEFAULT_FLOOR, decide, order
+from veduta.decide import (
+    DEFAULT_EFFORT,
+    DEFAULT_FLOOR,
+    DEPTHS,
+    EFFORTS,
+    OPEN,
+    Decider,
+    Judgement,
+    decide,
+    order,
+    place_prior,
+)
 from veduta.draw import draw_pair
 from veduta.errors import ImageError
+from veduta.evidence import Surroundings, like_nothing
 from veduta.features import make_extractor
-from veduta.geometry import HomographyVerifier
+from veduta.geometry import HomographyVerifier, describe
 from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
@@ -28,20 +41,38 @@ from veduta.types import (
     LocalFeatures,
     Matches,
     Recognition,
+    UInt8,
     Verification,
 )
 
 SPARE = 16  # retrieved beyond the depth, so that equal similarities at its edge are ordered by reference id
+GLUED = (
+    2  # candidates of the likeliest landmark, and half as many of the next, that the costlier matcher is asked about
+)
+EARTH_KM = 6371.0
 
 
 @dataclass(frozen=True)
 class Stages:
-    """One of each plug: what turns photos into evidence."""
+    """One of each plug: what turns photos into evidence.
+
+    Attributes:
+        embedder: photo to descriptor.
+        extractor: photo to local features.
+        matcher: asked about every candidate that is verified.
+        verifier: matches to inliers.
+        glue: the costlier matcher, asked by a thorough recognizer while the decision is open; None for none.
+    """
 
     embedder: Embedder
     extractor: Extractor
     matcher: Matcher
     verifier: Verifier
+    glue: Matcher | None = None
+
+
+def _no_relatives(references: Sequence[str]) -> Mapping[str, float]:
+    return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,45 +83,106 @@ class Shelf:
         index: their descriptors, by number.
         labels: number -> (reference id, landmark id).
         landmarks: landmark id -> landmark.
-        features: reference id -> its local features, or None when it has just been removed.
+        features: reference id -> its local features, and how many photos confirm each; None when it has just been
+            removed.
+        counts: landmark id -> how many references it has.
+        expected_inliers: reference ids -> inliers with their relatives, for those that have any.
     """
 
     index: Index
     labels: Mapping[int, tuple[str, str]]
     landmarks: Mapping[str, Landmark]
-    features: Callable[[str], LocalFeatures | None]
+    features: Callable[[str], tuple[LocalFeatures, UInt8] | None]
+    counts: Mapping[str, int] = field(default_factory=dict)
+    expected_inliers: Callable[[Sequence[str]], Mapping[str, float]] = _no_relatives
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much work a recognizer may put into one photo.
+
+    Attributes:
+        stages: names of `veduta.decide.EFFORTS`' stages, the next one only while the decision is open.
+        depth: candidates retrieved.
+        rerank_depth: most candidates verified, whatever the stages say; None for what they say.
+        budget_ms: no further work is begun once this much time is spent; None for no limit.
+    """
+
+    stages: tuple[str, ...] = EFFORTS[DEFAULT_EFFORT]
+    depth: int = 100
+    rerank_depth: int | None = None
+    budget_ms: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.depth < 1 or (self.rerank_depth or 0) < 0 or (self.budget_ms or 0) < 0:
+            got = f"{self.depth}, {self.rerank_depth}, {self.budget_ms}"
+            raise ValueError(f"expected depth >= 1, rerank_depth >= 0 and budget_ms >= 0, got {got}")
+
+    def steps(self) -> list[tuple[str, int]]:
+        """Return the stages to go through, each with how many candidates it verifies."""
+        most = self.rerank_depth
+        if most is None:
+            return [(name, DEPTHS[name]) for name in self.stages]
+        # The last step is judged by the stage whose evidence is most like what so many candidates give.
+        last = next((name for name in ("similarity", "first", "full") if DEPTHS[name] >= most), "full")
+        before = [(name, DEPTHS[name]) for name in self.stages if DEPTHS[name] < most and name not in (last, "glue")]
+        return [*before, (last, most), *([("glue", most)] if most and "glue" in self.stages else [])]
 
 
 class Recognizer:
-    """Names the landmark in a photo. Every stage is a public method that can be called and timed by itself.
+    """Names the landmark in a photo. Every step is a public method that can be called and timed by itself.
 
     Args:
-        stages: embedder, extractor, matcher and verifier.
+        stages: embedder, extractor, matchers and verifier.
         shelf: the references.
-        depth: candidates retrieved.
-        rerank_depth: how many of them geometry is asked about; 0 for none.
+        decider: what turns evidence into a confidence.
+        effort: how much work one photo is worth.
         floor: least confidence of an answer; below it the answer is none.
+        gps: whether the position in a photo counts, for landmarks that have one.
     """
 
     def __init__(
-        self, stages: Stages, shelf: Shelf, depth: int = 100, rerank_depth: int = 30, floor: float = DEFAULT_FLOOR
+        self,
+        stages: Stages,
+        shelf: Shelf,
+        decider: Decider,
+        effort: Effort | None = None,
+        floor: float = DEFAULT_FLOOR,
+        *,
+        gps: bool = True,
     ) -> None:
-        if depth < 1 or rerank_depth < 0 or not 0 <= floor <= 1:
-            got = f"{depth}, {rerank_depth}, {floor}"
-            raise ValueError(f"expected depth >= 1, rerank_depth >= 0 and 0 <= floor <= 1, got {got}")
-        self.stages, self.shelf = stages, shelf
-        self.depth, self.rerank_depth, self.floor = depth, rerank_depth, floor
+        if not 0 <= floor <= 1:
+            raise ValueError(f"expected 0 <= floor <= 1, got {floor}")
+        self.stages, self.shelf, self.decider = stages, shelf, decider
+        self.effort, self.floor, self.gps = effort or Effort(), floor, gps
+
+    @property
+    def depth(self) -> int:
+        """Candidates retrieved."""
+        return self.effort.depth
+
+    @property
+    def rerank_depth(self) -> int:
+        """Most candidates verified."""
+        return max(depth for _, depth in self.effort.steps())
 
     def embed(self, image: Image) -> Float32:
         """Return the photo's descriptor, (D,) float32 of norm 1."""
         return np.asarray(self.stages.embedder.embed([image])[0], np.float32)
 
-    def retrieve(self, descriptor: Float32) -> list[Candidate]:
-        """Return the `depth` most similar references, most similar first, equal ones by reference id."""
-        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE)
+    def retrieve(self, descriptor: Float32, without: Collection[str] = ()) -> list[Candidate]:
+        """Return the `depth` most similar references, most similar first, equal ones by reference id.
+
+        Args:
+            descriptor: the photo's, (D,).
+            without: landmarks to do as if the gallery did not know them.
+        """
+        hidden = sum(self.shelf.counts.get(landmark, 0) for landmark in without)
+        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE + hidden)
         found = [
-            Candidate(*self.shelf.labels[int(number)], similarity=min(1.0, float(cosine)))
+            Candidate(*self.shelf.labels[int(number)], similarity=min(1.0, float(cosine)), number=int(number))
             for cosine, number in zip(similarity[0], numbers[0], strict=True)
+            if self.shelf.labels[int(number)][1] not in without
         ]
         return sorted(found, key=lambda c: (-c.similarity, c.reference))[: self.depth]
 
@@ -98,30 +190,134 @@ class Recognizer:
         """Return the photo's local features."""
         return self.stages.extractor.extract(image)
 
-    def rerank(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
-        """Return the same candidates, the first `rerank_depth` verified, best evidence first."""
+    def verify(
+        self,
+        features: LocalFeatures,
+        candidates: Sequence[Candidate],
+        depth: int | None = None,
+        until: float | None = None,
+    ) -> list[Candidate]:
+        """Return the same candidates in the same order, the first `depth` verified; those that are, stay as they are.
+
+        Args:
+            features: of the photo asked about.
+            candidates: most promising first.
+            depth: how many are to be verified; None for the recognizer's most.
+            until: a `time.perf_counter` after which no further one is begun.
+        """
+        depth = self.rerank_depth if depth is None else depth
+        result = list(candidates)
         with one_blas_thread():
-            verified = [self._verified(features, c) for c in candidates[: self.rerank_depth]]
-        return order([*verified, *candidates[self.rerank_depth :]])
+            for i, candidate in enumerate(result[:depth]):
+                if until is not None and time.perf_counter() >= until:
+                    break
+                if candidate.num_inliers is None:
+                    result[i] = self._verified(features, candidate)
+        return result
 
-    def decide(self, candidates: Sequence[Candidate]) -> Decision:
-        """Return the landmark most of the evidence speaks for, or none below the floor."""
-        return decide(candidates, self.floor)
+    def rerank(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates, the first `rerank_depth` verified, best evidence first."""
+        return order(self.verify(features, candidates))
 
-    def recognize(self, image: Image) -> Recognition:
-        """Return the answer for one photo with its evidence; `seconds` counts from here."""
+    def surroundings(self, descriptor: Float32, candidates: Sequence[Candidate]) -> Surroundings:
+        """Return what is known about the candidates beside themselves, in their order."""
+        centres = self.decider.centres
+        vectors = self.shelf.index.vectors(np.array([c.number for c in candidates], np.int64))
+        expected = self.shelf.expected_inliers([c.reference for c in candidates])
+        return Surroundings(
+            likeness=vectors @ vectors.T,
+            query_like_nothing=float(like_nothing(descriptor[None], centres)[0]),
+            like_nothing=like_nothing(vectors, centres),
+            expected_inliers=np.array([expected.get(c.reference, np.nan) for c in candidates], np.float32),
+            references=self.shelf.counts,
+        )
+
+    def judge(self, candidates: Sequence[Candidate], around: Surroundings, stage: str | None = None) -> list[Judgement]:
+        """Return the likeliest landmarks, likeliest first, by the stage that fits how many were verified."""
+        return self.decider.judge(stage or stage_of(candidates), candidates, around)
+
+    def decide(
+        self,
+        candidates: Sequence[Candidate],
+        descriptor: Float32,
+        position: tuple[float, float] | None = None,
+    ) -> Decision:
+        """Return the landmark the evidence speaks for, or none below the floor.
+
+        Args:
+            candidates: those of one photo, in any order.
+            descriptor: the photo's, (D,).
+            position: (degrees north, degrees east) where it was taken.
+        """
+        if not candidates:
+            return decide((), ())
+        judged = self.judge(candidates, self.surroundings(descriptor, candidates))
+        return decide(judged, candidates, self.floor, self.prior(judged, position))
+
+    def prior(self, judged: Sequence[Judgement], position: tuple[float, float] | None) -> dict[str, float]:
+        """Return landmark id -> log odds the photo's position adds, for landmarks whose place is known."""
+        if position is None or not self.gps:
+            return {}
+        places = {j.landmark: self.shelf.landmarks[j.landmark] for j in judged if j.landmark in self.shelf.landmarks}
+        return {
+            key: place_prior(kilometres(position, (place.latitude, place.longitude)))
+            for key, place in places.items()
+            if place.latitude is not None and place.longitude is not None
+        }
+
+    def recognize(self, image: Image, spent: float = 0.0) -> Recognition:
+        """Return the answer for one photo with its evidence; `seconds` counts from here.
+
+        Args:
+            image: the photo.
+            spent: seconds already spent on it, which count towards the budget.
+        """
         start = time.perf_counter()
-        candidates = self.retrieve(self.embed(image))
-        if candidates and self.rerank_depth:
-            candidates = self.rerank(self.extract(image), candidates)
-        decision = self.decide(candidates)
+        until = None if self.effort.budget_ms is None else start + self.effort.budget_ms / 1000 - spent
+        descriptor = self.embed(image)
+        candidates = self.retrieve(descriptor)
+        decision = decide((), ())
+        if candidates:
+            candidates, judged = self.gather(image, descriptor, candidates, until)
+            decision = decide(judged, candidates, self.floor, self.prior(judged, image.position))
         return Recognition(
             photo=image.name,
             landmark=self.shelf.landmarks[decision.landmark] if decision.landmark is not None else None,
             confidence=decision.confidence,
             evidence=decision.evidence,
             seconds=time.perf_counter() - start,
+            terms=decision.terms,
         )
+
+    def gather(
+        self, image: Image, descriptor: Float32, candidates: list[Candidate], until: float | None = None
+    ) -> tuple[list[Candidate], list[Judgement]]:
+        """Return the candidates with all the evidence the effort allows, and what it says of their landmarks.
+
+        Args:
+            image: the photo.
+            descriptor: its descriptor.
+            candidates: what was retrieved for it, not empty.
+            until: a `time.perf_counter` after which no further work is begun.
+        """
+        around = self.surroundings(descriptor, candidates)
+        features: LocalFeatures | None = None
+        judged: list[Judgement] = []
+        for name, depth in self.effort.steps():
+            if judged and until is not None and time.perf_counter() >= until:
+                break
+            stage = name
+            if depth:
+                features = self.extract(image) if features is None else features
+                candidates = self.verify(features, candidates, depth, until)
+            if name == "glue":
+                glued = self.glued(features, candidates, judged, until) if features else {}
+                around, stage = replace(around, glued=glued), "glue" if glued else "full"
+            judged = self.decider.judge(stage, candidates, around)
+            low, high = OPEN[name]
+            if not low < judged[0].probability < high:
+                break
+        return candidates, judged
 
     def compare(self, query: LocalFeatures, reference: LocalFeatures) -> tuple[Matches, Verification]:
         """Return the matches of one pair of photos and what geometry says of them."""
@@ -129,10 +325,63 @@ class Recognizer:
         return matches, self.stages.verifier.verify(query, reference, matches)
 
     def _verified(self, features: LocalFeatures, candidate: Candidate) -> Candidate:
-        reference = self.shelf.features(candidate.reference)
-        if reference is None:
+        found = self.shelf.features(candidate.reference)
+        if found is None:
             return candidate
-        return replace(candidate, num_inliers=self.compare(features, reference)[1].num_inliers)
+        reference, confirmed = found
+        matches, verification = self.compare(features, reference)
+        geometry = describe(features, reference, matches, verification, confirmed)
+        return replace(candidate, num_inliers=verification.num_inliers, geometry=geometry)
+
+    def glued(
+        self,
+        features: LocalFeatures,
+        candidates: Sequence[Candidate],
+        judged: Sequence[Judgement],
+        until: float | None = None,
+    ) -> dict[str, int]:
+        """Return reference id -> inliers found by the costlier matcher, for those worth asking; none without one.
+
+        Args:
+            features: of the photo asked about.
+            candidates: all of them.
+            judged: their landmarks, likeliest first.
+            until: a `time.perf_counter` after which no further pair is begun.
+        """
+        found: dict[str, int] = {}
+        if self.stages.glue is None:
+            return found
+        for reference in to_glue(candidates, judged):
+            if until is not None and time.perf_counter() >= until:
+                break
+            kept = self.shelf.features(reference)
+            if kept is not None:
+                matches = self.stages.glue.match(features, kept[0])
+                found[reference] = self.stages.verifier.verify(features, kept[0], matches).num_inliers
+        return found
+
+
+def to_glue(candidates: Sequence[Candidate], judged: Sequence[Judgement]) -> list[str]:
+    """Return the references the costlier matcher is asked about: the best of the likeliest two landmarks."""
+    ranked = order(candidates)
+    wanted = []
+    for judgement, most in zip(judged, (GLUED, GLUED // 2), strict=False):
+        wanted += [c.reference for c in ranked if c.landmark == judgement.landmark][:most]
+    return wanted
+
+
+def stage_of(candidates: Sequence[Candidate]) -> str:
+    """Return the stage whose evidence is like that of these candidates, by how many were verified."""
+    verified = sum(candidate.num_inliers is not None for candidate in candidates)
+    return next((name for name in ("similarity", "first", "full") if DEPTHS[name] >= verified), "full")
+
+
+def kilometres(a: tuple[float, float], b: tuple[float, float]) -> float:
+    """Return the distance between two places, (degrees north, degrees east) each, along a great circle."""
+    (north_a, east_a), (north_b, east_b) = (tuple(map(math.radians, place)) for place in (a, b))
+    across = math.sin((north_b - north_a) / 2) ** 2
+    along = math.cos(north_a) * math.cos(north_b) * math.sin((east_b - east_a) / 2) ** 2
+    return 2 * EARTH_KM * math.asin(min(1.0, math.sqrt(across + along)))
 
 
 @dataclass(frozen=True, eq=False)

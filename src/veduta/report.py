@@ -127,7 +127,7 @@ def _section(exhibit: Exhibit) -> str:
     rest = "\n".join(_figure(exhibit, pair) for pair in exhibit.pairs[1:])
     more = f"<details><summary>Other candidates ({len(exhibit.pairs) - 1})</summary>{rest}</details>" if rest else ""
     return f"""<section><h2>{title}</h2>{note}{_answer(exhibit)}
-{figures}{more}{_evidence_table(exhibit)}</section>"""
+{figures}{more}{_terms_table(exhibit)}{_evidence_table(exhibit)}</section>"""
 
 
 def _answer(exhibit: Exhibit) -> str:
@@ -161,6 +161,21 @@ def _evidence_table(exhibit: Exhibit) -> str:
     return f"<details><summary>The evidence in numbers</summary>{_table(head, rows)}</details>"
 
 
+def _terms_table(exhibit: Exhibit) -> str:
+    """Return what each kind of evidence adds to the log odds of the guess: green for it, brown against it."""
+    terms = [(name, value) for name, value in exhibit.recognition.terms if abs(value) >= TELLING][:TERMS_SHOWN]
+    if not terms:
+        return ""
+    widest = max(abs(value) for _, value in terms)
+    rows = "".join(
+        f'<tr><td>{escape(name)}</td><td>{value:+.2f}</td><td><span class="term {"for" if value > 0 else "against"}" '
+        f'style="width:{abs(value) / widest * 12:.1f}rem"></span></td></tr>'
+        for name, value in terms
+    )
+    head = "<tr><th>evidence</th><th>log odds</th><th></th></tr>"
+    return f"<details><summary>What speaks for it and against it</summary>{_table(head, rows)}</details>"
+
+
 def _table(head: str, rows: str) -> str:
     """Return a table, from its rows in HTML, that scrolls sideways by itself on a phone."""
     return f'<div class="wide"><table>{head}{rows}</table></div>'
@@ -170,6 +185,7 @@ def _inliers(candidate: Candidate) -> str:
     return "not verified" if candidate.num_inliers is None else f"{candidate.num_inliers} inliers"
 
 
+TELLING, TERMS_SHOWN = 0.05, 12  # log odds below which a term is not worth a line; lines shown
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2027; --soft: #5b6270; --paper: #f7f6f3; --card: #fff; --line: #e2e0da;
   --yes: #1f7a4d; --none: #8a5a12 }
@@ -191,6 +207,8 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
   overflow: hidden }
 .bar span { display: block; height: 100%; background: var(--yes) }
 .none .bar span { background: var(--none) }
+.term { display: inline-block; height: .6rem; border-radius: 1rem; background: var(--yes) }
+.term.against { background: var(--none) }
 figure { margin: 0 0 .6rem }
 img { max-width: 100%; height: auto; border-radius: 8px; display: block }
 summary { cursor: pointer; color: var(--soft); padding: .3rem 0 }

@@ -20,10 +20,12 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference
+from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
+from veduta.usefulness import CONFIRMING, confirm, expected_inliers, keep_useful
 
 FILE = "gallery.sqlite"
-SCHEMA_VERSION = 1
+FEATURES = "SELECT r.features, u.counts FROM reference AS r LEFT JOIN usefulness AS u ON u.row = r.row"
+SCHEMA_VERSION = 2
 BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -42,6 +44,28 @@ CREATE TABLE reference (
 ) STRICT;
 CREATE INDEX reference_landmark ON reference (landmark);
 """
+# Schema 2: usefulness counts, for each keypoint of a reference, the photos of the same landmark that confirm it, and
+# says whether the reference has been held against them (apart from its features, which would be written again each
+# time); kin keeps the inliers of each such pair, both ways round.
+SECOND = """
+CREATE TABLE usefulness (
+    row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE,
+    counts BLOB NOT NULL,
+    compared INTEGER NOT NULL
+) STRICT;
+CREATE TABLE kin (
+    a INTEGER NOT NULL REFERENCES reference (row) ON DELETE CASCADE,
+    b INTEGER NOT NULL REFERENCES reference (row) ON DELETE CASCADE,
+    num_inliers INTEGER NOT NULL,
+    PRIMARY KEY (a, b)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX kin_b ON kin (b);
+CREATE TABLE attachment (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT, WITHOUT ROWID;
+"""
+MIGRATION = f"""BEGIN IMMEDIATE;
+{SECOND}
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +85,23 @@ class Entry:
     thumbnail: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class Kin:
+    """What holding a reference against another of its landmark has found.
+
+    Attributes:
+        row: the other's row.
+        mine: (K,) int64, the keypoints of the reference that are inliers, by number.
+        theirs: (K,) int64, those of the other.
+        lengths: keypoints of the reference and of the other when they were matched.
+    """
+
+    row: int
+    mine: Int64
+    theirs: Int64
+    lengths: tuple[int, int]
+
+
 class Store:
     """The rows of one gallery. Open it with `create` or `open`; use from one thread at a time.
 
@@ -71,6 +112,7 @@ class Store:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._db = path, connection
+        self.writable = all(os.access(file, os.W_OK) for file in (path, path / FILE))
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Store:
@@ -108,9 +150,24 @@ class Store:
 
     def _check_schema(self) -> None:
         version = int(self._ask("PRAGMA user_version")[0][0])
-        if version != SCHEMA_VERSION:
+        if version == 1 and self.writable:
+            self._migrate()
+        elif version == 1:
+            raise GalleryError(f"{self.path}: was made by an older Veduta; open it once where it may be written")
+        elif version != SCHEMA_VERSION:
             wrong = f"has schema {version}, this Veduta reads {SCHEMA_VERSION}"
             raise GalleryError(f"{self.path}: {wrong}; use the Veduta that made it, or create a new gallery")
+
+    def _migrate(self) -> None:
+        """Bring a gallery of schema 1 up to date; another process may be doing the same."""
+        with self._faults("cannot be brought up to date", "is another process using it?"):
+            try:
+                self._db.executescript(MIGRATION)
+            except sqlite3.OperationalError:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if int(self._ask("PRAGMA user_version")[0][0]) != SCHEMA_VERSION:
+                    raise
 
     @contextmanager
     def _faults(self, what: str, remedy: str) -> Iterator[None]:
@@ -213,16 +270,78 @@ class Store:
         """
         query = "SELECT row, id, landmark, descriptor FROM reference WHERE row > ? ORDER BY row"
         rows = self._ask(query, (after,))
-        data = np.frombuffer(b"".join(row[3] for row in rows), np.float16).astype(np.float32)
-        matrix = data.reshape(len(rows), -1) if rows else np.zeros((0, 0), np.float32)
-        norms = np.linalg.norm(matrix, axis=1, keepdims=True)
         numbers = np.array([row[0] for row in rows], np.int64)
-        return numbers, [(row[1], row[2]) for row in rows], matrix / np.maximum(norms, 1e-12)
+        return numbers, [(row[1], row[2]) for row in rows], _matrix([row[3] for row in rows])
 
-    def features(self, id: str) -> LocalFeatures | None:
-        """Return the local features of one reference, or None when it is gone."""
-        found = self._ask("SELECT features FROM reference WHERE id = ?", (id,))
-        return unpack_features(found[0][0]) if found else None
+    def features(self, id: str) -> tuple[LocalFeatures, UInt8] | None:
+        """Return one reference's local features and how many photos confirm each (N,), or None when it is gone."""
+        found = self._ask(f"{FEATURES} WHERE r.id = ?", (id,))
+        return _with_usefulness(*found[0]) if found else None
+
+    # --- relatives: photos of one landmark held against one another -----------------------------------------------
+
+    def uncompared(self) -> list[tuple[int, str]]:
+        """Return (row, landmark id) of the references not yet held against their landmark's others, in order."""
+        query = """SELECT r.row, r.landmark FROM reference AS r LEFT JOIN usefulness AS u ON u.row = r.row
+                   WHERE coalesce(u.compared, 0) = 0 ORDER BY r.row"""
+        return [(int(row), str(landmark)) for row, landmark in self._ask(query)]
+
+    def family(self, landmark: str) -> tuple[Int64, list[str], Float32]:
+        """Return the rows (N,) of a landmark's references, their ids, rising, and their descriptors (N, D)."""
+        query = "SELECT row, id, descriptor FROM reference WHERE landmark = ? ORDER BY id"
+        rows = self._ask(query, (landmark,))
+        numbers = np.array([row for row, _, _ in rows], np.int64)
+        return numbers, [id for _, id, _ in rows], _matrix([data for _, _, data in rows])
+
+    def features_at(self, row: int) -> tuple[LocalFeatures, UInt8] | None:
+        """Return what `features` does, by row."""
+        found = self._ask(f"{FEATURES} WHERE r.row = ?", (row,))
+        return _with_usefulness(*found[0]) if found else None
+
+    def has_kin(self, row: int) -> set[int]:
+        """Return the rows that a reference has been held against."""
+        return {int(b) for (b,) in self._ask("SELECT b FROM kin WHERE a = ?", (row,))}
+
+    def put_kin(self, row: int, found: Sequence[Kin]) -> None:
+        """Note what holding a reference against others of its landmark has found, in one transaction.
+
+        Each keypoint that is an inlier becomes more useful; of a reference that enough others confirm, the most useful
+        are kept.
+        """
+        with self._writing() as db:
+            for kin in found:
+                pair = (row, kin.row), (kin.row, row)
+                present = "SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM reference WHERE row IN (?1, ?2)) = 2"
+                new = [db.execute(f"INSERT OR IGNORE INTO kin {present}", (*p, len(kin.mine))).rowcount for p in pair]
+                if all(new):
+                    _confirm(db, row, kin.mine, kin.lengths[0])
+                    _confirm(db, kin.row, kin.theirs, kin.lengths[1])
+            for each in (row, *(kin.row for kin in found)):
+                _prune(db, each)
+            _put_usefulness(db, row, None, compared=True)
+
+    def expected_inliers(self, ids: Sequence[str]) -> dict[str, float]:
+        """Return reference id -> inliers expected of a photo of the same; an entry only where relatives are known."""
+        marks = ",".join("?" * len(ids))
+        query = f"SELECT r.id, k.num_inliers FROM reference AS r JOIN kin AS k ON k.a = r.row WHERE r.id IN ({marks})"  # noqa: S608
+        found: dict[str, list[int]] = {}
+        for id, count in self._ask(query, ids):
+            found.setdefault(id, []).append(count)
+        return {id: expected_inliers(counts) for id, counts in found.items()}
+
+    # --- attachments ------------------------------------------------------------------------------------------------
+
+    def attach(self, name: str, content: bytes | None) -> None:
+        """Keep a file of this name inside the gallery, replacing an older one; None removes it."""
+        with self._writing() as db:
+            db.execute("DELETE FROM attachment WHERE name = ?", (name,))
+            if content is not None:
+                db.execute("INSERT INTO attachment VALUES (?, ?)", (name, content))
+
+    def attached(self, name: str) -> bytes | None:
+        """Return the file of this name kept inside the gallery, or None."""
+        found = self._ask("SELECT content FROM attachment WHERE name = ?", (name,))
+        return bytes(found[0][0]) if found else None
 
     def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
         """Return a reference with its local features and thumbnail, or None when it is gone."""
@@ -239,6 +358,52 @@ class Store:
     def bytes_on_disk(self) -> int:
         """Return the size of all the gallery's files."""
         return sum(_bytes(file) for file in self.path.iterdir())
+
+
+def _matrix(rows: Sequence[bytes]) -> Float32:
+    """Return the descriptors kept as these bytes, (N, D) of norm 1."""
+    data = np.frombuffer(b"".join(rows), np.float16).astype(np.float32)
+    matrix = data.reshape(len(rows), -1) if rows else np.zeros((0, 0), np.float32)
+    return np.asarray(matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _with_usefulness(features: bytes, useful: bytes | None) -> tuple[LocalFeatures, UInt8]:
+    unpacked = unpack_features(features)
+    counts = np.frombuffer(useful, np.uint8) if useful else np.zeros(len(unpacked), np.uint8)
+    return unpacked, counts
+
+
+def _counts(db: sqlite3.Connection, row: int) -> tuple[LocalFeatures, UInt8] | None:
+    found = db.execute(f"{FEATURES} WHERE r.row = ?", (row,)).fetchone()
+    return _with_usefulness(*found) if found else None
+
+
+def _put_usefulness(db: sqlite3.Connection, row: int, counts: UInt8 | None, *, compared: bool = False) -> None:
+    """Note how useful the keypoints of a reference are, if they are given, and that it has been compared, if so."""
+    db.execute(
+        """INSERT INTO usefulness SELECT ?1, coalesce(?2, x''), ?3 WHERE EXISTS (SELECT 1 FROM reference WHERE row = ?1)
+           ON CONFLICT (row) DO UPDATE SET counts = coalesce(?2, counts), compared = max(compared, ?3)""",
+        (row, None if counts is None else counts.tobytes(), int(compared)),
+    )
+
+
+def _confirm(db: sqlite3.Connection, row: int, keypoints: Int64, length: int) -> None:
+    """Count up how useful these keypoints of a reference are, unless it was pruned since it had `length` of them."""
+    found = _counts(db, row)
+    if found is not None and len(found[1]) == length:
+        _put_usefulness(db, row, confirm(found[1], keypoints))
+
+
+def _prune(db: sqlite3.Connection, row: int) -> None:
+    """Drop the keypoints of a reference that matter least, once enough others have confirmed some."""
+    confirming = db.execute("SELECT count(*) FROM kin WHERE a = ? AND num_inliers > 0", (row,)).fetchone()[0]
+    found = _counts(db, row) if confirming >= CONFIRMING else None
+    if found is None:
+        return
+    kept, counts = keep_useful(*found, confirming)
+    if len(kept) < len(found[0]):
+        db.execute("UPDATE reference SET features = ? WHERE row = ?", (pack_features(kept), row))
+        _put_usefulness(db, row, counts)
 
 
 def _bytes(file: Path) -> int:
@@ -276,7 +441,7 @@ def _write_schema(file: Path, settings: Mapping[str, Any]) -> None:
     file.unlink(missing_ok=True)
     connection = sqlite3.connect(file, isolation_level=None)
     try:
-        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        connection.executescript(f"BEGIN; {SCHEMA} {SECOND} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         rows = [("revision", "0"), ("settings", json.dumps(dict(settings), sort_keys=True))]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     finally:

@@ -210,6 +210,7 @@ class Candidate:
         similarity: cosine of the two descriptors, in [-1, 1].
         num_inliers: matches that agree with one homography; None means not verified, 0 verified in vain.
         geometry: what else the verified pair says; not shown and not compared.
+        number: the reference's number in the index; likewise.
     """
 
     reference: str
@@ -217,6 +218,7 @@ class Candidate:
     similarity: float
     num_inliers: int | None = None
     geometry: PairGeometry | None = field(default=None, repr=False, compare=False)
+    number: int = field(default=-1, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import enum
 import os
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,10 +46,39 @@ class Format(enum.StrEnum):
 
 
 GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
+
+
+class EffortName(enum.StrEnum):
+    """How much work a photo is worth."""
+
+    fast = "fast"
+    default = "default"
+    thorough = "thorough"
+
+
+Effort = Annotated[EffortName, typer.Option(help="How much work a photo is worth: fast, default or thorough.")]
+Budget = Annotated[
+    float | None, typer.Option(min=0, metavar="MS", help="Begin no further work on a photo after this time.")
+]
+Precision = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, metavar="SHARE", help="Choose the floor so that this share of the answers is right."),
+]
+Floor = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 unless said; below it the answer is none."),
+]
+Gps = Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")]
 Matcher = Annotated[str, typer.Option(help="nearest, or lighterglue: finds more, costs more.")]
 Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
-RerankDepth = Annotated[int, typer.Option(min=0, help="How many of them geometry is asked about.")]
-Floor = Annotated[float, typer.Option(min=0, max=1, help="Least confidence of an answer; below it the answer is none.")]
+RerankDepth = Annotated[
+    int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
+]
+
+
+def _one_of(precision: float | None, floor: float | None) -> None:
+    if precision is not None and floor is not None:
+        raise typer.BadParameter("give either --precision or --floor")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001
@@ -69,7 +99,7 @@ def options(
 @app.command()
 def create(
     gallery: GalleryPath,
-    embedder: Annotated[str, typer.Option(help="Model for the global descriptor.")] = "efficientnet-lite2-gem",
+    embedder: Annotated[str, typer.Option(help="Model for the global descriptor.")] = "efficientnet-lite2-gem-white",
     extractor: Annotated[str, typer.Option(help="Local features: xfeat or rootsift.")] = "xfeat",
     max_keypoints: Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")] = 512,
 ) -> None:
@@ -98,7 +128,7 @@ def add(
     if (source is None) == (csv is None):
         raise typer.BadParameter("give either DIR or --csv FILE")
     with Gallery.open(gallery, provider) as opened, show.progress("adding") as progress:
-        report = opened.add(source, csv, progress)
+        report = opened.add(source, csv, progress, partial(progress, verb="comparing"))
     show.failures(report.failures)
     there = f", {report.skipped} were there already" if report.skipped else ""
     lost = f", {len(report.failures)} failed" if report.failures else ""
@@ -156,10 +186,14 @@ def recognize(
     photos: Annotated[
         list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders of photos, or - for a list on stdin.")
     ],
+    effort: Effort = EffortName.default,
+    budget_ms: Budget = None,
+    precision: Precision = None,
+    floor: Floor = None,
+    gps: Gps = True,  # noqa: FBT002
     matcher: Matcher = "nearest",
     depth: Depth = 100,
-    rerank_depth: RerankDepth = 30,
-    floor: Floor = 0.5,
+    rerank_depth: RerankDepth = None,
     provider: Provider = "cpu",
     format: Annotated[
         Format, typer.Option(help="table, json (one list), jsonl (one object a line) or csv.")
@@ -168,8 +202,19 @@ def recognize(
     """Name the landmark in each photo, or say that it is none the gallery knows."""
     from veduta.gallery import Gallery
 
+    _one_of(precision, floor)
     with Gallery.open(gallery, provider) as opened:
-        answers = opened.recognize(show.from_stdin(photos), matcher, depth, rerank_depth, floor)
+        answers = opened.recognize(
+            show.from_stdin(photos),
+            effort=effort.value,
+            budget_ms=budget_ms,
+            precision=precision,
+            floor=floor,
+            gps=gps,
+            matcher=matcher,
+            depth=depth,
+            rerank_depth=rerank_depth,
+        )
         failed = show.recognitions(answers, format.value)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -200,18 +245,70 @@ def explain(
     gallery: GalleryPath,
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo asked about.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures and index.html.")],
+    effort: Effort = EffortName.default,
+    budget_ms: Budget = None,
+    precision: Precision = None,
+    floor: Floor = None,
+    gps: Gps = True,  # noqa: FBT002
     matcher: Matcher = "nearest",
     depth: Depth = 100,
-    rerank_depth: RerankDepth = 30,
-    floor: Floor = 0.5,
+    rerank_depth: RerankDepth = None,
     provider: Provider = "cpu",
 ) -> None:
     """Write the evidence for one photo as pictures and a self-contained page."""
     from veduta.gallery import Gallery
 
+    _one_of(precision, floor)
     with Gallery.open(gallery, provider) as opened:
-        page = opened.explain(photo, out, matcher, depth, rerank_depth, floor)
+        page = opened.explain(
+            photo,
+            out,
+            effort=effort.value,
+            budget_ms=budget_ms,
+            precision=precision,
+            floor=floor,
+            gps=gps,
+            matcher=matcher,
+            depth=depth,
+            rerank_depth=rerank_depth,
+        )
     show.say(f"wrote {page}")
+
+
+@app.command()
+def calibrate(
+    gallery: GalleryPath,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A folder with one subfolder of photos per landmark.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of DIR, a table with the columns photo,landmark.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Folder for reliability.png and calibration.json.")
+    ] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Go back to the decision that ships.")] = False,  # noqa: FBT002
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Fit confidences to a gallery and photos of known landmarks, none of them references; others stand for none."""
+    from veduta.gallery import Gallery
+
+    if reset + (source is not None) + (csv is not None) != 1:
+        raise typer.BadParameter("give either DIR, --csv FILE or --reset")
+    with Gallery.open(gallery, provider) as opened:
+        if reset:
+            opened.set_decision(None)
+            show.say("the decision is the one that ships")
+            return
+        from veduta.training.calibrate import calibrate as fit
+
+        with show.progress("asking") as progress:
+            found = fit(opened, source, csv, out, progress)
+    show.failures(found.failures)
+    show.facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
+    if found.failures:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

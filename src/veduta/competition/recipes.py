@@ -38,7 +38,7 @@ class Recipe:
     """
 
     name: str
-    models: tuple[str, ...] = ("efficientnet-lite2-gem",)
+    models: tuple[str, ...] = ("efficientnet-lite2-gem-white",)
     weights: tuple[float, ...] = (1.0,)
     depth: int = 100
     rerank_depth: int = 30
@@ -71,6 +71,7 @@ RECIPES = {
     # their place, at a number of keypoints that two cores can match.
     "dna-2020": Recipe(
         "dna-2020",
+        models=("efficientnet-lite2-gem",),  # its score needs cosines that are not whitened
         weights=NOTEBOOK_WEIGHTS[:1],
         depth=NOTEBOOK_CANDIDATES,
         rerank_depth=NOTEBOOK_CANDIDATES,

@@ -23,7 +23,7 @@ from veduta.competition.votes import (
     notebook_score,
     sum_of_best,
 )
-from veduta.decide import decide
+from veduta.decide import simple, votes
 from veduta.errors import DatasetError
 from veduta.index import search_blocks
 from veduta.matching import LighterGlue, NearestMatcher, make_matcher
@@ -273,11 +273,13 @@ def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str
         }
         return {query: answer for query, answer in voted.items() if answer}
     if recipe.geometry:
-        answers = {}
+        answers: dict[str, tuple[str, float]] = {}
+        rule = simple(recipe.models[0])
         for i, query in enumerate(found.queries):
-            decision = decide(verified(found, evidence, i), floor=0.0)
-            if decision.landmark is not None:
-                answers[query] = (decision.landmark, decision.confidence)
+            scores = votes(verified(found, evidence, i))
+            if scores:
+                landmark, score = next(iter(scores.items()))
+                answers[query] = (landmark, rule.confidence(score))
         return answers
     return {query: answer for i, query in enumerate(found.queries) if (answer := _notebook(found, evidence, i))}
 

@@ -46,6 +46,14 @@ class ExactIndex:
             self._ids -= gone
         return len(gone)
 
+    def vectors(self, ids: Int64) -> Float32:
+        """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
+        unknown = {int(i) for i in ids} - self._ids
+        if unknown:
+            raise KeyError(f"no descriptor has the id {min(unknown)}")
+        found = [self._index.reconstruct(int(i)) for i in ids]
+        return np.stack(found) if found else np.zeros((0, self.dim), np.float32)
+
     def search(self, descriptors: Float32, k: int) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the k' = min(k, len) nearest, nearest first, then id rising."""
         self._check(descriptors)

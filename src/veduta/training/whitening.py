@@ -2,7 +2,7 @@
 
     python -m veduta.training.whitening PHOTOS... --out efficientnet-lite2-gem-white.npz
 
-PHOTOS are folders: of landmarks for the most part, some of none. See `veduta.embedders.whitened` for what it is good for.
+PHOTOS are folders: of landmarks for the most part, some of none. What it is for stands in `veduta.embedders.whitened`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,10 @@ def write(path: Path, mean: Float64, projection: Float64, base: str = BASE) -> N
     """Write what `WhitenedEmbedder` reads: both arrays at half precision, and the sha256 of the embedder below."""
     with path.open("wb") as file:
         np.savez(
-            file, mean=mean.astype(np.float16), projection=projection.astype(np.float16), base=np.array(card(base).sha256)
+            file,
+            mean=mean.astype(np.float16),
+            projection=projection.astype(np.float16),
+            base=np.array(card(base).sha256),
         )
 
 
@@ -58,7 +61,7 @@ def describe(photos: Iterable[str], embedder: str = BASE) -> Float32:
 
     def one(photo: str) -> Float32 | None:
         try:
-            return embedding.embed([load(photo)])[0]
+            return np.asarray(embedding.embed([load(photo)])[0])
         except ImageError as error:
             sys.stderr.write(f"{error}\n")
             return None

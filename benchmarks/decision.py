@@ -1,0 +1,320 @@
+"""How good and how honest the decision is, what each part of it is worth, and what each effort costs.
+
+    python benchmarks/decision.py DATA [--cache FOLDER] [--out benchmarks/results/decision.json]
+
+DATA is in the competition's layout: train.csv, test_solution.csv, withheld.csv, photos under train/, test/ and bank/.
+Everything that is learned (whitening, decision, calibration, floors) is learned without the landmarks it is measured
+on. Three settings, because a whitening has a side of its own:
+
+- closed and open: the two protocols of the data set, cross-validated over landmarks: for each fifth of them, everything
+  is learned from the other four. Landmarks of the gallery are among those, so strangers look a little stranger here than
+  they would to a user.
+- shipped: the same with the whitening that ships, which has seen every photo of the gallery and none of the queries: a
+  little harder than for a user.
+- unseen: galleries of half the landmarks, the whitening learned from the other half: as for a user, but smaller.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import machine
+import numpy as np
+from recognize import Data, build
+from rich.console import Console
+from rich.table import Table
+
+from veduta.decide import EFFORTS, shipped
+from veduta.evidence import NAMES, candidate_score
+from veduta.gallery import Gallery
+from veduta.images import load
+from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
+from veduta.store import pack_features, unpack_features
+from veduta.training.cases import nothing_centres
+from veduta.training.decision import DataSet, Gluing, collect, galleries, read, whitened
+from veduta.training.fitting import FOLDS, fold_of, held_out_answers, learn
+
+PARTS = {
+    "agreement of neighbours": ("agreement", "mean similarity"),
+    "margins": ("margin", "above the crowd", "inlier margin", "glue margin"),
+    "kinship": ("kinship", "beyond strangers"),
+    "photos of nothing (B_j, C_q)": ("query like nothing", "reference like nothing"),
+    "number of references": ("references",),
+    "counts of inliers": ("inliers", "second inliers", "inliers in all", "inlier margin", "inlier deficit"),
+    "quality of inliers": ("inlier share", "inlier similarity", "confirmed keypoints", "verified share"),
+    "shape of the homography": ("query coverage", "reference coverage", "scale", "stretch", "rotation", "perspective"),
+    "useful features": ("useful inliers", "expected inliers", "inlier deficit"),
+    "all geometry": NAMES[NAMES.index("inliers") :],
+}
+PRECISIONS = (0.9, 0.95, 0.98)
+
+
+def cached(folder, cache):
+    """Return the data set, its descriptors and features kept in a folder between runs."""
+    file = cache / f"{folder.name}.npz" if cache else None
+    if file and file.exists():
+        with np.load(file, allow_pickle=False) as kept:
+            features = [unpack_features(kept["features"][a:b].tobytes()) for a, b in kept["places"]]
+            text = [kept[name].astype(object) for name in ("split", "landmark")]
+            return DataSet(kept["ids"].tolist(), *text, kept["raw"], features)
+    data = read(folder)
+    if file:
+        cache.mkdir(parents=True, exist_ok=True)
+        blobs = [pack_features(features) for features in data.features]
+        ends = np.cumsum([len(blob) for blob in blobs])
+        places = np.stack((np.r_[0, ends[:-1]], ends), 1)
+        np.savez(
+            file,
+            ids=np.array(data.ids),
+            split=data.split.astype(str),
+            landmark=data.landmark.astype(str),
+            raw=data.raw,
+            features=np.frombuffer(b"".join(blobs), np.uint8),
+            places=places,
+        )
+    return data
+
+
+def protocol(data, withheld, name):
+    """Return the numbers of the gallery's photos and of the queries."""
+    test, train = data.numbers("test"), data.numbers("train")
+    if name == "closed":
+        return train, test
+    known = ~np.isin(data.landmark[train], sorted(withheld))
+    return train[known], np.concatenate((test, train[~known]))
+
+
+def cross_validated(data, collection, withheld, name, glue):
+    """Return the cases of a protocol, those of each fold seen through a whitening that has not seen its landmarks."""
+    gallery, queries = protocol(data, withheld, name)
+    group = np.array([landmark or id for landmark, id in zip(data.landmark, data.ids, strict=True)], object)
+    fold = np.array([fold_of(g) for g in group])
+    cases = []
+    for k in range(FOLDS):
+        learned = data.numbers("train", "bank")
+        learned = learned[fold[learned] != k]
+        descriptors = whitened(data, learned)
+        bank = data.numbers("bank")
+        centres = nothing_centres(descriptors[bank[fold[bank] != k]])
+        cases += collection.cases(descriptors, gallery, queries[fold[queries] == k], centres, glue=glue)
+    return cases
+
+
+def as_shipped(data, collection, withheld, name, glue):
+    """Return the cases of a protocol as the whitening that ships sees them."""
+    gallery, queries = protocol(data, withheld, name)
+    descriptors = whitened(data, data.numbers("train", "bank"))
+    centres = nothing_centres(descriptors[data.numbers("bank")])
+    return collection.cases(descriptors, gallery, queries, centres, glue=glue)
+
+
+def figures(truth, predictions, *, probability):
+    """Return what one method reaches on one protocol."""
+    report = open_set(truth, predictions, 0.5)
+    low, high = bootstrap_gap(truth, predictions, resamples=500, seed=0)
+    row = {"accuracy": accuracy(truth, predictions), "gap": gap(truth, predictions), "gap_low": low, "gap_high": high}
+    row |= {"fpr95": report.fpr95, "auroc": report.auroc}
+    if probability:
+        row |= {"ece": report.ece, "landmarks_answered": report.landmarks_answered}
+        row |= {"distractors_answered": report.distractors_answered}
+    return {key: round(float(value), 4) for key, value in row.items()}
+
+
+def of_answers(cases, answers):
+    """Return truth and predictions; a query may occur in several cases."""
+    truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
+    return truth, [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
+
+
+def notebook(data, collection, gallery, queries):
+    """Return predictions by the notebook's formula on plain descriptors: five candidates, the best three summed."""
+    raw = data.raw / np.linalg.norm(data.raw, axis=1, keepdims=True)
+    found = {"best neighbour": [], "notebook's formula": [], "simple formula (1 of 9)": []}
+    simple = shipped("efficientnet-lite2-gem", "xfeat", "nearest")
+    for q in queries.tolist():
+        similarity = raw[gallery] @ raw[q]
+        nearest = np.argsort(-similarity, kind="stable")[:30]
+        seen = [(gallery[i], float(similarity[i]), collection.pair(q, int(gallery[i]))[0]) for i in nearest]
+        id = data.ids[q]
+        found["best neighbour"].append(Prediction(id, data.landmark[seen[0][0]], seen[0][1]))
+        scored = sorted(
+            ((min(n + 1, 200) / 200 * max(0.8 - (1 - s), 0.1) / 0.8, data.landmark[g]) for g, s, n in seen[:5]),
+            reverse=True,
+        )
+        totals = {}
+        for score, landmark in scored[:3]:
+            totals[landmark] = totals.get(landmark, 0) + score
+        best = max(totals, key=totals.get)
+        found["notebook's formula"].append(Prediction(id, best, totals[best]))
+        score, landmark = max((s + 0.5 * min(max(0, n - 5), 60) / 60, data.landmark[g]) for g, s, n in seen)
+        found["simple formula (1 of 9)"].append(Prediction(id, landmark, simple.confidence(score)))
+    return found
+
+
+def unseen(data, cases, held_out, effort):
+    """Return mean and spread over galleries whose landmarks nothing has seen, test photos asked, by closed and open."""
+    split = dict(zip(data.ids, data.split, strict=True))
+    answers = held_out_answers(cases, held_out, effort)
+    groups, last, number = {}, None, -1
+    for case, answer in zip(cases, answers, strict=True):
+        gallery = case.gallery
+        number += gallery != last
+        last = gallery
+        if split[case.query] == "test" or (gallery[2] and not case.truth and split[case.query] == "train"):
+            groups.setdefault(gallery, []).append((case, answer))
+    rows = {"closed": [], "open": []}
+    for gallery, pairs in groups.items():
+        truth, said = of_answers([c for c, _ in pairs], [a for _, a in pairs])
+        rows["open" if gallery[2] else "closed"].append(figures(truth, said, probability=True))
+    return {
+        name: {key: [round(float(f([row[key] for row in found])), 4) for f in (np.mean, np.std)] for key in found[0]}
+        for name, found in rows.items()
+    }
+
+
+def precision_table(cases, held_out, decision, effort):
+    """Return, for each precision asked, the floor it chooses and the precision and coverage measured on these cases."""
+    answers = held_out_answers(cases, held_out, effort)
+    known = sum(bool(case.truth) for case in cases)
+    rows = []
+    for wanted in PRECISIONS:
+        try:
+            floor = decision.floor_for(wanted, effort)
+        except Exception as error:
+            rows.append({"asked": wanted, "error": str(error)})
+            continue
+        given = [a for a in answers if a.confidence >= floor]
+        right = sum(a.right for a in given)
+        rows.append(
+            {
+                "asked": wanted,
+                "floor": round(floor, 3),
+                "precision": round(right / max(1, len(given)), 4),
+                "answered": len(given),
+                "known_answered_right": round(right / known, 4),
+                "others_answered": round(
+                    sum(not c.truth for c, a in zip(cases, answers, strict=True) if a.confidence >= floor)
+                    / max(1, len(cases) - known),
+                    4,
+                ),
+            }
+        )
+    return rows
+
+
+def costs(data_folder, limit):
+    """Return what each effort costs a photo, all on the same photos in turn, with the pipeline of 1 of 9 beside them."""
+    data = Data(data_folder, None)
+    photos = [path for path, _ in data.queries("closed")[0]][:: max(1, 1025 // limit)]
+    seconds, stages = {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        gallery, made = build(data, Path(folder))
+        plain, made_plain = build(data, Path(folder) / "plain", embedder="efficientnet-lite2-gem")
+        recognizers = {effort: gallery.recognizer(effort=effort) for effort in EFFORTS}
+        before = plain.recognizer()
+        before.effort = replace(before.effort, stages=("full",))
+        recognizers["1 of 9 (30 verified)"] = before
+        for photo in photos:
+            for name, recognizer in recognizers.items():
+                start = time.perf_counter()
+                answer = recognizer.recognize(load(photo))
+                seconds.setdefault(name, []).append(time.perf_counter() - start)
+                verified = sum(c.num_inliers is not None for c in answer.evidence)
+                stages.setdefault(name, []).append(verified)
+        gallery.close(), plain.close()
+    return {
+        "gallery": made,
+        "plain_gallery": made_plain,
+        "photos": len(photos),
+        "efforts": {
+            name: {**machine.spread(times), "mean_ms": round(1000 * float(np.mean(times)), 1)}
+            for name, times in seconds.items()
+        },
+    }
+
+
+def show(result):
+    """Print the tables."""
+    console = Console(width=170)
+    columns = ["accuracy", "gap", "gap_low", "gap_high", "fpr95", "auroc", "ece"]
+    for name, rows in result["protocols"].items():
+        table = Table("method", *columns, title=name)
+        for row in rows:
+            table.add_row(row["method"], *(str(row.get(c, "")) for c in columns))
+        console.print(table)
+    for key in ("unseen", "precision", "costs"):
+        console.print(key, result.get(key))
+    table = Table("without", *(f"{p} {c}" for p in ("closed", "open", "unseen open") for c in ("gap", "fpr95", "ece")))
+    for row in result["ablation"]:
+        table.add_row(
+            row["without"], *(str(row[p][c]) for p in ("closed", "open", "unseen") for c in ("gap", "fpr95", "ece"))
+        )
+    console.print(table)
+
+
+def main():
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--cache", type=Path, help="keep descriptors and features here between runs")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON too")
+    parser.add_argument("--no-glue", action="store_true", help="leave out the costlier matcher")
+    parser.add_argument("--costs", type=int, default=200, help="photos timed; 0 for none")
+    options = parser.parse_args()
+    result = {"benchmark": "decision", **machine.describe(), "data": options.data.name, "folds": FOLDS, "seed": 0}
+    data = cached(options.data, options.cache)
+    with (options.data / "withheld.csv").open() as file:
+        withheld = {line.strip() for line in file.readlines()[1:]}
+    collection = collect(data)
+    cases = galleries(data, collection)
+    decision, held_out = learn(cases, np.zeros((0, 0), np.float32))
+    glue = None
+    if not options.no_glue:
+        glue = Gluing(data, held_out)
+        cases = galleries(data, collection, glue=glue)
+        decision, held_out = learn(cases, np.zeros((0, 0), np.float32))
+    measured = {name: cross_validated(data, collection, withheld, name, glue) for name in ("closed", "open")}
+    ours = {name: as_shipped(data, collection, withheld, name, glue) for name in ("closed", "open")}
+    result["protocols"] = {}
+    for name in ("closed", "open"):
+        gallery, queries = protocol(data, withheld, name)
+        known = set(data.landmark[gallery])
+        truth = {data.ids[q]: [data.landmark[q]] if data.landmark[q] in known else [] for q in queries}
+        rows = [
+            {"method": method, **figures(truth, said, probability=method.startswith("simple"))}
+            for method, said in notebook(data, collection, gallery, queries).items()
+        ]
+        for effort in EFFORTS:
+            said = of_answers(measured[name], held_out_answers(measured[name], held_out, effort))
+            rows.append({"method": f"learned, {effort}", **figures(*said, probability=True)})
+        said = of_answers(ours[name], held_out_answers(ours[name], held_out, "default"))
+        rows.append({"method": "learned, default, whitening as shipped", **figures(*said, probability=True)})
+        result["protocols"][name] = rows
+    result["unseen"] = {effort: unseen(data, cases, held_out, effort) for effort in EFFORTS}
+    result["precision"] = {
+        name: precision_table(measured[name], held_out, decision, "default") for name in ("closed", "open")
+    }
+    result["ablation"] = []
+    for name, terms in {"nothing": (), **PARTS}.items():
+        _, less = learn(cases, np.zeros((0, 0), np.float32), without=terms)
+        row = {"without": name}
+        for which in ("closed", "open"):
+            said = of_answers(measured[which], held_out_answers(measured[which], less, "default"))
+            row[which] = figures(*said, probability=True)
+        row["unseen"] = {key: value[0] for key, value in unseen(data, cases, less, "default")["open"].items()}
+        result["ablation"].append(row)
+    if options.costs:
+        result["costs"] = costs(options.data, options.costs)
+    show(result)
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,256 @@
+"""Fit the decision to one gallery and photos whose landmarks are known, keep it there, and draw how honest it is.
+
+Needs the extra ``[calibrate]`` (scipy, matplotlib).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from veduta import __version__
+from veduta.adding import utf8
+from veduta.decide import DEFAULT_EFFORT, LearnedDecision
+from veduta.errors import DatasetError, ImageError, VedutaError
+from veduta.gallery import Gallery
+from veduta.images import load
+from veduta.listing import Listed, list_csv, list_folder
+from veduta.metrics import Prediction, evaluate
+from veduta.recognizer import Recognizer
+from veduta.threads import in_order
+from veduta.training.cases import case_of, with_glue
+from veduta.training.fitting import FOLDS, Answer, Case, fold_of, held_out_answers, learn, recalibrate
+from veduta.types import Candidate, Failure, Float32, Image, LocalFeatures
+
+Progress = Callable[[int, int], None]
+LEAST = 20  # photos of each kind, known and not, below which a calibration says nothing
+LEARN = 300  # of each kind, from which the weights are learned anew as well
+PRECISIONS = (0.9, 0.95, 0.98)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a decision is worth on the photos given, each judged without having been learned from.
+
+    Attributes:
+        gap: global average precision.
+        accuracy: share of the photos of known landmarks whose landmark is guessed right.
+        ece: expected calibration error of the confidences.
+        fpr95: share of the other photos that pass the confidence which keeps 95 % of the known ones.
+        log_loss: mean negative logarithm of the probability given to what was true.
+    """
+
+    gap: float
+    accuracy: float
+    ece: float
+    fpr95: float
+    log_loss: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` found and kept.
+
+    Attributes:
+        known: photos that show a landmark of the gallery.
+        unknown: photos that show none of them.
+        withheld: whether the known ones were asked a second time with their landmark withheld, for want of others.
+        learned: whether the weights were learned anew, and not only the calibration.
+        before: the decision as it was.
+        after: the decision as it is now.
+        floors: precision -> least confidence that reached it, or None where none did.
+        failures: photos that could not be read.
+    """
+
+    known: int
+    unknown: int
+    withheld: bool
+    learned: bool
+    before: Quality
+    after: Quality
+    floors: dict[str, float | None]
+    failures: tuple[Failure, ...]
+
+
+def calibrate(
+    gallery: Gallery,
+    source: str | Path | None = None,
+    csv: str | Path | None = None,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Fit a gallery's decision to photos whose landmarks are known, and keep it in the gallery.
+
+    The photos must not be references: one that is, is asked of the gallery without itself. A landmark the gallery does
+    not have stands for none. Where no photo shows none, each is asked again with its own landmark withheld.
+
+    Args:
+        gallery: the gallery, open.
+        source: a folder with one subfolder of photos per landmark.
+        csv: the table instead, with photo and landmark.
+        out: folder for ``reliability.png`` and ``calibration.json``, or None.
+        progress: called with photos done and photos in all.
+
+    Raises:
+        DatasetError: the folder or table is malformed, or has too few photos.
+        GalleryError: the gallery cannot be written.
+    """
+    _check_installed()
+    if (source is None) == (csv is None):
+        raise ValueError("expected either a folder or a csv")
+    listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
+    asked = _Asking(gallery)
+    cases = asked.cases(listed, failures, progress)
+    known = sum(bool(case.truth) for case in cases)
+    unknown = len(cases) - known
+    withheld = unknown == 0
+    if withheld:
+        cases, unknown = asked.twice(), known
+    if min(known, unknown) < LEAST:
+        raise DatasetError(
+            f"there are {known} photos of the gallery's landmarks and {unknown} of others; "
+            f"at least {LEAST} of each are needed"
+        )
+    shipped = gallery.decider()
+    before = shipped if isinstance(shipped, LearnedDecision) else None
+    after, held_out, learned = _fit(cases, before, asked.centres)
+    answers = held_out_answers(cases, held_out, DEFAULT_EFFORT)
+    old = answers if before is None else held_out_answers(cases, [before] * FOLDS, DEFAULT_EFFORT)
+    result = Calibration(
+        known=known,
+        unknown=unknown,
+        withheld=withheld,
+        learned=learned,
+        before=quality(cases, old),
+        after=quality(cases, answers),
+        floors={f"{p:g}": _floor(after, p) for p in PRECISIONS},
+        failures=tuple(failures),
+    )
+    about = {
+        "source": f"calibrated on {known} photos of known landmarks and {unknown} of others",
+        "measured": asdict(result.after),
+        "floors": result.floors,
+        "veduta": __version__,
+    }
+    gallery.set_decision(replace(after, about=about))
+    if out is not None:
+        _write(Path(out), result, old, answers)
+    return result
+
+
+class _Asking:
+    """Asks a gallery about photos and keeps what it would decide from."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._recognizer: Recognizer = gallery.recognizer(effort="thorough", floor=0.0, gps=False)
+        self._contents = {reference.sha256: reference.id for reference in gallery.references()}
+        self._landmarks = {landmark.id for landmark, count in gallery.landmarks() if count}
+        self._asked: list[tuple[Listed, Float32, LocalFeatures, str | None]] = []
+        self._first: list[Case] = []
+
+    @property
+    def centres(self) -> Float32:
+        """Descriptors of photos of nothing."""
+        return self._recognizer.decider.centres
+
+    def cases(self, listed: Sequence[Listed], failures: list[Failure], progress: Progress | None) -> list[Case]:
+        """Return a case for every photo that can be read."""
+        for done, (item, image) in enumerate(in_order(_load, listed, workers=1), 1):
+            if isinstance(image, Failure):
+                failures.append(image)
+            else:
+                descriptor, features = self._recognizer.embed(image), self._recognizer.extract(image)
+                self._asked.append((item, descriptor, features, self._contents.get(image.sha256)))
+                self._first.append(self._case(*self._asked[-1], withheld=False))
+            if progress:
+                progress(done, len(listed))
+        return self._first
+
+    def twice(self) -> list[Case]:
+        """Return each photo's case, and one with its landmark withheld; together they weigh as much as one."""
+        again = [self._case(*asked, withheld=True) for asked in self._asked]
+        return [replace(case, weight=0.5) for case in (*self._first, *again)]
+
+    def _case(
+        self, item: Listed, descriptor: Float32, features: LocalFeatures, itself: str | None, *, withheld: bool
+    ) -> Case:
+        name = item.landmark.id
+        recognizer = self._recognizer
+        found = recognizer.retrieve(descriptor, without=(name,) if withheld else ())
+        candidates: list[Candidate] = recognizer.verify(features, [c for c in found if c.reference != itself])
+        truth = frozenset([name] if name in self._landmarks and not withheld else [])
+        if not candidates:
+            candidates = list(found)
+        around = recognizer.surroundings(descriptor, candidates)
+        case = case_of(item.photo, name, truth, candidates, around)
+        judged = recognizer.judge(candidates, around, "full")
+        return with_glue(case, candidates, around, recognizer.glued(features, candidates, judged))
+
+
+def quality(cases: Sequence[Case], answers: Sequence[Answer]) -> Quality:
+    """Return what these answers to these cases are worth."""
+    truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
+    said = [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
+    found = evaluate(truth, said, 0.5, resamples=0)
+    given = np.clip([a.confidence if a.right else 1 - a.confidence for a in answers], 1e-6, 1)
+    return Quality(found.gap, found.accuracy, found.open_set.ece, found.open_set.fpr95, float(-np.log(given).mean()))
+
+
+def _fit(
+    cases: Sequence[Case], before: LearnedDecision | None, centres: Float32
+) -> tuple[LearnedDecision, list[LearnedDecision], bool]:
+    """Return the better of a new calibration and a new decision, what says so for each fold, and whether it is new."""
+    right = sum(bool(case.truth) for case in cases)
+    groups = len({fold_of(case.group) for case in cases if case.truth})
+    enough = min(right, len(cases) - right) >= LEARN and groups == FOLDS
+    if before is None and not enough:
+        raise DatasetError(
+            f"no decision was learned for this gallery's models, and {LEARN} photos of known landmarks and as many of "
+            "others are needed to learn one"
+        )
+    tried = []
+    try:
+        if before is not None:
+            tried.append((*recalibrate(before, cases), False))
+        if enough:
+            tried.append((*learn(cases, centres), True))
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
+    return min(tried, key=lambda t: quality(cases, held_out_answers(cases, t[1], DEFAULT_EFFORT)).log_loss)
+
+
+def _floor(decision: LearnedDecision, precision: float) -> float | None:
+    try:
+        return decision.floor_for(precision, DEFAULT_EFFORT)
+    except VedutaError:
+        return None
+
+
+def _load(item: Listed) -> Image | Failure:
+    try:
+        return load(item.photo, name=utf8(item.photo))
+    except ImageError as error:
+        return Failure(item.photo, str(error))
+
+
+def _check_installed() -> None:
+    try:
+        import matplotlib  # noqa: F401
+        import scipy  # noqa: F401
+    except ImportError as error:
+        raise DatasetError(f"calibrating needs {error.name}; pip install 'veduta[calibrate]'") from error
+
+
+def _write(out: Path, result: Calibration, before: Sequence[Answer], after: Sequence[Answer]) -> None:
+    from veduta.training.plot import reliability
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "calibration.json").write_text(json.dumps(asdict(result), indent=1) + "\n", "utf-8")
+        reliability(out / "reliability.png", {"before": before, "after": after})
+    except OSError as error:
+        raise DatasetError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error

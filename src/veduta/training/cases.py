@@ -1,0 +1,228 @@
+"""Photos to cases: what a recognizer would find of each, with landmarks withheld, so that a decision can learn from it.
+
+A photo of the gallery is asked of the gallery without itself: it neither is a candidate, nor has it confirmed any
+keypoint, nor is it a relative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from veduta.decide import DEPTHS
+from veduta.evidence import NAMES, Surroundings, like_nothing, weigh
+from veduta.geometry import describe
+from veduta.protocols import Matcher, Verifier
+from veduta.threads import in_order, one_blas_thread
+from veduta.training.fitting import STAGES, Case
+from veduta.types import Candidate, Float32, Float64, Int64, LocalFeatures, PairGeometry, UInt8
+from veduta.usefulness import RELATIVES, confirm, expected_inliers, keep_useful
+
+DEPTH = 100
+CENTRES = 64
+Pair = tuple[int, PairGeometry]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo with what is known of it.
+
+    Attributes:
+        id: unique.
+        landmark: the landmark it shows; empty for none.
+        features: its local features.
+    """
+
+    id: str
+    landmark: str
+    features: LocalFeatures
+
+
+class Collection:
+    """Photos held in memory, and what pairs of them say, computed once.
+
+    Args:
+        photos: all of them.
+        matcher: asked about every pair.
+        verifier: matches to inliers.
+        likeness: (N, D) descriptors by which relatives are chosen.
+        references: numbers of the photos that may stand in a gallery.
+    """
+
+    def __init__(
+        self, photos: Sequence[Photo], matcher: Matcher, verifier: Verifier, likeness: Float32, references: Int64
+    ) -> None:
+        self.photos, self._matcher, self._verifier = photos, matcher, verifier
+        self.landmark = np.array([photo.landmark for photo in photos], object)
+        self._pairs: dict[tuple[int, int], Pair] = {}
+        self._kin: dict[int, dict[int, tuple[int, Int64]]] = {int(i): {} for i in references}
+        self._compare(likeness, references)
+
+    def _compare(self, likeness: Float32, references: Int64) -> None:
+        """Hold every reference against its nearest relatives; both learn from it."""
+        wanted: set[tuple[int, int]] = set()
+        for i in references.tolist():
+            family = references[(self.landmark[references] == self.landmark[i]) & (references != i)]
+            nearest = family[np.argsort(-(likeness[family] @ likeness[i]), kind="stable")][:RELATIVES]
+            wanted |= {(min(i, j), max(i, j)) for j in nearest.tolist()}
+
+        def work(pair: tuple[int, int]) -> tuple[Int64, Int64]:
+            a, b = (self.photos[i].features for i in pair)
+            matches = self._matcher.match(a, b)
+            agreed = matches.indices[self._verifier.verify(a, b, matches).inliers]
+            return agreed[:, 0], agreed[:, 1]
+
+        with one_blas_thread():
+            for (i, j), (mine, theirs) in in_order(work, sorted(wanted)):
+                self._kin[i][j] = len(mine), mine
+                self._kin[j][i] = len(theirs), theirs
+
+    def expected_inliers(self, reference: int, without: int) -> float:
+        """Return the inliers a reference has with its relatives, one of them left out; NaN without any."""
+        return expected_inliers(count for other, (count, _) in self._kin[reference].items() if other != without)
+
+    def pair(self, query: int, reference: int) -> Pair:
+        """Return the inliers and geometry of a query and a reference."""
+        if (query, reference) not in self._pairs:
+            self._pairs[query, reference] = self._look(query, reference)
+        return self._pairs[query, reference]
+
+    def _look(self, query: int, reference: int) -> Pair:
+        features, confirmed = self._kept(reference, without=query)
+        asked = self.photos[query].features
+        matches = self._matcher.match(asked, features)
+        found = self._verifier.verify(asked, features, matches)
+        return found.num_inliers, describe(asked, features, matches, found, confirmed)
+
+    def _kept(self, reference: int, without: int) -> tuple[LocalFeatures, UInt8]:
+        """Return the keypoints a gallery keeps of a reference, and how many relatives confirm each."""
+        features = self.photos[reference].features
+        counts = np.zeros(len(features), np.uint8)
+        confirming = 0
+        for other, (count, keypoints) in self._kin[reference].items():
+            if other != without and count:
+                counts = confirm(counts, keypoints)
+                confirming += 1
+        return keep_useful(features, counts, confirming)
+
+    def cases(
+        self,
+        descriptors: Float32,
+        gallery: Int64,
+        queries: Int64,
+        centres: Float32,
+        weight: Callable[[int], float] = lambda query: 1.0,
+        glue: Callable[[int, Case, Sequence[Candidate]], Mapping[str, int]] | None = None,
+    ) -> list[Case]:
+        """Return a case for every query that leaves anything to be found.
+
+        Args:
+            descriptors: (N, D) of norm 1, of all photos.
+            gallery: numbers of the references.
+            queries: numbers of the photos asked about; one in the gallery is asked of the others.
+            centres: (C, D) descriptors of photos of nothing.
+            weight: query -> how much it counts.
+            glue: asks the costlier matcher about a query, if it is worth it: returns reference id -> inliers.
+        """
+        present = np.isin(np.arange(len(self.photos)), gallery)
+        counts = {str(k): int((self.landmark[gallery] == k).sum()) for k in set(self.landmark[gallery])}
+        nothing = like_nothing(descriptors, centres)
+
+        def work(query: int) -> Case:
+            inside = bool(present[query])
+            mine = counts | {self.photos[query].landmark: counts[self.photos[query].landmark] - 1} if inside else counts
+            candidates, around = self._ask(descriptors, gallery, query, nothing, mine)
+            known = mine.get(self.photos[query].landmark, 0) > 0
+            truth = frozenset([self.photos[query].landmark]) if known else frozenset[str]()
+            group = self.photos[query].landmark or self.photos[query].id
+            case = case_of(self.photos[query].id, group, truth, candidates, around, weight(query))
+            if glue is None:
+                return case
+            return with_glue(case, candidates, around, glue(query, case, candidates))
+
+        with one_blas_thread():
+            return [case for _, case in in_order(work, queries.tolist())]
+
+    def _ask(
+        self, descriptors: Float32, gallery: Int64, query: int, nothing: Float32, counts: Mapping[str, int]
+    ) -> tuple[list[Candidate], Surroundings]:
+        similarity = descriptors[gallery] @ descriptors[query]
+        order = [i for i in np.argsort(-similarity, kind="stable")[: DEPTH + 1] if gallery[i] != query][:DEPTH]
+        rows = gallery[order]
+        candidates = [
+            Candidate(self.photos[i].id, self.photos[i].landmark, float(s), number=int(i))
+            for i, s in zip(rows.tolist(), similarity[order].tolist(), strict=True)
+        ]
+        for place, i in enumerate(rows[: max(DEPTHS.values())].tolist()):
+            inliers, geometry = self.pair(query, i)
+            candidates[place] = replace(candidates[place], num_inliers=inliers, geometry=geometry)
+        around = Surroundings(
+            likeness=descriptors[rows] @ descriptors[rows].T,
+            query_like_nothing=float(nothing[query]),
+            like_nothing=nothing[rows],
+            expected_inliers=np.array([self.expected_inliers(i, query) for i in rows.tolist()], np.float32),
+            references=counts,
+        )
+        return candidates, around
+
+
+def case_of(
+    query: str,
+    group: str,
+    truth: frozenset[str],
+    candidates: Sequence[Candidate],
+    around: Surroundings,
+    weight: float = 1.0,
+) -> Case:
+    """Return the case of one query, whose candidates stand most similar first and verified as deep as any stage asks.
+
+    Each stage is shown as much as it would have seen; the one with the costlier matcher nothing, until `with_glue`.
+    """
+    landmarks: dict[str, tuple[str, ...]] = {"glue": ()}
+    evidence = {"glue": np.zeros((0, len(NAMES)))}
+    for stage in (name for name in STAGES if name != "glue"):
+        seen = [c if i < DEPTHS[stage] else _unverified(c) for i, c in enumerate(candidates)]
+        landmarks[stage], evidence[stage] = _side_by_side(seen, around)
+    return Case(query, group, truth, landmarks, evidence, weight)
+
+
+def with_glue(case: Case, candidates: Sequence[Candidate], around: Surroundings, glued: Mapping[str, int]) -> Case:
+    """Return the case with what the costlier matcher found; as it was if it was not asked."""
+    if not glued:
+        return case
+    landmarks, evidence = _side_by_side(candidates, replace(around, glued=glued))
+    return replace(case, landmarks={**case.landmarks, "glue": landmarks}, evidence={**case.evidence, "glue": evidence})
+
+
+def _side_by_side(candidates: Sequence[Candidate], around: Surroundings) -> tuple[tuple[str, ...], Float64]:
+    weighed = weigh(candidates, around)
+    return tuple(weighed), np.array(list(weighed.values())).reshape(len(weighed), len(NAMES))
+
+
+def _unverified(candidate: Candidate) -> Candidate:
+    return replace(candidate, num_inliers=None, geometry=None)
+
+
+def nothing_centres(descriptors: Float32, count: int = CENTRES, rounds: int = 20) -> Float32:
+    """Return (count, D) centres of norm 1 of descriptors of photos of nothing, by spherical k-means from spread seeds.
+
+    With no more descriptors than centres, the descriptors themselves.
+    """
+    if len(descriptors) <= count:
+        return descriptors.astype(np.float32)
+    centres = descriptors[np.linspace(0, len(descriptors) - 1, count).astype(int)]
+    for _ in range(rounds):
+        nearest = (descriptors @ centres.T).argmax(1)
+        means = [descriptors[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(count)]
+        centres = np.stack(means) / np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(centres, np.float32)
+
+
+def halves(names: Iterable[str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names in two halves, drawn by a seed."""
+    ordered = np.array(sorted(names), object)
+    np.random.default_rng(seed).shuffle(ordered)
+    middle = len(ordered) // 2
+    return frozenset(ordered[:middle]), frozenset(ordered[middle:])

@@ -1,0 +1,297 @@
+"""Cases to a decision: the regressions, their calibration on landmarks they have not seen, and the precision reached.
+
+Needs the extra ``[calibrate]`` (scipy).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from veduta.decide import EFFORTS, OPEN, LearnedDecision, Stage
+from veduta.evidence import NAMES, SIGNS
+from veduta.types import Bool, Float32, Float64, Int64
+
+FOLDS = 5
+RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large weights of opposite sign
+FLOORS = np.linspace(0, 0.99, 100)
+ANSWERS = 30  # fewer answers than this at a floor say nothing about its precision
+GLUE_TERMS = ("glue inliers", "glue margin")
+STAGES = ("similarity", "first", "full", "glue")
+GEOMETRY = NAMES.index("inliers")  # this term and all after it need verified candidates
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One photo asked of one gallery, with the evidence at every stage.
+
+    Attributes:
+        query: the photo.
+        group: what must not be split between learning and measuring: the landmark it shows, or itself.
+        truth: the landmarks of the gallery that it shows; empty for none.
+        landmarks: stage -> the landmarks weighed, likeliest first by `veduta.evidence`.
+        evidence: stage -> (L, T), a row for each.
+        weight: how much the case counts.
+        gallery: which gallery it was asked of, where there are several.
+    """
+
+    query: str
+    group: str
+    truth: frozenset[str]
+    landmarks: Mapping[str, tuple[str, ...]]
+    evidence: Mapping[str, Float64]
+    weight: float = 1.0
+    gallery: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a decision says of a case.
+
+    Attributes:
+        query: the photo.
+        landmark: its guess, or None when it had no candidate.
+        confidence: of the guess.
+        right: whether the photo shows it.
+        stage: how far it went.
+    """
+
+    query: str
+    landmark: str | None
+    confidence: float
+    right: bool
+    stage: str
+
+
+def fold_of(group: str, folds: int = FOLDS) -> int:
+    """Return the fold a group belongs to, from 0, whatever else there is."""
+    return zlib.crc32(group.encode()) % folds
+
+
+def learn(
+    cases: Sequence[Case], centres: Float32, about: Mapping[str, Any] | None = None, without: Iterable[str] = ()
+) -> tuple[LearnedDecision, list[LearnedDecision]]:
+    """Return a decision learned from all cases, and one for each fold, learned from the others.
+
+    The calibration, and the precision at each floor, are those of the folds' decisions on cases of their own fold.
+
+    Args:
+        cases: of many landmarks, and of photos that show none.
+        centres: (C, D) descriptors of photos of nothing.
+        about: what to say of where the decision comes from.
+        without: terms left out, to see what they are worth.
+
+    Raises:
+        ValueError: there are too few cases with and without a landmark.
+    """
+    allowed = np.array([name not in set(without) for name in NAMES])
+    folds = np.array([fold_of(case.group) for case in cases])
+    stages: dict[str, Stage] = {}
+    parts: list[dict[str, Stage]] = [{} for _ in range(FOLDS)]
+    for name in STAGES:
+        rows = _rows(cases, name)
+        if name == "glue" and not len(rows.right):  # nobody asked the costlier matcher: there is nothing to weigh
+            stages[name] = stages["full"]
+            for k in range(FOLDS):
+                parts[k][name] = parts[k]["full"]
+            continue
+        _check_both(rows.right)
+        usable = allowed & _usable(name)
+        fold = folds[rows.case]
+        held = np.array([fold_of(landmark) for landmark in rows.landmark])
+        for k in range(FOLDS):
+            seen = (fold != k) & (held != k)
+            parts[k][name] = _regress(rows.evidence[seen], rows.right[seen], rows.weight[seen], usable)
+        scores, right = _best_guesses(cases, rows, name, [parts[k][name] for k in range(FOLDS)], fold)
+        for k in range(FOLDS):
+            others = fold != k
+            calibration = _calibrate(scores[others], right[others], rows.weight[others])
+            parts[k][name] = replace(parts[k][name], calibration=calibration)
+        whole = _regress(rows.evidence, rows.right, rows.weight, usable)
+        stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.weight))
+    decisions = [LearnedDecision(part, centres, {}, {}) for part in parts]
+    curves = {effort: precision_curve(*_outcomes(cases, folds, decisions, effort)) for effort in EFFORTS}
+    return LearnedDecision(stages, centres, curves, dict(about or {})), decisions
+
+
+def recalibrate(decision: LearnedDecision, cases: Sequence[Case]) -> tuple[LearnedDecision, list[LearnedDecision]]:
+    """Return the decision with its weights as they are and its calibration fitted to these cases; and one a fold.
+
+    Those of the folds are fitted to the other folds' cases, and the precision at each floor is theirs.
+
+    Raises:
+        ValueError: as `learn`.
+    """
+    folds = np.array([fold_of(case.group) for case in cases])
+    stages: dict[str, Stage] = {}
+    parts: list[dict[str, Stage]] = [{} for _ in range(FOLDS)]
+    for name, stage in decision.stages.items():
+        rows = _rows(cases, name)
+        if name == "glue" and not len(rows.right):
+            stages[name] = stage
+            for k in range(FOLDS):
+                parts[k][name] = stage
+            continue
+        _check_both(rows.right)
+        fold = folds[rows.case]
+        scores, right = _best_guesses(cases, rows, name, [stage] * FOLDS, fold)
+        stages[name] = replace(stage, calibration=_calibrate(scores, right, rows.weight))
+        for k in range(FOLDS):
+            others = fold != k
+            part = _calibrate(scores[others], right[others], rows.weight[others])
+            parts[k][name] = replace(stage, calibration=part)
+    held_out = [LearnedDecision(part, decision.centres, {}, {}) for part in parts]
+    curves = {effort: precision_curve(*_outcomes(cases, folds, held_out, effort)) for effort in EFFORTS}
+    return LearnedDecision(stages, decision.centres, curves, decision.about), held_out
+
+
+def answer(case: Case, decision: LearnedDecision, effort: str) -> Answer:
+    """Return what a decision says of a case, going through the stages of an effort as a recognizer does."""
+    best: tuple[float, float, str] | None = None
+    reached = ""
+    for name in EFFORTS[effort]:
+        if not case.landmarks[name]:
+            break
+        stage = decision.stages[name]
+        scores = stage.score(case.evidence[name])
+        probability = stage.probability(scores)
+        i = min(range(len(scores)), key=lambda i: (-probability[i], -scores[i], case.landmarks[name][i]))
+        best, reached = (float(probability[i]), float(scores[i]), case.landmarks[name][i]), name
+        low, high = OPEN[name]
+        if not low < best[0] < high:
+            break
+    if best is None:
+        return Answer(case.query, None, 0.0, right=False, stage=reached)
+    return Answer(case.query, best[2], best[0], best[2] in case.truth, reached)
+
+
+def held_out_answers(cases: Sequence[Case], decisions: Sequence[LearnedDecision], effort: str) -> list[Answer]:
+    """Return what the decision of each case's fold, which has not seen its group, says of it."""
+    return [answer(case, decisions[fold_of(case.group, len(decisions))], effort) for case in cases]
+
+
+def precision_curve(confidence: Float64, right: Bool, weight: Float64) -> Float64:
+    """Return (K, 2), floors and the share of answers at or above each that are right.
+
+    Smoothed so that it never falls as the floor rises, and as good as the last floor with enough answers beyond it.
+    """
+    curve = np.zeros(len(FLOORS))
+    last = 0.0
+    for i, floor in enumerate(FLOORS):
+        answered = confidence >= floor
+        if answered.sum() >= ANSWERS:
+            last = float((weight * right)[answered].sum() / weight[answered].sum())
+        curve[i] = max(last, curve[i - 1] if i else 0.0)
+    return np.stack((FLOORS, curve), 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The likeliest landmark of every case at one stage, side by side."""
+
+    case: Int64
+    landmark: tuple[str, ...]
+    evidence: Float64
+    right: Bool
+    weight: Float64
+
+
+def _rows(cases: Sequence[Case], stage: str) -> _Rows:
+    found = [(i, case) for i, case in enumerate(cases) if case.landmarks[stage]]
+    guesses = tuple(case.landmarks[stage][0] for _, case in found)
+    return _Rows(
+        case=np.array([i for i, _ in found], np.int64),
+        landmark=guesses,
+        evidence=np.array([case.evidence[stage][0] for _, case in found]).reshape(len(found), len(NAMES)),
+        right=np.array([guess in case.truth for guess, (_, case) in zip(guesses, found, strict=True)], bool),
+        weight=np.array([case.weight for _, case in found]),
+    )
+
+
+def _check_both(right: Bool) -> None:
+    if len(right) == 0 or right.all() or not right.any():
+        raise ValueError("expected photos that show a landmark of the gallery and photos that show none of them")
+
+
+def _best_guesses(
+    cases: Sequence[Case], rows: _Rows, name: str, stages: Sequence[Stage], fold: Int64
+) -> tuple[Float64, Bool]:
+    """Return the largest score of each row's case, by the stage of its fold, and whether that landmark is right."""
+    scores, right = np.zeros(len(rows.case)), np.zeros(len(rows.case), bool)
+    for i, (number, k) in enumerate(zip(rows.case.tolist(), fold.tolist(), strict=True)):
+        found = stages[k].score(cases[number].evidence[name])
+        best = int(found.argmax())
+        scores[i], right[i] = found[best], cases[number].landmarks[name][best] in cases[number].truth
+    return scores, right
+
+
+def _usable(stage: str) -> Bool:
+    """Return (T,) which terms a stage has evidence for."""
+    usable = np.ones(len(NAMES), bool)
+    if stage == "similarity":
+        usable[GEOMETRY:] = False
+    if stage != "glue":
+        usable[[NAMES.index(name) for name in GLUE_TERMS]] = False
+    return usable
+
+
+def _outcomes(
+    cases: Sequence[Case], folds: Int64, decisions: Sequence[LearnedDecision], effort: str
+) -> tuple[Float64, Bool, Float64]:
+    answers = [answer(case, decisions[k], effort) for case, k in zip(cases, folds.tolist(), strict=True)]
+    weight = np.array([case.weight for case in cases])
+    return np.array([a.confidence for a in answers]), np.array([a.right for a in answers], bool), weight
+
+
+def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> Stage:
+    """Return the logistic regression of least regularised loss among those whose weights have the terms' signs."""
+    from scipy.optimize import minimize
+
+    share = weight / weight.sum()
+    mean = share @ evidence
+    scale = np.sqrt(share @ (evidence - mean) ** 2)
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    standard = np.clip((evidence - mean) / scale, -4, 4)
+    y = right.astype(np.float64)
+
+    def loss(parameters: Float64) -> tuple[float, Float64]:
+        weights, bias = parameters[:-1], parameters[-1]
+        z = standard @ weights + bias
+        error = share * (1 / (1 + np.exp(-z)) - y)
+        value = share @ (np.logaddexp(0, z) - y * z) + RIDGE / 2 * weights @ weights
+        return float(value), np.append(standard.T @ error + RIDGE * weights, error.sum())
+
+    bounds = [_bound(sign, free) for sign, free in zip(SIGNS.tolist(), usable.tolist(), strict=True)]
+    start = np.zeros(len(NAMES) + 1)
+    found = minimize(loss, start, jac=True, bounds=[*bounds, (None, None)], method="L-BFGS-B", options={"maxiter": 500})
+    return Stage(mean, scale, found.x[:-1], float(found.x[-1]))
+
+
+def _bound(sign: int, free: bool) -> tuple[float | None, float | None]:  # noqa: FBT001
+    if not free:
+        return 0.0, 0.0
+    return {1: (0.0, None), -1: (None, 0.0), 0: (None, None)}[sign]
+
+
+def _calibrate(scores: Float64, right: Bool, weight: Float64) -> tuple[float, float, float]:
+    """Return (a, b, c) of the beta calibration of least loss, a and b not negative."""
+    from scipy.optimize import minimize
+
+    share, y = weight / weight.sum(), right.astype(np.float64)
+    columns = np.stack((-np.logaddexp(0, -scores), np.logaddexp(0, scores), np.ones(len(scores))))
+
+    def loss(parameters: Float64) -> tuple[float, Float64]:
+        z = parameters @ columns
+        error = share * (1 / (1 + np.exp(-z)) - y)
+        pull = parameters - (1, 1, 0)  # towards leaving the scores alone: a few photos cannot say better
+        value = share @ (np.logaddexp(0, z) - y * z) + 0.5 / len(y) * pull @ pull
+        return float(value), columns @ error + pull / len(y)
+
+    bounds = [(0.05, None), (0.05, None), (None, None)]  # never flat: the order of the scores stays
+    found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B")
+    a, b, c = found.x.tolist()
+    return a, b, c
