@@ -7,8 +7,8 @@ Everything that is learned (whitening, decision, calibration, floors) is learned
 on. Three settings, because a whitening has a side of its own:
 
 - closed and open: the two protocols of the data set, cross-validated over landmarks: for each fifth of them, everything
-  is learned from the other four. Landmarks of the gallery are among those, so strangers look a little stranger here than
-  they would to a user.
+  is learned from the other four. Landmarks of the gallery are among those, so strangers look a little stranger here
+  than they would to a user.
 - shipped: the same with the whitening that ships, which has seen every photo of the gallery and none of the queries: a
   little harder than for a user.
 - unseen: galleries of half the landmarks, the whitening learned from the other half: as for a user, but smaller.
@@ -29,8 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from veduta.decide import EFFORTS, shipped
-from veduta.evidence import NAMES, candidate_score
-from veduta.gallery import Gallery
+from veduta.evidence import NAMES
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
 from veduta.store import pack_features, unpack_features
@@ -133,7 +132,7 @@ def of_answers(cases, answers):
 def notebook(data, collection, gallery, queries):
     """Return predictions by the notebook's formula on plain descriptors: five candidates, the best three summed."""
     raw = data.raw / np.linalg.norm(data.raw, axis=1, keepdims=True)
-    found = {"best neighbour": [], "notebook's formula": [], "simple formula (1 of 9)": []}
+    found = {"best neighbour": [], "notebook's formula": [], "simple formula": []}
     simple = shipped("efficientnet-lite2-gem", "xfeat", "nearest")
     for q in queries.tolist():
         similarity = raw[gallery] @ raw[q]
@@ -151,7 +150,7 @@ def notebook(data, collection, gallery, queries):
         best = max(totals, key=totals.get)
         found["notebook's formula"].append(Prediction(id, best, totals[best]))
         score, landmark = max((s + 0.5 * min(max(0, n - 5), 60) / 60, data.landmark[g]) for g, s, n in seen)
-        found["simple formula (1 of 9)"].append(Prediction(id, landmark, simple.confidence(score)))
+        found["simple formula"].append(Prediction(id, landmark, simple.confidence(score)))
     return found
 
 
@@ -188,6 +187,7 @@ def precision_table(cases, held_out, decision, effort):
             rows.append({"asked": wanted, "error": str(error)})
             continue
         given = [a for a in answers if a.confidence >= floor]
+        others = sum(a.confidence >= floor and not c.truth for c, a in zip(cases, answers, strict=True))
         right = sum(a.right for a in given)
         rows.append(
             {
@@ -196,18 +196,14 @@ def precision_table(cases, held_out, decision, effort):
                 "precision": round(right / max(1, len(given)), 4),
                 "answered": len(given),
                 "known_answered_right": round(right / known, 4),
-                "others_answered": round(
-                    sum(not c.truth for c, a in zip(cases, answers, strict=True) if a.confidence >= floor)
-                    / max(1, len(cases) - known),
-                    4,
-                ),
+                "others_answered": round(others / max(1, len(cases) - known), 4),
             }
         )
     return rows
 
 
 def costs(data_folder, limit):
-    """Return what each effort costs a photo, all on the same photos in turn, with the pipeline of 1 of 9 beside them."""
+    """Return what each effort costs a photo, all on the same photos in turn, beside always verifying thirty."""
     data = Data(data_folder, None)
     photos = [path for path, _ in data.queries("closed")[0]][:: max(1, 1025 // limit)]
     seconds, stages = {}, {}
@@ -217,7 +213,7 @@ def costs(data_folder, limit):
         recognizers = {effort: gallery.recognizer(effort=effort) for effort in EFFORTS}
         before = plain.recognizer()
         before.effort = replace(before.effort, stages=("full",))
-        recognizers["1 of 9 (30 verified)"] = before
+        recognizers["simple formula, 30 verified"] = before
         for photo in photos:
             for name, recognizer in recognizers.items():
                 start = time.perf_counter()
