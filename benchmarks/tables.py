@@ -115,6 +115,76 @@ def competition(result):
     return "\n\n".join(parts)
 
 
+def interval(row):
+    """Return a GAP with its bootstrap interval."""
+    return f"{row['gap']:.3f} ({row['gap_low']:.3f} to {row['gap_high']:.3f})"
+
+
+def decision(result):
+    """Return the tables of decision.py: methods, unseen landmarks, what each part is worth."""
+    parts = [origin(result)]
+    for name, rows in result["protocols"].items():
+        found = [
+            [r["method"], number(r["accuracy"]), interval(r), *(number(r.get(c)) for c in COLUMNS[2:])] for r in rows
+        ]
+        parts.append(f"**{name}**\n\n" + table(["method", *COLUMNS], found))
+    rows = [
+        [f"{name}, {effort}", *(f"{found[name][c][0]:.3f} ± {found[name][c][1]:.3f}" for c in COLUMNS)]
+        for effort, found in result["unseen"].items()
+        for name in ("closed", "open")
+    ]
+    parts.append(
+        "**unseen**: galleries of half the landmarks, which neither the whitening nor the decision has seen; mean and "
+        "deviation over six halves\n\n" + table(["gallery, effort", *COLUMNS], rows)
+    )
+    what = [(p, c) for p in ("closed", "open", "unseen") for c in ("gap", "fpr95", "ece")]
+    rows = [[r["without"], *(number(r[p][c]) for p, c in what)] for r in result["ablation"]]
+    head = ["without", *(f"{p} {c}" for p, c in what)]
+    parts.append("Each part off in turn, the rest learned anew (unseen: open galleries):\n\n" + table(head, rows))
+    return "\n\n".join(parts)
+
+
+def precision(result):
+    """Return the table of floors: what is asked, and what is measured on landmarks not learned from."""
+    head = ["precision asked", "floor", "protocol", "precision measured", "known answered right", "others answered"]
+    rows = [
+        [
+            f"{row['asked']:.2f}",
+            f"{row['floor']:.2f}",
+            name,
+            *(number(row[key]) for key in ("precision", "known_answered_right", "others_answered")),
+        ]
+        for name, found in result["precision"].items()
+        for row in found
+        if "error" not in row
+    ]
+    rows.sort(key=lambda row: row[0])
+    said = []
+    for name, found in result["protocols"].items():
+        row = next(r for r in found if r["method"] == "learned, default")
+        said.append(
+            f"{name}, {row['landmarks_answered']:.1%} of the photos of known landmarks are answered, and "
+            f"{row['distractors_answered']:.1%} of the others, wrongly"
+        )
+    return f"At the default floor of 0.5: {'; '.join(said)}.\n\n{table(head, rows)}"
+
+
+def costs(result):
+    """Return the table of efforts: what each costs and gains."""
+    found = result["costs"]["efforts"]
+    rows = []
+    for effort, times in found.items():
+        gains = []
+        for name in ("closed", "open"):
+            row = next((r for r in result["protocols"][name] if r["method"].endswith(f", {effort}")), None)
+            row = row or next(r for r in result["protocols"][name] if r["method"] == "simple formula")
+            gains += [number(row["accuracy"]), number(row["gap"]), number(row["fpr95"])]
+        rows.append([effort, f"{times['median_ms']:.0f}", f"{times['mean_ms']:.0f}", f"{times['p90_ms']:.0f}", *gains])
+    head = ["effort", "ms", "mean", "90 %"]
+    head += [f"{name} {c}" for name in ("closed", "open") for c in ("accuracy", "GAP", "FPR95")]
+    return table(head, rows)
+
+
 def put(path, mark, text):
     """Replace what stands between a mark's two comments."""
     pattern = rf"(<!-- {mark} -->\n).*?(<!-- end {mark} -->)"
@@ -131,6 +201,11 @@ def main():
     if (result := load("recognize")) is not None:
         put(readme, "recognize", recognition(result))
         put(ROOT / "README.md", "recognize", short(result))
+    if (result := load("decision")) is not None:
+        docs = ROOT / "docs" / "decision.md"
+        put(readme, "decision", decision(result))
+        put(docs, "decision-precision", precision(result))
+        put(docs, "decision-cost", costs(result))
     for name in ("competition-run", "competition-size"):
         if (result := load(name)) is not None:
             put(readme, name, competition(result))

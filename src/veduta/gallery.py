@@ -149,6 +149,16 @@ class Gallery:
     ) -> None:
         self.close()
 
+    @property
+    def path(self) -> Path:
+        """The gallery's folder."""
+        return self._store.path
+
+    @property
+    def writable(self) -> bool:
+        """Whether this process may change it."""
+        return self._store.writable
+
     # --- what is in it ------------------------------------------------------------------------------------------
 
     def info(self) -> GalleryInfo:

@@ -15,7 +15,7 @@ import numpy as np
 from veduta import __version__
 from veduta.adding import utf8
 from veduta.decide import DEFAULT_EFFORT, LearnedDecision
-from veduta.errors import DatasetError, ImageError, VedutaError
+from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
 from veduta.gallery import Gallery
 from veduta.images import load
 from veduta.listing import Listed, list_csv, list_folder
@@ -102,6 +102,8 @@ def calibrate(
     _check_installed()
     if (source is None) == (csv is None):
         raise ValueError("expected either a folder or a csv")
+    if not gallery.writable:
+        raise GalleryError(f"{gallery.path}: cannot be written; what is fitted could not be kept")
     listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
     asked = _Asking(gallery)
     cases = asked.cases(listed, failures, progress)

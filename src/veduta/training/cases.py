@@ -56,7 +56,7 @@ class Collection:
     ) -> None:
         self.photos, self._matcher, self._verifier = photos, matcher, verifier
         self.landmark = np.array([photo.landmark for photo in photos], object)
-        self._pairs: dict[tuple[int, int], Pair] = {}
+        self.pairs: dict[tuple[int, int], Pair] = {}  # (query, reference) -> what they say, as far as asked
         self._kin: dict[int, dict[int, tuple[int, Int64]]] = {int(i): {} for i in references}
         self._compare(likeness, references)
 
@@ -85,9 +85,9 @@ class Collection:
 
     def pair(self, query: int, reference: int) -> Pair:
         """Return the inliers and geometry of a query and a reference."""
-        if (query, reference) not in self._pairs:
-            self._pairs[query, reference] = self._look(query, reference)
-        return self._pairs[query, reference]
+        if (query, reference) not in self.pairs:
+            self.pairs[query, reference] = self._look(query, reference)
+        return self.pairs[query, reference]
 
     def _look(self, query: int, reference: int) -> Pair:
         features, confirmed = self._kept(reference, without=query)

@@ -150,7 +150,7 @@ class Gluing:
         self._data, self._decisions = data, decisions
         self._number = {id: i for i, id in enumerate(data.ids)}
         self._matcher, self._verifier = make_matcher("lighterglue", "xfeat"), HomographyVerifier()
-        self._known: dict[tuple[int, int], int] = {}
+        self.known: dict[tuple[int, int], int] = {}  # (query, reference) -> inliers, as far as asked
 
     def __call__(self, query: int, case: Case, candidates: Sequence[Candidate]) -> Mapping[str, int]:
         """Return reference id -> inliers; nothing for a query whose decision is closed."""
@@ -165,11 +165,11 @@ class Gluing:
         return {id: self._inliers(query, self._number[id]) for id in to_glue(candidates, ranked)}
 
     def _inliers(self, query: int, reference: int) -> int:
-        if (query, reference) not in self._known:
+        if (query, reference) not in self.known:
             a, b = (self._data.features[i] for i in (query, reference))
             found = self._verifier.verify(a, b, self._matcher.match(a, b))
-            self._known[query, reference] = found.num_inliers
-        return self._known[query, reference]
+            self.known[query, reference] = found.num_inliers
+        return self.known[query, reference]
 
 
 def fit_simple(cases: Sequence[Case]) -> tuple[float, float]:

@@ -23,8 +23,7 @@ def reliability(path: Path, answers: Mapping[str, Sequence[Answer]]) -> None:
 
     figure = Figure(figsize=(6.4, 6.8), layout="constrained", facecolor="white")
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    top.plot((0, 1), (0, 1), color=SOFT, linewidth=1, linestyle=(0, (4, 4)))
-    top.annotate("as often right as said", (0.3, 0.3), (6, -14), textcoords="offset points", color=SOFT, rotation=39)
+    top.plot((0, 1), (0, 1), color=SOFT, linewidth=1, linestyle=(0, (4, 4)), label="as often right as said")
     for i, (name, series) in enumerate(answers.items()):
         colour, shift = COLOURS[i % len(COLOURS)], (i - (len(answers) - 1) / 2) * 0.012
         confidence = np.array([a.confidence for a in series])
