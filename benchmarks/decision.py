@@ -30,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from veduta.decide import EFFORTS, shipped
+from veduta.errors import GalleryError
 from veduta.evidence import NAMES
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
@@ -184,7 +185,7 @@ def precision_table(cases, held_out, decision, effort):
     for wanted in PRECISIONS:
         try:
             floor = decision.floor_for(wanted, effort)
-        except Exception as error:
+        except GalleryError as error:
             rows.append({"asked": wanted, "error": str(error)})
             continue
         given = [a for a in answers if a.confidence >= floor]
@@ -253,6 +254,63 @@ def show(result):
     console.print(table)
 
 
+def learned(data, kept, *, with_glue):
+    """Return the collection, the costlier matcher, the cases of many galleries, and what is learned from them.
+
+    Args:
+        data: the photos.
+        kept: a file in which pairs looked at are kept between runs, or None.
+        with_glue: whether the costlier matcher is asked.
+    """
+    collection, nothing, glued = collect(data), np.zeros((0, 0), np.float32), {}
+    if kept and kept.exists():
+        found, glued = pickle.loads(kept.read_bytes())
+        collection.pairs.update(found)
+    cases = galleries(data, collection)
+    decision, held_out = learn(cases, nothing)
+    glue = None
+    if with_glue:
+        glue = Gluing(data, held_out)
+        glue.known.update(glued)
+        cases = galleries(data, collection, glue=glue)
+        decision, held_out = learn(cases, nothing)
+    if kept:
+        kept.write_bytes(pickle.dumps((collection.pairs, glue.known if glue else glued)))
+    return collection, glue, cases, decision, held_out
+
+
+def methods(data, collection, withheld, name, measured, shipped_cases, held_out):
+    """Return a row for each method on one protocol."""
+    gallery, queries = protocol(data, withheld, name)
+    known = set(data.landmark[gallery])
+    truth = {data.ids[q]: [data.landmark[q]] if data.landmark[q] in known else [] for q in queries}
+    rows = [
+        {"method": method, **figures(truth, said, probability=method.startswith("simple"))}
+        for method, said in notebook(data, collection, gallery, queries).items()
+    ]
+    fitted = [recalibrate(held_out[k], measured)[1][k] for k in range(FOLDS)]
+    asked = [(f"learned, {effort}", measured, held_out, effort) for effort in EFFORTS]
+    asked.append(("learned, default, calibrated to photos like these", measured, fitted, "default"))
+    asked.append(("learned, default, whitening as shipped", shipped_cases, held_out, "default"))
+    for method, cases, decisions, effort in asked:
+        said = of_answers(cases, held_out_answers(cases, decisions, effort))
+        rows.append({"method": method, **figures(*said, probability=True)})
+    return rows
+
+
+def ablation(data, cases, measured):
+    """Return a row for each part left out, the rest learned anew."""
+    rows = []
+    for name, terms in {"nothing": (), **PARTS}.items():
+        _, less = learn(cases, np.zeros((0, 0), np.float32), without=terms)
+        row = {"without": name}
+        for which, asked in measured.items():
+            row[which] = figures(*of_answers(asked, held_out_answers(asked, less, "default")), probability=True)
+        row["unseen"] = {key: value[0] for key, value in unseen(data, cases, less, "default")["open"].items()}
+        rows.append(row)
+    return rows
+
+
 def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -263,60 +321,23 @@ def main():
     parser.add_argument("--costs", type=int, default=200, help="photos timed; 0 for none")
     options = parser.parse_args()
     result = {"benchmark": "decision", **machine.describe(), "data": options.data.name, "folds": FOLDS, "seed": 0}
-    data = cached(options.data, options.cache)
-    with (options.data / "withheld.csv").open() as file:
-        withheld = {line.strip() for line in file.readlines()[1:]}
-    collection = collect(data)
-    kept = options.cache / f"{options.data.name}-pairs.pickle" if options.cache else None
-    glued = {}
-    if kept and kept.exists():
-        found, glued = pickle.loads(kept.read_bytes())
-        collection.pairs.update(found)
-    cases = galleries(data, collection)
-    decision, held_out = learn(cases, np.zeros((0, 0), np.float32))
-    glue = None
-    if not options.no_glue:
-        glue = Gluing(data, held_out)
-        glue.known.update(glued)
-        cases = galleries(data, collection, glue=glue)
-        decision, held_out = learn(cases, np.zeros((0, 0), np.float32))
-    measured = {name: cross_validated(data, collection, withheld, name, glue) for name in ("closed", "open")}
-    ours = {name: as_shipped(data, collection, withheld, name, glue) for name in ("closed", "open")}
-    if kept:
-        kept.write_bytes(pickle.dumps((collection.pairs, glue.known if glue else glued)))
-    result["protocols"] = {}
-    for name in ("closed", "open"):
-        gallery, queries = protocol(data, withheld, name)
-        known = set(data.landmark[gallery])
-        truth = {data.ids[q]: [data.landmark[q]] if data.landmark[q] in known else [] for q in queries}
-        rows = [
-            {"method": method, **figures(truth, said, probability=method.startswith("simple"))}
-            for method, said in notebook(data, collection, gallery, queries).items()
-        ]
-        for effort in EFFORTS:
-            said = of_answers(measured[name], held_out_answers(measured[name], held_out, effort))
-            rows.append({"method": f"learned, {effort}", **figures(*said, probability=True)})
-        fitted = [recalibrate(held_out[k], measured[name])[1][k] for k in range(FOLDS)]
-        said = of_answers(measured[name], held_out_answers(measured[name], fitted, "default"))
-        rows.append({"method": "learned, default, calibrated to photos like these", **figures(*said, probability=True)})
-        said = of_answers(ours[name], held_out_answers(ours[name], held_out, "default"))
-        rows.append({"method": "learned, default, whitening as shipped", **figures(*said, probability=True)})
-        result["protocols"][name] = rows
-    result["unseen"] = {effort: unseen(data, cases, held_out, effort) for effort in EFFORTS}
-    result["precision"] = {
-        name: precision_table(measured[name], held_out, decision, "default") for name in ("closed", "open")
-    }
-    result["ablation"] = []
-    for name, terms in {"nothing": (), **PARTS}.items():
-        _, less = learn(cases, np.zeros((0, 0), np.float32), without=terms)
-        row = {"without": name}
-        for which in ("closed", "open"):
-            said = of_answers(measured[which], held_out_answers(measured[which], less, "default"))
-            row[which] = figures(*said, probability=True)
-        row["unseen"] = {key: value[0] for key, value in unseen(data, cases, less, "default")["open"].items()}
-        result["ablation"].append(row)
-    if options.costs:
+    if options.costs:  # first, while nothing else has filled the memory
         result["costs"] = costs(options.data, options.costs)
+    data = cached(options.data, options.cache)
+    kept = options.cache / f"{options.data.name}-pairs.pickle" if options.cache else None
+    withheld = set((options.data / "withheld.csv").read_text().split()[1:])
+    collection, glue, cases, decision, held_out = learned(data, kept, with_glue=not options.no_glue)
+    measured = {name: cross_validated(data, collection, withheld, name, glue) for name in ("closed", "open")}
+    result["protocols"] = {
+        name: methods(
+            data, collection, withheld, name, asked, as_shipped(data, collection, withheld, name, glue), held_out
+        )
+        for name, asked in measured.items()
+    }
+    result["unseen"] = {effort: unseen(data, cases, held_out, effort) for effort in EFFORTS}
+    result["precision"] = {n: precision_table(asked, held_out, decision, "default") for n, asked in measured.items()}
+    result["ablation"] = ablation(data, cases, measured)
+    result["load_at_end"] = machine.describe()["load_at_start"]
     show(result)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

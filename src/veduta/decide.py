@@ -172,9 +172,8 @@ class LearnedDecision:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
             if about.get("format") != FORMAT or tuple(about["terms"]) != NAMES:
-                raise GalleryError(
-                    "the decision was calibrated by another Veduta; run 'veduta calibrate --reset', then calibrate again"
-                )
+                remedy = "run 'veduta calibrate --reset', then calibrate again"
+                raise GalleryError(f"the decision was calibrated by another Veduta; {remedy}")
             stages = {}
             for name in (key.removeprefix("stage/") for key in arrays if key.startswith("stage/")):
                 bias, *calibration = arrays[f"calibration/{name}"].tolist()
