@@ -156,16 +156,13 @@ def notebook(data, collection, gallery, queries):
     return found
 
 
-def unseen(data, cases, held_out, effort):
+def unseen(cases, held_out, effort):
     """Return mean and spread over galleries whose landmarks nothing has seen, test photos asked, by closed and open."""
-    split = dict(zip(data.ids, data.split, strict=True))
     answers = held_out_answers(cases, held_out, effort)
-    groups, last, number = {}, None, -1
+    groups = {}
     for case, answer in zip(cases, answers, strict=True):
         gallery = case.gallery
-        number += gallery != last
-        last = gallery
-        if split[case.query] == "test" or (gallery[2] and not case.truth and split[case.query] == "train"):
+        if case.trust:
             groups.setdefault(gallery, []).append((case, answer))
     rows = {"closed": [], "open": []}
     for gallery, pairs in groups.items():
@@ -298,7 +295,7 @@ def methods(data, collection, withheld, name, measured, shipped_cases, held_out)
     return rows
 
 
-def ablation(data, cases, measured):
+def ablation(cases, measured):
     """Return a row for each part left out, the rest learned anew."""
     rows = []
     for name, terms in {"nothing": (), **PARTS}.items():
@@ -306,7 +303,7 @@ def ablation(data, cases, measured):
         row = {"without": name}
         for which, asked in measured.items():
             row[which] = figures(*of_answers(asked, held_out_answers(asked, less, "default")), probability=True)
-        row["unseen"] = {key: value[0] for key, value in unseen(data, cases, less, "default")["open"].items()}
+        row["unseen"] = {key: value[0] for key, value in unseen(cases, less, "default")["open"].items()}
         rows.append(row)
     return rows
 
@@ -334,9 +331,9 @@ def main():
         )
         for name, asked in measured.items()
     }
-    result["unseen"] = {effort: unseen(data, cases, held_out, effort) for effort in EFFORTS}
+    result["unseen"] = {effort: unseen(cases, held_out, effort) for effort in EFFORTS}
     result["precision"] = {n: precision_table(asked, held_out, decision, "default") for n, asked in measured.items()}
-    result["ablation"] = ablation(data, cases, measured)
+    result["ablation"] = ablation(cases, measured)
     result["load_at_end"] = machine.describe()["load_at_start"]
     show(result)
     if options.out:

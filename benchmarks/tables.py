@@ -60,14 +60,24 @@ def recognition(result):
     return "\n\n".join([origin(result), *parts])
 
 
-def short(result):
-    """Return the README's table."""
+def short(result, timed):
+    """Return the README's table: the decision's figures on landmarks it has not seen, and what a photo costs.
+
+    Args:
+        result: of decision.py.
+        timed: of recognize.py, for the notebook's order of work.
+    """
+    slow = next(r for r in timed["protocols"]["closed"]["rows"] if r["method"].startswith("notebook")) if timed else {}
+    milliseconds = {f"learned, {effort}": times for effort, times in result["costs"]["efforts"].items()}
+    milliseconds["notebook's formula"] = slow
     rows = []
-    for name, protocol in result["protocols"].items():
-        for row in protocol["rows"]:
-            time = f"{row['median_ms']:.0f}" if "median_ms" in row else ""
-            rows.append([f"{name}: {row['method']}", *(number(row[c]) for c in ("accuracy", "gap", "fpr95")), time])
-    return table(["protocol and method", "accuracy", "GAP", "FPR95", "ms a photo"], rows)
+    for name in ("closed", "open"):
+        for row in result["protocols"][name]:
+            if row["method"] in ("best neighbour", "notebook's formula", *milliseconds):
+                time = milliseconds.get(row["method"], {}).get("median_ms")
+                figures = [number(row[c]) for c in ("accuracy", "gap", "fpr95")]
+                rows.append([f"{name}: {row['method']}", *figures, number(row.get("ece")), number(time, 0)])
+    return table(["protocol and method", "accuracy", "GAP", "FPR95", "ECE", "ms a photo"], rows)
 
 
 def competition(result):
@@ -200,12 +210,12 @@ def main():
     readme = ROOT / "benchmarks" / "README.md"
     if (result := load("recognize")) is not None:
         put(readme, "recognize", recognition(result))
-        put(ROOT / "README.md", "recognize", short(result))
     if (result := load("decision")) is not None:
         docs = ROOT / "docs" / "decision.md"
         put(readme, "decision", decision(result))
         put(docs, "decision-precision", precision(result))
         put(docs, "decision-cost", costs(result))
+        put(ROOT / "README.md", "recognize", short(result, load("recognize")))
     for name in ("competition-run", "competition-size"):
         if (result := load(name)) is not None:
             put(readme, name, competition(result))

@@ -142,6 +142,12 @@ def test_a_position_chooses_among_landmarks_raises_and_denies():
     assert decide(judged[:1], some_of(judged), 0.5, prior).landmark is None
 
 
+def test_a_landmark_that_would_be_none_does_not_take_an_answer_away_by_its_place():
+    judged = [judgement("x", 0.8), judgement("y", 0.45)]
+    decision = decide(judged, some_of(judged), 0.5, {"y": 2.0})
+    assert (decision.landmark, decision.confidence) == ("x", 0.8)
+
+
 @given(st.floats(0, 30000), st.floats(0, 30000))
 def test_the_further_the_less_likely(a, b):
     near, far = sorted((a, b))
@@ -221,7 +227,7 @@ def test_one_with_other_terms_is_refused():
         file = io.BytesIO()
         about = str(arrays["about"]).replace("margin", "magic")
         np.savez(file, **{**arrays, "about": np.array(about)})
-    with pytest.raises(GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate' again"):
+    with pytest.raises(GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate --reset'"):
         LearnedDecision.from_bytes(file.getvalue())
 
 

@@ -76,7 +76,8 @@ def add_listed(
 def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progress: Progress | None = None) -> None:
     """Hold every reference not yet compared against its `RELATIVES` nearest of the same landmark.
 
-    One transaction each, so that a killed run goes on where it was; the outcome does not depend on where that is.
+    What a pair says is kept at once, and a landmark is finished in one transaction, so a killed run goes on where it
+    was and ends the same.
     """
     waiting: dict[str, set[int]] = {}
     for row, landmark in store.uncompared():
@@ -94,6 +95,8 @@ def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progre
                 done += 1
                 if progress:
                     progress(done, total)
+            # Not before all are through: what a pair says must not depend on which was looked at first.
+            store.finish_kin(rows.tolist(), sorted(new))
 
 
 def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: list[int]) -> Kin | None:

@@ -266,7 +266,8 @@ def decide(
     """
     if not judged or not candidates:
         return Decision(None, 0.0, 0.0, ())
-    best = min(judged, key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
+    likely = [j for j in judged if j.probability >= floor] or judged  # a none cannot outbid an answer by its place
+    best = min(likely, key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
     probability = _shifted(best, prior)
     if best.probability < floor:
         probability = min(probability, best.probability)

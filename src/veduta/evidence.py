@@ -65,7 +65,7 @@ TERMS = (
     Term("useful inliers", 1, "inliers on keypoints other photos of the landmark confirm: not people, trees or sky"),
     Term("expected inliers", -1, "inliers its references have among themselves: a flat facade should have matched"),
     Term("inlier deficit", 1, "inliers against those expected"),
-    Term("verified share", 1, "share of its candidates with any inliers"),
+    Term("verified share", 1, "share of its first ten candidates that have any inliers"),
     Term("glue inliers", 1, "inliers of the costlier matcher, as a logarithm; thorough only"),
     Term("glue margin", 1, "the same against the next landmark; thorough only"),
 )
@@ -182,7 +182,7 @@ class _Columns:
             "inlier margin": math.log1p(found[0]) - math.log1p(rival),
             "expected inliers": math.log1p(expected),
             "inlier deficit": math.log1p(self.inliers[best]) - math.log1p(expected),
-            "verified share": float((found > 0).sum() / min(len(found), NEAR)),
+            "verified share": float((self.inliers[mine[:NEAR]] > 0).mean()),
             "glue inliers": math.log1p(glue),
             "glue margin": math.log1p(glue) - math.log1p(rival_glue),
         }

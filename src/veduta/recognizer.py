@@ -209,7 +209,7 @@ class Recognizer:
         result = list(candidates)
         with one_blas_thread():
             for i, candidate in enumerate(result[:depth]):
-                if until is not None and time.perf_counter() >= until:
+                if _over(until):
                     break
                 if candidate.num_inliers is None:
                     result[i] = self._verified(features, candidate)
@@ -304,15 +304,15 @@ class Recognizer:
         features: LocalFeatures | None = None
         judged: list[Judgement] = []
         for name, depth in self.effort.steps():
-            if judged and until is not None and time.perf_counter() >= until:
+            if judged and _over(until):
                 break
-            stage = name
-            if depth:
+            if depth and not _over(until):
                 features = self.extract(image) if features is None else features
                 candidates = self.verify(features, candidates, depth, until)
+            stage = stage_of(candidates) if _over(until) else name
             if name == "glue":
                 glued = self.glued(features, candidates, judged, until) if features else {}
-                around, stage = replace(around, glued=glued), "glue" if glued else "full"
+                around, stage = replace(around, glued=glued), "glue" if glued else stage_of(candidates)
             judged = self.decider.judge(stage, candidates, around)
             low, high = OPEN[name]
             if not low < judged[0].probability < high:
@@ -352,13 +352,17 @@ class Recognizer:
         if self.stages.glue is None:
             return found
         for reference in to_glue(candidates, judged):
-            if until is not None and time.perf_counter() >= until:
+            if _over(until):
                 break
             kept = self.shelf.features(reference)
             if kept is not None:
                 matches = self.stages.glue.match(features, kept[0])
                 found[reference] = self.stages.verifier.verify(features, kept[0], matches).num_inliers
         return found
+
+
+def _over(until: float | None) -> bool:
+    return until is not None and time.perf_counter() >= until
 
 
 def to_glue(candidates: Sequence[Candidate], judged: Sequence[Judgement]) -> list[str]:

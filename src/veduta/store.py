@@ -305,8 +305,8 @@ class Store:
     def put_kin(self, row: int, found: Sequence[Kin]) -> None:
         """Note what holding a reference against others of its landmark has found, in one transaction.
 
-        Each keypoint that is an inlier becomes more useful; of a reference that enough others confirm, the most useful
-        are kept.
+        Each keypoint that is an inlier becomes more useful. Call `finish_kin` when a landmark is through. What a photo
+        confirmed stays when it is removed.
         """
         with self._writing() as db:
             for kin in found:
@@ -316,9 +316,14 @@ class Store:
                 if all(new):
                     _confirm(db, row, kin.mine, kin.lengths[0])
                     _confirm(db, kin.row, kin.theirs, kin.lengths[1])
-            for each in (row, *(kin.row for kin in found)):
-                _prune(db, each)
-            _put_usefulness(db, row, None, compared=True)
+
+    def finish_kin(self, rows: Sequence[int], compared: Sequence[int]) -> None:
+        """Keep the most useful keypoints of the references at `rows`, and note which have been compared, at once."""
+        with self._writing() as db:
+            for row in rows:
+                _prune(db, row)
+            for row in compared:
+                _put_usefulness(db, row, None, compared=True)
 
     def expected_inliers(self, ids: Sequence[str]) -> dict[str, float]:
         """Return reference id -> inliers expected of a photo of the same; an entry only where relatives are known."""

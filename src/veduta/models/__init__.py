@@ -125,7 +125,7 @@ CARDS = (
         input="the terms of veduta.evidence, made with efficientnet-lite2-gem-white, xfeat and nearest",
         output="probability that a landmark is the right one; four regressions, 64 centres of photos of nothing",
         file="decision.npz",
-        sha256="7034efbf71ed3097df45010e192cceeff42129d8536a2dcf93fc7f10a7a94428",
+        sha256="73aad65d516939ec6bee8f29aa8a6399c3627d1d4a9f4eb60b5f8a887debe6fa",
         export="python -m veduta.training.decision DATA --out decision.npz",
     ),
     ModelCard(

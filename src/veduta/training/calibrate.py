@@ -14,20 +14,20 @@ import numpy as np
 
 from veduta import __version__
 from veduta.adding import utf8
-from veduta.decide import DEFAULT_EFFORT, LearnedDecision
+from veduta.decide import DEFAULT_EFFORT, LearnedDecision, shipped
 from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
-from veduta.gallery import Gallery
+from veduta.gallery import DEFAULT_MATCHER, Gallery
 from veduta.images import load
 from veduta.listing import Listed, list_csv, list_folder
 from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import Recognizer
 from veduta.threads import in_order
-from veduta.training.cases import case_of, with_glue
-from veduta.training.fitting import FOLDS, Answer, Case, fold_of, held_out_answers, learn, recalibrate
+from veduta.training.cases import case_of, with_glue, without_candidates
+from veduta.training.fitting import FOLDS, Answer, Case, curves, deal, held_out_answers, learn, recalibrate
 from veduta.types import Candidate, Failure, Float32, Image, LocalFeatures
 
 Progress = Callable[[int, int], None]
-LEAST = 20  # photos of each kind, known and not, below which a calibration says nothing
+LEAST = 30  # photos of each kind, known and not, below which a calibration says nothing
 LEARN = 300  # of each kind, from which the weights are learned anew as well
 PRECISIONS = (0.9, 0.95, 0.98)
 
@@ -59,8 +59,9 @@ class Calibration:
         known: photos that show a landmark of the gallery.
         unknown: photos that show none of them.
         withheld: whether the known ones were asked a second time with their landmark withheld, for want of others.
-        learned: whether the weights were learned anew, and not only the calibration.
-        before: the decision as it was.
+        references: photos left out because they are references of the gallery.
+        fitted: what did best on photos held out and is kept: ``weights``, ``calibration``, or ``nothing`` but floors.
+        before: the decision that ships.
         after: the decision as it is now.
         floors: precision -> least confidence that reached it, or None where none did.
         failures: photos that could not be read.
@@ -69,7 +70,8 @@ class Calibration:
     known: int
     unknown: int
     withheld: bool
-    learned: bool
+    references: int
+    fitted: str
     before: Quality
     after: Quality
     floors: dict[str, float | None]
@@ -85,8 +87,8 @@ def calibrate(
 ) -> Calibration:
     """Fit a gallery's decision to photos whose landmarks are known, and keep it in the gallery.
 
-    The photos must not be references: one that is, is asked of the gallery without itself. A landmark the gallery does
-    not have stands for none. Where no photo shows none, each is asked again with its own landmark withheld.
+    Photos that are references are left out. A landmark the gallery does not have stands for none. Where no photo shows
+    none, each is asked again with its own landmark withheld. Calibrating again starts again from what ships.
 
     Args:
         gallery: the gallery, open.
@@ -117,16 +119,19 @@ def calibrate(
             f"there are {known} photos of the gallery's landmarks and {unknown} of others; "
             f"at least {LEAST} of each are needed"
         )
-    shipped = gallery.decider()
-    before = shipped if isinstance(shipped, LearnedDecision) else None
-    after, held_out, learned = _fit(cases, before, asked.centres)
-    answers = held_out_answers(cases, held_out, DEFAULT_EFFORT)
+    if len({case.group for case in cases if case.truth}) < 2 * FOLDS:  # too few landmarks to set some aside
+        cases = [replace(case, group=case.query) for case in cases]
+    settings = gallery.settings
+    ships = shipped(settings["embedder"]["name"], settings["extractor"]["name"], DEFAULT_MATCHER)
+    before = ships if isinstance(ships, LearnedDecision) else None
+    after, answers, fitted = _fit(cases, before, asked.centres)
     old = answers if before is None else held_out_answers(cases, [before] * FOLDS, DEFAULT_EFFORT)
     result = Calibration(
         known=known,
         unknown=unknown,
         withheld=withheld,
-        learned=learned,
+        references=asked.references,
+        fitted=fitted,
         before=quality(cases, old),
         after=quality(cases, answers),
         floors={f"{p:g}": _floor(after, p) for p in PRECISIONS},
@@ -149,10 +154,11 @@ class _Asking:
 
     def __init__(self, gallery: Gallery) -> None:
         self._recognizer: Recognizer = gallery.recognizer(effort="thorough", floor=0.0, gps=False)
-        self._contents = {reference.sha256: reference.id for reference in gallery.references()}
-        self._landmarks = {landmark.id for landmark, count in gallery.landmarks() if count}
-        self._asked: list[tuple[Listed, Float32, LocalFeatures, str | None]] = []
+        self._contents = {reference.sha256 for reference in gallery.references()}
+        self._counts = {landmark.id: count for landmark, count in gallery.landmarks()}
+        self._asked: list[tuple[Listed, Float32, LocalFeatures]] = []
         self._first: list[Case] = []
+        self.references = 0
 
     @property
     def centres(self) -> Float32:
@@ -164,9 +170,10 @@ class _Asking:
         for done, (item, image) in enumerate(in_order(_load, listed, workers=1), 1):
             if isinstance(image, Failure):
                 failures.append(image)
+            elif image.sha256 in self._contents:
+                self.references += 1
             else:
-                descriptor, features = self._recognizer.embed(image), self._recognizer.extract(image)
-                self._asked.append((item, descriptor, features, self._contents.get(image.sha256)))
+                self._asked.append((item, self._recognizer.embed(image), self._recognizer.extract(image)))
                 self._first.append(self._case(*self._asked[-1], withheld=False))
             if progress:
                 progress(done, len(listed))
@@ -177,18 +184,18 @@ class _Asking:
         again = [self._case(*asked, withheld=True) for asked in self._asked]
         return [replace(case, weight=0.5) for case in (*self._first, *again)]
 
-    def _case(
-        self, item: Listed, descriptor: Float32, features: LocalFeatures, itself: str | None, *, withheld: bool
-    ) -> Case:
+    def _case(self, item: Listed, descriptor: Float32, features: LocalFeatures, *, withheld: bool) -> Case:
         name = item.landmark.id
         recognizer = self._recognizer
         found = recognizer.retrieve(descriptor, without=(name,) if withheld else ())
-        candidates: list[Candidate] = recognizer.verify(features, [c for c in found if c.reference != itself])
-        truth = frozenset([name] if name in self._landmarks and not withheld else [])
+        candidates: list[Candidate] = recognizer.verify(features, found)
+        truth = frozenset([name] if self._counts.get(name) and not withheld else [])
+        # Photos of one landmark stay together when folds are made; those of none may all lie in one folder.
+        group = name if self._counts.get(name) else item.photo
         if not candidates:
-            candidates = list(found)
+            return without_candidates(item.photo, group)
         around = recognizer.surroundings(descriptor, candidates)
-        case = case_of(item.photo, name, truth, candidates, around)
+        case = case_of(item.photo, group, truth, candidates, around)
         judged = recognizer.judge(candidates, around, "full")
         return with_glue(case, candidates, around, recognizer.glued(features, candidates, judged))
 
@@ -204,25 +211,33 @@ def quality(cases: Sequence[Case], answers: Sequence[Answer]) -> Quality:
 
 def _fit(
     cases: Sequence[Case], before: LearnedDecision | None, centres: Float32
-) -> tuple[LearnedDecision, list[LearnedDecision], bool]:
-    """Return the better of a new calibration and a new decision, what says so for each fold, and whether it is new."""
-    right = sum(bool(case.truth) for case in cases)
-    groups = len({fold_of(case.group) for case in cases if case.truth})
-    enough = min(right, len(cases) - right) >= LEARN and groups == FOLDS
+) -> tuple[LearnedDecision, list[Answer], str]:
+    """Return what did best on cases held out, its answers to them, and what of it is new.
+
+    Tried: the decision that ships, if there is one; the same with its calibration fitted; one learned anew, if there
+    are photos enough. In all cases the floors are measured on the photos given.
+    """
+    known = sum(bool(case.truth) for case in cases)
+    enough = min(known, len(cases) - known) >= LEARN
     if before is None and not enough:
         raise DatasetError(
-            f"no decision was learned for this gallery's models, and {LEARN} photos of known landmarks and as many of "
-            "others are needed to learn one"
+            f"no decision ships for this gallery's models, and {LEARN} photos of known landmarks and as many of others "
+            f"are needed to learn one; there are {known} and {len(cases) - known}"
         )
-    tried = []
+    fold_of = deal(cases)
+    tried: list[tuple[LearnedDecision, list[LearnedDecision], str]] = []
     try:
         if before is not None:
-            tried.append((*recalibrate(before, cases), False))
+            measured = replace(before, curves=curves(cases, [before] * FOLDS, fold_of))
+            tried.append((measured, [before] * FOLDS, "nothing"))
+            tried.append((*recalibrate(before, cases, fold_of), "calibration"))
         if enough:
-            tried.append((*learn(cases, centres), True))
+            tried.append((*learn(cases, centres, fold_of=fold_of), "weights"))
     except ValueError as error:
         raise DatasetError(str(error)) from error
-    return min(tried, key=lambda t: quality(cases, held_out_answers(cases, t[1], DEFAULT_EFFORT)).log_loss)
+    answered = [(held_out_answers(cases, held_out, DEFAULT_EFFORT, fold_of), d, what) for d, held_out, what in tried]
+    answers, decision, what = min(answered, key=lambda found: quality(cases, found[0]).log_loss)
+    return decision, answers, what
 
 
 def _floor(decision: LearnedDecision, precision: float) -> float | None:

@@ -188,6 +188,12 @@ def case_of(
     return Case(query, group, truth, landmarks, evidence, weight)
 
 
+def without_candidates(query: str, group: str) -> Case:
+    """Return the case of a query that nothing was found for."""
+    nothing = np.zeros((0, len(NAMES)))
+    return Case(query, group, frozenset(), dict.fromkeys(STAGES, ()), dict.fromkeys(STAGES, nothing))
+
+
 def with_glue(case: Case, candidates: Sequence[Candidate], around: Surroundings, glued: Mapping[str, int]) -> Case:
     """Return the case with what the costlier matcher found; as it was if it was not asked."""
     if not glued:

@@ -114,7 +114,9 @@ def galleries(
 ) -> list[Case]:
     """Return cases of many galleries whose landmarks the whitening has not seen.
 
-    Every other photo of the bank stands for nothing; the rest are queries. Photos of train are asked of the others.
+    Every other photo of the bank stands for nothing; the rest are queries. Photos of train are asked of the others;
+    those are easier than what a user asks, for they often come from the same walk, so only photos of test, and photos
+    of landmarks withheld, are trusted with the calibration.
     """
     bank = data.numbers("bank")
     nothing, asked = bank[::2], bank[1::2]
@@ -134,7 +136,9 @@ def galleries(
                 # Without itself the gallery knows nothing of a landmark's only photo.
                 single = [g for g in gallery.tolist() if (data.landmark[gallery] == data.landmark[g]).sum() < 2]
                 found = collection.cases(descriptors, gallery, np.setdiff1d(queries, single), centres, glue=glue)
-                cases += [replace(case, gallery=(seed, part, int(bool(unknown)))) for case in found]
+                trusted = {data.ids[int(i)] for i in np.union1d(np.flatnonzero(data.of(unknown)), test)}
+                which = (seed, part, int(bool(unknown)))
+                cases += [replace(c, gallery=which, trust=float(c.query in trusted)) for c in found]
     return cases
 
 

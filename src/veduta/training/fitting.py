@@ -6,7 +6,7 @@ Needs the extra ``[calibrate]`` (scipy).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from veduta.types import Bool, Float32, Float64, Int64
 FOLDS = 5
 RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large weights of opposite sign
 FLOORS = np.linspace(0, 0.99, 100)
-ANSWERS = 30  # fewer answers than this at a floor say nothing about its precision
+ANSWERS = 20  # fewer answers than this at a floor say nothing about its precision
 GLUE_TERMS = ("glue inliers", "glue margin")
 STAGES = ("similarity", "first", "full", "glue")
 GEOMETRY = NAMES.index("inliers")  # this term and all after it need verified candidates
@@ -36,6 +36,7 @@ class Case:
         landmarks: stage -> the landmarks weighed, likeliest first by `veduta.evidence`.
         evidence: stage -> (L, T), a row for each.
         weight: how much the case counts.
+        trust: how much it counts for the calibration and for the precision; 0 for photos that are easier than a user's.
         gallery: which gallery it was asked of, where there are several.
     """
 
@@ -45,6 +46,7 @@ class Case:
     landmarks: Mapping[str, tuple[str, ...]]
     evidence: Mapping[str, Float64]
     weight: float = 1.0
+    trust: float = 1.0
     gallery: tuple[int, ...] = ()
 
 
@@ -67,23 +69,43 @@ class Answer:
     stage: str
 
 
-def fold_of(group: str, folds: int = FOLDS) -> int:
+Folding = Callable[[str], int]
+
+
+def fold_of(group: str) -> int:
     """Return the fold a group belongs to, from 0, whatever else there is."""
-    return zlib.crc32(group.encode()) % folds
+    return zlib.crc32(group.encode()) % FOLDS
+
+
+def deal(cases: Sequence[Case]) -> Folding:
+    """Return which fold each group of these cases belongs to, so that every fold has its share of each kind.
+
+    For few landmarks, whose hashes may all fall into one fold. Groups with a known landmark are dealt first.
+    """
+    known = sorted({case.group for case in cases if case.truth}, key=lambda group: (zlib.crc32(group.encode()), group))
+    others = sorted({case.group for case in cases} - set(known))
+    dealt = {group: i % FOLDS for some in (known, others) for i, group in enumerate(some)}
+    return lambda group: dealt.get(group, -1)  # what is no group of theirs is in no fold
 
 
 def learn(
-    cases: Sequence[Case], centres: Float32, about: Mapping[str, Any] | None = None, without: Iterable[str] = ()
+    cases: Sequence[Case],
+    centres: Float32,
+    about: Mapping[str, Any] | None = None,
+    without: Iterable[str] = (),
+    fold_of: Folding = fold_of,
 ) -> tuple[LearnedDecision, list[LearnedDecision]]:
     """Return a decision learned from all cases, and one for each fold, learned from the others.
 
-    The calibration, and the precision at each floor, are those of the folds' decisions on cases of their own fold.
+    The calibration, and the precision at each floor, are those of the folds' decisions on cases of their own fold, as
+    far as they are trusted. (A fold's calibration is fitted to what the other folds' weights say of their own cases.)
 
     Args:
         cases: of many landmarks, and of photos that show none.
         centres: (C, D) descriptors of photos of nothing.
         about: what to say of where the decision comes from.
         without: terms left out, to see what they are worth.
+        fold_of: group -> fold.
 
     Raises:
         ValueError: there are too few cases with and without a landmark.
@@ -109,16 +131,17 @@ def learn(
         scores, right = _best_guesses(cases, rows, name, [parts[k][name] for k in range(FOLDS)], fold)
         for k in range(FOLDS):
             others = fold != k
-            calibration = _calibrate(scores[others], right[others], rows.weight[others])
+            calibration = _calibrate(scores[others], right[others], rows.trust[others])
             parts[k][name] = replace(parts[k][name], calibration=calibration)
         whole = _regress(rows.evidence, rows.right, rows.weight, usable)
-        stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.weight))
+        stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.trust))
     decisions = [LearnedDecision(part, centres, {}, {}) for part in parts]
-    curves = {effort: precision_curve(*_outcomes(cases, folds, decisions, effort)) for effort in EFFORTS}
-    return LearnedDecision(stages, centres, curves, dict(about or {})), decisions
+    return LearnedDecision(stages, centres, curves(cases, decisions, fold_of), dict(about or {})), decisions
 
 
-def recalibrate(decision: LearnedDecision, cases: Sequence[Case]) -> tuple[LearnedDecision, list[LearnedDecision]]:
+def recalibrate(
+    decision: LearnedDecision, cases: Sequence[Case], fold_of: Folding = fold_of
+) -> tuple[LearnedDecision, list[LearnedDecision]]:
     """Return the decision with its weights as they are and its calibration fitted to these cases; and one a fold.
 
     Those of the folds are fitted to the other folds' cases, and the precision at each floor is theirs.
@@ -139,14 +162,13 @@ def recalibrate(decision: LearnedDecision, cases: Sequence[Case]) -> tuple[Learn
         _check_both(rows.right)
         fold = folds[rows.case]
         scores, right = _best_guesses(cases, rows, name, [stage] * FOLDS, fold)
-        stages[name] = replace(stage, calibration=_calibrate(scores, right, rows.weight))
+        stages[name] = replace(stage, calibration=_calibrate(scores, right, rows.trust))
         for k in range(FOLDS):
             others = fold != k
-            part = _calibrate(scores[others], right[others], rows.weight[others])
+            part = _calibrate(scores[others], right[others], rows.trust[others])
             parts[k][name] = replace(stage, calibration=part)
     held_out = [LearnedDecision(part, decision.centres, {}, {}) for part in parts]
-    curves = {effort: precision_curve(*_outcomes(cases, folds, held_out, effort)) for effort in EFFORTS}
-    return LearnedDecision(stages, decision.centres, curves, decision.about), held_out
+    return LearnedDecision(stages, decision.centres, curves(cases, held_out, fold_of), decision.about), held_out
 
 
 def answer(case: Case, decision: LearnedDecision, effort: str) -> Answer:
@@ -169,9 +191,24 @@ def answer(case: Case, decision: LearnedDecision, effort: str) -> Answer:
     return Answer(case.query, best[2], best[0], best[2] in case.truth, reached)
 
 
-def held_out_answers(cases: Sequence[Case], decisions: Sequence[LearnedDecision], effort: str) -> list[Answer]:
+def held_out_answers(
+    cases: Sequence[Case], decisions: Sequence[LearnedDecision], effort: str, fold_of: Folding = fold_of
+) -> list[Answer]:
     """Return what the decision of each case's fold, which has not seen its group, says of it."""
-    return [answer(case, decisions[fold_of(case.group, len(decisions))], effort) for case in cases]
+    return [answer(case, decisions[fold_of(case.group)], effort) for case in cases]
+
+
+def curves(
+    cases: Sequence[Case], decisions: Sequence[LearnedDecision], fold_of: Folding = fold_of
+) -> dict[str, Float64]:
+    """Return effort -> `precision_curve` of what each fold's decision says of its cases, as far as they are trusted."""
+    weight = np.array([case.weight * case.trust for case in cases])
+    found = {}
+    for effort in EFFORTS:
+        answers = held_out_answers(cases, decisions, effort, fold_of)
+        confidence, right = np.array([a.confidence for a in answers]), np.array([a.right for a in answers], bool)
+        found[effort] = precision_curve(confidence, right, weight)
+    return found
 
 
 def precision_curve(confidence: Float64, right: Bool, weight: Float64) -> Float64:
@@ -182,7 +219,7 @@ def precision_curve(confidence: Float64, right: Bool, weight: Float64) -> Float6
     curve = np.zeros(len(FLOORS))
     last = 0.0
     for i, floor in enumerate(FLOORS):
-        answered = confidence >= floor
+        answered = (confidence >= floor) & (weight > 0)
         if answered.sum() >= ANSWERS:
             last = float((weight * right)[answered].sum() / weight[answered].sum())
         curve[i] = max(last, curve[i - 1] if i else 0.0)
@@ -198,6 +235,7 @@ class _Rows:
     evidence: Float64
     right: Bool
     weight: Float64
+    trust: Float64
 
 
 def _rows(cases: Sequence[Case], stage: str) -> _Rows:
@@ -209,6 +247,7 @@ def _rows(cases: Sequence[Case], stage: str) -> _Rows:
         evidence=np.array([case.evidence[stage][0] for _, case in found]).reshape(len(found), len(NAMES)),
         right=np.array([guess in case.truth for guess, (_, case) in zip(guesses, found, strict=True)], bool),
         weight=np.array([case.weight for _, case in found]),
+        trust=np.array([case.weight * case.trust for _, case in found]),
     )
 
 
@@ -237,14 +276,6 @@ def _usable(stage: str) -> Bool:
     if stage != "glue":
         usable[[NAMES.index(name) for name in GLUE_TERMS]] = False
     return usable
-
-
-def _outcomes(
-    cases: Sequence[Case], folds: Int64, decisions: Sequence[LearnedDecision], effort: str
-) -> tuple[Float64, Bool, Float64]:
-    answers = [answer(case, decisions[k], effort) for case, k in zip(cases, folds.tolist(), strict=True)]
-    weight = np.array([case.weight for case in cases])
-    return np.array([a.confidence for a in answers]), np.array([a.right for a in answers], bool), weight
 
 
 def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> Stage:
@@ -282,14 +313,15 @@ def _calibrate(scores: Float64, right: Bool, weight: Float64) -> tuple[float, fl
     from scipy.optimize import minimize
 
     share, y = weight / weight.sum(), right.astype(np.float64)
+    some = np.count_nonzero(share)
     columns = np.stack((-np.logaddexp(0, -scores), np.logaddexp(0, scores), np.ones(len(scores))))
 
     def loss(parameters: Float64) -> tuple[float, Float64]:
         z = parameters @ columns
         error = share * (1 / (1 + np.exp(-z)) - y)
         pull = parameters - (1, 1, 0)  # towards leaving the scores alone: a few photos cannot say better
-        value = share @ (np.logaddexp(0, z) - y * z) + 0.5 / len(y) * pull @ pull
-        return float(value), columns @ error + pull / len(y)
+        value = share @ (np.logaddexp(0, z) - y * z) + 0.5 / some * pull @ pull
+        return float(value), columns @ error + pull / some
 
     bounds = [(0.05, None), (0.05, None), (None, None)]  # never flat: the order of the scores stays
     found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from veduta.embedders import make_embedder
-from veduta.errors import ImageError
+from veduta.errors import DatasetError, ImageError
 from veduta.images import load, walk
 from veduta.models import card
 from veduta.threads import in_order
@@ -66,7 +66,10 @@ def describe(photos: Iterable[str], embedder: str = BASE) -> Float32:
             sys.stderr.write(f"{error}\n")
             return None
 
-    return np.stack([found for _, found in in_order(one, photos) if found is not None])
+    rows = [found for _, found in in_order(one, photos) if found is not None]
+    if not rows:
+        raise DatasetError("no photo among these can be read")
+    return np.stack(rows)
 
 
 def main() -> None:
