@@ -24,7 +24,7 @@ from veduta.gallery import Gallery
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
 from veduta.store import Store, pack_features, unpack_features
-from veduta.training import whitening
+from veduta.training import fitting, whitening
 from veduta.training.cases import Collection, Photo, case_of, halves, nothing_centres, with_glue
 from veduta.training.decision import fit_simple
 from veduta.training.fitting import (
