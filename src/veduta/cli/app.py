@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,9 @@ from veduta import __version__
 from veduta.cli import competition, show
 from veduta.cli.options import AsListing, Listing, Provider
 from veduta.errors import VedutaError
+
+if TYPE_CHECKING:
+    from veduta.gallery import Options
 
 app = typer.Typer(
     name="veduta",
@@ -76,9 +79,29 @@ RerankDepth = Annotated[
 ]
 
 
-def _one_of(precision: float | None, floor: float | None) -> None:
+def _how(
+    effort: EffortName,
+    budget_ms: float | None,
+    precision: float | None,
+    floor: float | None,
+    gps: bool,  # noqa: FBT001
+    matcher: str,
+    depth: int,
+    rerank_depth: int | None,
+) -> Options:
+    """Return the options of `Gallery.recognizer`."""
     if precision is not None and floor is not None:
         raise typer.BadParameter("give either --precision or --floor")
+    return {
+        "effort": effort.value,
+        "budget_ms": budget_ms,
+        "precision": precision,
+        "floor": floor,
+        "gps": gps,
+        "matcher": matcher,
+        "depth": depth,
+        "rerank_depth": rerank_depth,
+    }
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001
@@ -202,19 +225,9 @@ def recognize(
     """Name the landmark in each photo, or say that it is none the gallery knows."""
     from veduta.gallery import Gallery
 
-    _one_of(precision, floor)
+    how = _how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth)
     with Gallery.open(gallery, provider) as opened:
-        answers = opened.recognize(
-            show.from_stdin(photos),
-            effort=effort.value,
-            budget_ms=budget_ms,
-            precision=precision,
-            floor=floor,
-            gps=gps,
-            matcher=matcher,
-            depth=depth,
-            rerank_depth=rerank_depth,
-        )
+        answers = opened.recognize(show.from_stdin(photos), **how)
         failed = show.recognitions(answers, format.value)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -258,20 +271,9 @@ def explain(
     """Write the evidence for one photo as pictures and a self-contained page."""
     from veduta.gallery import Gallery
 
-    _one_of(precision, floor)
+    how = _how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth)
     with Gallery.open(gallery, provider) as opened:
-        page = opened.explain(
-            photo,
-            out,
-            effort=effort.value,
-            budget_ms=budget_ms,
-            precision=precision,
-            floor=floor,
-            gps=gps,
-            matcher=matcher,
-            depth=depth,
-            rerank_depth=rerank_depth,
-        )
+        page = opened.explain(photo, out, **how)
     show.say(f"wrote {page}")
 
 
