@@ -59,7 +59,8 @@ def cached(folder, cache):
     file = cache / f"{folder.name}.npz" if cache else None
     if file and file.exists():
         with np.load(file, allow_pickle=False) as kept:
-            features = [unpack_features(kept["features"][a:b].tobytes()) for a, b in kept["places"]]
+            blob = kept["features"].tobytes()
+            features = [unpack_features(blob[a:b]) for a, b in kept["places"]]
             text = [kept[name].astype(object) for name in ("split", "landmark")]
             return DataSet(kept["ids"].tolist(), *text, kept["raw"], features)
     data = read(folder)
