@@ -237,6 +237,15 @@ def test_in_which_order_many_photos_of_a_landmark_were_added_does_not_matter(tmp
     assert found[0] == found[1]
 
 
+def test_space_that_dropped_keypoints_leave_is_given_back(tmp_path):
+    folder = world.build(tmp_path / "photos", landmarks=4, photos=4)
+    with Gallery.create(tmp_path / "gallery") as gallery:
+        gallery.add(folder)
+    pages, free = (asked(tmp_path / "gallery", f"PRAGMA {what}")[0][0] for what in ("page_count", "freelist_count"))
+    assert free < 0.02 * pages
+    assert (tmp_path / "gallery" / FILE).stat().st_size < 16 * 40_000
+
+
 def test_the_progress_of_comparing_is_told(tmp_path):
     folder, seen = world.build(tmp_path / "photos", landmarks=2), []
     with Gallery.create(tmp_path / "gallery") as gallery:

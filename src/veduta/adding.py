@@ -97,6 +97,8 @@ def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progre
                     progress(done, total)
             # Not before all are through: what a pair says must not depend on which was looked at first.
             store.finish_kin(rows.tolist(), sorted(new))
+    if waiting:
+        store.shrink()
 
 
 def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: list[int]) -> Kin | None:

@@ -325,6 +325,12 @@ class Store:
             for row in compared:
                 _put_usefulness(db, row, None, compared=True)
 
+    def shrink(self) -> None:
+        """Give back the space that dropped keypoints and removed references leave in the file."""
+        with self._faults("cannot be written", "is another process using it?"):
+            self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would stop at the first page
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
     def expected_inliers(self, ids: Sequence[str]) -> dict[str, float]:
         """Return reference id -> inliers expected of a photo of the same; an entry only where relatives are known."""
         marks = ",".join("?" * len(ids))
@@ -446,6 +452,7 @@ def _write_schema(file: Path, settings: Mapping[str, Any]) -> None:
     file.unlink(missing_ok=True)
     connection = sqlite3.connect(file, isolation_level=None)
     try:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `shrink` can give space back
         connection.executescript(f"BEGIN; {SCHEMA} {SECOND} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         rows = [("revision", "0"), ("settings", json.dumps(dict(settings), sort_keys=True))]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)

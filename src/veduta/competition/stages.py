@@ -274,7 +274,7 @@ def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str
         return {query: answer for query, answer in voted.items() if answer}
     if recipe.geometry:
         answers: dict[str, tuple[str, float]] = {}
-        rule = simple(recipe.models[0])
+        rule = simple(Path(recipe.models[0]).name)  # a model, or the folder of its table
         for i, query in enumerate(found.queries):
             scores = votes(verified(found, evidence, i))
             if scores:

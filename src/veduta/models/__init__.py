@@ -125,7 +125,7 @@ CARDS = (
         input="the terms of veduta.evidence, made with efficientnet-lite2-gem-white, xfeat and nearest",
         output="probability that a landmark is the right one; four regressions, 64 centres of photos of nothing",
         file="decision.npz",
-        sha256="73aad65d516939ec6bee8f29aa8a6399c3627d1d4a9f4eb60b5f8a887debe6fa",
+        sha256="de747b8ceb9f1420df728a769cb92920834ad4dc8695dbd69ee999721b153967",
         export="python -m veduta.training.decision DATA --out decision.npz",
     ),
     ModelCard(
