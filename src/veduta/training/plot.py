@@ -43,7 +43,7 @@ def reliability(path: Path, answers: Mapping[str, Sequence[Answer]]) -> None:
         places = (np.arange(BINS) + 0.5) / BINS + (i - (len(answers) - 1) / 2) * width
         below.bar(places, counts, width, color=colour)
     top.set(ylim=(-0.03, 1.03), xlim=(-0.03, 1.03), ylabel="share that was right")
-    top.legend(frameon=False, loc="upper left")
+    top.legend(frameon=False, loc="lower right")
     below.set(yscale="symlog", ylabel="answers", xlabel="confidence said")
     for axes in (top, below):
         axes.spines[["top", "right"]].set_visible(False)
