@@ -25,9 +25,6 @@ from veduta.gallery import Gallery
 from veduta.training import calibrate as module
 from veduta.training.calibrate import LEAST, calibrate
 
-pytest.importorskip("scipy")
-pytest.importorskip("matplotlib")
-
 PALAZZI = range(6)
 VIEWS, STRANGERS = 5, 30
 FEW = 5  # photos of each kind, where it only matters what becomes of them

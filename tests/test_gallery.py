@@ -89,7 +89,7 @@ def test_facades_the_gallery_has_not_are_less_certain_than_those_it_has(answers,
     # Drawn facades resemble one another more than real buildings do, which the decision that ships was learned from:
     # only a higher floor parts them, or `veduta calibrate`.
     unknown = sorted(answers[photo].confidence for photo in strangers)
-    assert unknown[-1] < 0.98
+    assert unknown[-2] < 0.9, "at most one is taken for a facade of the gallery"
     assert min(answers[photo].confidence for photo in views) > unknown[-1]
 
 

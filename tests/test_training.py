@@ -206,7 +206,6 @@ def cases():
 @pytest.fixture(scope="module")
 def learned(cases):
     """A decision learned from the cases, and those of the folds."""
-    pytest.importorskip("scipy")
     return learn(cases, NOTHING, {"source": "drawn"})
 
 
@@ -272,7 +271,6 @@ def test_the_precision_is_that_of_the_held_out_answers(cases, learned):
 
 
 def test_glue_is_weighed_where_it_was_asked():
-    pytest.importorskip("scipy")
     asked = synthetic(600, glued=0.5)
     decision, _ = learn(asked, NOTHING)
     assert decision.stages["glue"] is not decision.stages["full"]
@@ -281,7 +279,6 @@ def test_glue_is_weighed_where_it_was_asked():
 
 
 def test_a_term_left_out_has_no_weight():
-    pytest.importorskip("scipy")
     decision, parts = learn(synthetic(500), NOTHING, without=["similarity", "perspective"])
     for each in (decision, *parts):
         for stage in each.stages.values():
@@ -317,7 +314,6 @@ def adversarial(cases, group):
 
 
 def test_a_fold_does_not_learn_from_its_own_groups(cases):
-    pytest.importorskip("scipy")
     some, group = cases[:700], "l3"
     own = fold_of(group)
     _, before = learn(some, NOTHING)
@@ -337,7 +333,6 @@ def spied(case):
 
 
 def test_a_landmark_is_not_learned_from_as_a_wrong_guess_either(cases):
-    pytest.importorskip("scipy")
     some = [spied(c) if i % 50 == 0 else c for i, c in enumerate(cases[:700])]
     lying = [
         replace(c, evidence={k: -50 * e for k, e in c.evidence.items()}) if "spy" in c.landmarks["full"] else c
@@ -357,7 +352,6 @@ def test_folds_are_of_groups_and_stay_what_they_are():
 
 
 def test_a_case_that_weighs_nothing_teaches_nothing(cases):
-    pytest.importorskip("scipy")
     some = cases[:400]
     silent = [replace(case, weight=0.0) for case in adversarial(some, "l3") if case.group == "l3"]
     with_them, without = (
@@ -508,7 +502,6 @@ def test_equally_likely_landmarks_are_answered_by_id():
 
 
 def test_the_simple_curve_is_found_again():
-    pytest.importorskip("scipy")
     rng = np.random.default_rng(0)
     made = []
     for i in range(4000):
