@@ -18,7 +18,8 @@ ROWS = [
     {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "store"},
     {"adding", "recognizer", "report"},
     {"gallery"},
-    {"competition", "photos", "training"},
+    {"competition", "photos"},
+    {"training"},
     {"cli", "web", "distributed"},
 ]
 ROW = {name: level for level, names in enumerate(ROWS) for name in names}

@@ -6,7 +6,8 @@
     ├── ImageError      a photo cannot be read: missing, truncated, too large, not a photo
     ├── ModelError      a model is unknown, damaged or cannot run here
     ├── DatasetError    a folder, CSV or data set is malformed (file, line, reason)
-    └── GalleryError    a gallery is missing, foreign, busy or made by other models
+    ├── GalleryError    a gallery is missing, foreign, busy or made by other models
+    └── TrainingError   a training run cannot go on: out of memory, a loss that is no number, other settings
 
 Each message says what is wrong, which thing it concerns and what to do about it. Faults of the
 programmer (a wrong shape, an unknown option value) are ``ValueError`` and ``TypeError`` instead.
@@ -33,3 +34,7 @@ class DatasetError(VedutaError):
 
 class GalleryError(VedutaError):
     """A gallery is missing, is not a gallery, is in use, or was made by other models or settings."""
+
+
+class TrainingError(VedutaError):
+    """A training run cannot start or go on; the message says why, what is kept and what to change."""

@@ -22,11 +22,11 @@ from veduta.images import load, walk
 from veduta.index import ExactIndex
 from veduta.listing import Listed, list_csv, list_folder
 from veduta.matching import make_matcher
-from veduta.models import card, provider_name
+from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
 from veduta.protocols import Embedder, Extractor, Matcher
 from veduta.recognizer import Effort, Recognizer, Shelf, Stages
 from veduta.report import Exhibit, Pair, write_page
-from veduta.store import Store
+from veduta.store import MODELS, Store
 from veduta.threads import in_order
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
 
@@ -104,22 +104,31 @@ class Gallery:
     def create(
         cls,
         gallery: str | os.PathLike[str],
-        embedder: str = DEFAULT_EMBEDDER,
+        embedder: str | os.PathLike[str] = DEFAULT_EMBEDDER,
         extractor: str = DEFAULT_EXTRACTOR,
         max_keypoints: int = 512,
     ) -> Gallery:
         """Make an empty gallery in a new folder and return it open.
 
+        Args:
+            gallery: the folder.
+            embedder: one that ships, or the folder of a trained one; the gallery keeps a copy of that.
+            extractor: local features.
+            max_keypoints: keypoints kept per photo.
+
         Raises:
             GalleryError: the folder is not empty or cannot be written.
             ModelError: there is no such embedder or extractor.
         """
+        made, found = make_embedder(embedder), make_extractor(extractor, max_keypoints)
         settings = {
-            "embedder": _describe(make_embedder(embedder)),
-            "extractor": _describe(make_extractor(extractor, max_keypoints)),
+            "embedder": {"name": made.name, "sha256": made.sha256, **made.settings},
+            "extractor": {"name": found.name, "sha256": card(found.name).sha256, **found.settings},
             "veduta": __version__,
         }
-        return cls(Store.create(gallery, settings))
+        if not is_model(embedder):
+            return cls(Store.create(gallery, settings))
+        return cls(Store.create(gallery, settings, lambda folder: _keep_model(folder, read_card(embedder))))
 
     @classmethod
     def open(cls, gallery: str | os.PathLike[str], provider: str = "cpu") -> Gallery:
@@ -381,7 +390,7 @@ class Gallery:
     def _make_stages(self) -> tuple[Embedder, Extractor]:
         if self._embedder is None or self._extractor is None:
             made, found = dict(self.settings["embedder"]), dict(self.settings["extractor"])
-            self._embedder = make_embedder(made["name"], made["side"], self.provider)
+            self._embedder = make_embedder(_kept_model(self._store.path, made["name"]), made["side"], self.provider)
             self._extractor = make_extractor(
                 found["name"], found["max_keypoints"], found["max_side"], provider=self.provider
             )
@@ -412,17 +421,27 @@ class Gallery:
         return self._index
 
 
-def _describe(made: Embedder | Extractor) -> dict[str, Any]:
-    """Return what a gallery records of a model that made it."""
-    return {"name": made.name, "sha256": card(made.name).sha256, **made.settings}
+def _keep_model(gallery: Path, known: ModelCard) -> None:
+    """Copy a trained model into the gallery, so that it can be moved and the training's folder thrown away."""
+    folder = gallery / MODELS / known.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / known.file).write_bytes(read_file(known))
+    write_card(folder, known)
+
+
+def _kept_model(gallery: Path, name: str) -> str | Path:
+    """Return the folder of the gallery's own model of this name, or the name of one that ships."""
+    folder = gallery / MODELS / name
+    return folder if is_model(folder) else name
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
     """Raise GalleryError unless this Veduta has the very models that made the gallery."""
     for stage in ("embedder", "extractor"):
         name, sha256 = settings[stage]["name"], settings[stage]["sha256"]
+        kept = _kept_model(path, name)
         try:
-            here = card(name).sha256
+            here = (read_card(kept) if isinstance(kept, Path) else card(kept)).sha256
         except VedutaError as error:
             raise GalleryError(f"{path}: was made with {stage} {name!r}, which this Veduta does not have") from error
         if here != sha256:

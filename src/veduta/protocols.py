@@ -17,6 +17,11 @@ class Embedder(Protocol):
         ...
 
     @property
+    def sha256(self) -> str:
+        """Hex digest of its weights; a gallery records it."""
+        ...
+
+    @property
     def dim(self) -> int:
         """Length D of a descriptor."""
         ...

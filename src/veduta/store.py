@@ -11,7 +11,7 @@ import json
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UIn
 from veduta.usefulness import CONFIRMING, confirm, expected_inliers, keep_useful
 
 FILE = "gallery.sqlite"
+MODELS = "models"  # folder of models that do not ship
 FEATURES = "SELECT r.features, u.counts FROM reference AS r LEFT JOIN usefulness AS u ON u.row = r.row"
 SCHEMA_VERSION = 2
 BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
@@ -115,13 +116,26 @@ class Store:
         self.writable = all(os.access(file, os.W_OK) for file in (path, path / FILE))
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> Store:
-        """Make an empty gallery in a new or empty folder and return it open; GalleryError if something is there."""
+    def create(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        prepare: Callable[[Path], None] = lambda folder: None,
+    ) -> Store:
+        """Make an empty gallery in a new or empty folder and return it open; GalleryError if something is there.
+
+        Args:
+            path: the folder.
+            settings: what made it.
+            prepare: writes what else belongs into the folder's MODELS, before it becomes a gallery.
+        """
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if any(not file.name.startswith(f".{FILE}.") for file in folder.iterdir()):  # drafts of a killed creation
+            left = (f".{FILE}.", MODELS)  # by a creation that was killed
+            if any(not file.name.startswith(left) for file in folder.iterdir()):
                 raise GalleryError(f"{folder}: is not empty; choose a new folder for the gallery")
+            prepare(folder)
             draft = folder / f".{FILE}.{os.getpid()}"
             _write_schema(draft, settings)
             draft.replace(folder / FILE)  # a creation killed half-way leaves no half gallery
@@ -368,7 +382,7 @@ class Store:
 
     def bytes_on_disk(self) -> int:
         """Return the size of all the gallery's files."""
-        return sum(_bytes(file) for file in self.path.iterdir())
+        return sum(_bytes(file) for file in self.path.rglob("*") if not file.is_dir())
 
 
 def _matrix(rows: Sequence[bytes]) -> Float32:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, show
+from veduta.cli import competition, show, training
 from veduta.cli.options import AsListing, Listing, Provider
 from veduta.errors import VedutaError
 
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 app.add_typer(competition.app)
 
-RESUMABLE = {"add", "competition"}  # commands that go on where they were stopped
+RESUMABLE = {"add", "competition", "train"}  # commands that go on where they were stopped
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -122,7 +122,9 @@ def options(
 @app.command()
 def create(
     gallery: GalleryPath,
-    embedder: Annotated[str, typer.Option(help="Model for the global descriptor.")] = "efficientnet-lite2-gem-white",
+    embedder: Annotated[
+        str, typer.Option(help="Model for the global descriptor, or the folder of a trained one.")
+    ] = "efficientnet-lite2-gem-white",
     extractor: Annotated[str, typer.Option(help="Local features: xfeat or rootsift.")] = "xfeat",
     max_keypoints: Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")] = 512,
 ) -> None:
@@ -311,6 +313,9 @@ def calibrate(
     show.facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
     if found.failures:
         raise typer.Exit(SOME_FAILED)
+
+
+app.command()(training.train)
 
 
 @app.command()

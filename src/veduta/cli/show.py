@@ -230,3 +230,28 @@ def cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         if i:
             _out().print()
         facts({key: value for key, value in card.items() if value}, as_json=False)
+
+
+def training(found: dict[str, Any], *, as_json: bool) -> None:
+    """Print what a training run has done: figures before and after, the files left, and how to use the first."""
+    if as_json:
+        sys.stdout.write(_json(found, indent=1) + "\n")
+        return
+    judged = ("protocol", "recall_at_1", "gap_closed", "gap_open")
+    table = Table("landmarks", "", "recall@1", "GAP closed", "GAP open", box=None, pad_edge=False, header_style="bold")
+    for when, figures in (("before", found["before"]), ("after", found["after"])):
+        for row in figures:
+            protocol, *numbers = (row[key] for key in judged)
+            table.add_row(protocol, when, *(f"{number:.3f}" for number in numbers))
+    if found["after"]:
+        _out().print(table)
+        _out().print()
+    files = Table("file", "MB", "from torch", "GAP lost: closed", "open", box=None, pad_edge=False, header_style="bold")
+    for row in found["variants"]:
+        lost = [f"{value:+.4f}" for value in row["gap_lost"]] if row["figures"] else ["", ""]
+        files.add_row(_cell(row["folder"]), f"{row['megabytes']:.1f}", f"{row['difference']:.1e}", *lost)
+    _out().print(files)
+    say(
+        f"kept the weights of epoch {found['epoch']}; trained on {found['photos']} photos, {found['classes']} classes; "
+        f"make a gallery with: veduta create GALLERY --embedder {found['variants'][0]['folder']}"
+    )

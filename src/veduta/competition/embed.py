@@ -16,7 +16,6 @@ from veduta.competition.pth import read_pth
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
-from veduta.models import card
 from veduta.protocols import Embedder
 from veduta.threads import in_order
 from veduta.types import Failure, Float32
@@ -58,7 +57,7 @@ def embed(
         out: the table's folder.
         split: folder of the photos below `data`: train, test, index.
         shard: ``i/N``: only the photos that fall to the i-th of N workers.
-        embedder: name of the model.
+        embedder: name of the model, or the folder of a trained one.
         provider: execution provider.
         progress: called with photos done and photos in all.
 
@@ -88,7 +87,7 @@ def embed(
 
 def maker_of(model: Embedder, dtype: str = "float16") -> Maker:
     """Return what a table records of an embedder."""
-    return Maker(model.name, card(model.name).sha256, model.dim, dtype, tuple(sorted(model.settings.items())))
+    return Maker(model.name, model.sha256, model.dim, dtype, tuple(sorted(model.settings.items())))
 
 
 def embed_one(model: Embedder, folder: PhotoFolder, id: str) -> Float32 | Failure:

@@ -21,7 +21,8 @@ class Recipe:
 
     Attributes:
         name: what `--recipe` calls it.
-        models: embedders, or folders with tables ``train`` and ``test`` made or imported earlier; several are fused.
+        models: embedders, folders of trained ones, or folders with tables ``train`` and ``test`` made or imported
+            earlier; several are fused.
         weights: of the models.
         depth: candidates retrieved.
         rerank_depth: how many of them are matched.

@@ -40,7 +40,7 @@ from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
-from veduta.models import card
+from veduta.models import card, is_model, read_card
 from veduta.types import Float32
 
 Progress = Callable[[str, int, int], None]
@@ -181,11 +181,12 @@ class _Run:
     def table(self, model: str, split: str, bank: Path | None = None) -> DescriptorTable:
         """Return the descriptors of a split, or of a bank: embedded here, or made earlier."""
         with self.timed(f"embed {split}") as stage:
-            if model not in EMBEDDERS:
+            if model not in EMBEDDERS and not is_model(model):
                 stage["skipped"] = True
                 return DescriptorTable.open(Path(model) / split)
             name = f"bank-{key_of(str(bank.absolute()))}" if bank else split
-            path = self.out / "descriptors" / model / name
+            trained = "" if model in EMBEDDERS else f"-{read_card(model).sha256[:12]}"
+            path = self.out / "descriptors" / (Path(model).name + trained) / name
             where = (bank, path, ".") if bank else (self.data, path, split)
             made = embed(*where, embedder=model, provider=self.provider, progress=self.tell(stage))
             stage["skipped"] = made.new == 0

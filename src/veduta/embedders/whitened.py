@@ -39,6 +39,11 @@ class WhitenedEmbedder:
         return self._card.name
 
     @property
+    def sha256(self) -> str:
+        """Hex digest of its weights."""
+        return self._card.sha256
+
+    @property
     def settings(self) -> dict[str, int]:
         """What changes its descriptors, beside its weights: the settings of the embedder it stands on."""
         return self._base.settings

@@ -2,13 +2,15 @@
 
 A card says what a model is, where its weights come from, under which licence, and the sha256 of its file;
 the file is checked against it every time it is opened. ``python -m veduta.models.export NAME`` rebuilds a file.
+A model trained by a user is a folder with the same two things, ``card.json`` and the file it names.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,10 @@ class ModelCard:
         file: file name beside this module; empty for a method without weights.
         sha256: hex digest of the file; empty without one.
         export: the command that rebuilds the file; empty without one.
+        side: of an embedder: photos are brought to about `side` x `side` pixels in all, unless told otherwise.
+        step: the sides are multiples of this.
+        square: whether photos are squashed into squares; otherwise they keep their shape.
+        folder: where the file lies; empty for beside this module.
     """
 
     name: str
@@ -50,6 +56,15 @@ class ModelCard:
     file: str = ""
     sha256: str = ""
     export: str = ""
+    side: int = 384
+    step: int = 32
+    square: bool = False
+    folder: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return (Path(self.folder) if self.folder else FOLDER) / self.file
 
 
 def _exported(name: str, sha256: str, **rest: Any) -> ModelCard:
@@ -154,6 +169,41 @@ def card(name: str) -> ModelCard:
     raise ModelError(f"no model is called {name!r}; there are {', '.join(c.name for c in CARDS)}")
 
 
+CARD_FILE = "card.json"
+
+
+def is_model(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a folder holds a model and its card."""
+    return (Path(folder) / CARD_FILE).is_file()
+
+
+def read_card(folder: str | os.PathLike[str]) -> ModelCard:
+    """Return the card of the model in a folder, as training leaves it; ModelError when it cannot be used."""
+    path = Path(folder) / CARD_FILE
+    try:
+        said = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); expected a folder with a model's card") from error
+    except ValueError as error:
+        raise ModelError(f"{path}: is not a model's card ({error})") from error
+    wanted = {field.name: field.type for field in fields(ModelCard) if field.name != "folder"}
+    kinds = {"str": str, "int": int, "bool": bool}
+    for name, kind in wanted.items():
+        if not isinstance(said, dict) or type(said.get(name)) is not kinds[str(kind)]:
+            raise ModelError(f"{path}: is not a model's card ({name} is missing or no {kind})")
+    if Path(said["file"]).name != said["file"] or min(said["dim"], said["side"], said["step"]) < 1:
+        raise ModelError(f"{path}: is not a model's card (file, dim, side or step cannot be)")
+    return ModelCard(**{name: said[name] for name in wanted}, folder=str(folder))
+
+
+def write_card(folder: Path, known: ModelCard, **more: Any) -> None:
+    """Write a model's card beside its file, with whatever else is worth knowing."""
+    said = {name: value for name, value in asdict(known).items() if name != "folder"} | more
+    draft = folder / (CARD_FILE + ".draft")
+    draft.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
+    draft.replace(folder / CARD_FILE)
+
+
 # Name on the command line -> ONNX Runtime's provider, the options that keep full precision, the package to install.
 PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
     "cpu": ("CPUExecutionProvider", {}, "onnxruntime"),
@@ -183,18 +233,20 @@ def provider_name(provider: str = "cpu") -> str:
     return name
 
 
-def open_session(name: str, provider: str = "cpu", threads: int | None = None) -> onnxruntime.InferenceSession:
-    """Return an ONNX Runtime session for model `name`.
+def open_session(
+    model: str | ModelCard, provider: str = "cpu", threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """Return an ONNX Runtime session for a model.
 
     Args:
-        name: a card with a file.
+        model: a card with a file, or the name of one.
         provider: ``cpu``, ``cuda``, ``coreml`` or ``openvino``; always in full precision.
         threads: threads inside one operator; None means all cores this process may use.
 
     Raises:
         ModelError: the model or provider is unknown, the provider does not start, or the file is not the card's.
     """
-    known = card(name)
+    known = card(model) if isinstance(model, str) else model
     provider_name(provider)
     onnxruntime = _runtime()
     engine, options, _ = PROVIDERS[provider]
@@ -235,13 +287,14 @@ def open_arrays(name: str, base: str = "") -> dict[str, npt.NDArray[Any]]:
 
 def read_file(known: ModelCard) -> bytes:
     """Return the model file's bytes after comparing them with the card."""
-    path = FOLDER / known.file
+    path = known.path
     if not known.file:
         raise ModelError(f"model {known.name!r} has no weights to open")
+    remedy = "train or copy it again" if known.folder else "reinstall veduta"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); reinstall veduta") from error
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); {remedy}") from error
     if hashlib.sha256(data).hexdigest() != known.sha256:
-        raise ModelError(f"{path}: is not the file on the card of {known.name!r} (sha256 differs); reinstall veduta")
+        raise ModelError(f"{path}: is not the file on the card of {known.name!r} (sha256 differs); {remedy}")
     return data

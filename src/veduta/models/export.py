@@ -13,10 +13,12 @@ import argparse
 import hashlib
 import importlib
 import importlib.resources
+import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +63,7 @@ def _package_file(package: str, *parts: str) -> Path:
     return Path(str(importlib.resources.files(package).joinpath(*parts)))
 
 
-def _noise_photos(seed: int, *shape: int) -> torch.Tensor:
+def noise_photos(seed: int, *shape: int) -> torch.Tensor:
     """Return smooth random uint8 pictures of this (B, H, W, 3): noise alone has no corners to find."""
     generator = torch.Generator().manual_seed(seed)
     b, h, w, c = shape
@@ -207,7 +209,7 @@ _N0, _N1 = torch.export.Dim("n0"), torch.export.Dim("n1")
 RECIPES = {
     "efficientnet-lite2-gem": Recipe(
         build=_lite2,
-        inputs=lambda seed: {"image": _noise_photos(seed, 2 + seed % 2, 320, 256 + 32 * seed, 3)},
+        inputs=lambda seed: {"image": noise_photos(seed, 2 + seed % 2, 320, 256 + 32 * seed, 3)},
         outputs=("descriptor",),
         dynamic=({0: torch.export.Dim("batch"), 1: _side("height"), 2: _side("width")},),
         half=True,
@@ -215,7 +217,7 @@ RECIPES = {
     ),
     "xfeat": Recipe(
         build=_xfeat,
-        inputs=lambda seed: {"image": _noise_photos(seed, 1, 384 + 32 * seed, 480, 3)},
+        inputs=lambda seed: {"image": noise_photos(seed, 1, 384 + 32 * seed, 480, 3)},
         outputs=("keypoints", "scores", "descriptors"),
         dynamic=({1: "height", 2: "width"},),
         half=False,
@@ -241,7 +243,11 @@ def export(name: str, target: Path) -> dict[str, float]:
     """
     if name not in RECIPES:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(RECIPES)}")
-    recipe = RECIPES[name]
+    return export_recipe(RECIPES[name], target)
+
+
+def export_recipe(recipe: Recipe, target: Path) -> dict[str, float]:
+    """Write what a recipe makes to `target`, as `export` does."""
     module = recipe.build()
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         draft = Path(folder) / target.name
@@ -257,7 +263,7 @@ def _write(module: nn.Module, recipe: Recipe, path: Path) -> None:
     how: dict[str, Any] = {"dynamic_shapes": recipe.dynamic, "external_data": False, "verbose": False}
     if recipe.tracing:
         how = {"dynamic_axes": dict(zip(names, recipe.dynamic, strict=True))}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _quiet("torch.onnx"):
         warnings.simplefilter("ignore")  # the exporters' remarks about sizes, which `dynamic` answers
         torch.onnx.export(
             module,
@@ -270,7 +276,19 @@ def _write(module: nn.Module, recipe: Recipe, path: Path) -> None:
             **how,
         )
     model = _without_remarks(onnx.load(path))
-    onnx.save(_halve_weights(model) if recipe.half else model, path)
+    onnx.save(halve_weights(model) if recipe.half else model, path)
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a logger from remarking on packages that are not there and not needed."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _without_remarks(model: Any) -> Any:
@@ -282,7 +300,7 @@ def _without_remarks(model: Any) -> Any:
     return model
 
 
-def _halve_weights(model: Any) -> Any:
+def halve_weights(model: Any) -> Any:
     """Return the model with float32 weights kept as float16 and widened at load: half the bytes, full-precision sums.
 
     ONNX Runtime folds the Cast nodes away once, when the session is made.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,3 +59,51 @@ def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.645) -> tuple[np.ndar
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return middle - half, middle + half
+
+
+def curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the loss of every step, and GAP after every epoch, from the lines of a metrics file."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    steps = [line for line in lines if line["event"] == "step"]
+    epochs = [line for line in lines if line["event"] == "epoch" and line["figures"]]
+    figure = Figure(figsize=(9.6, 4.2), layout="constrained", facecolor="white")
+    left, right = figure.subplots(1, 2)
+    if steps:
+        per_epoch = max(1, sum(line["epoch"] == steps[0]["epoch"] for line in steps))
+        at = np.array([line["step"] for line in steps]) / per_epoch
+        loss = np.array([line["loss"] for line in steps])
+        left.plot(at, loss, color=SOFT, linewidth=0.6, alpha=0.6)
+        width = max(1, len(loss) // 30)
+        smooth = np.convolve(np.pad(loss, (width - 1, 0), mode="edge"), np.ones(width) / width, mode="valid")
+        left.plot(at, smooth, color=COLOURS[2], linewidth=1.8)
+        left.set_ylim(0, max(1e-3, float(np.quantile(loss, 0.99)) * 1.1))
+    left.set(xlabel="epoch", ylabel="loss", title="Loss of the batches, and its running mean")
+    drawn = [figures["protocol"] for figures in epochs[0]["figures"]] if epochs else []
+    for protocol, colour in zip(drawn, COLOURS, strict=False):
+        rows = [next(f for f in line["figures"] if f["protocol"] == protocol) for line in epochs]
+        at = np.array([line["epoch"] for line in epochs])
+        for kind, style in (("open", "-"), ("closed", (0, (3, 3)))):
+            right.plot(
+                at,
+                [row[f"gap_{kind}"] for row in rows],
+                color=colour,
+                linestyle=style,
+                marker="o",
+                markersize=3.5,
+                label=f"{protocol} landmarks, {kind}",
+            )
+    right.set(xlabel="epoch", ylabel="GAP", title="Recognition by the best neighbour")
+    if drawn:
+        right.legend(frameon=False)
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(colors=INK)
+        axes.grid(visible=True, color="#e8e6e0", linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.title.set_size(11)
+    draft = path.with_name(path.stem + ".draft.png")
+    figure.savefig(draft, dpi=150)
+    draft.replace(path)

@@ -1,0 +1,241 @@
+"""What training the descriptor is worth, on landmarks it has not been trained on.
+
+    python benchmarks/descriptor.py DATA --runs FOLDER [--out benchmarks/results/descriptor.json] [--only NAME...]
+
+DATA is in the competition's layout: train.csv, test_solution.csv, withheld.csv, photos under train/, test/ and bank/.
+The landmarks are drawn into two halves. Each recipe is trained twice, on either half and the bank, and judged by the
+best neighbour alone, in two settings:
+
+- halves: galleries of the half it was not trained on, and nothing else. As for a user, but small.
+- protocols: the data set's closed and open protocols, each query described by the network that was not trained on its
+  landmark. Half of the gallery's landmarks have been trained on.
+
+A run that is in FOLDER already is not done again. Training needs the extra [train].
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import machine
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from veduta.embedders import make_embedder
+from veduta.images import load
+from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
+from veduta.threads import in_order
+from veduta.training.cases import halves
+from veduta.training.recipe import SHIPPED
+
+SEED = 1
+SHORT = replace(SHIPPED, epochs=4, sizes=(224,))  # of the ablation: one change at a time against "short"
+RECIPES = {
+    "shipped": SHIPPED,
+    "short": SHORT,
+    "cosface, margin 0.3": replace(SHORT, loss="cosface", margin=0.3),
+    "one center a landmark": replace(SHORT, subcenters=1),
+    "margin 0.3 for all": replace(SHORT, margin=0.3),
+    "uniform sampler": replace(SHORT, sampler="uniform"),
+    "balanced sampler": replace(SHORT, sampler="balanced"),
+    "bank not used": replace(SHORT, bank="none"),
+    "a class for each photo of the bank": replace(SHORT, bank="each"),
+    "rate 3e-4": replace(SHORT, rate=3e-4),
+    "weights not averaged": replace(SHORT, average=0.0),
+    "side 288": replace(SHORT, sizes=(288,)),
+}
+BEFORE = {"plain": "efficientnet-lite2-gem"}  # not trained
+
+
+class Data:
+    """The photos of a data set with what they show."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        rows = [(r["id"], "train", r["landmark_id"]) for r in self._rows("train.csv")]
+        rows += [(r["id"], "test", r["landmarks"].split(" ")[0]) for r in self._rows("test_solution.csv")]
+        rows += [(p.stem, "bank", "") for p in sorted((folder / "bank").rglob("*.jpg"))]
+        self.ids, self.split, self.landmark = (np.array(column, object) for column in zip(*rows, strict=True))
+        self.withheld = {r["landmark_id"] for r in self._rows("withheld.csv")}
+        self.parts = halves({name for name in self.landmark if name}, SEED)
+
+    def _rows(self, name):
+        with (self.folder / name).open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def path(self, i):
+        """Return where a photo lies."""
+        id = self.ids[i]
+        return self.folder / self.split[i] / id[0] / id[1] / id[2] / f"{id}.jpg"
+
+    def part(self):
+        """Return the half (N,) each photo belongs to: its landmark's, or one drawn by its id."""
+        drawn = [int(hashlib.sha256(id.encode()).hexdigest(), 16) % 2 for id in self.ids]
+        return np.array([drawn[i] if not lm else int(lm in self.parts[1]) for i, lm in enumerate(self.landmark)])
+
+
+def train_half(data, name, recipe, half, runs):
+    """Return the folder of a model trained on one half, training it if it is not there."""
+    from veduta.training.loop import train
+
+    out = runs / name.replace(" ", "-").replace(",", "") / f"half-{half}"
+    if not (out / "report.json").exists():
+        table = out.with_suffix(".csv")
+        table.parent.mkdir(parents=True, exist_ok=True)
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(("photo", "landmark"))
+            for i in np.flatnonzero(data.split == "train"):
+                if data.landmark[i] in data.parts[half]:
+                    writer.writerow((data.path(i).absolute(), data.landmark[i]))
+        report = train(table, out, recipe, data.folder / "bank", say=lambda text: print(text, file=sys.stderr))
+        print(f"{name}, half {half}: {report.seconds:.0f} s", file=sys.stderr, flush=True)
+    return out
+
+
+def describe(data, folder, keep):
+    """Return (N, D) descriptors of all photos, kept in a file."""
+    if not keep.exists():
+        embedder = make_embedder(folder)
+        found = [row for _, row in in_order(lambda i: embedder.embed([load(data.path(i))])[0], range(len(data.ids)))]
+        keep.parent.mkdir(parents=True, exist_ok=True)
+        np.save(keep, np.stack(found).astype(np.float16))
+    rows = np.load(keep).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def whitened(rows, data, half, dim):
+    """Return plain descriptors whitened by what one half of the landmarks and the bank teach."""
+    from veduta.embedders.whitened import whiten
+    from veduta.training.whitening import learn
+
+    taught = (data.split == "train") & np.isin(data.landmark, sorted(data.parts[half])) | (data.split == "bank")
+    mean, projection = learn(rows[taught], dim)
+    return whiten(rows, mean.astype(np.float32), projection.astype(np.float32))
+
+
+def ask(data, descriptors, gallery, queries, truth):
+    """Return predictions of the best neighbour."""
+    similarity = descriptors[queries] @ descriptors[gallery].T
+    best = similarity.argmax(1)
+    rows = zip(queries.tolist(), best.tolist(), similarity.max(1).tolist(), strict=True)
+    return [Prediction(str(q), data.landmark[gallery[b]], s) for q, b, s in rows], {
+        str(q): [t] if t else [] for q, t in zip(queries.tolist(), truth, strict=True)
+    }
+
+
+def figures(truth, said):
+    """Return recall@1, GAP with its interval, and FPR@95."""
+    report = open_set(truth, said, 0.5)
+    low, high = bootstrap_gap(truth, said, resamples=300, seed=0)
+    row = {"recall@1": accuracy(truth, said), "gap": gap(truth, said), "gap_low": low, "gap_high": high}
+    return {key: round(float(value), 4) for key, value in (row | {"fpr95": report.fpr95}).items()}
+
+
+def of_halves(data, both):
+    """Return the mean figures over galleries of the half not trained on; three draws of landmarks withheld."""
+    rows = {"closed": [], "open": []}
+    for half, descriptors in enumerate(both):
+        left = np.isin(data.landmark, sorted(data.parts[1 - half]))
+        test = data.split == "test"
+        for draw in range(4):
+            names = sorted(data.parts[1 - half])
+            rng = np.random.default_rng((SEED, half, draw))
+            unknown = set(rng.permutation(names)[: len(names) // 3]) if draw else set()
+            gone = np.isin(data.landmark, sorted(unknown))
+            gallery = np.flatnonzero(left & (data.split == "train") & ~gone)
+            asked = (test & (left | (data.landmark == ""))) | (left & gone & (data.split == "train"))
+            queries = np.flatnonzero(asked)
+            truth = np.where(gone[queries], "", data.landmark[queries])
+            said, right = ask(data, descriptors, gallery, queries, truth)
+            rows["open" if draw else "closed"].append(figures(right, said))
+    return {
+        name: {key: round(float(np.mean([r[key] for r in found])), 4) for key in found[0]}
+        for name, found in rows.items()
+    }
+
+
+def of_protocols(data, both):
+    """Return the figures of the data set's protocols, each query described by the network that has not seen it."""
+    part, result = data.part(), {}
+    for name in ("closed", "open"):
+        unknown = np.isin(data.landmark, sorted(data.withheld)) if name == "open" else np.zeros(len(data.ids), bool)
+        gallery = np.flatnonzero((data.split == "train") & ~unknown)
+        said, truth = [], {}
+        for half, descriptors in enumerate(both):
+            asked = ((data.split == "test") | ((data.split == "train") & unknown)) & (part == 1 - half)
+            queries = np.flatnonzero(asked)
+            shown = np.where(unknown[queries], "", data.landmark[queries])
+            mine, right = ask(data, descriptors, gallery, queries, shown)
+            said += mine
+            truth |= right
+        result[name] = figures(truth, said)
+    return result
+
+
+def measure(data, both):
+    """Return what the descriptors of the two networks are worth."""
+    return {"halves": of_halves(data, both), "protocols": of_protocols(data, both), "dim": both[0].shape[1]}
+
+
+def show(result):
+    """Print the table."""
+    table = Table(title="Best neighbour alone, landmarks not trained on")
+    places = [(s, p, f) for s in ("halves", "protocols") for p in ("closed", "open") for f in FIGURES]
+    for column in (
+        "descriptor",
+        "D",
+        *(f"{s} {p} {f}" for s in ("halves", "protocols") for p in ("closed", "open") for f in ("R@1", "GAP", "FPR95")),
+    ):
+        table.add_column(column, justify="right" if column != "descriptor" else "left")
+    for name, row in result["descriptors"].items():
+        cells = [
+            f"{row[s][p][f]:.3f}"
+            for s in ("halves", "protocols")
+            for p in ("closed", "open")
+            for f in ("recall@1", "gap", "fpr95")
+        ]
+        table.add_row(name, str(row["dim"]), *cells)
+    Console(width=200).print(table)
+
+
+def main():
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the runs, kept between calls")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="*", help=f"of {', '.join(RECIPES)}")
+    options = parser.parse_args()
+    started = time.time()
+    data = Data(options.data)
+    rows = {}
+    for name, embedder in BEFORE.items():
+        plain = describe(data, embedder, options.runs / f"{name}.npy")
+        rows[f"{name}, ImageNet weights"] = measure(data, [plain, plain])
+        for dim in (512, 1280):
+            rows[f"{name}, whitened to {dim}"] = measure(data, [whitened(plain, data, h, dim) for h in (0, 1)])
+    for name in RECIPES if options.only is None else options.only:
+        folders = [train_half(data, name, RECIPES[name], half, options.runs) for half in (0, 1)]
+        both = [describe(data, folder / "model", folder / "descriptors.npy") for folder in folders]
+        rows[name] = measure(data, both)
+    result = {
+        "machine": machine.describe(),
+        "seed": SEED,
+        "seconds": round(time.time() - started),
+        "recipes": {name: RECIPES[name].as_dict() for name in rows if name in RECIPES},
+        "descriptors": rows,
+    }
+    show(result)
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""What a run needs to go on where it was stopped, in one file that is either the old one or the new one, never half."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from veduta.errors import TrainingError
+
+NAME = "checkpoint.pt"
+FORMAT = 1
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write a state of tensors, numbers, texts, lists and dictionaries of these; the old one stays until it is whole.
+
+    Raises:
+        TrainingError: the folder cannot be written; the old checkpoint is still there.
+    """
+    draft = folder / (NAME + ".draft")
+    try:
+        with draft.open("wb") as file:
+            torch.save(state | {"format": FORMAT}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(folder / NAME)
+        _sync(folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise TrainingError(f"{folder / NAME}: cannot be written ({reason}); the last one is kept") from error
+
+
+def _sync(folder: Path) -> None:
+    """Make sure the new name is on disk, where a folder can be opened for that."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def read(folder: Path, device: str = "cpu") -> dict[str, Any] | None:
+    """Return the state saved in a folder, or None if there is none.
+
+    Raises:
+        TrainingError: the file is not a checkpoint of this Veduta.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds for what is damaged
+        raise TrainingError(f"{path}: is not a checkpoint or is damaged; remove {folder} to start again") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise TrainingError(f"{path}: was written by another version of Veduta; remove {folder} to start again")
+    return dict(state)

@@ -1,0 +1,72 @@
+"""What a run writes down: a line of JSON for each step and each epoch, and the curves drawn from them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from veduta.training.learner import Learner
+from veduta.training.plot import curves
+from veduta.training.validation import Figures
+
+METRICS, CURVES = "metrics.jsonl", "curves.png"
+
+
+class Journal:
+    """The metrics file of a run.
+
+    Args:
+        out: the run's folder.
+        writes: whether this process writes it; the others' journals do nothing.
+    """
+
+    def __init__(self, out: Path, writes: bool) -> None:  # noqa: FBT001
+        self._file, self._curves, self._writes = out / METRICS, out / CURVES, writes
+        self._last = time.monotonic()
+
+    def end(self) -> int:
+        """Return how many bytes are written."""
+        return self._file.stat().st_size if self._file.exists() else 0
+
+    def cut(self, end: int) -> None:
+        """Forget what was written after these many bytes: steps that were lost and will be done again."""
+        if self._writes:
+            with self._file.open("ab") as file:
+                file.truncate(min(end, file.tell()))
+
+    def step(self, learner: Learner, epoch: int, loss: float) -> None:
+        """Write down a step."""
+        now = time.monotonic()
+        rate = learner.recipe.batch / max(1e-9, now - self._last)
+        self._last = now
+        exponent = float(learner.network.pool.exponent.detach())
+        self._write(
+            event="step",
+            step=learner.step,
+            epoch=epoch,
+            loss=round(loss, 6),
+            rate=learner.optimisers[0].param_groups[0]["lr"],
+            exponent=round(exponent, 4),
+            photos_per_second=round(rate, 2),
+        )
+
+    def epoch(self, epoch: int, figures: Sequence[Figures]) -> None:
+        """Write down what the weights are worth after an epoch, and draw the curves so far."""
+        self._write(event="epoch", epoch=epoch, figures=[asdict(one) for one in figures])
+        self._last = time.monotonic()
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw loss and validation figures as far as they are known."""
+        if self._writes:
+            lines = [json.loads(line) for line in self._file.read_text("utf-8").splitlines()]
+            curves(self._curves, lines)
+
+    def _write(self, **line: Any) -> None:
+        if self._writes:
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")

@@ -1,0 +1,183 @@
+"""What learns: a network, the moving average of its weights, the head with the centres, and their optimisers."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from veduta.training.losses import MarginHead, dynamic_margins
+from veduta.training.network import Descriptor, make_backbone
+from veduta.training.processes import Place
+from veduta.training.recipe import Recipe
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LEAST_RATE = 0.01  # of the rate, at the end
+CENTRES = 3.0  # how much faster the centres learn than the projection
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a batch that goes through the network at once.
+
+    Attributes:
+        photos: (b, side, side, 3) uint8 RGB.
+        target: (b,) their classes.
+        everyone: classes of the photos all processes look at meanwhile.
+    """
+
+    photos: Tensor
+    target: Tensor
+    everyone: Tensor
+
+
+class Learner:
+    """The weights of a run, and one step of theirs.
+
+    Args:
+        recipe: of the run.
+        counts: (C,) photos of each class.
+        place: which process this is.
+        steps: of the whole run.
+    """
+
+    def __init__(self, recipe: Recipe, counts: Tensor, place: Place, steps: int) -> None:
+        self.recipe, self.place, self.steps, self.step = recipe, place, steps, 0
+        torch.manual_seed(recipe.seed)
+        backbone = make_backbone(recipe.backbone)
+        backbone.freeze(recipe.freeze)
+        self.network = Descriptor(backbone, recipe.trained_dim, live_norm=recipe.live_norm)
+        self.network.to(place.device, memory_format=torch.channels_last)
+        self.head = MarginHead(
+            recipe.trained_dim,
+            counts,
+            recipe.loss,
+            recipe.subcenters,
+            recipe.scale,
+            recipe.margin,
+            weighted=recipe.weighted,
+            sample=recipe.sample,
+        )
+        if recipe.margin is None:
+            self.head.margins.copy_(dynamic_margins(counts, recipe.low, recipe.high))
+        self.head.to(place.device)
+        self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
+        self.optimisers = self._optimisers()
+        self.rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers]
+        self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "float16")
+        self._shared: nn.Module | None = None
+
+    def _optimisers(self) -> list[torch.optim.Optimizer]:
+        recipe, network = self.recipe, self.network
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in network.backbone.parameters() if p.requires_grad], "lr": recipe.rate},
+            {"params": list(network.project.parameters()), "lr": recipe.head_rate},
+            {"params": [*network.norm.parameters(), *network.pool.parameters()], "lr": recipe.head_rate},
+        ]
+        for group, decay in zip(groups, (recipe.decay, recipe.decay, 0.0), strict=True):
+            group["weight_decay"] = decay
+        centres: dict[str, Any] = {"params": list(self.head.parameters()), "lr": CENTRES * recipe.head_rate}
+        groups = [group for group in groups if group["params"]]
+        if self.head.sample:
+            return [torch.optim.AdamW(groups), torch.optim.SparseAdam([centres])]
+        return [torch.optim.AdamW([*groups, centres | {"weight_decay": recipe.decay}])]
+
+    # --- a step -----------------------------------------------------------------------------------------------
+
+    def learn(self, parts: Sequence[Part]) -> float:
+        """Do one step with a batch in parts and return this process's loss; nothing changes if that is no number."""
+        torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 1009 + self.place.rank)  # for what drops out
+        model = self._model()
+        model.train()
+        total = 0.0
+        for number, part in enumerate(parts):
+            waits = number < len(parts) - 1 and self.place.world > 1
+            with model.no_sync() if waits else nullcontext():
+                loss = self._loss(model, part, number) / len(parts)
+                self.scaler.scale(loss).backward()
+            total += float(loss.detach())
+        self.place.average_gradient(self.head.centres.weight)
+        mean, _ = self.place.agreed(total, stop=False)
+        if math.isfinite(mean):
+            self._update()
+        for optimiser in self.optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        return mean
+
+    def _model(self) -> nn.Module:
+        """Return the network, in the wrapping that averages its gradients when there are several processes."""
+        if self._shared is None:
+            many = self.place.world > 1
+            self._shared = DistributedDataParallel(self.network, broadcast_buffers=False) if many else self.network
+        return self._shared
+
+    def _loss(self, model: nn.Module, part: Part, number: int) -> Tensor:
+        recipe, device = self.recipe, self.place.device
+        looked = self.head.chosen(part.everyone.to(device), seed=self.step * recipe.accumulate + number)
+        with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "float32"):
+            found = model(part.photos.to(device, non_blocking=True))
+        return self.head(found.float(), part.target.to(device), looked)
+
+    def _update(self) -> None:
+        self._set_rates()
+        if self.scaler.is_enabled():
+            for optimiser in self.optimisers:
+                self.scaler.unscale_(optimiser)
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_([p for p in self.network.parameters() if p.grad is not None], self.recipe.clip)
+        for optimiser in self.optimisers:
+            self.scaler.step(optimiser)
+        self.scaler.update()
+        self._follow()
+
+    def factor(self) -> float:
+        """Return the share of the rates that holds in this step: up in the warm-up, then down along half a cosine."""
+        warm = max(1, round(self.recipe.warmup * self.steps))
+        done = max(0, self.step - warm) / max(1, self.steps - warm)
+        return min((self.step + 1) / warm, LEAST_RATE + (1 - LEAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+
+    def _set_rates(self) -> None:
+        factor = self.factor()
+        for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+
+    def _follow(self) -> None:
+        """Let the moving average follow; at first closely, so that it forgets where it began."""
+        keep = min(self.recipe.average, (1 + self.step) / (10 + self.step)) if self.recipe.average else 0.0
+        with torch.no_grad():
+            for mine, theirs in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                mine.lerp_(theirs, 1 - keep)
+            for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                mine.copy_(theirs)
+
+    # --- kept and taken up again ------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return everything a step depends on."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "head": self.head.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a state; RuntimeError when it is another network's."""
+        self.step = int(state["step"])
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.head.load_state_dict(state["head"])
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.scaler.load_state_dict(state["scaler"])

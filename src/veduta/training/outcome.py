@@ -1,0 +1,95 @@
+"""What a run has learned, and what it leaves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from veduta.training.dataset import Dataset, Split
+from veduta.training.network import Descriptor
+from veduta.training.validation import Figures
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a run has learned.
+
+    Attributes:
+        dataset: all photos that can be read.
+        split: what was trained on and judged by.
+        classes: trained on: landmarks, and photos of none as far as they are classes.
+        dropped: photos left out on the way as probably mislabelled.
+        epoch: whose weights are the best; 0 is before any step.
+        before: figures before any step.
+        after: figures of the best weights.
+        network: with these weights.
+        layer: the last one, as it is used.
+    """
+
+    dataset: Dataset
+    split: Split
+    classes: int
+    dropped: int
+    epoch: int
+    before: tuple[Figures, ...]
+    after: tuple[Figures, ...]
+    network: Descriptor
+    layer: nn.Linear
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the files a run leaves.
+
+    Attributes:
+        name: ``float16``, ``float32`` or ``int8``: how weights are kept.
+        folder: where it and its card are.
+        megabytes: of the file.
+        difference: the largest from torch, of any number of a descriptor.
+        figures: what it is worth by validation, as ONNX Runtime computes it.
+        gap_lost: GAP that torch's descriptors have more, closed and open, on the first protocol; 0 without validation.
+    """
+
+    name: str
+    folder: str
+    megabytes: float
+    difference: float
+    figures: tuple[Figures, ...]
+    gap_lost: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run has done.
+
+    Attributes:
+        folder: the run's.
+        photos: trained on.
+        classes: trained on.
+        unreadable: photos that could not be read.
+        dropped: photos left out on the way as probably mislabelled.
+        epoch: whose weights were kept; 0 is before any step.
+        before: figures before any step, on landmarks not trained on first.
+        after: figures of the weights kept.
+        variants: the files, the one to use first.
+        seconds: of this call.
+    """
+
+    folder: str
+    photos: int
+    classes: int
+    unreadable: int
+    dropped: int
+    epoch: int
+    before: tuple[Figures, ...]
+    after: tuple[Figures, ...]
+    variants: tuple[Variant, ...]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        from dataclasses import asdict
+
+        return asdict(self)

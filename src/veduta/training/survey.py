@@ -1,0 +1,158 @@
+"""A look at every photo before training starts: which cannot be read, which are nearly the same, which leak.
+
+Near-duplicates are found by a perceptual hash: the signs of the 64 lowest frequencies of a small grey picture (Zauner,
+"Implementation and benchmarking of perceptual image hash functions", 2010). Resizing, mild cropping and JPEG change
+few of its bits; two photos of one place taken apart differ in about half.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from veduta.errors import ImageError
+from veduta.images import load
+from veduta.threads import in_order
+from veduta.training.dataset import NONE, Dataset
+from veduta.types import Bool, Failure, UInt8
+
+Progress = Callable[[int, int], None]
+SIDE, LOW = 32, 8  # of the grey picture, and of the corner of its frequencies that is kept
+WITHIN = 5  # bits of 64 that may differ
+BANDS = 4
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two photos that are nearly the same.
+
+    Attributes:
+        kind: ``same`` landmark, ``conflict`` of two landmarks (or of one and none), or ``leak`` into the test set.
+        photo: one of the training set.
+        other: the other, of the training set or of the test set.
+        bits: of the hash that differ.
+    """
+
+    kind: str
+    photo: str
+    other: str
+    bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What a look at all photos found.
+
+    Attributes:
+        readable: (N,) whether each photo of the data set can be read.
+        failures: those that cannot, with the reason.
+        pairs: near-duplicates.
+    """
+
+    readable: Bool
+    failures: tuple[Failure, ...]
+    pairs: tuple[Pair, ...]
+
+    def count(self, kind: str) -> int:
+        """Return how many photos of the data set are in a pair of this kind."""
+        return len({pair.photo for pair in self.pairs if pair.kind == kind})
+
+
+def survey(dataset: Dataset, progress: Progress | None = None) -> Survey:
+    """Return what a look at all photos of a data set finds.
+
+    Args:
+        dataset: the photos, and those of the test set.
+        progress: called with photos done and photos in all.
+    """
+    paths = (*dataset.photos, *dataset.others)
+    hashes, failures = _hashes(paths, progress)
+    readable = np.array([row is not None for row in hashes], bool)
+    there = np.flatnonzero(readable)
+    found = near(np.array([row for row in hashes if row is not None], np.uint8).reshape(-1, 8))
+    pairs = [_pair(dataset, paths, int(there[a]), int(there[b]), bits) for a, b, bits in found]
+    return Survey(readable[: len(dataset)], tuple(failures), tuple(pair for pair in pairs if pair is not None))
+
+
+def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8 | None], list[Failure]]:
+    def look(path: str) -> UInt8 | Failure:
+        try:
+            return perceptual_hash(load(path, max_side=4 * SIDE).pixels)
+        except ImageError as error:
+            return Failure(path, str(error))
+
+    hashes: list[UInt8 | None] = []
+    failures: list[Failure] = []
+    for done, (_, result) in enumerate(in_order(look, paths), 1):
+        if isinstance(result, Failure):
+            failures.append(result)
+        hashes.append(None if isinstance(result, Failure) else result)
+        if progress:
+            progress(done, len(paths))
+    return hashes, failures
+
+
+def perceptual_hash(pixels: UInt8) -> UInt8:
+    """Return the hash (8,) uint8, 64 bits, of a photo (H, W, 3) uint8 RGB."""
+    grey = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(grey.astype(np.float32))[:LOW, :LOW].ravel()
+    return np.packbits(low > np.median(low[1:]))  # the first is the mean brightness, which says nothing
+
+
+def near(hashes: UInt8, within: int = WITHIN) -> list[tuple[int, int, int]]:
+    """Return (a, b, bits) with a < b of all pairs of hashes (N, 8) that differ in at most `within` bits, in order.
+
+    Of 64 bits in four bands, one band differs in at most one bit when at most seven differ in all: looking up each band
+    and its neighbours finds every pair (multi-index hashing: Norouzi et al., CVPR 2012).
+
+    Raises:
+        ValueError: `within` is above 7, which this finds only in part.
+    """
+    if not 0 <= within <= 7:
+        raise ValueError(f"within: expected 0 to 7 bits, got {within}")
+    return sorted(_search(hashes, within))
+
+
+def _search(hashes: UInt8, within: int) -> Iterator[tuple[int, int, int]]:
+    import faiss
+
+    index = faiss.IndexBinaryMultiHash(64, BANDS, 16)
+    index.nflip = 1
+    index.add(hashes)
+    for start in range(0, len(hashes), CHUNK):
+        limits, bits, found = index.range_search(hashes[start : start + CHUNK], within + 1)  # nearer than
+        for row, (low, high) in enumerate(zip(limits[:-1].tolist(), limits[1:].tolist(), strict=True), start):
+            for other, differing in zip(found[low:high].tolist(), bits[low:high].tolist(), strict=True):
+                if row < other:
+                    yield row, other, int(differing)
+
+
+def _pair(dataset: Dataset, paths: Sequence[str], a: int, b: int, bits: int) -> Pair | None:
+    if a >= len(dataset):
+        return None  # both in the test set: nothing to us
+    if b >= len(dataset):
+        return Pair("leak", paths[a], paths[b], bits)
+    mine, other = dataset.classes[a], dataset.classes[b]
+    if mine == other == NONE:
+        return None
+    return Pair("same" if mine == other else "conflict", paths[a], paths[b], bits)
+
+
+def leaked(dataset: Dataset, found: Survey) -> Bool:
+    """Return (N,) whether each photo is nearly one of the test set."""
+    gone = {pair.photo for pair in found.pairs if pair.kind == "leak"}
+    return np.array([photo in gone for photo in dataset.photos], bool)
+
+
+def write_pairs(path: Path, found: Survey) -> None:
+    """Write the near-duplicates as a table: kind, photo, other, bits."""
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("kind", "photo", "other", "bits"))
+        table.writerows((pair.kind, pair.photo, pair.other, pair.bits) for pair in found.pairs)
