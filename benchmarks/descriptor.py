@@ -50,6 +50,7 @@ RECIPES = {
     "weights not averaged": replace(SHORT, average=0.0),
     "side 288": replace(SHORT, sizes=(288,)),
 }
+FIGURES = ("recall@1", "gap", "fpr95")
 BEFORE = {"plain": "efficientnet-lite2-gem"}  # not trained
 
 
@@ -155,10 +156,8 @@ def of_halves(data, both):
             truth = np.where(gone[queries], "", data.landmark[queries])
             said, right = ask(data, descriptors, gallery, queries, truth)
             rows["open" if draw else "closed"].append(figures(right, said))
-    return {
-        name: {key: round(float(np.mean([r[key] for r in found])), 4) for key in found[0]}
-        for name, found in rows.items()
-    }
+    mean = {name: {key: np.mean([row[key] for row in found]) for key in found[0]} for name, found in rows.items()}
+    return {name: {key: round(float(value), 4) for key, value in row.items()} for name, row in mean.items()}
 
 
 def of_protocols(data, both):
@@ -188,20 +187,10 @@ def show(result):
     """Print the table."""
     table = Table(title="Best neighbour alone, landmarks not trained on")
     places = [(s, p, f) for s in ("halves", "protocols") for p in ("closed", "open") for f in FIGURES]
-    for column in (
-        "descriptor",
-        "D",
-        *(f"{s} {p} {f}" for s in ("halves", "protocols") for p in ("closed", "open") for f in ("R@1", "GAP", "FPR95")),
-    ):
+    for column in ("descriptor", "D", *(" ".join(place) for place in places)):
         table.add_column(column, justify="right" if column != "descriptor" else "left")
     for name, row in result["descriptors"].items():
-        cells = [
-            f"{row[s][p][f]:.3f}"
-            for s in ("halves", "protocols")
-            for p in ("closed", "open")
-            for f in ("recall@1", "gap", "fpr95")
-        ]
-        table.add_row(name, str(row["dim"]), *cells)
+        table.add_row(name, str(row["dim"]), *(f"{row[s][p][f]:.3f}" for s, p, f in places))
     Console(width=200).print(table)
 
 
