@@ -15,7 +15,6 @@ A run that is in FOLDER already is not done again. Training needs the extra [tra
 
 import argparse
 import csv
-import hashlib
 import json
 import sys
 import time
@@ -31,10 +30,9 @@ from veduta.embedders import make_embedder
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
 from veduta.threads import in_order
-from veduta.training.cases import halves
+from veduta.training.halves import SEED, part_of, parts, train_half
 from veduta.training.recipe import SHIPPED
 
-SEED = 1
 SHORT = replace(SHIPPED, epochs=4, sizes=(224,))  # of the ablation: one change at a time against "short"
 RECIPES = {
     "shipped": SHIPPED,
@@ -64,7 +62,7 @@ class Data:
         rows += [(p.stem, "bank", "") for p in sorted((folder / "bank").rglob("*.jpg"))]
         self.ids, self.split, self.landmark = (np.array(column, object) for column in zip(*rows, strict=True))
         self.withheld = {r["landmark_id"] for r in self._rows("withheld.csv")}
-        self.parts = halves({name for name in self.landmark if name}, SEED)
+        self.parts = parts({name for name in self.landmark if name})
 
     def _rows(self, name):
         with (self.folder / name).open(newline="", encoding="utf-8") as file:
@@ -77,27 +75,14 @@ class Data:
 
     def part(self):
         """Return the half (N,) each photo belongs to: its landmark's, or one drawn by its id."""
-        drawn = [int(hashlib.sha256(id.encode()).hexdigest(), 16) % 2 for id in self.ids]
-        return np.array([drawn[i] if not lm else int(lm in self.parts[1]) for i, lm in enumerate(self.landmark)])
+        return np.array(
+            [part_of(id, landmark, self.parts) for id, landmark in zip(self.ids, self.landmark, strict=True)]
+        )
 
 
-def train_half(data, name, recipe, half, runs):
-    """Return the folder of a model trained on one half, training it if it is not there."""
-    from veduta.training.loop import train
-
-    out = runs / name.replace(" ", "-").replace(",", "") / f"half-{half}"
-    if not (out / "report.json").exists():
-        table = out.with_suffix(".csv")
-        table.parent.mkdir(parents=True, exist_ok=True)
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("photo", "landmark"))
-            for i in np.flatnonzero(data.split == "train"):
-                if data.landmark[i] in data.parts[half]:
-                    writer.writerow((data.path(i).absolute(), data.landmark[i]))
-        report = train(table, out, recipe, data.folder / "bank", say=lambda text: print(text, file=sys.stderr))
-        print(f"{name}, half {half}: {report.seconds:.0f} s", file=sys.stderr, flush=True)
-    return out
+def say(text):
+    """Print a line of progress."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def describe(data, folder, keep):
@@ -178,6 +163,23 @@ def of_protocols(data, both):
     return result
 
 
+def heads():
+    """Return what heads of several sizes take: memory, and one step of 32 photos."""
+    import torch
+
+    from veduta.training.losses import MarginHead
+
+    rows = []
+    for classes, sample in ((1_000, 0), (20_000, 0), (203_094, 0), (203_094, 10_000)):
+        head = MarginHead(512, torch.full((classes,), 8), sample=sample)
+        times = [head.cost(32) for _ in range(3)]
+        milliseconds = sorted(cost.step_ms for cost in times)
+        rows.append({"classes": classes, "looked_at": times[0].looked_at, "memory_mb": round(times[0].memory_mb)})
+        rows[-1] |= {"median_ms": round(milliseconds[1], 1), "slowest_ms": round(milliseconds[2], 1)}
+        del head
+    return rows
+
+
 def measure(data, both):
     """Return what the descriptors of the two networks are worth."""
     return {"halves": of_halves(data, both), "protocols": of_protocols(data, both), "dim": both[0].shape[1]}
@@ -200,6 +202,7 @@ def main():
     parser.add_argument("data", type=Path)
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs, kept between calls")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--heads", action="store_true", help="measure heads of up to 203,094 classes too: 5 GB")
     parser.add_argument("--only", nargs="*", help=f"of {', '.join(RECIPES)}")
     options = parser.parse_args()
     started = time.time()
@@ -211,16 +214,20 @@ def main():
         for dim in (512, 1280):
             rows[f"{name}, whitened to {dim}"] = measure(data, [whitened(plain, data, h, dim) for h in (0, 1)])
     for name in RECIPES if options.only is None else options.only:
-        folders = [train_half(data, name, RECIPES[name], half, options.runs) for half in (0, 1)]
-        both = [describe(data, folder / "model", folder / "descriptors.npy") for folder in folders]
+        where = options.runs / name.replace(" ", "-").replace(",", "")
+        models = [train_half(data.folder, where, half, RECIPES[name], say) for half in (0, 1)]
+        both = [describe(data, model, model.parent / "descriptors.npy") for model in models]
         rows[name] = measure(data, both)
     result = {
-        "machine": machine.describe(),
+        "benchmark": "descriptor",
+        **machine.describe(),
         "seed": SEED,
         "seconds": round(time.time() - started),
         "recipes": {name: RECIPES[name].as_dict() for name in rows if name in RECIPES},
         "descriptors": rows,
     }
+    if options.heads:
+        result["heads"] = heads()
     show(result)
     if options.out:
         options.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -195,6 +195,30 @@ def costs(result):
     return table(head, rows)
 
 
+def descriptor(result, *, ablation):
+    """Return a table of descriptor.py: those of the ablation, or the others."""
+    head = ["descriptor", "D"]
+    places = [
+        (s, p, f) for s in ("halves", "protocols") for p in ("closed", "open") for f in ("recall@1", "gap", "fpr95")
+    ]
+    head += [f"{s}, {p}: {'GAP' if f == 'gap' else f}" for s, p, f in places]
+    rows = [
+        [name, str(row["dim"]), *(number(row[s][p][f]) for s, p, f in places)]
+        for name, row in result["descriptors"].items()
+        if (name in result["recipes"] and name != "shipped") == ablation
+    ]
+    return f"{origin(result)}\n\n{table(head, rows)}"
+
+
+def heads(result):
+    """Return the table of what heads take."""
+    rows = [
+        [f"{row['classes']:,}", f"{row['looked_at']:,}", f"{row['memory_mb']:,}", f"{row['median_ms']:,.0f}"]
+        for row in result["heads"]
+    ]
+    return table(["landmarks", "looked at in a step", "MB", "ms a step of 32 photos"], rows)
+
+
 def put(path, mark, text):
     """Replace what stands between a mark's two comments."""
     pattern = rf"(<!-- {mark} -->\n).*?(<!-- end {mark} -->)"
@@ -216,6 +240,11 @@ def main():
         put(docs, "decision-precision", precision(result))
         put(docs, "decision-cost", costs(result))
         put(ROOT / "README.md", "recognize", short(result, load("recognize")))
+    if (result := load("descriptor")) is not None:
+        docs = ROOT / "docs" / "training.md"
+        put(docs, "descriptor", descriptor(result, ablation=False))
+        put(docs, "ablation", descriptor(result, ablation=True))
+        put(docs, "head", heads(result))
     for name in ("competition-run", "competition-size"):
         if (result := load(name)) is not None:
             put(readme, name, competition(result))

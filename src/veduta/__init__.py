@@ -37,6 +37,7 @@ _HOMES = {
     "Recognition": "veduta.types",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
+    "TrainingError": "veduta.errors",
     "VedutaError": "veduta.errors",
     "Verification": "veduta.types",
     "cards": "veduta.models",
@@ -64,6 +65,7 @@ __all__ = [
     "Recognition",
     "Recognizer",
     "Reference",
+    "TrainingError",
     "VedutaError",
     "Verification",
     "cards",
@@ -73,7 +75,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from veduta.adding import AddReport
-    from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, VedutaError
+    from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, TrainingError, VedutaError
     from veduta.gallery import Gallery, GalleryInfo
     from veduta.images import load
     from veduta.models import ModelCard, cards

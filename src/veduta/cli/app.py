@@ -319,11 +319,17 @@ app.command()(training.train)
 
 
 @app.command()
-def models(format: AsListing = Listing.table) -> None:
-    """Show the cards of the models that ship: source, licence, sha256."""
-    from veduta.models import cards
+def models(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Instead, folders of models that were trained.")
+    ] = None,
+    format: AsListing = Listing.table,
+) -> None:
+    """Show the cards of the models that ship, or of trained ones: source, licence, sha256."""
+    from veduta.models import cards, read_card
 
-    show.cards([asdict(card) for card in cards()], as_json=format is Listing.json)
+    found = [read_card(folder) for folder in folders] if folders else cards()
+    show.cards([asdict(card) for card in found], as_json=format is Listing.json)
 
 
 def main() -> None:

@@ -56,8 +56,8 @@ class ModelCard:
     file: str = ""
     sha256: str = ""
     export: str = ""
-    side: int = 384
-    step: int = 32
+    side: int = 0
+    step: int = 0
     square: bool = False
     folder: str = ""
 
@@ -84,6 +84,8 @@ CARDS = (
         paper="EfficientNet, Tan and Le, ICML 2019; GeM pooling, Radenovic et al., TPAMI 2018 (exponent 2)",
         input="RGB uint8 (B, H, W, 3), sides multiples of 32, about 384 x 384 pixels in all; (x - 127) / 128 inside",
         output="descriptor (B, 1280) float32 of norm 1; weights stored as float16, computed in float32",
+        side=384,
+        step=32,
     ),
     _exported(
         "xfeat",

@@ -39,7 +39,14 @@ class SameConv2d(nn.Conv2d):
         """Return (B, C', H / stride, W / stride) of a (B, C, H, W) with H and W multiples of the stride."""
         total = self.kernel_size[0] - self.stride[0]
         before, after = total // 2, total - total // 2
+        if before == after and not torch.compiler.is_exporting():  # no copy of the map; the graph of old stays the same
+            return F.conv2d(x, self.weight, self.bias, self.stride, before, self.dilation, self.groups)
         return super().forward(F.pad(x, (before, after, before, after)))
+
+
+def _relu6(x: torch.Tensor) -> torch.Tensor:
+    """Return a map with its values cut to 0 to 6, in place where nobody else has it: the maps are what takes time."""
+    return F.relu6(x, inplace=not torch.compiler.is_exporting())
 
 
 class Block(nn.Module):
@@ -60,8 +67,8 @@ class Block(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (B, out, H / stride, W / stride)."""
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = _relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = _relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -88,7 +95,7 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (B, 1280, H / 32, W / 32) of a (B, 3, H, W) in [-1, 1] with sides that are multiples of 32."""
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = _relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)))
+        return _relu6(self._bn1(self._conv_head(x)))

@@ -28,8 +28,12 @@ def save(folder: Path, state: dict[str, Any]) -> None:
             os.fsync(file.fileno())
         draft.replace(folder / NAME)
         _sync(folder)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, RuntimeError) as error:
+        # Where a write fails in the middle, torch raises an error of its own on top.
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        reason = cause.strerror or cause
         raise TrainingError(f"{folder / NAME}: cannot be written ({reason}); the last one is kept") from error
 
 

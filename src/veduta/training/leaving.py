@@ -112,7 +112,8 @@ def _freeze_exponent(pool: GeM) -> None:
 
 def _how(used: Used, recipe: Recipe, *, half: bool) -> Export:
     """Return how the graph is written and compared: sides free, or one square for a network that knows its patches."""
-    step, side = used.backbone.step, recipe.side
+    step = used.backbone.step
+    side = max(1, round(recipe.side / step)) * step  # as `resized` makes squares
 
     def inputs(seed: int) -> dict[str, Tensor]:
         shape = (side, side) if used.backbone.square else (step * (8 + seed), step * 9)

@@ -255,7 +255,7 @@ class _Map(nn.Module):
         if state.ndim == 4:
             return state
         h, w = x.shape[2] // self.patch, x.shape[3] // self.patch
-        return state[:, state.shape[1] - h * w :].transpose(1, 2).reshape(len(x), -1, h, w)
+        return state[:, state.shape[1] - h * w :].transpose(1, 2).reshape(x.shape[0], -1, h, w)
 
 
 def _transformer(folder: Path) -> Backbone:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -87,7 +88,8 @@ def processes(device: str = "auto") -> Iterator[Place]:
     if gpu:
         torch.cuda.set_device(where)
     if world > 1:
-        dist.init_process_group("nccl" if gpu else "gloo")
+        # The others wait while the first looks at millions of photos.
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=2))
     try:
         yield Place(rank, world, where)
     finally:

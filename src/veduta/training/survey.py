@@ -8,8 +8,9 @@ few of its bits; two photos of one place taken apart differ in about half.
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -78,6 +79,27 @@ def survey(dataset: Dataset, progress: Progress | None = None) -> Survey:
     found = near(np.array([row for row in hashes if row is not None], np.uint8).reshape(-1, 8))
     pairs = [_pair(dataset, paths, int(there[a]), int(there[b]), bits) for a, b, bits in found]
     return Survey(readable[: len(dataset)], tuple(failures), tuple(pair for pair in pairs if pair is not None))
+
+
+def kept(path: Path, dataset: Dataset, progress: Progress | None = None) -> Survey:
+    """Return a survey from a file, or make one and keep it there: a run that goes on need not look again."""
+    if path.exists():
+        try:
+            said = json.loads(path.read_text("utf-8", errors="surrogateescape"))
+            if said["photos"] == len(dataset) and said["others"] == len(dataset.others):
+                failures = tuple(Failure(**row) for row in said["failures"])
+                gone = {failure.photo for failure in failures}
+                readable = np.array([photo not in gone for photo in dataset.photos], bool)
+                return Survey(readable, failures, tuple(Pair(**row) for row in said["pairs"]))
+        except (ValueError, KeyError, TypeError):
+            pass  # written by another version: look again
+    found = survey(dataset, progress)
+    rows = {"failures": [asdict(row) for row in found.failures], "pairs": [asdict(row) for row in found.pairs]}
+    draft = path.with_name(path.name + ".draft")
+    text = json.dumps({"photos": len(dataset), "others": len(dataset.others)} | rows)
+    draft.write_text(text, "utf-8")
+    draft.replace(path)
+    return found
 
 
 def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8 | None], list[Failure]]:
