@@ -202,6 +202,11 @@ class _Photos(CalibrationDataReader):
         return next(self._batches, None)
 
 
+def _first_convolution(graph: Path) -> list[str]:
+    """Return the name of a graph's first convolution, if it has one."""
+    return [node.name for node in onnx.load(graph).graph.node if node.op_type == "Conv"][:1]
+
+
 def _quantise(source: Path, target: Path, used: Used, outcome: Outcome, recipe: Recipe) -> float:
     """Write a graph whose convolutions multiply 8-bit integers, and return its largest difference from torch."""
     root = logging.getLogger()
@@ -213,7 +218,9 @@ def _quantise(source: Path, target: Path, used: Used, outcome: Outcome, recipe: 
             target,
             _Photos(outcome, recipe),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv"],
+            # A convolution's range is only known once what cuts it off is an integer too; the first one sees pixels.
+            op_types_to_quantize=["Conv", "Clip", "Add", "Gemm"],
+            nodes_to_exclude=_first_convolution(source),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

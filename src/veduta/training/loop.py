@@ -182,7 +182,7 @@ def _open(out: Path, recipe: Recipe, data: Path, bank: Path | None, place: Place
         "bank": None if bank is None else str(bank.absolute()),
     }
     path = out / SETTINGS
-    if path.exists():
+    if path.exists() and (out / checkpoint.NAME).exists():  # before that nothing is lost by other settings
         then = json.loads(path.read_text("utf-8"))
         changed = [name for name in said["recipe"] if then["recipe"].get(name) != said["recipe"][name]]  # type: ignore[index,union-attr]
         changed += [name for name in ("data", "bank") if then[name] != said[name]]
@@ -190,7 +190,7 @@ def _open(out: Path, recipe: Recipe, data: Path, bank: Path | None, place: Place
             raise TrainingError(f"{out}: was begun with another {', '.join(changed)}; use the same, or another --out")
     elif place.first:
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()):
+        if not path.exists() and any(out.iterdir()):
             raise TrainingError(f"{out}: is not empty and holds no run; choose a new folder")
         write_whole(path, json.dumps(said, indent=1) + "\n")
 
