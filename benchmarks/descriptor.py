@@ -38,6 +38,7 @@ SHORT = replace(SHIPPED, epochs=3, sizes=(160,), side=256)
 RECIPES = {
     "shipped": SHIPPED,
     "short": SHORT,
+    "not trained, like short": replace(SHORT, epochs=1, rate=1e-12, head_rate=1e-12),
     "512 numbers": replace(SHORT, dim=512),
     "512 numbers, projection as trained": replace(SHORT, dim=512, head_dim=0, whiten=0.0),
     "cosface, margin 0.3": replace(SHORT, loss="cosface", margin=0.3),

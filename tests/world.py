@@ -120,10 +120,11 @@ def save(pixels, path, quality=92):
     return Path(path)
 
 
-def build(folder, landmarks=6, photos=2):
+def build(folder, landmarks=6, photos=2, width=WIDTH, height=HEIGHT):
     """Write LANDMARK/PHOTO.jpg for a few facades, the first photo straight on, and return the folder."""
     for i in range(landmarks):
         for j in range(photos):
-            pixels = facade(i) if j == 0 else view(facade(i), 100 * i + j, 0.6).pixels
+            straight = facade(i, width, height)
+            pixels = straight if j == 0 else view(straight, 100 * i + j, 0.6).pixels
             save(pixels, Path(folder) / f"palazzo-{i}" / f"photo-{j}.jpg")
     return Path(folder)
