@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from veduta.embedders.gem import GemEmbedder, resized
-from veduta.errors import ImageError
+from veduta.errors import ImageError, TrainingError
 from veduta.images import load
 from veduta.models import ModelCard, write_card
 from veduta.models.export import Recipe as Export
@@ -65,7 +65,7 @@ def leave(outcome: Outcome, out: Path, recipe: Recipe, name: str, say: Say = lam
         say: called with a line for a person.
 
     Raises:
-        RuntimeError: a graph differs from torch by more than is allowed.
+        TrainingError: a graph cannot be written, or differs from torch by more than is allowed.
     """
     used = Used(outcome.network.backbone, outcome.network.pool, outcome.layer).cpu().eval()
     _freeze_exponent(used.pool)
@@ -78,17 +78,20 @@ def leave(outcome: Outcome, out: Path, recipe: Recipe, name: str, say: Say = lam
         draft.mkdir()
         file = draft / FILE
         full, how = out / f"{MODEL}-float32" / FILE, _how(used, recipe, half=kind == "float16")
-        if kind == "float32":
-            difference = export_recipe(how, file)["descriptor"]
-        elif kind == "float16":
-            onnx.save(halve_weights(onnx.load(full)), file)
-            difference = compare(used, how, file)["descriptor"]
-        else:
-            difference = _quantise(full, file, used, outcome, recipe)
+        try:
+            if kind == "float32":
+                difference = export_recipe(how, file)["descriptor"]
+            elif kind == "float16":
+                onnx.save(halve_weights(onnx.load(full)), file)
+                difference = compare(used, how, file)["descriptor"]
+            else:
+                difference = _quantise(full, file, used, outcome, recipe)
+        except RuntimeError as error:
+            raise TrainingError(f"{folder}: cannot be written ({error}); the weights are kept in {out}") from error
         called = name if kind == "float16" else f"{name}-{kind}"
         card = _card(called, file, kind, outcome, recipe, data)
         figures = _figures(GemEmbedder(card), outcome)
-        lost = _lost(outcome.after, figures)
+        lost = _lost(made[0].figures if made else figures, figures)
         about = {"trained_on": data, "recipe": recipe.as_dict(), "epoch": outcome.epoch, "difference": difference}
         write_card(draft, card, training=about, figures=[asdict(one) for one in figures])
         shutil.rmtree(folder, ignore_errors=True)

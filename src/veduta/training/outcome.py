@@ -49,7 +49,7 @@ class Variant:
         megabytes: of the file.
         difference: the largest from torch, of any number of a descriptor.
         figures: what it is worth by validation, as ONNX Runtime computes it.
-        gap_lost: GAP that torch's descriptors have more, closed and open, on the first protocol; 0 without validation.
+        gap_lost: GAP that full precision has more, closed and open, on the first protocol; 0 without validation.
     """
 
     name: str
