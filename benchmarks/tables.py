@@ -243,8 +243,10 @@ def main():
     if (result := load("descriptor")) is not None:
         docs = ROOT / "docs" / "training.md"
         put(docs, "descriptor", descriptor(result, ablation=False))
-        put(docs, "ablation", descriptor(result, ablation=True))
-        put(docs, "head", heads(result))
+        if len(result["recipes"]) > 1:
+            put(docs, "ablation", descriptor(result, ablation=True))
+        if "heads" in result:
+            put(docs, "head", heads(result))
     for name in ("competition-run", "competition-size"):
         if (result := load(name)) is not None:
             put(readme, name, competition(result))

@@ -79,7 +79,7 @@ def train(
     ] = None,
     name: Annotated[str, _option("What the model is called; as DIR unless said.", NETWORK)] = "",
     shipped: Annotated[  # noqa: FBT002
-        bool, typer.Option("--shipped", help="Begin from the recipe of the descriptor that ships.")
+        bool, typer.Option("--shipped", help="Begin from the recipe that docs/training.md measures.")
     ] = False,
     backbone: Annotated[
         str | None, _option("efficientnet-lite0 to lite2, or the folder of a transformers model.", NETWORK)

@@ -131,7 +131,7 @@ class Recipe:
         return asdict(self) | {"sizes": list(self.sizes)}
 
 
-# What the descriptor that ships was trained with; docs/training.md has what each choice is worth.
+# Found on a few thousand photos; docs/training.md has what it is worth on landmarks it has not seen.
 SHIPPED = Recipe(
     dim=1280,
     head_dim=512,
