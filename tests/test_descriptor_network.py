@@ -266,11 +266,51 @@ def test_the_map_of_a_transformers_model_is_its_own_laid_out(folder, kind):
     torch.testing.assert_close(found, laid_out(kind, state, height, width))
     assert backbone.signed == (kind != "resnet")
     assert backbone.square == (kind in ("dino", "registers"))
-    assert backbone.step == (8 if backbone.square else 32)
-    assert len(backbone.layers) == 2
+    assert backbone.step == 8
+    assert len(backbone.layers) == 3, "what comes first, and two stages or layers"
     assert backbone.licence == "unknown"
     network = Descriptor(backbone, dim=6).eval()
     assert network.embed(pixels).shape == (2, 6)
+
+
+def test_what_is_frozen_keeps_its_statistics_too():
+    network = Descriptor(plain(), dim=4, live_norm=True)
+    network.backbone.freeze(1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    network.train()
+    network(photos(8)).sum().backward()
+    after = network.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(name.startswith("backbone.inner.0") for name in changed)
+    assert "backbone.inner.1.1.running_mean" in changed
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ViT", {"image_size": 64, "patch_size": 16}),
+        ("CLIPVision", {"image_size": 64, "patch_size": 16}),
+        ("DINOv3ViT", {"image_size": 64, "patch_size": 16, "num_register_tokens": 4}),
+    ],
+)
+def test_other_vision_transformers_have_a_map_too(tmp_path, name, settings):
+    import transformers
+
+    small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    torch.manual_seed(7)
+    model = getattr(transformers, name + "Model")(getattr(transformers, name + "Config")(**small, **settings))
+    model.save_pretrained(tmp_path)
+    backbone = make_backbone(str(tmp_path)).eval()
+    assert (backbone.step, backbone.channels, backbone.square, len(backbone.layers)) == (16, 24, True, 3)
+    assert backbone(photos(2, 96, 64)).shape == (2, 24, 6, 4), "also of another size than it was made for"
+
+
+def test_freezing_a_transformer_begins_with_its_embeddings(folder):
+    backbone = make_backbone(str(folder("dino")))
+    backbone.freeze(1)
+    frozen = [name for name, value in backbone.named_parameters() if not value.requires_grad]
+    assert frozen
+    assert all(".embeddings." in name for name in frozen)
 
 
 def test_a_transformers_folder_says_how_pixels_are_normalised_and_under_which_licence(folder, tmp_path):

@@ -141,6 +141,16 @@ def test_a_card_must_say_something_possible(model, values):
         read_card(model)
 
 
+@pytest.mark.parametrize("name", ["../../escaped", "a/b", "", ".", ".hidden", "a\nb", "efficientnet-lite2-gem"])
+def test_a_card_has_a_name_that_can_be_a_folders_and_is_nobody_elses(tmp_path, name):
+    folder = leave(tmp_path / "model", name)
+    with pytest.raises(ModelError, match=r"is no name for a model|is the name of a model that ships"):
+        read_card(folder)
+    with pytest.raises(ModelError):
+        Gallery.create(tmp_path / "gallery", embedder=folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
 @pytest.mark.parametrize("text", ["", "[]", "7", "{", "\x00\xff", "null"])
 def test_what_is_no_card_is_told(model, text):
     (model / CARD_FILE).write_bytes(text.encode("latin-1"))

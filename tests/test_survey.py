@@ -175,12 +175,23 @@ def test_a_survey_that_is_kept_is_not_made_again(photos, corrupt, tmp_path):
     assert (again.failures, again.pairs) == (first.failures, first.pairs)
 
 
-@pytest.mark.parametrize("said", ["", "[]", "{}", '{"photos": 2, "others": 0, "failures": [1], "pairs": []}'])
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"photos": "DIGEST", "failures": [1], "pairs": []}'])
 def test_a_survey_that_cannot_be_understood_is_made_again(photos, tmp_path, said):
-    (tmp_path / "survey.json").write_text(said)
     dataset = Dataset((photos("a.jpg", 0), photos("b.jpg", 0, 0.7)), np.array([0, 0]), ("a",))
+    (tmp_path / "survey.json").write_text(said.replace("DIGEST", dataset.digest()))
     assert [pair.kind for pair in kept(tmp_path / "survey.json", dataset).pairs] == ["same"]
-    assert json.loads((tmp_path / "survey.json").read_text())["photos"] == 2
+    assert json.loads((tmp_path / "survey.json").read_text())["photos"] == dataset.digest()
+
+
+def test_a_survey_of_other_photos_is_made_again(photos, tmp_path):
+    here, there = photos("a.jpg", 0), photos("b.jpg", 1)
+    damaged = tmp_path / "c.jpg"
+    damaged.write_bytes(b"no photo")
+    kept(tmp_path / "survey.json", Dataset((here, there), np.array([0, 0]), ("a",)))
+    found = kept(tmp_path / "survey.json", Dataset((here, str(damaged)), np.array([0, 0]), ("a",)))
+    assert found.readable.tolist() == [True, False]
+    moved = kept(tmp_path / "survey.json", Dataset((here,), np.array([0]), ("a",), (there,)))
+    assert moved.readable.tolist() == [True]
 
 
 def test_a_survey_of_more_photos_is_made_again(photos, tmp_path):

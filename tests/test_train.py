@@ -34,6 +34,7 @@ from veduta.training import checkpoint, leaving, loop, whitening
 from veduta.training.dataset import read_dataset, split
 from veduta.training.learner import Learner
 from veduta.training.network import Descriptor, make_backbone
+from veduta.training.outcome import Report, Variant
 from veduta.training.recipe import SHIPPED, Recipe
 from veduta.training.validation import judge
 
@@ -560,6 +561,43 @@ def test_photos_deleted_while_it_is_stopped_do_not_end_it_where_a_table_lists_th
     for path in photos[::5]:
         path.unlink()
     assert learning.learn(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
+
+
+def test_a_folder_whose_photos_changed_while_it_was_stopped_is_told(own, quick, tmp_path):
+    learning.learn(own, tmp_path / "out", quick(), 1)
+    sorted(own.rglob("*.jpg"))[0].unlink()
+    with pytest.raises(TrainingError, match="the photos are not those it began with; put them back, or use another"):
+        loop.train(own, tmp_path / "out", quick(), device="cpu")
+    assert checkpoint.read(tmp_path / "out")["learner"]["step"] == 1
+
+
+def test_weights_that_are_no_numbers_when_they_are_judged_are_told(few, quick, tmp_path):
+    """The loss of an epoch's only step is finite; what the step made of the weights is not."""
+    with pytest.raises(TrainingError, match=r"lower --rate"):
+        loop.train(few, tmp_path, quick(batch=20, rate=1e30, head_rate=1e30), device="cpu")
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "a/b", ".hidden", "efficientnet-lite2-gem"])
+def test_a_name_that_cannot_be_a_folders_or_ships_is_refused_at_the_start(few, quick, tmp_path, name):
+    with pytest.raises(ModelError, match=r"is no name for a model|is the name of a model that ships"):
+        loop.train(few, tmp_path / "out", quick(), name=name, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_of_nothing_alone_are_too_few(own, quick, tmp_path):
+    bank = learning.nothing(tmp_path / "bank", 12)
+    for path in own.rglob("*.jpg"):
+        path.write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match="fewer than two landmarks"):
+        loop.train(own, tmp_path / "out", quick(), bank, device="cpu")
+
+
+@pytest.mark.parametrize(("unreadable", "code"), [(0, 0), (2, 1)])
+def test_a_run_that_lost_photos_exits_with_one(few, tmp_path, monkeypatch, unreadable, code):
+    variant = Variant("float16", "runs/model", 1.0, 1e-4, (), (0.0, 0.0))
+    report = Report("runs", 32, 8, unreadable, 0, 2, (), (), (variant,), 1.0)
+    monkeypatch.setattr(loop, "train", lambda *arguments, **rest: report)
+    run("train", few, "--out", tmp_path / "out", code=code)
 
 
 def test_wrong_labels_are_left_out(tmp_path):

@@ -260,7 +260,9 @@ class Gallery:
         self._load_calibration()
         if self._calibrated is not None and matcher == DEFAULT_MATCHER:
             return self._calibrated
-        return shipped(self.settings["embedder"]["name"], self.settings["extractor"]["name"], matcher)
+        embedder = _kept_model(self._store.path, self.settings["embedder"]["name"])
+        # For a model of the user's own none was learned, whatever it is called.
+        return shipped(embedder if isinstance(embedder, str) else "", self.settings["extractor"]["name"], matcher)
 
     def _load_calibration(self) -> None:
         revision = self._store.revision()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from veduta.cli import show
 from veduta.cli.options import AsListing, Listing
 from veduta.errors import ModelError
 
+SOME_FAILED = 1
 NEEDED = ("torch", "onnx", "onnxscript", "safetensors", "matplotlib")
 
 
@@ -163,3 +165,6 @@ def train(
         )  # fmt: skip
     if report is not None:
         show.training(report.as_dict(), as_json=format is Listing.json)
+        # torchrun would take this for a process that has died.
+        if report.unreadable and "WORLD_SIZE" not in os.environ:
+            raise typer.Exit(SOME_FAILED)

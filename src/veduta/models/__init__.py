@@ -174,6 +174,14 @@ def card(name: str) -> ModelCard:
 CARD_FILE = "card.json"
 
 
+def check_name(name: str) -> None:
+    """Raise ModelError unless a trained model may be called this: a plain name, and not that of one that ships."""
+    if not name or not name.isprintable() or name.startswith(".") or Path(name).name != name:
+        raise ModelError(f"{name!r} is no name for a model; use one that can be a folder's, like my-landmarks")
+    if any(known.name == name for known in CARDS):
+        raise ModelError(f"{name!r} is the name of a model that ships; give the trained one another")
+
+
 def is_model(folder: str | os.PathLike[str]) -> bool:
     """Return whether a folder holds a model and its card."""
     return (Path(folder) / CARD_FILE).is_file()
@@ -195,6 +203,10 @@ def read_card(folder: str | os.PathLike[str]) -> ModelCard:
             raise ModelError(f"{path}: is not a model's card ({name} is missing or no {kind})")
     if Path(said["file"]).name != said["file"] or min(said["dim"], said["side"], said["step"]) < 1:
         raise ModelError(f"{path}: is not a model's card (file, dim, side or step cannot be)")
+    try:
+        check_name(said["name"])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     return ModelCard(**{name: said[name] for name in wanted}, folder=str(folder))
 
 

@@ -6,6 +6,8 @@ for each landmark, or a table with the columns photo,landmark.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.photos)
+
+    def digest(self) -> str:
+        """Return a hash of what the photos are called and show."""
+        digest = hashlib.sha256(self.classes.tobytes())
+        for photo in (*self.photos, "", *self.others):
+            digest.update(os.fsencode(photo) + b"\0")
+        return digest.hexdigest()
 
     def only(self, keep: Bool) -> Dataset:
         """Return the data set with the photos kept (N,); landmarks that have none left are gone."""
@@ -142,6 +151,8 @@ def split(dataset: Dataset, hold_out: float = 0.1, most: int = 4000, seed: int =
     Raises:
         DatasetError: fewer than two landmarks are left to train on.
     """
+    if len(dataset.landmarks) < 2:
+        raise DatasetError("fewer than two landmarks are left to train on; add landmarks with photos that can be read")
     rng = np.random.default_rng((seed, 2))
     counts = np.bincount(dataset.classes[dataset.classes != NONE], minlength=len(dataset.landmarks))
     able = rng.permutation(np.flatnonzero(counts >= 2))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from veduta.errors import TrainingError
 from veduta.training.batches import Batches
 from veduta.training.dataset import Dataset, Split
 from veduta.training.journal import Journal
@@ -53,7 +54,7 @@ class Judge:
 
         network.eval()
         backbone = network.backbone
-        return describe(
+        found = describe(
             [self.dataset.photos[i] for i in photos.tolist()],
             run,
             self.recipe.side,
@@ -62,6 +63,9 @@ class Judge:
             workers=self.workers,
             progress=lambda done, total: self.progress(done, total, verb),
         )
+        if not np.isfinite(found).all():
+            raise TrainingError(f"{verb}: descriptors are no numbers; use a lower --rate and another --out")
+        return found
 
     def start(self, learner: Learner, batches: Batches) -> None:
         """Let the projection begin as a whitening, and the centres at the means of their classes if there are few."""

@@ -115,8 +115,12 @@ class Learner:
     def _model(self) -> nn.Module:
         """Return the network, in the wrapping that averages its gradients when there are several processes."""
         if self._shared is None:
-            many = self.place.world > 1
-            self._shared = DistributedDataParallel(self.network, broadcast_buffers=False) if many else self.network
+            self._shared = self.network
+            if self.place.world > 1:
+                partly = self.network.backbone.partly_used
+                self._shared = DistributedDataParallel(
+                    self.network, broadcast_buffers=False, find_unused_parameters=partly
+                )
         return self._shared
 
     def _loss(self, model: nn.Module, part: Part, number: int) -> Tensor:

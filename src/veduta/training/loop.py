@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from veduta.errors import TrainingError
+from veduta.models import check_name
 from veduta.training import checkpoint, survey
 from veduta.training.batches import Batches, number_classes
 from veduta.training.dataset import NONE, Dataset, read_dataset, split
@@ -79,7 +80,7 @@ def train(  # noqa: C901 - one loop, top to bottom
 
     Raises:
         DatasetError: the data set is malformed or too small.
-        ModelError: the backbone cannot be made.
+        ModelError: the backbone cannot be made, or the model's name cannot be.
         TrainingError: the run cannot go on; what it had is kept.
         KeyboardInterrupt: it was asked to stop, and has written a checkpoint.
     """
@@ -87,6 +88,9 @@ def train(  # noqa: C901 - one loop, top to bottom
     with processes(device) as place, _memory_explained(recipe, place), _stop_asked() as stop:
         if not place.first:
             progress, say = lambda *_: None, lambda text: None
+
+        name = name or out.absolute().name
+        check_name(name)
 
         # What is there? Every photo is looked at once.
         _open(out, recipe, data, bank, place)
@@ -112,6 +116,10 @@ def train(  # noqa: C901 - one loop, top to bottom
         # Where were we?
         saved = checkpoint.read(out, str(place.device))
         if saved is not None:
+            if saved["photos"] != dataset.digest():
+                raise TrainingError(
+                    f"{out}: the photos are not those it began with; put them back, or use another --out"
+                )
             learner.take_up(saved["learner"])
             batches.kept = np.asarray(saved["kept"].cpu().numpy(), bool)
             best = saved["best"]
@@ -126,7 +134,7 @@ def train(  # noqa: C901 - one loop, top to bottom
             if place.first:
                 kept = torch.from_numpy(batches.kept)
                 state = {"learner": learner.state(), "kept": kept, "best": best, "journal": journal.end()}
-                checkpoint.save(out, state)
+                checkpoint.save(out, state | {"photos": dataset.digest()})
 
         # Learn.
         last = time.monotonic()
@@ -161,7 +169,7 @@ def train(  # noqa: C901 - one loop, top to bottom
         layer = judges.layer(network)
         outcome = Outcome(dataset, held, len(counts), dropped, best["epoch"], before, after, network.cpu(), layer.cpu())
         save_file({name: value.contiguous() for name, value in outcome.network.state_dict().items()}, out / WEIGHTS)
-        variants = leave(outcome, out, recipe, name or out.absolute().name, say)
+        variants = leave(outcome, out, recipe, name, say)
         lost = len(found.failures)
         took = time.monotonic() - began
         report = Report(
@@ -190,7 +198,7 @@ def _open(out: Path, recipe: Recipe, data: Path, bank: Path | None, place: Place
             raise TrainingError(f"{out}: was begun with another {', '.join(changed)}; use the same, or another --out")
     elif place.first:
         out.mkdir(parents=True, exist_ok=True)
-        if not path.exists() and any(out.iterdir()):
+        if not path.exists() and any(file.suffix != ".draft" for file in out.iterdir()):
             raise TrainingError(f"{out}: is not empty and holds no run; choose a new folder")
         write_whole(path, json.dumps(said, indent=1) + "\n")
 

