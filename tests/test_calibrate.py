@@ -37,6 +37,7 @@ class Remembering:
 
     def __init__(self, plug):
         self._plug, self.name, self.settings, self.dim = plug, plug.name, plug.settings, plug.dim
+        self.sha256 = getattr(plug, "sha256", "")  # of an embedder
         self._seen = {}
 
     def embed(self, images):

@@ -156,12 +156,12 @@ def taken_by_call(call):
 
 def taken_by_command(command):
     """Name -> default of what a command takes."""
-    taken = [p for p in command.params if p.name not in WHERE_AND_HOW]
+    taken = [p for p in command.params if p.name not in {*WHERE_AND_HOW, "folders"}]  # models reads those one by one
     return {p.name: REQUIRED if p.required else p.default for p in taken}
 
 
 def test_every_command_on_galleries_is_in_the_table():
-    assert set(COMMANDS) == set(PARITY)
+    assert set(COMMANDS) == set(PARITY) | {"train"}, "the options of train are held against its recipe in test_train"
 
 
 @pytest.mark.parametrize("name", PARITY)
