@@ -25,7 +25,8 @@ format: $(VENV)/installed-dev
 bench: $(VENV)/installed-dev
 	@test -n "$(DATA)" || { echo "usage: make bench DATA=folder with train.csv, test_solution.csv, withheld.csv"; exit 2; }
 	$(BIN)/python benchmarks/recognize.py $(DATA) --out benchmarks/results/recognize.json
-	$(BIN)/python benchmarks/decision.py $(DATA) --out benchmarks/results/decision.json
+	$(BIN)/python benchmarks/descriptor.py $(DATA) --runs benchmarks/runs --only shipped --out benchmarks/results/descriptor.json
+	$(BIN)/python benchmarks/decision.py $(DATA) --runs benchmarks/runs/shipped --out benchmarks/results/decision.json
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

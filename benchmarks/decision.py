@@ -1,17 +1,16 @@
 """How good and how honest the decision is, what each part of it is worth, and what each effort costs.
 
-    python benchmarks/decision.py DATA [--cache FOLDER] [--out benchmarks/results/decision.json]
+    python benchmarks/decision.py DATA --runs RUNS [--cache FOLDER] [--out benchmarks/results/decision.json]
 
 DATA is in the competition's layout: train.csv, test_solution.csv, withheld.csv, photos under train/, test/ and bank/.
-Everything that is learned (whitening, decision, calibration, floors) is learned without the landmarks it is measured
-on. Three settings, because a whitening has a side of its own:
+RUNS holds the descriptors trained on half of its landmarks each: ``python -m veduta.training.halves DATA --out RUNS``.
+Everything that is learned (descriptor, decision, calibration, floors) is learned without the landmarks it is measured
+on. Three settings:
 
-- closed and open: the two protocols of the data set, cross-validated over landmarks: for each fifth of them, everything
-  is learned from the other four. Landmarks of the gallery are among those, so strangers look a little stranger here
-  than they would to a user.
-- shipped: the same with the whitening that ships, which has seen every photo of the gallery and none of the queries: a
-  little harder than for a user.
-- unseen: galleries of half the landmarks, the whitening learned from the other half: as for a user, but smaller.
+- closed and open: the two protocols of the data set. Each query is described by the descriptor trained on the half its
+  landmark is not in; half of the gallery's landmarks are in that half.
+- shipped: the same with the descriptor that ships, which has been trained on the gallery's photos, not on the queries.
+- unseen: galleries of the half not trained on, and nothing else: as for a user, but smaller.
 """
 
 import argparse
@@ -30,14 +29,16 @@ from rich.console import Console
 from rich.table import Table
 
 from veduta.decide import EFFORTS, shipped
+from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError
 from veduta.evidence import NAMES
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
 from veduta.store import pack_features, unpack_features
+from veduta.threads import in_order
 from veduta.training.cases import nothing_centres
-from veduta.training.decision import DataSet, Gluing, collect, galleries, read, whitened
-from veduta.training.fitting import FOLDS, fold_of, held_out_answers, learn, recalibrate
+from veduta.training.decision import DataSet, Gluing, collect, galleries, read
+from veduta.training.fitting import FOLDS, held_out_answers, learn, recalibrate
 
 PARTS = {
     "agreement of neighbours": ("agreement", "mean similarity"),
@@ -54,16 +55,24 @@ PARTS = {
 PRECISIONS = (0.9, 0.95, 0.98)
 
 
-def cached(folder, cache):
-    """Return the data set, its descriptors and features kept in a folder between runs."""
-    file = cache / f"{folder.name}.npz" if cache else None
+def cached(folder, runs, cache):
+    """Return the data set and its plain descriptors; descriptors and features are kept in a folder between runs."""
+    models = tuple(runs / f"half-{part}" / "model" for part in (0, 1))
+    key = "-".join(make_embedder(model).sha256[:8] for model in (DEFAULT_EMBEDDER, *models))
+    file = cache / f"{folder.name}-{key}.npz" if cache else None
     if file and file.exists():
         with np.load(file, allow_pickle=False) as kept:
             blob = kept["features"].tobytes()
             features = [unpack_features(blob[a:b]) for a, b in kept["places"]]
             text = [kept[name].astype(object) for name in ("split", "landmark")]
-            return DataSet(kept["ids"].tolist(), *text, kept["raw"], features)
-    data = read(folder)
+            halves = (kept["first"], kept["second"])
+            return DataSet(kept["ids"].tolist(), *text, features, kept["shipped"], halves), kept["plain"], key
+    data = read(folder, models)
+    embedder = make_embedder("efficientnet-lite2-gem")
+    paths = [
+        folder / split / id[0] / id[1] / id[2] / f"{id}.jpg" for id, split in zip(data.ids, data.split, strict=True)
+    ]
+    plain = np.stack([row for _, row in in_order(lambda path: embedder.embed([load(path)])[0], paths)])
     if file:
         cache.mkdir(parents=True, exist_ok=True)
         blobs = [pack_features(features) for features in data.features]
@@ -74,11 +83,14 @@ def cached(folder, cache):
             ids=np.array(data.ids),
             split=data.split.astype(str),
             landmark=data.landmark.astype(str),
-            raw=data.raw,
+            plain=plain,
+            shipped=data.shipped,
+            first=data.by_half[0],
+            second=data.by_half[1],
             features=np.frombuffer(b"".join(blobs), np.uint8),
             places=places,
         )
-    return data
+    return data, plain, key
 
 
 def protocol(data, withheld, name):
@@ -91,27 +103,21 @@ def protocol(data, withheld, name):
 
 
 def cross_validated(data, collection, withheld, name, glue):
-    """Return the cases of a protocol, those of each fold seen through a whitening that has not seen its landmarks."""
+    """Return the cases of a protocol, each query described without its landmark having been trained on."""
     gallery, queries = protocol(data, withheld, name)
-    group = np.array([landmark or id for landmark, id in zip(data.landmark, data.ids, strict=True)], object)
-    fold = np.array([fold_of(g) for g in group])
-    cases = []
-    for k in range(FOLDS):
-        learned = data.numbers("train", "bank")
-        learned = learned[fold[learned] != k]
-        descriptors = whitened(data, learned)
-        bank = data.numbers("bank")
-        centres = nothing_centres(descriptors[bank[fold[bank] != k]])
-        cases += collection.cases(descriptors, gallery, queries[fold[queries] == k], centres, glue=glue)
+    bank, cases = data.numbers("bank"), []
+    for part, descriptors in enumerate(data.by_half):
+        centres = nothing_centres(descriptors[bank])
+        mine = queries[data.part[queries] == 1 - part]
+        cases += collection.cases(descriptors, gallery, mine, centres, glue=glue)
     return cases
 
 
 def as_shipped(data, collection, withheld, name, glue):
-    """Return the cases of a protocol as the whitening that ships sees them."""
+    """Return the cases of a protocol as the descriptor that ships sees them."""
     gallery, queries = protocol(data, withheld, name)
-    descriptors = whitened(data, data.numbers("train", "bank"))
-    centres = nothing_centres(descriptors[data.numbers("bank")])
-    return collection.cases(descriptors, gallery, queries, centres, glue=glue)
+    centres = nothing_centres(data.shipped[data.numbers("bank")])
+    return collection.cases(data.shipped, gallery, queries, centres, glue=glue)
 
 
 def figures(truth, predictions, *, probability):
@@ -132,9 +138,9 @@ def of_answers(cases, answers):
     return truth, [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
 
 
-def notebook(data, collection, gallery, queries):
+def notebook(data, plain, collection, gallery, queries):
     """Return predictions by the notebook's formula on plain descriptors: five candidates, the best three summed."""
-    raw = data.raw / np.linalg.norm(data.raw, axis=1, keepdims=True)
+    raw = plain / np.linalg.norm(plain, axis=1, keepdims=True)
     found = {"best neighbour": [], "notebook's formula": [], "simple formula": []}
     simple = shipped("efficientnet-lite2-gem", "xfeat", "nearest")
     for q in queries.tolist():
@@ -277,19 +283,19 @@ def learned(data, kept, *, with_glue):
     return collection, glue, cases, decision, held_out
 
 
-def methods(data, collection, withheld, name, measured, shipped_cases, held_out):
+def methods(data, plain, collection, withheld, name, measured, shipped_cases, held_out):
     """Return a row for each method on one protocol."""
     gallery, queries = protocol(data, withheld, name)
     known = set(data.landmark[gallery])
     truth = {data.ids[q]: [data.landmark[q]] if data.landmark[q] in known else [] for q in queries}
     rows = [
         {"method": method, **figures(truth, said, probability=method.startswith("simple"))}
-        for method, said in notebook(data, collection, gallery, queries).items()
+        for method, said in notebook(data, plain, collection, gallery, queries).items()
     ]
     fitted = [recalibrate(held_out[k], measured)[1][k] for k in range(FOLDS)]
     asked = [(f"learned, {effort}", measured, held_out, effort) for effort in EFFORTS]
     asked.append(("learned, default, calibrated to photos like these", measured, fitted, "default"))
-    asked.append(("learned, default, whitening as shipped", shipped_cases, held_out, "default"))
+    asked.append(("learned, default, descriptor as shipped", shipped_cases, held_out, "default"))
     for method, cases, decisions, effort in asked:
         said = of_answers(cases, held_out_answers(cases, decisions, effort))
         rows.append({"method": method, **figures(*said, probability=True)})
@@ -313,6 +319,7 @@ def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, required=True, help="where the descriptors of the halves are")
     parser.add_argument("--cache", type=Path, help="keep descriptors, features and pairs here between runs")
     parser.add_argument("--out", type=Path, help="write the figures as JSON too")
     parser.add_argument("--no-glue", action="store_true", help="leave out the costlier matcher")
@@ -321,14 +328,14 @@ def main():
     result = {"benchmark": "decision", **machine.describe(), "data": options.data.name, "folds": FOLDS, "seed": 0}
     if options.costs:  # first, while nothing else has filled the memory
         result["costs"] = costs(options.data, options.costs)
-    data = cached(options.data, options.cache)
-    kept = options.cache / f"{options.data.name}-pairs.pickle" if options.cache else None
+    data, plain, key = cached(options.data, options.runs, options.cache)
+    kept = options.cache / f"{options.data.name}-{key}-pairs.pickle" if options.cache else None
     withheld = set((options.data / "withheld.csv").read_text().split()[1:])
     collection, glue, cases, decision, held_out = learned(data, kept, with_glue=not options.no_glue)
     measured = {name: cross_validated(data, collection, withheld, name, glue) for name in ("closed", "open")}
     result["protocols"] = {
         name: methods(
-            data, collection, withheld, name, asked, as_shipped(data, collection, withheld, name, glue), held_out
+            data, plain, collection, withheld, name, asked, as_shipped(data, collection, withheld, name, glue), held_out
         )
         for name, asked in measured.items()
     }

@@ -103,12 +103,11 @@ def describe(data, folder, keep):
 
 def whitened(rows, data, half, dim):
     """Return plain descriptors whitened by what one half of the landmarks and the bank teach."""
-    from veduta.embedders.whitened import whiten
-    from veduta.training.whitening import learn
+    from veduta.training.whitening import learn, whiten
 
     taught = (data.split == "train") & np.isin(data.landmark, sorted(data.parts[half])) | (data.split == "bank")
     mean, projection = learn(rows[taught], dim)
-    return whiten(rows, mean.astype(np.float32), projection.astype(np.float32))
+    return whiten(rows, mean, projection)
 
 
 def ask(data, descriptors, gallery, queries, truth):

@@ -215,7 +215,7 @@ def main():
         **machine.describe(),
         "data": options.data.name,
         "seed": 0,
-        "models": {name: card(name).sha256 for name in ("efficientnet-lite2-gem-white", "xfeat", "decision")},
+        "models": {name: card(name).sha256 for name in ("efficientnet-lite2-landmarks", "xfeat", "decision")},
     }
     with tempfile.TemporaryDirectory() as folder:
         gallery, result["gallery"] = build(data, Path(folder))

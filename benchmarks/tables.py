@@ -144,8 +144,8 @@ def decision(result):
         for name in ("closed", "open")
     ]
     parts.append(
-        "**unseen**: galleries of half the landmarks, which neither the whitening nor the decision has seen; mean and "
-        "deviation over six halves\n\n" + table(["gallery, effort", *COLUMNS], rows)
+        "**unseen**: galleries of half the landmarks, which neither the descriptor nor the decision has seen; mean and "
+        "deviation over the galleries\n\n" + table(["gallery, effort", *COLUMNS], rows)
     )
     what = [(p, c) for p in ("closed", "open", "unseen") for c in ("gap", "fpr95", "ece")]
     rows = [[r["without"], *(number(r[p][c]) for p, c in what)] for r in result["ablation"]]

@@ -29,7 +29,7 @@ PALAZZI = range(6)
 VIEWS, STRANGERS = 5, 30
 FEW = 5  # photos of each kind, where it only matters what becomes of them
 SIZE = 240, 180
-SHIPPED = shipped("efficientnet-lite2-gem-white", "xfeat", "nearest")
+SHIPPED = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
 
 
 class Remembering:
@@ -160,7 +160,7 @@ def test_it_counts_the_photos_of_each_kind(calibrated):
 
 def test_photos_held_out_are_judged_better_than_before(calibrated):
     _, found, _, _ = calibrated
-    assert found.after.log_loss < found.before.log_loss - 0.1
+    assert found.after.log_loss < 0.75 * found.before.log_loss
     assert found.after.ece < found.before.ece
     assert found.before.accuracy == found.after.accuracy == 1.0
     for quality in (found.before, found.after):
@@ -203,7 +203,7 @@ def test_the_decision_stays_in_the_gallery(calibrated, shipping):
 
 def test_strangers_are_seldom_taken_for_palazzi_any_more(calibrated, shipping, asked):
     before, after = (confidences(path, asked, "none") for path in (shipping, calibrated[0]))
-    assert np.mean(np.array(before) > 0.5) > 0.2 > 0.1 > np.mean(np.array(after) > 0.5)
+    assert min(0.1, np.mean(np.array(before) > 0.5)) > np.mean(np.array(after) > 0.5)
     assert np.mean(after) < 0.5 * np.mean(before)
     assert all(a < b for a, b in zip(after, before, strict=True))
 

@@ -116,7 +116,7 @@ VERIFYING = {"draw": None, "extractor": "xfeat", "matcher": "nearest", "max_keyp
 PARITY = {
     "create": (
         Gallery.create,
-        {"embedder": "efficientnet-lite2-gem-white", "extractor": "xfeat", "max_keypoints": 512},
+        {"embedder": "efficientnet-lite2-landmarks", "extractor": "xfeat", "max_keypoints": 512},
     ),
     "add": (Gallery.add, {"source": None, "csv": None}),
     "remove": (Gallery.remove, {"landmark": None, "reference": None}),

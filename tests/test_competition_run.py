@@ -278,7 +278,7 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
     assert held.scores["all"].accuracy == 1
     lower = {p.id: p.confidence for p in read_submission(Path(held.submission))[1]}
     assert all(lower[p.id] < p.confidence for p in plain)
-    assert not any((made[0] / "descriptors" / "efficientnet-lite2-gem-white").glob("bank"))
+    assert not any((made[0] / "descriptors" / "efficientnet-lite2-landmarks").glob("bank"))
     voted = run(data, made[0], with_overrides("veduta", power=8.0))
     assert not {"extract", "match"} & {s.stage for s in voted.stages}
     assert {s.stage for s in voted.stages if not s.skipped} & {"embed train", "embed test"} == set()
@@ -294,7 +294,7 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
 
 
 def test_concatenation_in_a_run_is_the_mean_of_the_cosines(data, made, tmp_path):
-    tables = str(made[0] / "descriptors" / "efficientnet-lite2-gem-white")
+    tables = str(made[0] / "descriptors" / "efficientnet-lite2-landmarks")
     changes = {"models": (tables, tables), "weights": (1.0, 1.0), "fuse": "concatenate"}
     both = run(data, tmp_path, with_overrides("veduta", **changes))
     one = run(data, made[0])

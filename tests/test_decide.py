@@ -30,7 +30,7 @@ from veduta.errors import GalleryError
 from veduta.evidence import NAMES, SIGNS, candidate_score
 from veduta.types import Candidate
 
-SHIPPED = shipped("efficientnet-lite2-gem-white", "xfeat", "nearest")
+SHIPPED = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
 SIMILARITIES = st.floats(-1, 1)
 INLIERS = st.one_of(st.none(), st.integers(0, 300))
 CANDIDATES = st.lists(

@@ -13,7 +13,7 @@ import world
 from torch import nn
 
 from veduta.embedders.gem import resized
-from veduta.embedders.whitened import whiten
+from veduta.training.whitening import whiten
 from veduta.errors import ModelError
 from veduta.images import from_array
 from veduta.models.efficientnet_lite import EfficientNetLite

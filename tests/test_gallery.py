@@ -513,7 +513,7 @@ def test_a_gallery_records_the_models_that_made_it(gallery, gallery_path):
     assert (info.path, info.landmarks, info.references) == (str(gallery_path), 6, 12)
     assert info.bytes >= (gallery_path / FILE).stat().st_size
     assert info.provider == "CPUExecutionProvider"
-    for stage, name in (("embedder", "efficientnet-lite2-gem-white"), ("extractor", "xfeat")):
+    for stage, name in (("embedder", "efficientnet-lite2-landmarks"), ("extractor", "xfeat")):
         assert info.settings[stage]["name"] == name
         assert info.settings[stage]["sha256"] == card(name).sha256
     assert info.settings["extractor"]["max_keypoints"] == 512
@@ -532,7 +532,7 @@ def test_a_gallery_goes_on_with_the_settings_it_was_made_with(tmp_path, photos):
 def test_a_gallery_made_by_another_model_is_refused(gallery_path):
     change_settings(gallery_path, sha256="f" * 64)
     with pytest.raises(
-        GalleryError, match=r"was made with another 'efficientnet-lite2-gem-white' \(sha256 ffffffffffff"
+        GalleryError, match=r"was made with another 'efficientnet-lite2-landmarks' \(sha256 ffffffffffff"
     ):
         Gallery.open(gallery_path)
 

@@ -11,10 +11,10 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decide import order
+from veduta.decide import EFFORTS, order
 from veduta.errors import ImageError, ModelError
 from veduta.images import from_array
-from veduta.recognizer import Shelf, verify
+from veduta.recognizer import Effort, Shelf, verify
 from veduta.types import Candidate
 
 FACADES = 6
@@ -76,6 +76,7 @@ def test_a_reference_is_recognised_as_itself(shelf, recognizer):
 
 def test_recognize_is_its_stages_one_after_another(recognizer):
     image = seen(2)
+    recognizer.effort = Effort(EFFORTS["fast"])  # one stage after the similarities: `decide` picks that one too
     descriptor = recognizer.embed(image)
     answer = recognizer.recognize(image)
     verified = sum(c.num_inliers is not None for c in answer.evidence)

@@ -1,8 +1,6 @@
 """What is learned from photos: the whitening, the decision, and the cases it is learned from."""
 
 import contextlib
-import sys
-import zipfile
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,11 +12,7 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta import models
 from veduta.decide import DEPTHS, EFFORTS, OPEN, LearnedDecision, Stage
-from veduta.embedders import WhitenedEmbedder
-from veduta.embedders.whitened import whiten
-from veduta.errors import ModelError
 from veduta.evidence import CAP, CHANCE, NAMES, SIGNS, WEIGHT, weigh
 from veduta.gallery import Gallery
 from veduta.geometry import HomographyVerifier
@@ -96,72 +90,11 @@ def test_too_few_descriptors_or_directions_are_refused(n, dim):
 
 def test_whitening_brings_to_norm_one():
     descriptors = correlated()
-    found = whiten(descriptors, *(part.astype(np.float32) for part in whitening.learn(descriptors, 5)))
+    found = whitening.whiten(descriptors, *whitening.learn(descriptors, 5))
     assert found.dtype == np.float32
     assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-5
     mean = np.ones(12, np.float32)
-    assert np.isfinite(whiten(mean[None], mean, np.eye(12, dtype=np.float32))).all(), "also where nothing is left"
-
-
-WHITE, BASE = "efficientnet-lite2-gem-white", "efficientnet-lite2-gem"
-
-
-@pytest.fixture
-def shipping(tmp_path, monkeypatch):
-    """A function that makes a whitening learned on some base the one that ships."""
-
-    def ship(base):
-        made = whitening.learn(correlated(100, 1280), 8)
-        whitening.write(tmp_path / f"{WHITE}.npz", *made, base)
-        sha256 = models.hashlib.sha256((tmp_path / f"{WHITE}.npz").read_bytes()).hexdigest()
-        cards = tuple(replace(c, sha256=sha256, dim=8) if c.name == WHITE else c for c in models.CARDS)
-        monkeypatch.setattr(models, "FOLDER", tmp_path)
-        monkeypatch.setattr(models, "CARDS", cards)
-
-    return ship
-
-
-class Base:
-    """An embedder that says of every photo the same."""
-
-    name, settings = BASE, {"side": 384}
-
-    def embed(self, images):
-        return correlated(len(images), 1280)
-
-
-def test_a_whitening_is_taken_by_the_embedder_it_was_learned_on(shipping):
-    shipping(BASE)
-    embedder = WhitenedEmbedder(WHITE, Base())
-    assert embedder.embed([None] * 3).shape == (3, embedder.dim) == (3, 8)
-
-
-def test_a_whitening_learned_on_another_base_is_refused(shipping):
-    shipping("xfeat")
-    with pytest.raises(ModelError, match=f"{WHITE}' was learned on another '{BASE}'; reinstall veduta"):
-        WhitenedEmbedder(WHITE, Base())
-
-
-def test_the_command_learns_from_folders_and_writes_the_same_file_again(photos, corrupt, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(whitening, "make_embedder", lambda name: SimpleNamespace(embed=embed_small))
-    for name in ("a.npz", "b.npz"):
-        folders = [str(photos / "palazzo-0"), str(corrupt.parent), str(photos / "palazzo-3")]
-        monkeypatch.setattr(sys, "argv", ["whitening", *folders, "--out", str(tmp_path / name), "--dim", "3"])
-        whitening.main()
-    out, err = capsys.readouterr()
-    assert out.splitlines()[0] == f"{tmp_path / 'a.npz'}: learned from 4 photos"
-    assert f"{corrupt}: is a JPEG that is damaged" in err
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
-        assert {entry.date_time[0] for entry in archive.infolist()} == {1980}, "no time of writing"
-    with np.load(tmp_path / "a.npz") as arrays:
-        assert (arrays["mean"].shape, arrays["projection"].shape) == ((9,), (9, 3))
-        assert str(arrays["base"]) == models.card(BASE).sha256
-
-
-def embed_small(images):
-    """Mean colours of the thirds of photos, in place of a network."""
-    return np.stack([np.concatenate([p.mean((0, 1)) for p in np.array_split(i.pixels, 3)]) / 255 for i in images])
+    assert np.isfinite(whitening.whiten(mean[None], mean, np.eye(12))).all(), "also where nothing is left"
 
 
 # --- synthetic cases --------------------------------------------------------------------------------------------

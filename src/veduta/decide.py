@@ -295,9 +295,9 @@ def _shifted(judgement: Judgement, prior: Mapping[str, float] | None) -> float:
 
 
 # (embedder, extractor, matcher) -> the card of the decision learned for their evidence.
-LEARNED = {("efficientnet-lite2-gem-white", "xfeat", "nearest"): "decision"}
+LEARNED = {("efficientnet-lite2-landmarks", "xfeat", "nearest"): "decision"}
 # Embedder -> slope and middle of the simple decision: whitened cosines are smaller.
-SIMPLE = {"efficientnet-lite2-gem-white": (20.3, 0.331)}
+SIMPLE = {"efficientnet-lite2-landmarks": (17.6, 0.331)}
 
 
 def simple(embedder: str) -> SimpleDecision:

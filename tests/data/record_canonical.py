@@ -1,9 +1,12 @@
 """Write canonical.json: what torch answers to the inputs of tests/canonical.py.
 
     pip install 'veduta[export]'
-    python tests/data/record_canonical.py
+    python tests/data/record_canonical.py [RUN]
 
-Only torch and the original weights are asked, never the ONNX files that the record is there to check.
+Only torch and the original weights are asked, never the ONNX files that the record is there to check. RUN is the folder
+of the training run that left the descriptor that ships; without it, what is recorded of that stays as it is. Its network
+is the one saved beside the ONNX files; its last layer, a whitening learned at the end, is read from the file in full
+precision.
 """
 
 import importlib.metadata
@@ -78,8 +81,28 @@ def matched_crops(xfeat, lighterglue):
     return [[*xy0[i].astype(int).tolist(), *xy1[partner0[i]].astype(int).tolist()] for i in mutual]
 
 
+def trained(run):
+    """The network of a training run as it is used."""
+    import onnx
+    import torch
+    from safetensors.torch import load_file
+
+    from veduta.training.leaving import Used
+    from veduta.training.network import Descriptor, make_backbone
+
+    network = Descriptor(make_backbone("efficientnet-lite2"), 512)
+    network.load_state_dict(load_file(run / "network.safetensors"))
+    tensors = {t.name: t for t in onnx.load(run / "model-float32" / "descriptor.onnx").graph.initializer}
+    layer = torch.nn.Linear(1280, 1280)
+    state = {name: torch.from_numpy(onnx.numpy_helper.to_array(tensors[f"layer.{name}"]).copy()) for name in layer.state_dict()}
+    layer.load_state_dict(state)
+    return Used(network.backbone, network.pool, layer).eval()
+
+
 def main():
     from veduta.models import export
+
+    before = canonical.recorded()
 
     lite, xfeat, lighterglue = (
         export.RECIPES[name].build() for name in ("efficientnet-lite2-gem", "xfeat", "lighterglue")
@@ -88,6 +111,9 @@ def main():
     record = {
         "made_with": {name: importlib.metadata.version(name) for name in packages},
         "efficientnet-lite2-gem": embedded(lite),
+        "efficientnet-lite2-landmarks": embedded(trained(Path(sys.argv[1])))
+        if len(sys.argv) > 1
+        else before["efficientnet-lite2-landmarks"],
         "xfeat": extracted(xfeat),
         "lighterglue": matched(lighterglue),
         "crops": matched_crops(xfeat, lighterglue),

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, show, training
-from veduta.cli.options import AsListing, Listing, Provider
+from veduta.cli import competition, models, show, training
+from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.errors import VedutaError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 app.add_typer(competition.app)
 
-RESUMABLE = {"add", "competition", "train"}  # commands that go on where they were stopped
+RESUMABLE = {"add", "competition", "models", "train"}  # commands that go on where they were stopped
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -72,7 +72,13 @@ Floor = Annotated[
     typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 unless said; below it the answer is none."),
 ]
 Gps = Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")]
-Matcher = Annotated[str, typer.Option(help="nearest, or lighterglue: finds more, costs more.")]
+Matcher = Annotated[
+    str,
+    typer.Option(
+        help="nearest; or what finds more and costs more: lighterglue (xfeat), lightglue (superpoint, disk, aliked), "
+        "superglue (superpoint)."
+    ),
+]
 Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
 RerankDepth = Annotated[
     int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
@@ -124,14 +130,15 @@ def create(
     gallery: GalleryPath,
     embedder: Annotated[
         str, typer.Option(help="Model for the global descriptor, or the folder of a trained one.")
-    ] = "efficientnet-lite2-gem-white",
-    extractor: Annotated[str, typer.Option(help="Local features: xfeat or rootsift.")] = "xfeat",
-    max_keypoints: Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")] = 512,
+    ] = "efficientnet-lite2-landmarks",
+    extractor: Extractor = "xfeat",
+    max_keypoints: MaxKeypoints = 512,
+    max_side: MaxSide = 576,
 ) -> None:
     """Make an empty gallery in a new folder."""
     from veduta.gallery import Gallery
 
-    with Gallery.create(gallery, embedder, extractor, max_keypoints):
+    with Gallery.create(gallery, embedder, extractor, max_keypoints, max_side):
         show.say(f"made an empty gallery in {gallery}; add photos with: veduta add {gallery} DIR")
 
 
@@ -240,9 +247,10 @@ def verify(
     a: Annotated[str, typer.Argument(metavar="A", help="A photo.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another photo.")],
     draw: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw both, joined by their inliers.")] = None,
-    extractor: Annotated[str, typer.Option(help="Local features: xfeat or rootsift.")] = "xfeat",
+    extractor: Extractor = "xfeat",
     matcher: Matcher = "nearest",
-    max_keypoints: Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")] = 512,
+    max_keypoints: MaxKeypoints = 512,
+    max_side: MaxSide = 576,
     provider: Provider = "cpu",
     format: AsListing = Listing.table,
 ) -> None:
@@ -251,7 +259,7 @@ def verify(
 
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise typer.BadParameter(f"expected a name ending in {', '.join(PICTURES)}, got {draw.name}")
-    found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, provider)
+    found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, max_side, provider)
     show.facts(asdict(found), as_json=format is Listing.json)
 
 
@@ -318,23 +326,13 @@ def calibrate(
 app.command()(training.train)
 
 
-@app.command()
-def models(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Instead, folders of models that were trained.")
-    ] = None,
-    format: AsListing = Listing.table,
-) -> None:
-    """Show the cards of the models that ship, or of trained ones: source, licence, sha256."""
-    from veduta.models import cards, read_card
-
-    found = [read_card(folder) for folder in folders] if folders else cards()
-    show.cards([asdict(card) for card in found], as_json=format is Listing.json)
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
     show.any_names()
+    show.warnings()
     try:
         app()
     except VedutaError as error:

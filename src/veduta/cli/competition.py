@@ -73,7 +73,7 @@ def embed(
     out: Annotated[Path, typer.Option(metavar="DIR", help="The table's folder.")],
     split: Annotated[str, typer.Option(help="Folder of the photos: train, test or index.")] = "train",
     shard: Annotated[str, typer.Option(metavar="i/N", help="Only the i-th of N shares of the photos.")] = "1/1",
-    embedder: Annotated[str, typer.Option(help="Model for the descriptor.")] = "efficientnet-lite2-gem-white",
+    embedder: Annotated[str, typer.Option(help="Model for the descriptor.")] = "efficientnet-lite2-landmarks",
     provider: Provider = "cpu",
 ) -> None:
     """Make the descriptors of a split in bulk; a killed run goes on when it is run again."""

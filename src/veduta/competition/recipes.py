@@ -39,7 +39,7 @@ class Recipe:
     """
 
     name: str
-    models: tuple[str, ...] = ("efficientnet-lite2-gem-white",)
+    models: tuple[str, ...] = ("efficientnet-lite2-landmarks",)
     weights: tuple[float, ...] = (1.0,)
     depth: int = 100
     rerank_depth: int = 30

@@ -6,21 +6,18 @@ import os
 from collections.abc import Callable
 
 from veduta.embedders.gem import GemEmbedder
-from veduta.embedders.whitened import WhitenedEmbedder
 from veduta.errors import ModelError
 from veduta.models import is_model, read_card
 from veduta.protocols import Embedder
 
-__all__ = ["DEFAULT_EMBEDDER", "EMBEDDERS", "GemEmbedder", "WhitenedEmbedder", "make_embedder"]
+__all__ = ["DEFAULT_EMBEDDER", "EMBEDDERS", "GemEmbedder", "make_embedder"]
 
-DEFAULT_EMBEDDER = "efficientnet-lite2-gem-white"
+DEFAULT_EMBEDDER = "efficientnet-lite2-landmarks"
 
 # Name of the card -> how to make it for (side, execution provider); no side means the card's.
 EMBEDDERS: dict[str, Callable[[int | None, str], Embedder]] = {
     "efficientnet-lite2-gem": lambda side, provider: GemEmbedder("efficientnet-lite2-gem", side, provider),
-    "efficientnet-lite2-gem-white": lambda side, provider: WhitenedEmbedder(
-        "efficientnet-lite2-gem-white", GemEmbedder("efficientnet-lite2-gem", side, provider)
-    ),
+    "efficientnet-lite2-landmarks": lambda side, provider: GemEmbedder("efficientnet-lite2-landmarks", side, provider),
 }
 
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import ModelError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import onnxruntime
 
 FOLDER = Path(__file__).parent
@@ -29,7 +28,7 @@ class ModelCard:
 
     Attributes:
         name: what settings and command lines call it.
-        stage: ``embedder``, ``extractor``, ``matcher`` or ``decision``.
+        stage: ``embedder``, ``extractor``, ``matcher``, ``mask`` or ``decision``.
         dim: length of a descriptor it makes or takes.
         licence: SPDX identifier of the weights' licence.
         source: the package and version the weights come from.
@@ -73,6 +72,11 @@ def _exported(name: str, sha256: str, **rest: Any) -> ModelCard:
     )
 
 
+def _elsewhere(name: str, **rest: Any) -> ModelCard:
+    """Return the card of a model whose weights do not ship: `veduta.models.weights` knows where they come from."""
+    return ModelCard(name=name, source=f"does not ship; veduta models pull {name}", **rest)
+
+
 CARDS = (
     _exported(
         "efficientnet-lite2-gem",
@@ -110,17 +114,19 @@ CARDS = (
         output="partner of each keypoint and its probability",
     ),
     ModelCard(
-        name="efficientnet-lite2-gem-white",
+        name="efficientnet-lite2-landmarks",
         stage="embedder",
         dim=1280,
         licence="Apache-2.0",
-        source="Veduta's own whitening, learned from 2,455 photos, of 84 landmarks and of none",
-        paper="learned PCA whitening, Jegou and Chum, ECCV 2012",
-        input="what efficientnet-lite2-gem takes; its descriptor is whitened",
-        output="descriptor (B, 1280) float32 of norm 1; mean and projection stored as float16",
-        file="efficientnet-lite2-gem-white.npz",
-        sha256="baf5a72eb9d3173a12f5edfa7fc5295a30e931938307554e56cd71ba1d14107d",
-        export="python -m veduta.training.whitening PHOTOS... --out efficientnet-lite2-gem-white.npz",
+        source="Veduta's own, trained on 1,855 photos of 84 landmarks and 600 of none, from efficientnet-lite2-gem",
+        paper="sub-center ArcFace, Deng et al., ECCV 2020; learned whitening, Jegou and Chum, ECCV 2012",
+        input="RGB uint8 (B, H, W, 3), sides multiples of 32, about 384 x 384 pixels in all; (x - 127) / 128 inside",
+        output="descriptor (B, 1280) float32 of norm 1; weights stored as float16, computed in float32",
+        file="efficientnet-lite2-landmarks.onnx",
+        sha256="d6161c71acdf0ceeea309d5851141f0b2ebafa39b849b71d1f1ea2c2fd0f41e1",
+        export="veduta train DATA --bank DATA/bank --out efficientnet-lite2-landmarks --shipped",
+        side=384,
+        step=32,
     ),
     ModelCard(
         name="rootsift",
@@ -139,10 +145,10 @@ CARDS = (
         licence="Apache-2.0",
         source="Veduta's own, learned from 3,480 photos, calibrated across 84 landmarks",
         paper="logistic regression with signs; beta calibration, Kull et al., AISTATS 2017",
-        input="the terms of veduta.evidence, made with efficientnet-lite2-gem-white, xfeat and nearest",
+        input="the terms of veduta.evidence, made with efficientnet-lite2-landmarks, xfeat and nearest",
         output="probability that a landmark is the right one; four regressions, 64 centres of photos of nothing",
         file="decision.npz",
-        sha256="de747b8ceb9f1420df728a769cb92920834ad4dc8695dbd69ee999721b153967",
+        sha256="597ef3a7c4f9c9d5f8cc10ac97b08b39f0f6bc3bd53b406bc4649da9b3472e3d",
         export="python -m veduta.training.decision DATA --out decision.npz",
     ),
     ModelCard(
@@ -154,6 +160,87 @@ CARDS = (
         paper="mutual nearest neighbours with a similarity floor",
         input="descriptors of any length, of both photos",
         output="pairs and their cosine; no weights",
+    ),
+    _elsewhere(
+        "superpoint",
+        stage="extractor",
+        dim=256,
+        licence="Magic Leap, non-commercial research only",
+        paper="SuperPoint, DeTone, Malisiewicz and Rabinovich, CVPR Workshops 2018",
+        input="grey float32 (B, 3, H, W) in [0, 1], three times the same, sides multiples of 8",
+        output="keypoints above a score of 0.005 by falling score, descriptors (N, 256) of norm 1",
+    ),
+    _elsewhere(
+        "disk",
+        stage="extractor",
+        dim=128,
+        licence="Apache-2.0",
+        paper="DISK, Tyszkiewicz, Fua and Trulls, NeurIPS 2020",
+        input="RGB float32 (B, 3, H, W) in [0, 1], sides multiples of 16",
+        output="keypoints by falling score, descriptors (N, 128) of norm 1",
+    ),
+    _elsewhere(
+        "aliked",
+        stage="extractor",
+        dim=128,
+        licence="BSD-3-Clause",
+        paper="ALIKED-n16, Zhao et al., IEEE TIM 2023",
+        input="RGB float32 (B, 3, H, W) in [0, 1]",
+        output="keypoints by falling score, descriptors (N, 128) of norm 1",
+    ),
+    _elsewhere(
+        "superglue",
+        stage="matcher",
+        dim=256,
+        licence="Magic Leap, non-commercial research only",
+        paper="SuperGlue (outdoor), Sarlin et al., CVPR 2020",
+        input="SuperPoint keypoints, scores and descriptors (N, 256), of both photos",
+        output="partner of each keypoint and its probability, after 150 iterations of Sinkhorn",
+    ),
+    _elsewhere(
+        "lightglue-superpoint",
+        stage="matcher",
+        dim=256,
+        licence="Apache-2.0; with SuperPoint, non-commercial research only",
+        paper="LightGlue, Lindenberger et al., ICCV 2023",
+        input="SuperPoint keypoints and descriptors (N, 256), of both photos",
+        output="partner of each keypoint and its probability",
+    ),
+    _elsewhere(
+        "lightglue-disk",
+        stage="matcher",
+        dim=128,
+        licence="Apache-2.0",
+        paper="LightGlue, Lindenberger et al., ICCV 2023",
+        input="DISK keypoints and descriptors (N, 128), of both photos",
+        output="partner of each keypoint and its probability",
+    ),
+    _elsewhere(
+        "lightglue-aliked",
+        stage="matcher",
+        dim=128,
+        licence="Apache-2.0",
+        paper="LightGlue, Lindenberger et al., ICCV 2023",
+        input="ALIKED keypoints and descriptors (N, 128), of both photos",
+        output="partner of each keypoint and its probability",
+    ),
+    _elsewhere(
+        "efficientloftr",
+        stage="matcher",
+        dim=0,
+        licence="Apache-2.0",
+        paper="EfficientLoFTR, Wang et al., CVPR 2024",
+        input="both photos, grey float32 (1, 2, 3, H, W) in [0, 1], sides multiples of 32",
+        output="points in both photos and their probability; no detector",
+    ),
+    _elsewhere(
+        "segformer",
+        stage="mask",
+        dim=150,
+        licence="NVIDIA, non-commercial research only",
+        paper="SegFormer-B0, Xie et al., NeurIPS 2021; ADE20K, Zhou et al., CVPR 2017",
+        input="RGB float32 (B, 3, H, W), ImageNet normalisation",
+        output="one of 150 classes of ADE20K for each fourth pixel",
     ),
 )
 
@@ -275,28 +362,6 @@ def open_session(
     if engine not in session.get_providers():  # ONNX Runtime goes on with the CPU and only logs why
         raise ModelError(f"execution provider {provider!r} is installed but does not start here; use 'cpu'")
     return session
-
-
-def open_arrays(name: str, base: str = "") -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays in the ``.npz`` file of model `name`.
-
-    Args:
-        name: a card with a file.
-        base: the model whose output these arrays were learned on; the file records its sha256.
-
-    Raises:
-        ModelError: the model is unknown, the file is not the card's, or `base` has changed since.
-    """
-    import io
-
-    import numpy as np
-
-    known = card(name)
-    with np.load(io.BytesIO(read_file(known)), allow_pickle=False) as data:
-        arrays = dict(data)
-    if base and str(arrays["base"]) != card(base).sha256:
-        raise ModelError(f"model {name!r} was learned on another {base!r}; reinstall veduta")
-    return arrays
 
 
 def read_file(known: ModelCard) -> bytes:

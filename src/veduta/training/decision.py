@@ -1,10 +1,12 @@
 """Learn the decision that ships from a data set in the competition's layout, and write it as one file.
 
-    python -m veduta.training.decision DATA --out src/veduta/models/decision.npz
+    python -m veduta.training.halves DATA --out RUNS
+    python -m veduta.training.decision DATA --runs RUNS --out src/veduta/models/decision.npz
 
-DATA holds train.csv, test_solution.csv, and photos under train/, test/ and bank/ (photos that show no landmark). Half
-of the landmarks teach a whitening, the other half are gallery and queries, and the other way round, several times: what
-the decision learns from are galleries that no part of the pipeline has seen, as a user's are. Needs ``[calibrate]``.
+DATA holds train.csv, test_solution.csv, and photos under train/, test/ and bank/ (photos that show no landmark). A
+descriptor trained on half of the landmarks describes a gallery and queries of the other half, and the other way round:
+what the decision learns from are galleries that no part of the pipeline has seen, as a user's are. Needs
+``[calibrate]``, and ``[train]`` for the two descriptors.
 """
 
 from __future__ import annotations
@@ -20,8 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from veduta.decide import DEFAULT_FLOOR, EFFORTS, OPEN, Judgement, LearnedDecision
-from veduta.embedders import make_embedder
-from veduta.embedders.whitened import whiten
+from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.evidence import CAP, CHANCE, NAMES, WEIGHT
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
@@ -31,14 +32,12 @@ from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import to_glue
 from veduta.store import pack_features, unpack_features
 from veduta.threads import in_order
-from veduta.training.cases import Collection, Photo, halves, nothing_centres
+from veduta.training.cases import Collection, Photo, nothing_centres
 from veduta.training.fitting import Case, fold_of, held_out_answers, learn
-from veduta.training.whitening import BASE
-from veduta.training.whitening import learn as learn_whitening
-from veduta.types import Candidate, Float32, Float64, Int64, LocalFeatures
+from veduta.training.halves import part_of, parts
+from veduta.types import Bool, Candidate, Float32, Float64, Int64, LocalFeatures
 
-SEEDS = (0, 1, 2)
-WITHHELD = 3  # one in so many landmarks of the gallery is unknown to it, in every other gallery
+WITHHELD = 3  # one in so many landmarks of a gallery is unknown to it, each in one of the open galleries
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,46 +48,65 @@ class DataSet:
         ids: of the photos.
         split: (N,) ``train``, ``test`` or ``bank``.
         landmark: (N,) landmark id, empty for none.
-        raw: (N, E) descriptors before whitening.
         features: local features.
+        shipped: (N, D) descriptors by the embedder that ships.
+        by_half: (N, D) descriptors by the two trained on half of the landmarks each.
     """
 
     ids: Sequence[str]
     split: np.ndarray[tuple[int], np.dtype[np.object_]]
     landmark: np.ndarray[tuple[int], np.dtype[np.object_]]
-    raw: Float32
     features: Sequence[LocalFeatures]
+    shipped: Float32
+    by_half: tuple[Float32, Float32]
+
+    @property
+    def part(self) -> Int64:
+        """The half (N,) each photo belongs to; the descriptor trained on the other has not seen its landmark."""
+        both = parts(name for name in self.landmark if name)
+        return np.array([part_of(id, name, both) for id, name in zip(self.ids, self.landmark, strict=True)], np.int64)
 
     def numbers(self, *splits: str) -> Int64:
         """Return the numbers of the photos in these splits."""
         return np.flatnonzero(np.isin(self.split, splits))
 
-    def of(self, landmarks: frozenset[str]) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def of(self, landmarks: frozenset[str]) -> Bool:
         """Return (N,) whether each photo shows one of these landmarks."""
         return np.array([landmark in landmarks for landmark in self.landmark], bool)
 
 
-def read(folder: Path, progress: Callable[[int, int], None] | None = None) -> DataSet:
-    """Return a data set with its descriptors and features, computed with the models that ship."""
+def read(folder: Path, by_half: tuple[Path, Path], progress: Callable[[int, int], None] | None = None) -> DataSet:
+    """Return a data set with its descriptors and features.
+
+    Args:
+        folder: the data set.
+        by_half: the models trained on half of the landmarks each.
+        progress: called with photos done and photos in all.
+    """
     listed = [(row["id"], "train", row["landmark_id"]) for row in _table(folder / "train.csv")]
     listed += [(row["id"], "test", row["landmarks"].split(" ")[0]) for row in _table(folder / "test_solution.csv")]
     listed += [(path.stem, "bank", "") for path in sorted((folder / "bank").rglob("*.jpg"))]
-    embedder, extractor = make_embedder(BASE), make_extractor("xfeat")
+    embedders = [make_embedder(model) for model in (DEFAULT_EMBEDDER, *by_half)]
+    extractor = make_extractor("xfeat")
 
-    def look(item: tuple[str, str, str]) -> tuple[Float32, LocalFeatures]:
+    def look(item: tuple[str, str, str]) -> tuple[list[Float32], LocalFeatures]:
         id, split, _ = item
         image = load(folder / split / id[0] / id[1] / id[2] / f"{id}.jpg")
         # Through the bytes a gallery keeps, for queries too: the difference is smaller than that between two photos.
-        return embedder.embed([image])[0], unpack_features(pack_features(extractor.extract(image)))
+        features = unpack_features(pack_features(extractor.extract(image)))
+        return [embedder.embed([image])[0] for embedder in embedders], features
 
-    raw, features = [], []
-    for done, (_, (descriptor, found)) in enumerate(in_order(look, listed), 1):
-        raw.append(descriptor)
+    described: list[list[Float32]] = [[], [], []]
+    features = []
+    for done, (_, (rows, found)) in enumerate(in_order(look, listed), 1):
+        for column, row in zip(described, rows, strict=True):
+            column.append(row)
         features.append(found)
         if progress:
             progress(done, len(listed))
     ids, split, landmark = (np.array(column, object) for column in zip(*listed, strict=True))
-    return DataSet(ids.tolist(), split, landmark, np.stack(raw), features)
+    shipped, first, second = (np.stack(column) for column in described)
+    return DataSet(ids.tolist(), split, landmark, features, shipped, (first, second))
 
 
 def _table(path: Path) -> list[dict[str, str]]:
@@ -99,46 +117,35 @@ def _table(path: Path) -> list[dict[str, str]]:
 def collect(data: DataSet) -> Collection:
     """Return the data set's photos with their relatives found."""
     photos = [Photo(*each) for each in zip(data.ids, data.landmark, data.features, strict=True)]
-    likeness = whitened(data, data.numbers("train", "bank"))
-    return Collection(photos, make_matcher("nearest", "xfeat"), HomographyVerifier(), likeness, data.numbers("train"))
+    train = data.numbers("train")
+    return Collection(photos, make_matcher("nearest", "xfeat"), HomographyVerifier(), data.shipped, train)
 
 
-def whitened(data: DataSet, learned_from: Int64) -> Float32:
-    """Return (N, D) descriptors, whitened by what some of the photos teach."""
-    mean, projection = learn_whitening(data.raw[learned_from])
-    return whiten(data.raw, mean.astype(np.float32), projection.astype(np.float32))
+def galleries(data: DataSet, collection: Collection, glue: Gluing | None = None) -> list[Case]:
+    """Return cases of galleries whose landmarks the descriptor has not been trained on.
 
-
-def galleries(
-    data: DataSet, collection: Collection, seeds: Sequence[int] = SEEDS, glue: Gluing | None = None
-) -> list[Case]:
-    """Return cases of many galleries whose landmarks the whitening has not seen.
-
-    Every other photo of the bank stands for nothing; the rest are queries. Photos of train are asked of the others;
-    those are easier than what a user asks, for they often come from the same walk, so only photos of test, and photos
-    of landmarks withheld, are trusted with the calibration.
+    For each half, one gallery of all its landmarks, and one with each third of them unknown. Photos of train are asked
+    of the others; those are easier than what a user asks, for they often come from the same walk, so only photos of
+    test, and photos of landmarks withheld, are trusted with the calibration. The bank was trained on: none of it is
+    asked.
     """
-    bank = data.numbers("bank")
-    nothing, asked = bank[::2], bank[1::2]
-    test = data.numbers("test")
+    bank, test = data.numbers("bank"), data.numbers("test")
     cases: list[Case] = []
-    for seed in seeds:
-        both = halves({name for name in data.landmark if name}, seed)
-        for part, (taught, left) in enumerate((both, both[::-1])):
-            learned = np.union1d(np.flatnonzero(data.of(taught) & (data.split == "train")), nothing)
-            descriptors = whitened(data, learned)
-            centres = nothing_centres(descriptors[nothing])
-            for unknown in (frozenset[str](), frozenset(sorted(left)[part::WITHHELD])):
-                gallery = np.flatnonzero(data.of(left - unknown) & (data.split == "train"))
-                queries = np.concatenate(
-                    (np.flatnonzero(data.of(left) & (data.split != "bank")), asked, test[data.landmark[test] == ""])
-                )
-                # Without itself the gallery knows nothing of a landmark's only photo.
-                single = [g for g in gallery.tolist() if (data.landmark[gallery] == data.landmark[g]).sum() < 2]
-                found = collection.cases(descriptors, gallery, np.setdiff1d(queries, single), centres, glue=glue)
-                trusted = {data.ids[int(i)] for i in np.union1d(np.flatnonzero(data.of(unknown)), test)}
-                which = (seed, part, int(bool(unknown)))
-                cases += [replace(c, gallery=which, trust=float(c.query in trusted)) for c in found]
+    both = parts(name for name in data.landmark if name)
+    for part, descriptors in enumerate(data.by_half):
+        left = both[1 - part]
+        centres = nothing_centres(descriptors[bank])
+        thirds = [frozenset(sorted(left)[draw::WITHHELD]) for draw in range(WITHHELD)]
+        for draw, unknown in enumerate((frozenset[str](), *thirds)):
+            gallery = np.flatnonzero(data.of(left - unknown) & (data.split == "train"))
+            asked = (data.of(left) & (data.split != "bank")) | ((data.split == "test") & (data.landmark == ""))
+            # Without itself the gallery knows nothing of a landmark's only photo.
+            single = [g for g in gallery.tolist() if (data.landmark[gallery] == data.landmark[g]).sum() < 2]
+            queries = np.setdiff1d(np.flatnonzero(asked), single)
+            found = collection.cases(descriptors, gallery, queries, centres, glue=glue)
+            trusted = {data.ids[int(i)] for i in np.union1d(np.flatnonzero(data.of(unknown)), test)}
+            which = (draw, part, int(bool(unknown)))
+            cases += [replace(c, gallery=which, trust=float(c.query in trusted)) for c in found]
     return cases
 
 
@@ -197,15 +204,16 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--runs", type=Path, required=True, help="where the descriptors of the halves are")
     parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     parser.add_argument("--no-glue", action="store_true", help="leave out the costlier matcher: minutes, not an hour")
     options = parser.parse_args()
     say = sys.stderr.write
-    data = read(options.data)
+    data = read(options.data, (options.runs / "half-0" / "model", options.runs / "half-1" / "model"))
     collection = collect(data)
     say(f"{len(data.ids)} photos\n")
     cases = galleries(data, collection)
-    bank = whitened(data, data.numbers("train", "bank"))[data.numbers("bank")]
+    bank = data.shipped[data.numbers("bank")]
     about = {
         "source": f"learned from {len(data.ids)} photos, {len({name for name in data.landmark if name})} landmarks",
         "cases": len(cases),

@@ -1,0 +1,58 @@
+"""``veduta models``: the cards of models, and weights that do not ship."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veduta.cli import show
+from veduta.cli.options import AsListing, Listing
+
+app = typer.Typer(help="The models: their cards, and weights that do not ship.", invoke_without_command=True)
+
+
+@app.callback()
+def models(context: typer.Context, format: AsListing = Listing.table) -> None:
+    """Show the cards of all models: source, licence, sha256, and where their weights are."""
+    if context.invoked_subcommand is not None:
+        return
+    from veduta.models import cards
+    from veduta.models.weights import where
+
+    show.cards([asdict(card) | {"weights": where(card.name)} for card in cards()], as_json=format is Listing.json)
+
+
+@app.command("show")
+def show_(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL...", help="Names of models, or folders of trained ones.")
+    ],
+    format: AsListing = Listing.table,
+) -> None:
+    """Show the cards of some models, or of trained ones."""
+    from veduta.models import card, is_model, read_card
+
+    found = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
+    show.cards([asdict(card) for card in found], as_json=format is Listing.json)
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="superpoint, superglue, disk, ...; see veduta models.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Take the files from this folder, not from the hub.")
+    ] = None,
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
+) -> None:
+    """Fetch weights that do not ship, from the hub or a folder; one that was cut off goes on when run again."""
+    from veduta.models import card
+    from veduta.models.weights import SOURCES, find
+    from veduta.models.weights import pull as fetch
+
+    folder = fetch(model, source, revision)
+    show.say(f"{model} is in {folder} (sha256 {find(model).sha256[:12]})")
+    if SOURCES[model].research_only:
+        show.say(f"its licence: {card(model).licence}")
