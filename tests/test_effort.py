@@ -63,8 +63,11 @@ class Counted:
         self.calls = 0
 
     def match(self, query, reference):
-        self.calls += 1
-        return Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+        return self.match_many(query, [reference])[0]
+
+    def match_many(self, query, references):
+        self.calls += len(references)
+        return [Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))] * len(references)
 
 
 def asking(shelf, decider, effort, glue=None, **rest):
@@ -206,7 +209,7 @@ def test_the_best_two_of_the_likeliest_landmark_and_the_best_of_the_next_are_ask
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_without_any_time_there_is_an_answer_and_nothing_is_verified(shelf, image, effort):
     glue = Counted()
-    decider = shipped("efficientnet-lite2-gem-white", "xfeat", "nearest")
+    decider = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
     answer = asking(shelf, decider, effort, glue, budget_ms=0).recognize(image)
     assert answer.evidence
     assert all(candidate.num_inliers is None for candidate in answer.evidence)
@@ -223,7 +226,7 @@ def test_what_was_not_verified_for_want_of_time_is_judged_by_the_stage_it_is_lik
 
 @pytest.mark.parametrize("effort", EFFORTS)
 def test_a_generous_budget_changes_nothing(shelf, image, effort):
-    decider = shipped("efficientnet-lite2-gem-white", "xfeat", "nearest")
+    decider = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
     patient = asking(shelf, decider, effort).recognize(image)
     hasty = asking(shelf, decider, effort, budget_ms=1e9).recognize(image)
     assert untimed(patient) == untimed(hasty)

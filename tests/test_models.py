@@ -19,13 +19,15 @@ from veduta.embedders import EMBEDDERS, make_embedder
 from veduta.errors import ModelError
 from veduta.features import EXTRACTORS, XFeat, make_extractor
 from veduta.images import from_array
-from veduta.matching import MATCHERS, LighterGlue, make_matcher
+from veduta.matching import MATCHERS, PAIR_MATCHERS, LighterGlue, make_matcher
+from veduta.models.weights import SOURCES
 from veduta.types import LocalFeatures
 
 ROOT = Path(__file__).parents[1]
 WITH_FILE = [c.name for c in models.cards() if c.file]
-EXPORTED = [c.name for c in models.cards() if c.file.endswith(".onnx")]
+EXPORTED = [c.name for c in models.cards() if "veduta.models.export" in c.export]
 RECORDED = canonical.recorded()
+LIGHTGLUES = {f"lightglue-{extractor}" for extractor in MATCHERS["lightglue"][1]}
 
 
 # --- cards
@@ -45,7 +47,7 @@ def test_no_model_ships_without_a_card():
 
 @pytest.mark.parametrize("card", models.cards(), ids=lambda c: c.name)
 def test_the_notice_names_where_the_weights_come_from(card):
-    package = card.source.split()[0].removesuffix("'s")
+    package = card.name if card.name in SOURCES else card.source.split()[0].removesuffix("'s")
     assert re.search(rf"(?<![\w-]){re.escape(package)}(?![\w-])", (ROOT / "NOTICE").read_text("utf-8")), package
 
 
@@ -54,6 +56,7 @@ def test_a_card_says_all_there_is_to_say(card):
     assert all((card.licence, card.source, card.paper, card.input, card.output))
     assert bool(card.file) == bool(card.sha256) == bool(card.export)
     assert card.name in card.export or not card.file
+    assert bool(card.file) or card.name in SOURCES or "no weights" in card.output
 
 
 def test_every_stage_has_exactly_the_plugs_that_have_cards():
@@ -63,7 +66,8 @@ def test_every_stage_has_exactly_the_plugs_that_have_cards():
     assert by_stage == {
         "embedder": set(EMBEDDERS),
         "extractor": set(EXTRACTORS),
-        "matcher": set(MATCHERS),
+        "matcher": {*(set(MATCHERS) - {"lightglue"}), *PAIR_MATCHERS, *LIGHTGLUES},
+        "mask": {"segformer"},
         "decision": set(LEARNED.values()),
     }
 
@@ -182,10 +186,12 @@ def test_lighterglue_takes_any_number_of_keypoints(n0, n1):
 # --- what torch said, recorded
 
 
-@pytest.mark.parametrize("case", RECORDED["efficientnet-lite2-gem"], ids=lambda c: "{}x{}".format(*c["input"]))
-def test_descriptors_are_those_of_torch(case):
+@pytest.mark.parametrize("name", ["efficientnet-lite2-gem", "efficientnet-lite2-landmarks"])
+@pytest.mark.parametrize("number", range(3))
+def test_descriptors_are_those_of_torch(name, number):
+    case = RECORDED[name][number]
     image = from_array(canonical.picture(*case["input"]))
-    descriptor = plugs.embedder("efficientnet-lite2-gem").embed([image])[0]
+    descriptor = plugs.embedder(name).embed([image])[0]
     expected = np.array(case["descriptor_e5"]) / 1e5
     assert descriptor @ expected / np.linalg.norm(expected) > 0.9999
     assert np.abs(descriptor - expected).max() < 2e-3

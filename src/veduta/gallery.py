@@ -23,6 +23,7 @@ from veduta.index import ExactIndex
 from veduta.listing import Listed, list_csv, list_folder
 from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
+from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Matcher
 from veduta.recognizer import Effort, Recognizer, Shelf, Stages
 from veduta.report import Exhibit, Pair, write_page
@@ -107,6 +108,7 @@ class Gallery:
         embedder: str | os.PathLike[str] = DEFAULT_EMBEDDER,
         extractor: str = DEFAULT_EXTRACTOR,
         max_keypoints: int = 512,
+        max_side: int = 576,
     ) -> Gallery:
         """Make an empty gallery in a new folder and return it open.
 
@@ -115,15 +117,16 @@ class Gallery:
             embedder: one that ships, or the folder of a trained one; the gallery keeps a copy of that.
             extractor: local features.
             max_keypoints: keypoints kept per photo.
+            max_side: photos are reduced so that their longer side has at most this many pixels before that.
 
         Raises:
             GalleryError: the folder is not empty or cannot be written.
-            ModelError: there is no such embedder or extractor.
+            ModelError: there is no such embedder or extractor, or its weights are not here.
         """
-        made, found = make_embedder(embedder), make_extractor(extractor, max_keypoints)
+        made, found = make_embedder(embedder), make_extractor(extractor, max_keypoints, max_side)
         settings = {
             "embedder": {"name": made.name, "sha256": made.sha256, **made.settings},
-            "extractor": {"name": found.name, "sha256": card(found.name).sha256, **found.settings},
+            "extractor": {"name": found.name, "sha256": found.sha256, **found.settings},
             "veduta": __version__,
         }
         if not is_model(embedder):
@@ -393,9 +396,8 @@ class Gallery:
         if self._embedder is None or self._extractor is None:
             made, found = dict(self.settings["embedder"]), dict(self.settings["extractor"])
             self._embedder = make_embedder(_kept_model(self._store.path, made["name"]), made["side"], self.provider)
-            self._extractor = make_extractor(
-                found["name"], found["max_keypoints"], found["max_side"], provider=self.provider
-            )
+            self._extractor = make_extractor(found["name"], found["max_keypoints"], found["max_side"], self.provider)
+            _check_same(self._store.path, found["name"], found["sha256"], self._extractor.sha256)
         return self._embedder, self._extractor
 
     def _refresh(self) -> ExactIndex:
@@ -438,19 +440,28 @@ def _kept_model(gallery: Path, name: str) -> str | Path:
 
 
 def _check_settings(path: Path, settings: dict[str, Any]) -> None:
-    """Raise GalleryError unless this Veduta has the very models that made the gallery."""
+    """Raise GalleryError unless this Veduta has the very models that made the gallery.
+
+    Weights that do not ship are looked at when they are needed: without them a gallery can still be listed.
+    """
     for stage in ("embedder", "extractor"):
         name, sha256 = settings[stage]["name"], settings[stage]["sha256"]
         kept = _kept_model(path, name)
         try:
-            here = (read_card(kept) if isinstance(kept, Path) else card(kept)).sha256
+            known = read_card(kept) if isinstance(kept, Path) else card(name)
         except VedutaError as error:
             raise GalleryError(f"{path}: was made with {stage} {name!r}, which this Veduta does not have") from error
-        if here != sha256:
-            raise GalleryError(
-                f"{path}: was made with another {name!r} (sha256 {sha256[:12]}, here {here[:12]}); "
-                "use the Veduta that made it, or create a new gallery and add the photos again"
-            )
+        if name not in SOURCES:
+            _check_same(path, name, sha256, known.sha256)
+
+
+def _check_same(path: Path, name: str, made: str, here: str) -> None:
+    """Raise GalleryError unless the weights here are those that made the gallery."""
+    if here != made:
+        raise GalleryError(
+            f"{path}: was made with another {name!r} (sha256 {made[:12]}, here {here[:12]}); "
+            "use the Veduta that made it, or create a new gallery and add the photos again"
+        )
 
 
 def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failure]:

@@ -45,6 +45,11 @@ class Extractor(Protocol):
         ...
 
     @property
+    def sha256(self) -> str:
+        """Hex digest of its weights, empty without any; a gallery records it."""
+        ...
+
+    @property
     def dim(self) -> int:
         """Length D of one keypoint's descriptor."""
         ...
@@ -69,6 +74,23 @@ class Matcher(Protocol):
 
     def match(self, query: LocalFeatures, reference: LocalFeatures) -> Matches:
         """Return pairs in which no keypoint occurs twice; empty when either photo has no keypoints."""
+        ...
+
+    def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
+        """Return what `match` returns for each of the references, in their order."""
+        ...
+
+
+class PairMatcher(Protocol):
+    """Pairs points of two photos without a detector; it has to see both."""
+
+    @property
+    def name(self) -> str:
+        """The name of its card."""
+        ...
+
+    def match_images(self, query: Image, reference: Image) -> tuple[LocalFeatures, LocalFeatures, Matches]:
+        """Return the points found in either photo, in pixels of the upright originals, and which belong together."""
         ...
 
 

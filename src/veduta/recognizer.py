@@ -29,7 +29,7 @@ from veduta.evidence import Surroundings, like_nothing
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier, describe
 from veduta.images import load
-from veduta.matching import make_matcher
+from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
 from veduta.threads import one_blas_thread
 from veduta.types import (
@@ -45,6 +45,7 @@ from veduta.types import (
     Verification,
 )
 
+TOGETHER = 8  # candidates matched at once, where there is no budget to keep
 SPARE = 16  # retrieved beyond the depth, so that equal similarities at its edge are ordered by reference id
 GLUED = (
     2  # candidates of the likeliest landmark, and half as many of the next, that the costlier matcher is asked about
@@ -207,12 +208,15 @@ class Recognizer:
         """
         depth = self.rerank_depth if depth is None else depth
         result = list(candidates)
+        todo = [i for i, candidate in enumerate(result[:depth]) if candidate.num_inliers is None]
+        together = TOGETHER if until is None else 1
         with one_blas_thread():
-            for i, candidate in enumerate(result[:depth]):
+            for start in range(0, len(todo), together):
                 if _over(until):
                     break
-                if candidate.num_inliers is None:
-                    result[i] = self._verified(features, candidate)
+                some = todo[start : start + together]
+                for i, verified in zip(some, self._verified(features, [result[i] for i in some]), strict=True):
+                    result[i] = verified
         return result
 
     def rerank(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -324,14 +328,21 @@ class Recognizer:
         matches = self.stages.matcher.match(query, reference)
         return matches, self.stages.verifier.verify(query, reference, matches)
 
-    def _verified(self, features: LocalFeatures, candidate: Candidate) -> Candidate:
-        found = self.shelf.features(candidate.reference)
-        if found is None:
-            return candidate
-        reference, confirmed = found
-        matches, verification = self.compare(features, reference)
-        geometry = describe(features, reference, matches, verification, confirmed)
-        return replace(candidate, num_inliers=verification.num_inliers, geometry=geometry)
+    def _verified(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Return the candidates verified, but for those whose reference has just been removed."""
+        kept = [self.shelf.features(candidate.reference) for candidate in candidates]
+        there = [found for found in kept if found is not None]
+        matched = iter(self.stages.matcher.match_many(features, [reference for reference, _ in there]))
+        result = []
+        for candidate, found in zip(candidates, kept, strict=True):
+            if found is None:
+                result.append(candidate)
+                continue
+            (reference, confirmed), matches = found, next(matched)
+            verification = self.stages.verifier.verify(features, reference, matches)
+            geometry = describe(features, reference, matches, verification, confirmed)
+            result.append(replace(candidate, num_inliers=verification.num_inliers, geometry=geometry))
+        return result
 
     def glued(
         self,
@@ -420,6 +431,7 @@ def verify(
     extractor: str = "xfeat",
     matcher: str = "nearest",
     max_keypoints: int = 512,
+    max_side: int = 576,
     provider: str = "cpu",
 ) -> PairVerification:
     """Return whether two photos show the same place, and draw them side by side with their inliers.
@@ -429,20 +441,19 @@ def verify(
         b: another, the reference.
         draw: a PNG, JPEG or WebP file to draw to, or None.
         extractor: name of the local features.
-        matcher: name of the matcher.
+        matcher: name of the matcher; one that needs no extractor, such as ``efficientloftr``, makes no use of it.
         max_keypoints: keypoints kept per photo.
+        max_side: photos are reduced so that their longer side has at most this many pixels.
         provider: execution provider for the networks.
 
     Raises:
         ImageError: one of the photos cannot be read.
-        ModelError: extractor and matcher are unknown or do not fit.
+        ModelError: extractor and matcher are unknown, do not fit, or their weights are not here.
     """
     start = time.perf_counter()
-    matching = make_matcher(matcher, extractor, provider)
-    extracting = make_extractor(extractor, max_keypoints, provider=provider)
+    pair = _pair_matching(extractor, matcher, max_keypoints, max_side, provider)
     images = load(a), load(b)
-    query, reference = (extracting.extract(image) for image in images)
-    matches = matching.match(query, reference)
+    query, reference, matches = pair(*images)
     found = HomographyVerifier().verify(query, reference, matches)
     if draw is not None:
         lines = matches.indices[found.inliers]
@@ -459,6 +470,22 @@ def verify(
         problem=found.problem,
         seconds=time.perf_counter() - start,
     )
+
+
+def _pair_matching(
+    extractor: str, matcher: str, max_keypoints: int, max_side: int, provider: str
+) -> Callable[[Image, Image], tuple[LocalFeatures, LocalFeatures, Matches]]:
+    """Return what makes features and matches of two photos, with a detector or without."""
+    if matcher in PAIR_MATCHERS:
+        return make_pair_matcher(matcher, max_side, provider).match_images
+    matching = make_matcher(matcher, extractor, provider)
+    extracting = make_extractor(extractor, max_keypoints, max_side, provider)
+
+    def pair(query: Image, reference: Image) -> tuple[LocalFeatures, LocalFeatures, Matches]:
+        features = extracting.extract(query), extracting.extract(reference)
+        return *features, matching.match(*features)
+
+    return pair
 
 
 def _save(picture: PIL.Image.Image, path: Path) -> None:

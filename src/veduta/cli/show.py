@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import warnings as python_warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,11 @@ def say(text: str) -> None:
 def error(text: str) -> None:
     """Print an error as one line on stderr."""
     say("veduta: " + " ".join(text.splitlines()))
+
+
+def warnings() -> None:
+    """Print warnings as one line each on stderr, without the place in the code they come from."""
+    python_warnings.showwarning = lambda message, *_args, **_rest: error(str(message))
 
 
 def failures(found: Sequence[Failure]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from veduta.frame import Frame, rescale
 from veduta.models import card
 from veduta.types import Image, LocalFeatures
 
@@ -26,6 +27,11 @@ class RootSift:
         return "rootsift"
 
     @property
+    def sha256(self) -> str:
+        """Empty: it has no weights."""
+        return ""
+
+    @property
     def settings(self) -> dict[str, int]:
         """What changes its features, beside its weights."""
         return {"max_keypoints": self.max_keypoints, "max_side": self.max_side}
@@ -37,22 +43,17 @@ class RootSift:
 
     def extract(self, image: Image) -> LocalFeatures:
         """Return at most `max_keypoints` keypoints, strongest first, in pixels of the upright original photo."""
-        grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)
-        factor = self.max_side / max(grey.shape)
-        if factor < 1:
-            height, width = (max(1, round(n * factor)) for n in grey.shape)
-            grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+        grey = cv2.cvtColor(Frame(self.max_side).resize(image.pixels), cv2.COLOR_RGB2GRAY)
         # A detector of its own per call: OpenCV's objects are not promised to be safe between threads.
         # Without the precise upscale all of its keypoints lie a quarter of a pixel too far right and down.
         detector = cv2.SIFT.create(nfeatures=self.max_keypoints, enable_precise_upscale=True)
         found, raw = detector.detectAndCompute(grey, None)
         best = sorted(range(len(found)), key=lambda i: -found[i].response)[: self.max_keypoints]
-        scale = np.array(image.size, np.float32) / np.array(grey.shape[::-1], np.float32)
         xy = np.array([found[i].pt for i in best], np.float32).reshape(-1, 2)
         descriptors = np.zeros((0, self.dim), np.float32) if raw is None else np.asarray(raw, np.float32)[best]
         mass = np.abs(descriptors).sum(1, keepdims=True)
         return LocalFeatures(
-            keypoints=np.asarray((xy + 0.5) * scale - 0.5, np.float32),
+            keypoints=rescale(xy, (grey.shape[1], grey.shape[0]), image.size),
             descriptors=np.sqrt(descriptors / np.maximum(mass, 1e-12)),
             scores=np.array([found[i].response for i in best], np.float32),
             size=image.size,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+from veduta.matching.pairing import NO_MATCHES, centred, mutual
 from veduta.models import open_session
 from veduta.types import Float32, LocalFeatures, Matches
 
@@ -29,7 +30,7 @@ class LighterGlue:
     def match(self, query: LocalFeatures, reference: LocalFeatures) -> Matches:
         """Return mutual pairs, each scored by its probability; empty when either photo has no keypoints."""
         if not len(query) or not len(reference):
-            return Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
+            return NO_MATCHES
         partner, probability, back = self._session.run(
             None,
             {
@@ -39,12 +40,13 @@ class LighterGlue:
                 "descriptors1": reference.descriptors,
             },
         )
-        mine = np.arange(len(query))
-        keep = (back[partner] == mine) & (probability >= self.min_probability)
-        return Matches(np.stack((mine[keep], partner[keep]), 1), probability[keep])
+        return mutual(partner, back, probability, probability >= self.min_probability)
+
+    def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
+        """Return the matches with each of the references, one after the other."""
+        return [self.match(query, reference) for reference in references]
 
 
 def _normalise(features: LocalFeatures) -> Float32:
     """Return (N, 2) keypoints relative to the photo's centre, in halves of its longer side."""
-    size = np.array(features.size, np.float32)
-    return np.asarray((features.keypoints - size / 2) / (size.max() / 2), np.float32)
+    return 2 * centred(features) - 1

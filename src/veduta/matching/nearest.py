@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from veduta.types import LocalFeatures, Matches
+from veduta.matching.pairing import NO_MATCHES
+from veduta.types import Float32, Int64, LocalFeatures, Matches
+
+TOGETHER = 8  # references in one product: more of them no longer fit the cache
 
 
 class NearestMatcher:
@@ -24,13 +29,36 @@ class NearestMatcher:
 
     def match(self, query: LocalFeatures, reference: LocalFeatures) -> Matches:
         """Return mutual pairs, each scored by its cosine; empty when either photo has no keypoints."""
-        if not len(query) or not len(reference):
-            return Matches(np.zeros((0, 2), np.int64), np.zeros(0, np.float32))
-        similarity = query.descriptors @ reference.descriptors.T  # (N0, N1)
-        forth = similarity.argmax(1)
-        # Multiplied again the other way round: an argmax across rows costs more than the product.
-        back = (reference.descriptors @ query.descriptors.T).argmax(1)
-        mine = np.arange(len(query))
-        best = similarity[mine, forth]
-        keep = (back[forth] == mine) & (best >= self.min_similarity)
-        return Matches(np.stack((mine[keep], forth[keep]), 1), best[keep])
+        return self.match_many(query, [reference])[0]
+
+    def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
+        """Return the matches with each of the references; one matrix product for several."""
+        found: list[Matches] = []
+        for start in range(0, len(references), TOGETHER):
+            found += self._product(query, references[start : start + TOGETHER])
+        return found
+
+    def _product(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
+        ends = np.cumsum([0, *map(len, references)])
+        if not len(query) or not ends[-1]:
+            return [NO_MATCHES] * len(references)
+        similarity = query.descriptors @ np.concatenate([r.descriptors for r in references]).T  # (N0, sum of N1)
+        # Whatever is nearer than a good pair is itself one that is alike enough: the others need no second look.
+        flat = np.flatnonzero(similarity.ravel() >= self.min_similarity)
+        mine, theirs = np.divmod(flat, ends[-1])
+        cosine = similarity.ravel()[flat]
+        of = np.searchsorted(ends, theirs, "right") - 1  # the reference each keypoint belongs to
+        keep = _first_best(of * len(query) + mine, cosine) & _first_best(theirs, cosine)
+        mine, theirs, cosine, of = mine[keep], theirs[keep] - ends[of[keep]], cosine[keep], of[keep]
+        pairs = np.stack((mine, theirs), 1)
+        return [Matches(pairs[of == i], cosine[of == i]) for i in range(len(references))]
+
+
+def _first_best(group: Int64, score: Float32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Return (P,) whether each pair has the largest score of its group, and is the first with it."""
+    order = np.lexsort((np.arange(len(group)), -score, group))
+    first = np.ones(len(group), bool)
+    first[1:] = group[order[1:]] != group[order[:-1]]
+    result = np.zeros(len(group), bool)
+    result[order[first]] = True
+    return result

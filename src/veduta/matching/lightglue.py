@@ -1,0 +1,103 @@
+"""LightGlue: attention over both photos' keypoints that stops once it is sure (Lindenberger et al., ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from veduta.matching.pairing import NO_MATCHES, centred
+from veduta.models.networks import fill, need, numbers, open_state, open_transformers
+from veduta.types import LocalFeatures, Matches
+
+SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
+Ask = Callable[[dict[str, Any], dict[str, Any]], tuple[Any, Any]]
+
+
+class LightGlue:
+    """LightGlue for one kind of local features, run by torch.
+
+    Args:
+        extractor: whose features it matches: ``superpoint``, ``disk`` or ``aliked``.
+        min_probability: least probability of a pair, in [0, 1].
+        provider: ``cpu`` or ``cuda``.
+
+    Raises:
+        ModelError: torch or the weights are not here.
+    """
+
+    def __init__(self, extractor: str, min_probability: float = 0.1, provider: str = "cpu") -> None:
+        self.extractor, self.min_probability = extractor, min_probability
+        opened = _of_transformers if extractor == "superpoint" else _of_kornia
+        self._ask, self._place, self.sha256 = opened(self.name, min_probability, provider)
+
+    @property
+    def name(self) -> str:
+        """The name of its card."""
+        return f"lightglue-{self.extractor}"
+
+    def match(self, query: LocalFeatures, reference: LocalFeatures) -> Matches:
+        """Return mutual pairs, each scored by its probability; empty when either photo has no keypoints."""
+        if not len(query) or not len(reference):
+            return NO_MATCHES
+        torch = need("torch", self.name)
+        with torch.inference_mode():
+            partner, score = self._ask(*(self._tensors(torch, photo) for photo in (query, reference)))
+        forth = partner.cpu().numpy()[: len(query)]
+        mine = np.flatnonzero(forth >= 0)
+        return Matches(np.stack((mine, forth[mine].astype(np.int64)), 1), numbers(score)[mine])
+
+    def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
+        """Return the matches with each of the references, one after the other: each stops at a layer of its own."""
+        return [self.match(query, reference) for reference in references]
+
+    def _tensors(self, torch: Any, features: LocalFeatures) -> dict[str, Any]:
+        """Return what a network is told of one photo: keypoints (1, N, 2) in the frame, descriptors (1, N, D)."""
+        keypoints = np.clip(centred(features, SIDE), 0, SIDE)
+        return {
+            "keypoints": torch.from_numpy(keypoints)[None].to(self._place),
+            "descriptors": torch.from_numpy(features.descriptors)[None].to(self._place),
+            "image_size": torch.tensor([[SIDE, SIDE]], device=self._place),
+        }
+
+
+def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[Ask, Any, str]:
+    """Return what asks kornia's LightGlue, its device, and the sha256 of its weights."""
+    make = need("kornia.feature", name).LightGlue
+    state, weights = open_state(name, name)
+    network = make(features=None, input_dim=128, filter_threshold=min_probability)
+    for i in range(network.conf.n_layers):  # the file's older names
+        for part in ("self_attn", "cross_attn"):
+            state = {key.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): value for key, value in state.items()}
+    network = fill(network, state, weights, provider)
+
+    def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
+        said = network({"image0": query, "image1": reference})
+        return said["matches0"][0], said["matching_scores0"][0]
+
+    return ask, next(network.parameters()).device, weights.sha256
+
+
+def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[Ask, Any, str]:
+    """Return what asks the LightGlue of transformers, its device, and the sha256 of its weights."""
+    model, weights = open_transformers(name, "LightGlueForKeypointMatching", provider, filter_threshold=min_probability)
+    padding = need("torch", name).nn.functional.pad
+
+    def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
+        longest = max(photo["keypoints"].shape[1] for photo in (query, reference))
+
+        def pair(*parts: Any) -> Any:
+            return need("torch", name).stack([padding(p, (0, 0, 0, longest - p.shape[1]))[0] for p in parts])[None]
+
+        ones = [photo["keypoints"][..., :1] * 0 + 1 for photo in (query, reference)]
+        said = model._match_image_pair(  # what its forward does once SuperPoint has spoken
+            pair(query["keypoints"], reference["keypoints"]),
+            pair(query["descriptors"], reference["descriptors"]),
+            SIDE,
+            SIDE,
+            mask=pair(*ones)[..., 0],
+        )
+        return said[0].reshape(2, -1)[0], said[1].reshape(2, -1)[0]
+
+    return ask, model.device, weights.sha256
