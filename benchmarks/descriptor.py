@@ -34,7 +34,7 @@ from veduta.training.halves import SEED, part_of, parts, train_half
 from veduta.training.recipe import SHIPPED
 
 # Of the ablation, one change at a time. Small photos and few epochs: it is the differences that are looked at.
-SHORT = replace(SHIPPED, epochs=3, sizes=(160,), side=256)
+SHORT = replace(SHIPPED, epochs=2, sizes=(160,), side=256)
 RECIPES = {
     "shipped": SHIPPED,
     "short": SHORT,

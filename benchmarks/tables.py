@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+README = ROOT / "benchmarks" / "README.md"
 COLUMNS = ("accuracy", "gap", "fpr95", "auroc", "ece")
 
 
@@ -219,6 +220,64 @@ def heads(result):
     return table(["landmarks", "looked at in a step", "MB", "ms a step of 32 photos"], rows)
 
 
+def local_features(result):
+    """Return the table of pairs of extractor and matcher."""
+    head = ["features and matcher", "keypoints", "ms a photo", "ms a pair", "kB a reference", "true inliers"]
+    head += ["false inliers", "closed: accuracy", "GAP", "open: accuracy", "GAP", "matches", "3 px"]
+    rows = []
+    for row in result["pairs"]:
+        worth = [number(row[p][c]) if p in row else "" for p in ("closed", "open") for c in ("accuracy", "gap")]
+        counts = [", ".join(f"{n:.0f}" for n in row.get(f"{kind}_inliers", ())) for kind in ("true", "false")]
+        costs = [f"{row['ms_a_photo']['median_ms']:.0f}", f"{row['ms_a_pair']['median_ms']:.1f}"]
+        costs.append(f"{row['bytes_a_reference'] / 1000:.0f}")
+        drawn = [f"{row['facades']['matches']:.0f}", number(row["facades"]["within_3_px"])]
+        name = f"{row['extractor']}, {row['matcher']}"
+        rows.append([name, str(row["keypoints"]), *costs, *counts, *worth, *drawn])
+    asked = f"{result['queries']} queries of known landmarks and as many of none, a protocol."
+    parts = [f"{origin(result)} {asked}", table(head, rows)]
+    if peer := result.get("hloc's order"):
+        times = [
+            f"{peer[key]['median_ms']:.0f} ms a {what}"
+            for key, what in (("ms_a_photo", "photo"), ("ms_a_pair", "pair"))
+        ]
+        parts.append(
+            "The order of work of hloc, rebuilt from kornia alone (DISK at 1,024 pixels, 2,048 keypoints, LightGlue): "
+            f"{' and '.join(times)}."
+        )
+    if result["missing"]:
+        parts.append(f"Not on this machine: {', '.join(sorted(result['missing']))}.")
+    return "\n\n".join(parts)
+
+
+def masks(result):
+    """Return the table of what each mask leaves."""
+    rows = [
+        [
+            row["mask"],
+            ", ".join(f"{n:.0f}" for n in row["true_inliers"]),
+            ", ".join(f"{n:.0f}" for n in row["false_inliers"]),
+        ]
+        + [number(row[p][c]) for p in ("closed", "open") for c in ("accuracy", "gap")]
+        for row in result["masks"]
+    ]
+    head = ["kept", "true inliers", "false inliers", "closed: accuracy", "GAP", "open: accuracy", "GAP"]
+    return table(head, rows)
+
+
+def default_speed(result):
+    """Return what the default takes on one core."""
+    names = {
+        "ms_a_photo": "extraction, a photo",
+        "ms_a_pair": "matching and verification, a pair",
+        "ms_a_pair_of_several": "the same, several references at once",
+    }
+    rows = [
+        [name, *(f"{result['default'][key][c]:.2f}" for c in ("median_ms", "p10_ms", "p90_ms"))]
+        for key, name in names.items()
+    ]
+    return table(["", "ms", "10 %", "90 %"], rows)
+
+
 def put(path, mark, text):
     """Replace what stands between a mark's two comments."""
     pattern = rf"(<!-- {mark} -->\n).*?(<!-- end {mark} -->)"
@@ -229,27 +288,49 @@ def put(path, mark, text):
     path.write_text(new)
 
 
+def put_decision(result):
+    """Write the tables of decision.py."""
+    docs = ROOT / "docs" / "decision.md"
+    put(README, "decision", decision(result))
+    put(docs, "decision-precision", precision(result))
+    put(docs, "decision-cost", costs(result))
+    put(ROOT / "README.md", "recognize", short(result, load("recognize")))
+
+
+def put_descriptor(result):
+    """Write the tables of descriptor.py."""
+    docs = ROOT / "docs" / "training.md"
+    put(docs, "descriptor", descriptor(result, ablation=False))
+    if len(result["recipes"]) > 1:
+        put(docs, "ablation", descriptor(result, ablation=True))
+    if "heads" in result:
+        put(docs, "head", heads(result))
+
+
+def put_local_features(result):
+    """Write the tables of local_features.py."""
+    docs = ROOT / "docs" / "local-features.md"
+    put(docs, "local-features", local_features(result))
+    put(docs, "masks", masks(result))
+    put(docs, "default-speed", default_speed(result))
+
+
+# Name of the result -> what writes its tables.
+WRITERS = {
+    "recognize": lambda result: put(README, "recognize", recognition(result)),
+    "decision": put_decision,
+    "descriptor": put_descriptor,
+    "local_features": put_local_features,
+    "competition-run": lambda result: put(README, "competition-run", competition(result)),
+    "competition-size": lambda result: put(README, "competition-size", competition(result)),
+}
+
+
 def main():
     """Write all tables there are results for."""
-    readme = ROOT / "benchmarks" / "README.md"
-    if (result := load("recognize")) is not None:
-        put(readme, "recognize", recognition(result))
-    if (result := load("decision")) is not None:
-        docs = ROOT / "docs" / "decision.md"
-        put(readme, "decision", decision(result))
-        put(docs, "decision-precision", precision(result))
-        put(docs, "decision-cost", costs(result))
-        put(ROOT / "README.md", "recognize", short(result, load("recognize")))
-    if (result := load("descriptor")) is not None:
-        docs = ROOT / "docs" / "training.md"
-        put(docs, "descriptor", descriptor(result, ablation=False))
-        if len(result["recipes"]) > 1:
-            put(docs, "ablation", descriptor(result, ablation=True))
-        if "heads" in result:
-            put(docs, "head", heads(result))
-    for name in ("competition-run", "competition-size"):
+    for name, write in WRITERS.items():
         if (result := load(name)) is not None:
-            put(readme, name, competition(result))
+            write(result)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"types", "errors"},
-    {"protocols", "images", "frame", "metrics", "models", "threads", "evidence", "usefulness"},
+    {"frame"},
+    {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness"},
     {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "store"},
     {"adding", "recognizer", "report"},
     {"gallery"},

@@ -24,6 +24,7 @@ from veduta import __version__
 from veduta.cli import app, main
 from veduta.gallery import Gallery
 from veduta.models import FOLDER, cards
+from veduta.models.weights import pull
 from veduta.recognizer import verify
 from veduta.store import FILE
 from veduta.training.calibrate import calibrate
@@ -111,12 +112,12 @@ RECOGNIZING = {
     "depth": 100,
     "rerank_depth": None,
 }
-VERIFYING = {"draw": None, "extractor": "xfeat", "matcher": "nearest", "max_keypoints": 512}
+VERIFYING = {"draw": None, "extractor": "xfeat", "matcher": "nearest", "max_keypoints": 512, "max_side": 576}
 # Command -> the call it makes, and what both take, with defaults.
 PARITY = {
     "create": (
         Gallery.create,
-        {"embedder": "efficientnet-lite2-landmarks", "extractor": "xfeat", "max_keypoints": 512},
+        {"embedder": "efficientnet-lite2-landmarks", "extractor": "xfeat", "max_keypoints": 512, "max_side": 576},
     ),
     "add": (Gallery.add, {"source": None, "csv": None}),
     "remove": (Gallery.remove, {"landmark": None, "reference": None}),
@@ -126,7 +127,6 @@ PARITY = {
     "verify": (verify, {"a": REQUIRED, "b": REQUIRED} | VERIFYING),
     "explain": (Gallery.explain, {"photo": REQUIRED, "out": REQUIRED} | RECOGNIZING),
     "calibrate": (calibrate, {"source": None, "csv": None, "out": None}),
-    "models": (cards, {}),
 }
 WHERE_AND_HOW = {
     "gallery",
@@ -156,7 +156,7 @@ def taken_by_call(call):
 
 def taken_by_command(command):
     """Name -> default of what a command takes."""
-    taken = [p for p in command.params if p.name not in {*WHERE_AND_HOW, "folders"}]  # models reads those one by one
+    taken = [p for p in command.params if p.name not in WHERE_AND_HOW]
     return {p.name: REQUIRED if p.required else p.default for p in taken}
 
 
@@ -469,6 +469,22 @@ def test_models_lists_every_card_with_the_digest_of_its_file():
         assert card["source"]
     text = run("models").stdout
     assert all(card["sha256"] in text for card in found)
+    assert run_json("models", "show", "xfeat", "superpoint") == [
+        {key: value for key, value in card.items() if key != "weights"}
+        for card in found
+        if card["name"] in ("xfeat", "superpoint")
+    ]
+    assert refused("models", "show", "nonesuch").startswith("no model is called 'nonesuch'; there are ")
+    assert refused("models", "show", FOLDER).startswith(f"{FOLDER / 'card.json'}: cannot be read")
+
+
+def test_models_pull_is_the_librarys(monkeypatch, tmp_path):
+    monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
+    taken = {p.name: p.default for p in inspect.signature(pull).parameters.values()}
+    command = {p.name: p.default for p in EVERY["models", "pull"].params if p.name != "model"}
+    assert command == {name: default for name, default in taken.items() if name != "name"}
+    assert "has no config.json" in refused("models", "pull", "superpoint", "--from", tmp_path)
+    assert "no model 'xfeat' has weights to fetch" in refused("models", "pull", "xfeat")
 
 
 # --- what cannot be done ----------------------------------------------------------------------------------------

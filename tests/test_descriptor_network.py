@@ -13,12 +13,12 @@ import world
 from torch import nn
 
 from veduta.embedders.gem import resized
-from veduta.training.whitening import whiten
 from veduta.errors import ModelError
 from veduta.images import from_array
 from veduta.models.efficientnet_lite import EfficientNetLite
 from veduta.training import whitening
 from veduta.training.network import Backbone, Descriptor, GeM, SharedNorm, linear, make_backbone
+from veduta.training.whitening import whiten
 
 
 def photos(count=3, height=64, width=64, seed=0):

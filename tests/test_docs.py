@@ -13,12 +13,10 @@ ROOT = Path(__file__).parent.parent
 DOCS = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
 )
+ALL = typer.main.get_command(app).commands
 COMMANDS = {
-    (f"competition {name}" if group else name): command
-    for group, commands in [
-        ("", typer.main.get_command(app).commands),
-        ("competition", typer.main.get_command(app).commands["competition"].commands),
-    ]
+    f"{group} {name}".strip(): command
+    for group, commands in [("", ALL), *((name, ALL[name].commands) for name in ("competition", "models"))]
     for name, command in commands.items()
     if name != "competition"
 }

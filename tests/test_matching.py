@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.matching import MATCHERS, LighterGlue, NearestMatcher
+from veduta.matching import LighterGlue, NearestMatcher
 from veduta.types import LocalFeatures
 
 
-@pytest.fixture(params=sorted(MATCHERS))
+@pytest.fixture(params=["lighterglue", "nearest"])  # those run by torch: test_torch_features.py
 def matcher(request):
     return plugs.matcher(request.param)
 

@@ -19,6 +19,7 @@ from veduta.embedders import EMBEDDERS, make_embedder
 from veduta.errors import ModelError
 from veduta.features import EXTRACTORS, XFeat, make_extractor
 from veduta.images import from_array
+from veduta.masks import MASKS
 from veduta.matching import MATCHERS, PAIR_MATCHERS, LighterGlue, make_matcher
 from veduta.models.weights import SOURCES
 from veduta.types import LocalFeatures
@@ -67,7 +68,7 @@ def test_every_stage_has_exactly_the_plugs_that_have_cards():
         "embedder": set(EMBEDDERS),
         "extractor": set(EXTRACTORS),
         "matcher": {*(set(MATCHERS) - {"lightglue"}), *PAIR_MATCHERS, *LIGHTGLUES},
-        "mask": {"segformer"},
+        "mask": set(MASKS),
         "decision": set(LEARNED.values()),
     }
 

@@ -19,6 +19,7 @@ INK = (236, 238, 242)
 GAP, MARGIN, BAR = 12, 12, 40
 SHARPER = 2  # lines are drawn this many times larger and then reduced: Pillow draws them with jagged edges
 LONGEST_TITLE = 300  # characters; no more fit, and measuring them again and again takes seconds
+UNLIKELY, LIKELY = (235, 110, 80), (120, 230, 160)  # of keypoints that stay
 MOST_LINES = 100  # more hide the photos; the count stays in the caption
 
 
@@ -55,6 +56,31 @@ def draw_pair(
     ]
     _draw_lines(canvas, ends[0], ends[1])
     _write(canvas, caption, titles, left, sizes)
+    return canvas
+
+
+def draw_keypoints(image: Image, keypoints: Float32, stays: Float32, height: int = 420) -> PIL.Image.Image:
+    """Return the photo with its keypoints: bright and large where they are likely to stay, dark and small where not.
+
+    Args:
+        image: the photo.
+        keypoints: (N, 2) pixels of the upright original.
+        stays: (N,) how likely each is to be found again on another day; shown by its rank.
+        height: of the picture, in pixels.
+    """
+    size = _fit(image, height)
+    canvas = PIL.Image.fromarray(image.pixels).resize(size, PIL.Image.Resampling.LANCZOS).convert("RGB")
+    canvas = PIL.Image.blend(canvas, PIL.Image.new("RGB", size, BACKGROUND), 0.45)
+    layer = PIL.Image.new("RGBA", (size[0] * SHARPER, size[1] * SHARPER), (0, 0, 0, 0))
+    pen = ImageDraw.Draw(layer)
+    places = (keypoints + 0.5) * np.array(size) / np.array(image.size) * SHARPER
+    order = np.argsort(stays, kind="stable")
+    for rank, i in enumerate(order.tolist()):
+        share = rank / max(1, len(order) - 1)
+        colour = tuple(round(low + (high - low) * share) for low, high in zip(UNLIKELY, LIKELY, strict=True))
+        (x, y), radius = places[i], 2 + 4 * share
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(*colour, round(140 + 115 * share)))
+    canvas.paste(layer.resize(size, PIL.Image.Resampling.LANCZOS), (0, 0), _alpha(layer, size))
     return canvas
 
 

@@ -21,6 +21,7 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
 from veduta.index import ExactIndex
 from veduta.listing import Listed, list_csv, list_folder
+from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
 from veduta.models.weights import SOURCES
@@ -367,7 +368,11 @@ class Gallery:
         recognition = recognizer.recognize(image)
         query = recognizer.extract(image)
         pairs = [self._pair(recognizer, query, candidate) for candidate in recognition.evidence[:most]]
-        return Exhibit(image, recognition, tuple(pair for pair in pairs if pair is not None))
+        shown = tuple(pair for pair in pairs if pair is not None)
+        if self.settings["extractor"]["name"] != "xfeat":  # the mask that ships knows the keypoints of no other
+            return Exhibit(image, recognition, shown)
+        stays = make_mask(DEFAULT_MASK).stays(image, query)
+        return Exhibit(image, recognition, shown, keypoints=query.keypoints, stays=stays)
 
     def _pair(self, recognizer: Recognizer, query: LocalFeatures, candidate: Candidate) -> Pair | None:
         found = self._store.evidence(candidate.reference)

@@ -94,6 +94,19 @@ class PairMatcher(Protocol):
         ...
 
 
+class Mask(Protocol):
+    """Says which keypoints lie on things that stay where they are and as they are."""
+
+    @property
+    def name(self) -> str:
+        """The name of its card."""
+        ...
+
+    def stays(self, image: Image, features: LocalFeatures) -> Float32:
+        """Return (N,) how likely each of the photo's keypoints is to be found again on another day, in [0, 1]."""
+        ...
+
+
 class Verifier(Protocol):
     """Asks whether matches can come from one rigid scene."""
 

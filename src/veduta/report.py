@@ -10,7 +10,7 @@ from pathlib import Path
 
 import PIL.Image
 
-from veduta.draw import draw_pair, encode
+from veduta.draw import draw_keypoints, draw_pair, encode
 from veduta.errors import GalleryError
 from veduta.types import Candidate, Float32, Image, Landmark, Recognition
 
@@ -46,6 +46,8 @@ class Exhibit:
         pairs: the candidates to show, best first.
         title: what to call the photo; its path when empty.
         note: a remark shown below the title, such as how the photo was made.
+        keypoints: (N, 2) of the query, or None if they are not to be shown.
+        stays: (N,) how likely each of them is to be found again on another day.
     """
 
     image: Image
@@ -53,6 +55,8 @@ class Exhibit:
     pairs: tuple[Pair, ...]
     title: str = ""
     note: str = ""
+    keypoints: Float32 | None = None
+    stays: Float32 | None = None
 
 
 def words(confidence: float) -> str:
@@ -127,7 +131,7 @@ def _section(exhibit: Exhibit) -> str:
     rest = "\n".join(_figure(exhibit, pair) for pair in exhibit.pairs[1:])
     more = f"<details><summary>Other candidates ({len(exhibit.pairs) - 1})</summary>{rest}</details>" if rest else ""
     return f"""<section><h2>{title}</h2>{note}{_answer(exhibit)}
-{figures}{more}{_terms_table(exhibit)}{_evidence_table(exhibit)}</section>"""
+{figures}{more}{_keypoints(exhibit)}{_terms_table(exhibit)}{_evidence_table(exhibit)}</section>"""
 
 
 def _answer(exhibit: Exhibit) -> str:
@@ -148,6 +152,18 @@ def _figure(exhibit: Exhibit, pair: Pair) -> str:
     alt = escape(f"the photo beside a reference of {pair.landmark.name}, {_inliers(pair.candidate)}", quote=True)
     source = f'<img src="data:image/webp;base64,{picture}" alt="{alt}">'
     return f"<figure>{source}<figcaption>{escape(text)}</figcaption></figure>"
+
+
+def _keypoints(exhibit: Exhibit) -> str:
+    """Return the photo with its keypoints, bright where other photos of the place are likely to confirm them."""
+    if exhibit.keypoints is None or exhibit.stays is None or not len(exhibit.stays):
+        return ""
+    picture = draw_keypoints(exhibit.image, exhibit.keypoints, exhibit.stays)
+    data = base64.b64encode(encode(picture, "webp", 82)).decode()
+    caption = "Large and green: likely to be there on another day too. Small and red: sky, leaves, people, water."
+    image = f'<img src="data:image/webp;base64,{data}" alt="the photo with its {len(exhibit.stays)} keypoints">'
+    figure = f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    return f"<details><summary>Which keypoints are likely to stay</summary>{figure}</details>"
 
 
 def _evidence_table(exhibit: Exhibit) -> str:

@@ -3,10 +3,10 @@
     pip install 'veduta[export]'
     python tests/data/record_canonical.py [RUN]
 
-Only torch and the original weights are asked, never the ONNX files that the record is there to check. RUN is the folder
-of the training run that left the descriptor that ships; without it, what is recorded of that stays as it is. Its network
-is the one saved beside the ONNX files; its last layer, a whitening learned at the end, is read from the file in full
-precision.
+Only torch and the original weights are asked, never the ONNX files that the record is there to check. RUN is the
+folder of the training run that left the descriptor that ships; without it, what is recorded of that stays as it is. Its
+network is the one saved beside the ONNX files; its last layer, a whitening learned at the end, is read from the file in
+full precision.
 """
 
 import importlib.metadata
@@ -94,7 +94,10 @@ def trained(run):
     network.load_state_dict(load_file(run / "network.safetensors"))
     tensors = {t.name: t for t in onnx.load(run / "model-float32" / "descriptor.onnx").graph.initializer}
     layer = torch.nn.Linear(1280, 1280)
-    state = {name: torch.from_numpy(onnx.numpy_helper.to_array(tensors[f"layer.{name}"]).copy()) for name in layer.state_dict()}
+    state = {
+        name: torch.from_numpy(onnx.numpy_helper.to_array(tensors[f"layer.{name}"]).copy())
+        for name in layer.state_dict()
+    }
     layer.load_state_dict(state)
     return Used(network.backbone, network.pool, layer).eval()
 

@@ -27,6 +27,8 @@ class RecipeName(enum.StrEnum):
 
     veduta = "veduta"
     dna_2020 = "dna-2020"
+    dna_2020_superglue = "dna-2020-superglue"
+    dna_2020_own_shape = "dna-2020-own-shape"
 
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The data set's folder.", show_default=False)]
@@ -117,7 +119,10 @@ def import_(
 def run(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything made.")],
-    recipe: Annotated[RecipeName, typer.Option(help="What to do: veduta, or the 2020 notebook.")] = RecipeName.veduta,
+    recipe: Annotated[
+        RecipeName,
+        typer.Option(help="veduta, or the 2020 notebook; see docs/competition.md."),
+    ] = RecipeName.veduta,
     solution: Annotated[Path | None, typer.Option(metavar="CSV", help="The truth, if not in DATA.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Run both recipes, side by side.")] = False,  # noqa: FBT002
     bank: Annotated[
@@ -153,7 +158,7 @@ def run(
         "models": tuple(models or ()) or None,
     }
     changes |= {"fuse": fuse, "power": power}
-    names = list(RecipeName) if compare else [recipe]
+    names = [RecipeName.veduta, RecipeName.dna_2020] if compare else [recipe]
     reports = []
     for name in names:
         try:

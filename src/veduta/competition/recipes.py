@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,6 +11,9 @@ from veduta.types import Image
 
 NOTEBOOK_FRAME = (672, 896)  # (width, height) every photo is forced to before its keypoints are found
 NOTEBOOK_CANDIDATES = 5  # nearest references that go on
+NOTEBOOK_KEYPOINTS = 2048  # of SuperPoint, at most
+NOTEBOOK_KEYPOINT_THRESHOLD = 0.001  # least score of one
+NOTEBOOK_ITERATIONS = 150  # of Sinkhorn's algorithm in SuperGlue
 NOTEBOOK_MATCH_THRESHOLD = 0.2  # least probability of a match
 NOTEBOOK_WEIGHTS = (2.0, 1.0, 0.5, 0.5)  # of its four descriptors, the best model first
 
@@ -28,6 +31,8 @@ class Recipe:
         rerank_depth: how many of them are matched.
         extractor: name of the local features.
         max_keypoints: of each photo.
+        max_side: photos are reduced so that their longer side has at most this many pixels.
+        mask: what drops keypoints on things that move or grow, ``segformer`` or ``usefulness``; None for nothing.
         matcher: name of the matcher.
         match_threshold: least similarity or probability of a match; None for the matcher's own.
         squash: whether photos are forced into the notebook's frame before extraction, whatever their shape.
@@ -45,6 +50,8 @@ class Recipe:
     rerank_depth: int = 30
     extractor: str = "xfeat"
     max_keypoints: int = 512
+    max_side: int = 576
+    mask: str | None = None
     matcher: str = "nearest"
     match_threshold: float | None = None
     squash: bool = False
@@ -66,22 +73,39 @@ class Recipe:
             raise ValueError(f"expected 1 <= rerank_depth <= depth, got {self.rerank_depth}, {self.depth}")
 
 
+# With the models that ship, XFeat and LighterGlue take the place of SuperPoint and SuperGlue, at a number of keypoints
+# that two cores can match, and nothing is masked.
+_DNA = Recipe(
+    "dna-2020",
+    models=("efficientnet-lite2-gem",),  # its score needs cosines that are not whitened
+    weights=NOTEBOOK_WEIGHTS[:1],
+    depth=NOTEBOOK_CANDIDATES,
+    rerank_depth=NOTEBOOK_CANDIDATES,
+    max_side=max(NOTEBOOK_FRAME),
+    matcher="lighterglue",
+    match_threshold=NOTEBOOK_MATCH_THRESHOLD,
+    squash=True,
+    geometry=False,
+    fuse="product",
+)
+# The notebook's local step as it was, for those who have the weights: needs .[torch] and `veduta models pull`.
+_FAITHFUL = replace(
+    _DNA,
+    name="dna-2020-superglue",
+    extractor="superpoint",
+    max_keypoints=NOTEBOOK_KEYPOINTS,
+    mask="segformer",
+    matcher="superglue",
+)
+
 RECIPES = {
-    "veduta": Recipe("veduta"),
-    # The notebook had 2,048 SuperPoint keypoints and SuperGlue; with the models that ship, XFeat and LighterGlue take
-    # their place, at a number of keypoints that two cores can match.
-    "dna-2020": Recipe(
-        "dna-2020",
-        models=("efficientnet-lite2-gem",),  # its score needs cosines that are not whitened
-        weights=NOTEBOOK_WEIGHTS[:1],
-        depth=NOTEBOOK_CANDIDATES,
-        rerank_depth=NOTEBOOK_CANDIDATES,
-        matcher="lighterglue",
-        match_threshold=NOTEBOOK_MATCH_THRESHOLD,
-        squash=True,
-        geometry=False,
-        fuse="product",
-    ),
+    recipe.name: recipe
+    for recipe in (
+        Recipe("veduta"),
+        _DNA,
+        _FAITHFUL,
+        replace(_FAITHFUL, name="dna-2020-own-shape", squash=False),  # the same, each photo in its own shape
+    )
 }
 
 

@@ -25,6 +25,7 @@ from veduta.competition.stages import (
     Candidates,
     decide_all,
     digest_of,
+    extractor_of,
     gather_evidence,
     key_of,
     load_candidates,
@@ -32,13 +33,13 @@ from veduta.competition.stages import (
     matcher_of,
     retrieve,
     save_candidates,
+    weights_of,
 )
 from veduta.competition.submissions import read_submission, write_submission
 from veduta.competition.tables import read_recognition_solution, read_train
 from veduta.competition.votes import ban_frequent
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
-from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.models import card, is_model, read_card
 from veduta.types import Float32
@@ -218,7 +219,7 @@ class _Run:
         recipe = self.recipe
         features = self.features(found)
         depth = min(recipe.rerank_depth, found.rows.shape[1])
-        matching = [recipe.matcher, recipe.match_threshold, recipe.geometry, _sha256(recipe.matcher)]
+        matching = [recipe.matcher, recipe.match_threshold, recipe.geometry, weights_of(recipe)[2]]
         readable = sum(id in features for id, _ in self.wanted(found))  # a photo mended since changes the evidence
         key = key_of(self.key("retrieve"), self.extraction(), matching, depth, readable)
         path = self.out / recipe.name / "evidence.bin"
@@ -241,7 +242,7 @@ class _Run:
         recipe = self.recipe
         cache = FeatureFile(self.out / "features" / self.extraction())
         photos = self.wanted(found)
-        extractor = make_extractor(recipe.extractor, recipe.max_keypoints, self.side(), self.provider)
+        extractor = extractor_of(recipe, self.provider)
         frame = squashed if recipe.squash else as_it_is
         with self.timed("extract") as stage:
             stage["skipped"] = not extract_all(cache, extractor, photos, frame, self.tell(stage))
@@ -291,13 +292,11 @@ class _Run:
             self.folders[split] = split_folder(self.data, split)
         return self.folders[split]
 
-    def side(self) -> int:
-        return 896 if self.recipe.squash else 576
-
     def extraction(self) -> str:
         """Return the name of the features' folder: what they were made by and how."""
         recipe = self.recipe
-        how = key_of(recipe.extractor, _sha256(recipe.extractor), recipe.max_keypoints, self.side(), recipe.squash)
+        extractor, mask, _ = weights_of(recipe)
+        how = key_of(recipe.extractor, extractor, recipe.max_keypoints, recipe.max_side, recipe.squash, mask)
         return f"{recipe.extractor}-{recipe.max_keypoints}-{how[:8]}"
 
     def key(self, stage: str) -> str | None:

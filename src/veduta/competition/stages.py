@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from veduta.competition.descriptors import DescriptorTable
 from veduta.competition.local import FeatureFile
-from veduta.competition.recipes import Recipe
+from veduta.competition.recipes import NOTEBOOK_ITERATIONS, NOTEBOOK_KEYPOINT_THRESHOLD, Recipe
 from veduta.competition.tables import Labels
 from veduta.competition.votes import (
     cosine_power,
@@ -25,9 +25,13 @@ from veduta.competition.votes import (
 )
 from veduta.decide import simple, votes
 from veduta.errors import DatasetError
+from veduta.features import make_extractor
 from veduta.index import search_blocks
+from veduta.masks import NOTEBOOK_MOVING, Masked, SegFormerMask, make_mask
 from veduta.matching import LighterGlue, NearestMatcher, make_matcher
-from veduta.protocols import Matcher, Verifier
+from veduta.models import card
+from veduta.models.weights import SOURCES, find
+from veduta.protocols import Extractor, Matcher, Verifier
 from veduta.threads import in_order, one_blas_thread
 from veduta.types import Candidate, Float32, Int64, LocalFeatures
 
@@ -183,13 +187,46 @@ def load_candidates(path: Path) -> Candidates:
 # --- match and verify -------------------------------------------------------------------------------------------
 
 
+def extractor_of(recipe: Recipe, provider: str = "cpu") -> Extractor:
+    """Return the recipe's extractor, without keypoints on things that move or grow if it says so.
+
+    SuperPoint takes the notebook's threshold, and its mask the notebook's four classes.
+    """
+    if recipe.extractor == "superpoint":
+        from veduta.features.superpoint import SuperPoint
+
+        found: Extractor = SuperPoint(recipe.max_keypoints, recipe.max_side, provider, NOTEBOOK_KEYPOINT_THRESHOLD)
+    else:
+        found = make_extractor(recipe.extractor, recipe.max_keypoints, recipe.max_side, provider)
+    if recipe.mask is None:
+        return found
+    mask = SegFormerMask(provider, NOTEBOOK_MOVING) if recipe.mask == "segformer" else make_mask(recipe.mask, provider)
+    return Masked(found, mask)
+
+
 def matcher_of(recipe: Recipe, provider: str = "cpu") -> Matcher:
     """Return the recipe's matcher with its threshold."""
-    if recipe.match_threshold is None:
+    least = recipe.match_threshold
+    if least is None or recipe.matcher not in ("nearest", "lighterglue", "lightglue", "superglue"):
         return make_matcher(recipe.matcher, recipe.extractor, provider)
     if recipe.matcher == "lighterglue":
-        return LighterGlue(recipe.match_threshold, provider)
-    return NearestMatcher(recipe.match_threshold)
+        return LighterGlue(least, provider)
+    if recipe.matcher == "lightglue":
+        from veduta.matching.lightglue import LightGlue
+
+        return LightGlue(recipe.extractor, least, provider)
+    if recipe.matcher == "superglue":
+        from veduta.matching.superglue import SuperGlue
+
+        return SuperGlue(least, NOTEBOOK_ITERATIONS, provider)
+    return NearestMatcher(least)
+
+
+def weights_of(recipe: Recipe) -> tuple[str, ...]:
+    """Return the sha256 of the weights of the recipe's extractor, mask and matcher, empty for one without any."""
+    matcher = f"lightglue-{recipe.extractor}" if recipe.matcher == "lightglue" else recipe.matcher
+    names = (recipe.extractor, recipe.mask, matcher)
+    return tuple("" if n is None else find(n).sha256 if n in SOURCES else card(n).sha256 for n in names)
 
 
 def evidence_of(query: LocalFeatures, reference: LocalFeatures, matcher: Matcher, verifier: Verifier | None) -> float:

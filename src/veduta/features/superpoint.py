@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from veduta.frame import Frame, grey, in_photo
-from veduta.models import card
-from veduta.models.networks import need, numbers, open_transformers
+from veduta.models import card, open_session
+from veduta.models.networks import need, numbers, open_transformers, say_licence
+from veduta.models.weights import exported, find
 from veduta.types import Image, LocalFeatures
 
+if TYPE_CHECKING:
+    import onnxruntime
+
 STEP, LEAST = 8, 32  # a cell of the detector; less than four of them find nothing
+LEAST_EXPORTED = 64  # so that there are enough pixels for the 2,048 keypoints of the graph
 
 
 class SuperPoint:
-    """SuperPoint as in ``transformers``, run by torch. Its weights are for non-commercial research only.
+    """SuperPoint as in ``transformers``, run by torch, or by ONNX Runtime once it has been exported.
+
+    Its weights are for non-commercial research only.
 
     Args:
-        max_keypoints: how many of the best keypoints are kept.
+        max_keypoints: how many of the best keypoints are kept; at most 2,048 of an exported one.
         max_side: photos are reduced so that their longer side has at most this many pixels.
         provider: ``cpu`` or ``cuda``.
         threshold: least score of a keypoint; the weights' own is 0.005, the notebook's 0.001.
@@ -29,15 +39,16 @@ class SuperPoint:
         self, max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu", threshold: float = 0.005
     ) -> None:
         self.max_keypoints, self.max_side, self.threshold = max_keypoints, max_side, threshold
-        self._model, weights = open_transformers(
-            self.name,
-            "SuperPointForKeypointDetection",
-            provider,
-            max_keypoints=max_keypoints,
-            keypoint_threshold=threshold,
-        )
-        self.sha256 = weights.sha256
+        weights = find(self.name)
+        self.sha256, made = weights.sha256, exported(weights)
         self._frame = Frame(max_side, STEP, LEAST)
+        self._session = None if made is None else open_session(made, provider)
+        if made is not None:
+            self._frame = Frame(max_side, STEP, LEAST_EXPORTED)
+            say_licence(self.name)
+            return
+        changes = {"max_keypoints": max_keypoints, "keypoint_threshold": threshold}
+        self._model, _ = open_transformers(self.name, "SuperPointForKeypointDetection", provider, **changes)
 
     @property
     def name(self) -> str:
@@ -60,10 +71,13 @@ class SuperPoint:
 
     def extract_many(self, images: Sequence[Image]) -> list[LocalFeatures]:
         """Return the local features of each photo; photos of one size are looked at together."""
+        if self._session is not None:
+            return [self._by_session(self._session, image) for image in images]
         torch = need("torch", self.name)
         sizes: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):
-            sizes.setdefault(self._frame.size(*image.size), []).append(i)
+            height, width = image.pixels.shape[:2]
+            sizes.setdefault(self._frame.size(width, height), []).append(i)
         found: dict[int, LocalFeatures] = {}
         for size, members in sizes.items():
             planes = [torch.from_numpy(grey(self._frame.resize(images[i].pixels))) for i in members]
@@ -76,3 +90,10 @@ class SuperPoint:
                 rows = (part[row][there[row]] for part in (keypoints, said.descriptors, said.scores))
                 found[i] = in_photo(images[i], size, self.max_keypoints, *map(numbers, rows))
         return [found[i] for i in range(len(images))]
+
+    def _by_session(self, session: onnxruntime.InferenceSession, image: Image) -> LocalFeatures:
+        pixels = self._frame.resize(image.pixels)
+        keypoints, scores, descriptors = session.run(None, {"image": pixels[None]})
+        n = int(np.count_nonzero(scores > self.threshold))
+        size = pixels.shape[1], pixels.shape[0]
+        return in_photo(image, size, self.max_keypoints, keypoints[:n], descriptors[:n], scores[:n])

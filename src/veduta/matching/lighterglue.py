@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from veduta.matching.pairing import NO_MATCHES, centred, mutual
+from veduta.matching.pairing import NO_MATCHES, glued
 from veduta.models import open_session
-from veduta.types import Float32, LocalFeatures, Matches
+from veduta.types import LocalFeatures, Matches
 
 
 class LighterGlue:
@@ -31,22 +31,8 @@ class LighterGlue:
         """Return mutual pairs, each scored by its probability; empty when either photo has no keypoints."""
         if not len(query) or not len(reference):
             return NO_MATCHES
-        partner, probability, back = self._session.run(
-            None,
-            {
-                "keypoints0": _normalise(query),
-                "descriptors0": query.descriptors,
-                "keypoints1": _normalise(reference),
-                "descriptors1": reference.descriptors,
-            },
-        )
-        return mutual(partner, back, probability, probability >= self.min_probability)
+        return glued(self._session, query, reference, self.min_probability)
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references, one after the other."""
         return [self.match(query, reference) for reference in references]
-
-
-def _normalise(features: LocalFeatures) -> Float32:
-    """Return (N, 2) keypoints relative to the photo's centre, in halves of its longer side."""
-    return 2 * centred(features) - 1

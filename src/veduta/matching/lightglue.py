@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from veduta.matching.pairing import NO_MATCHES, centred
-from veduta.models.networks import fill, need, numbers, open_state, open_transformers
+from veduta.matching.pairing import NO_MATCHES, centred, glued
+from veduta.models import open_session
+from veduta.models.networks import need, numbers, open_kornia, open_transformers
+from veduta.models.weights import exported, find
 from veduta.types import LocalFeatures, Matches
 
 SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
@@ -16,7 +18,9 @@ Ask = Callable[[dict[str, Any], dict[str, Any]], tuple[Any, Any]]
 
 
 class LightGlue:
-    """LightGlue for one kind of local features, run by torch.
+    """LightGlue for one kind of local features, run by torch, or by ONNX Runtime once it has been exported.
+
+    Torch leaves out layers and keypoints it is sure it needs no more; the exported graph always goes through all.
 
     Args:
         extractor: whose features it matches: ``superpoint``, ``disk`` or ``aliked``.
@@ -29,8 +33,12 @@ class LightGlue:
 
     def __init__(self, extractor: str, min_probability: float = 0.1, provider: str = "cpu") -> None:
         self.extractor, self.min_probability = extractor, min_probability
-        opened = _of_transformers if extractor == "superpoint" else _of_kornia
-        self._ask, self._place, self.sha256 = opened(self.name, min_probability, provider)
+        weights = find(self.name)
+        self.sha256, made = weights.sha256, exported(weights)
+        self._session = None if made is None else open_session(made, provider)
+        if made is None:
+            opened = _of_transformers if extractor == "superpoint" else _of_kornia
+            self._ask, self._place = opened(self.name, min_probability, provider)
 
     @property
     def name(self) -> str:
@@ -41,6 +49,8 @@ class LightGlue:
         """Return mutual pairs, each scored by its probability; empty when either photo has no keypoints."""
         if not len(query) or not len(reference):
             return NO_MATCHES
+        if self._session is not None:
+            return glued(self._session, query, reference, self.min_probability)
         torch = need("torch", self.name)
         with torch.inference_mode():
             partner, score = self._ask(*(self._tensors(torch, photo) for photo in (query, reference)))
@@ -62,26 +72,20 @@ class LightGlue:
         }
 
 
-def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[Ask, Any, str]:
-    """Return what asks kornia's LightGlue, its device, and the sha256 of its weights."""
-    make = need("kornia.feature", name).LightGlue
-    state, weights = open_state(name, name)
-    network = make(features=None, input_dim=128, filter_threshold=min_probability)
-    for i in range(network.conf.n_layers):  # the file's older names
-        for part in ("self_attn", "cross_attn"):
-            state = {key.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): value for key, value in state.items()}
-    network = fill(network, state, weights, provider)
+def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[Ask, Any]:
+    """Return what asks kornia's LightGlue, and its device."""
+    network, _ = open_kornia(name, min_probability, provider)
 
     def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
         said = network({"image0": query, "image1": reference})
         return said["matches0"][0], said["matching_scores0"][0]
 
-    return ask, next(network.parameters()).device, weights.sha256
+    return ask, next(network.parameters()).device
 
 
-def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[Ask, Any, str]:
-    """Return what asks the LightGlue of transformers, its device, and the sha256 of its weights."""
-    model, weights = open_transformers(name, "LightGlueForKeypointMatching", provider, filter_threshold=min_probability)
+def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[Ask, Any]:
+    """Return what asks the LightGlue of transformers, and its device."""
+    model, _ = open_transformers(name, "LightGlueForKeypointMatching", provider, filter_threshold=min_probability)
     padding = need("torch", name).nn.functional.pad
 
     def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
@@ -100,4 +104,4 @@ def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[
         )
         return said[0].reshape(2, -1)[0], said[1].reshape(2, -1)[0]
 
-    return ask, model.device, weights.sha256
+    return ask, model.device

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 from veduta.types import Bool, Float32, Int64, LocalFeatures, Matches
 
@@ -41,3 +45,21 @@ def mutual(forth: Int64, back: Int64, scores: Float32, good: Bool) -> Matches:
     mine = np.arange(len(forth))
     keep = (back[forth] == mine) & good
     return Matches(np.stack((mine[keep], forth[keep]), 1), scores[keep])
+
+
+def glued(
+    session: onnxruntime.InferenceSession, query: LocalFeatures, reference: LocalFeatures, min_probability: float
+) -> Matches:
+    """Return the mutual pairs that a graph of LightGlue finds, as likely as asked for.
+
+    Args:
+        session: takes keypoints (N, 2) from the middle of the photo, in halves of its longer side, and descriptors.
+        query: the query's features, some.
+        reference: the reference's, some.
+        min_probability: least probability of a pair.
+    """
+    inputs = {}
+    for i, photo in enumerate((query, reference)):
+        inputs[f"keypoints{i}"], inputs[f"descriptors{i}"] = 2 * centred(photo) - 1, photo.descriptors
+    partner, probability, back = session.run(None, inputs)
+    return mutual(partner, back, probability, probability >= min_probability)

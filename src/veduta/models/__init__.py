@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from veduta.errors import ModelError
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import onnxruntime
 
 FOLDER = Path(__file__).parent
@@ -233,6 +234,19 @@ CARDS = (
         input="both photos, grey float32 (1, 2, 3, H, W) in [0, 1], sides multiples of 32",
         output="points in both photos and their probability; no detector",
     ),
+    ModelCard(
+        name="usefulness",
+        stage="mask",
+        dim=76,
+        licence="Apache-2.0",
+        source="Veduta's own, learned from 617,984 keypoints of 84 landmarks' references",
+        paper="logistic regression; the labels are those of Turcot and Lowe, ICCV Workshops 2009",
+        input="XFeat descriptor, score and place of a keypoint, and the colours around it",
+        output="probability that another photo of the landmark confirms the keypoint",
+        file="usefulness.npz",
+        sha256="a412ef5f133b644c6edcc63a4d9f3048f343c4427eee70c6a3110f8c8ee6810f",
+        export="python -m veduta.training.usefulness DATA --out usefulness.npz",
+    ),
     _elsewhere(
         "segformer",
         stage="mask",
@@ -362,6 +376,16 @@ def open_session(
     if engine not in session.get_providers():  # ONNX Runtime goes on with the CPU and only logs why
         raise ModelError(f"execution provider {provider!r} is installed but does not start here; use 'cpu'")
     return session
+
+
+def open_arrays(name: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays in the ``.npz`` file of model `name`; ModelError when it is unknown or not the card's."""
+    import io
+
+    import numpy as np
+
+    with np.load(io.BytesIO(read_file(card(name))), allow_pickle=False) as data:
+        return dict(data)
 
 
 def read_file(known: ModelCard) -> bytes:

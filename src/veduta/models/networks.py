@@ -88,6 +88,17 @@ def fill(network: Any, state: dict[str, Any], weights: Weights, provider: str) -
     return network.eval().to(device(provider, weights.name))
 
 
+def open_kornia(name: str, min_probability: float = 0.1, provider: str = "cpu") -> tuple[Any, Weights]:
+    """Return kornia's LightGlue for descriptors of 128 numbers, and where its weights are."""
+    make = need("kornia.feature", name).LightGlue
+    state, weights = open_state(name, name)
+    network = make(features=None, input_dim=128, filter_threshold=min_probability)
+    for i in range(network.conf.n_layers):  # the file's older names
+        for part in ("self_attn", "cross_attn"):
+            state = {key.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): value for key, value in state.items()}
+    return fill(network, state, weights, provider), weights
+
+
 def numbers(tensor: Any) -> Any:
     """Return a tensor as float32 NumPy array."""
     return np.ascontiguousarray(tensor.detach().to("cpu").float().numpy())

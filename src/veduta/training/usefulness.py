@@ -1,0 +1,151 @@
+"""Learn which keypoints are worth keeping, from those that other photos of the same landmark confirm.
+
+    python -m veduta.training.usefulness DATA --out src/veduta/models/usefulness.npz
+
+DATA is in the competition's layout: train.csv, and photos under train/. Every reference is held against its relatives;
+a keypoint that two photos agree on is one that stays. Says how well that is told for landmarks not learned from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from veduta.competition.photos import need_file, split_folder
+from veduta.competition.tables import read_train
+from veduta.embedders import make_embedder
+from veduta.features import make_extractor
+from veduta.geometry import HomographyVerifier
+from veduta.images import load
+from veduta.masks import ColourRule, describe
+from veduta.matching import make_matcher
+from veduta.threads import in_order
+from veduta.training.cases import Collection, Photo
+from veduta.training.halves import parts
+from veduta.types import Bool, Float32, Float64, Image, LocalFeatures
+from veduta.usefulness import CONFIRMING
+
+RIDGE = 1e-3
+AGREE = 8  # inliers from which a relative is believed
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """Keypoints of references with relatives, side by side.
+
+    Attributes:
+        told: (K, D) what is known of each.
+        rule: (K,) what the rule of thumb says.
+        confirmed: (K,) whether a relative confirms it.
+        landmark: (K,) of its photo.
+        photo: (K,) number of its photo.
+    """
+
+    told: Float32
+    rule: Float32
+    confirmed: Bool
+    landmark: np.ndarray[tuple[int], np.dtype[np.object_]]
+    photo: np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def gather(data: Path) -> Keypoints:
+    """Return the keypoints of a data set's references that enough relatives agree with."""
+    labels, folder = read_train(need_file(data, "train.csv")), split_folder(data, "train")
+    embedder, extractor = make_embedder(), make_extractor()
+
+    def look(item: tuple[str, str]) -> tuple[Float32, LocalFeatures, Float32, Float32]:
+        image: Image = load(folder.path(item[0]))
+        features = extractor.extract(image)
+        return embedder.embed([image])[0], features, describe(image, features), ColourRule().stays(image, features)
+
+    pairs = list(labels.pairs())
+    looked = [found for _, found in in_order(look, pairs)]
+    photos = [Photo(id, landmark, found[1]) for (id, landmark), found in zip(pairs, looked, strict=True)]
+    likeness = np.stack([found[0] for found in looked])
+    references = np.arange(len(photos))
+    collection = Collection(photos, make_matcher("nearest"), HomographyVerifier(), likeness, references)
+    kept = [i for i in references.tolist() if _believed(collection, i) >= CONFIRMING]
+    counts = [len(photos[i].features) for i in kept]
+    return Keypoints(
+        told=np.concatenate([looked[i][2] for i in kept]),
+        rule=np.concatenate([looked[i][3] for i in kept]),
+        confirmed=np.concatenate([_confirmed(collection, i) for i in kept]),
+        landmark=np.repeat(np.array([photos[i].landmark for i in kept], object), counts),
+        photo=np.repeat(np.array(kept, np.int64), counts),
+    )
+
+
+def _believed(collection: Collection, reference: int) -> int:
+    return sum(count >= AGREE for count, _ in collection.kin(reference).values())
+
+
+def _confirmed(collection: Collection, reference: int) -> Bool:
+    confirmed = np.zeros(len(collection.photos[reference].features), bool)
+    for count, keypoints in collection.kin(reference).values():
+        if count >= AGREE:
+            confirmed[keypoints] = True
+    return confirmed
+
+
+def fit(told: Float32, confirmed: Bool) -> dict[str, Float64]:
+    """Return mean, scale, weights and bias of the logistic regression of least regularised loss."""
+    from scipy.optimize import minimize
+
+    mean, scale = told.mean(0, dtype=np.float64), told.std(0, dtype=np.float64) + 1e-6
+    standard, y = ((told - mean) / scale).astype(np.float64), confirmed.astype(np.float64)
+
+    def loss(p: Float64) -> tuple[float, Float64]:
+        z = standard @ p[:-1] + p[-1]
+        error = (1 / (1 + np.exp(-z)) - y) / len(y)
+        value = (np.logaddexp(0, z) - y * z).mean() + RIDGE / 2 * p[:-1] @ p[:-1]
+        return float(value), np.append(standard.T @ error + RIDGE * p[:-1], error.sum())
+
+    found = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    return {"mean": mean, "scale": scale, "weights": found[:-1], "bias": found[-1:]}
+
+
+def tell(learned: dict[str, Float64], told: Float32) -> Float64:
+    """Return (K,) log odds of being confirmed."""
+    return np.asarray((told - learned["mean"]) / learned["scale"] @ learned["weights"] + learned["bias"])
+
+
+def auroc(score: Sequence[float] | Float64 | Float32, right: Bool) -> float:
+    """Return how often a confirmed keypoint is scored above one that is not; ties count half."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(score)
+    positive, negative = int(right.sum()), int((~right).sum())
+    return float((ranks[right].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
+    options = parser.parse_args()
+    keypoints = gather(options.data)
+    sys.stderr.write(f"{len(keypoints.confirmed)} keypoints, {keypoints.confirmed.mean():.0%} of them confirmed\n")
+    for part, half in enumerate(parts(set(keypoints.landmark.tolist()))):
+        taught = np.array([name in half for name in keypoints.landmark])
+        score = tell(fit(keypoints.told[taught], keypoints.confirmed[taught]), keypoints.told[~taught])
+        right = keypoints.confirmed[~taught]
+        sys.stderr.write(
+            f"learned on half {part}, asked about the other: AUROC {auroc(score, right):.3f}, "
+            f"the rule of thumb {auroc(keypoints.rule[~taught], right):.3f}\n"
+        )
+    learned = fit(keypoints.told, keypoints.confirmed)
+    with options.out.open("wb") as file:
+        single = {name: array.astype(np.float32) for name, array in learned.items()}
+        np.savez(file, mean=single["mean"], scale=single["scale"], weights=single["weights"], bias=single["bias"])
+    sys.stdout.write(f"{options.out}: sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}\n")
+
+
+if __name__ == "__main__":
+    main()
