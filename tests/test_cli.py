@@ -442,7 +442,7 @@ def test_explain_writes_pictures_and_a_page_that_loads_nothing(built, view, tmp_
     page = (tmp_path / "why" / "index.html").read_text("utf-8")
     loads = Loads()
     loads.feed(page)
-    assert len(loads.found) == 4
+    assert len(loads.found) == 5, "four pairs, and the keypoints that stay"
     assert all(value.startswith("data:image/") for value in loads.found)
     assert not loads.tags & {"script", "link", "iframe", "object", "embed"}
     assert "http://" not in page

@@ -311,6 +311,6 @@ def test_the_command_tells_of_a_model_that_is_none(model, tmp_path):
 
 
 def test_the_command_shows_the_cards_of_trained_models(model):
-    (card,) = run_json("models", model)
+    (card,) = run_json("models", "show", model)
     assert (card["name"], card["sha256"]) == ("colours", read_card(model).sha256)
-    assert "colours" in run("models", model).stdout
+    assert "colours" in run("models", "show", model).stdout

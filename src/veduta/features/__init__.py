@@ -24,15 +24,15 @@ def _superpoint(max_keypoints: int, max_side: int, provider: str) -> Extractor:
 
 
 def _disk(max_keypoints: int, max_side: int, provider: str) -> Extractor:
-    from veduta.features.disk import Disk
+    from veduta.features.kornia import disk
 
-    return Disk(max_keypoints, max_side, provider)
+    return disk(max_keypoints, max_side, provider)
 
 
 def _aliked(max_keypoints: int, max_side: int, provider: str) -> Extractor:
-    from veduta.features.aliked import Aliked
+    from veduta.features.kornia import aliked
 
-    return Aliked(max_keypoints, max_side, provider)
+    return aliked(max_keypoints, max_side, provider)
 
 
 # Name of the card -> how to make it for (max_keypoints, max_side, execution provider).
