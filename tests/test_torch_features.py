@@ -351,6 +351,15 @@ def test_a_gallery_refuses_other_weights_than_it_was_made_with(tmp_path, photos,
         gallery.recognizer()
 
 
+def test_another_packages_lightglue_in_the_same_process_changes_nothing(monkeypatch):
+    from kornia.feature import LightGlue as Kornias
+
+    narrow = {"input_dim": 64, "descriptor_dim": 96, "n_layers": 6, "num_heads": 1, "depth_confidence": -1}
+    before = networks.open_kornia("lightglue-disk")[0].conf
+    monkeypatch.setattr(Kornias, "default_conf", Kornias.default_conf | narrow | {"filter_threshold": 0.5})
+    assert networks.open_kornia("lightglue-disk")[0].conf == before
+
+
 def test_two_photos_are_verified_by_any_pair_there_is(photos):
     a, b = sorted((photos / "palazzo-0").iterdir())[:2]
     found = veduta.verify(a, b, extractor="disk", matcher="lightglue", max_keypoints=KEYPOINTS)

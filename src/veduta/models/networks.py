@@ -92,7 +92,21 @@ def open_kornia(name: str, min_probability: float = 0.1, provider: str = "cpu") 
     """Return kornia's LightGlue for descriptors of 128 numbers, and where its weights are."""
     make = need("kornia.feature", name).LightGlue
     state, weights = open_state(name, name)
-    network = make(features=None, input_dim=128, filter_threshold=min_probability)
+    # All said: the package of XFeat's LighterGlue writes its own sizes over kornia's defaults when it is imported.
+    network = make(
+        features=None,
+        input_dim=128,
+        descriptor_dim=256,
+        n_layers=9,
+        num_heads=4,
+        add_scale_ori=False,
+        flash=True,
+        mp=False,
+        depth_confidence=0.95,
+        width_confidence=0.99,
+        filter_threshold=min_probability,
+        weights=None,
+    )
     for i in range(network.conf.n_layers):  # the file's older names
         for part in ("self_attn", "cross_attn"):
             state = {key.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): value for key, value in state.items()}
