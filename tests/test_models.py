@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import canonical
@@ -165,7 +166,8 @@ SIDES = [64, 96, 160, 384, 992, 2048]
 def test_a_network_takes_every_size_on_its_card(name):
     session = models.open_session(name)
     for height, width in [(64, side) for side in SIDES] + [(side, 64) for side in SIDES] + [(416, 352)]:
-        out = session.run(None, {"image": canonical.picture(height, width, 9)[None]})
+        count = {"count": np.array(4096)} if name == "xfeat" else {}
+        out = session.run(None, {"image": canonical.picture(height, width, 9)[None], **count})
         assert all(np.isfinite(array).all() for array in out), (height, width)
         assert np.abs(np.linalg.norm(out[-1], axis=1) - 1).max() < 1e-4
 
@@ -198,7 +200,7 @@ def test_descriptors_are_those_of_torch(name, number):
     assert np.abs(descriptor - expected).max() < 2e-3
 
 
-def test_keypoints_are_those_of_torch():
+def test_keypoints_are_those_of_torch_but_for_eight_bits():
     known = RECORDED["xfeat"]
     features = XFeat(max_keypoints=4096).extract(from_array(canonical.picture(*canonical.EXTRACTED)))
     mine = {tuple(xy): i for i, xy in enumerate(features.keypoints.tolist())}
@@ -206,11 +208,13 @@ def test_keypoints_are_those_of_torch():
     assert len(rows) > 0.99 * max(len(mine), len(known["keypoints"]))
     theirs, ours = list(rows), list(rows.values())
     descriptors = features.descriptors
-    assert np.abs(features.scores[ours] - np.array(known["scores_e4"])[theirs] / 1e4).max() < 2e-3
+    assert np.abs(features.scores[ours] - np.array(known["scores_e4"])[theirs] / 1e4).max() < 0.05
     sums = descriptors[:, ::2].sum(1) - descriptors[:, 1::2].sum(1)
-    assert np.abs(sums[ours] - np.array(known["descriptor_sums_e3"])[theirs] / 1e3).max() < 0.01
+    off = np.abs(sums[ours] - np.array(known["descriptor_sums_e3"])[theirs] / 1e3)
+    assert np.median(off) < 0.05
+    assert off.max() < 0.4  # of 64 numbers of unit length together
     for i, expected in enumerate(known["first_descriptors_e4"]):
-        assert descriptors[rows[i]] @ np.array(expected) / 1e4 > 0.9995
+        assert descriptors[rows[i]] @ np.array(expected) / 1e4 > 0.99
 
 
 def pair():
@@ -234,6 +238,30 @@ def test_matches_are_those_of_torch():
         assert abs(got[i, j] - probability[i]) < 5e-3
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_xfeat_in_full_precision_is_torch_and_eight_bits_come_after(tmp_path):
+    from veduta.models import export
+
+    recipe = export.RECIPES["xfeat"]
+    exact = replace(recipe, integers=(), integer_tolerance={})
+    differences = export.export_recipe(exact, tmp_path / "exact.onnx")
+    assert differences["keypoints"] < 0.005
+    assert differences["descriptors"] < 1e-4
+    eight = export.export_recipe(recipe, tmp_path / "eight.onnx")
+    assert differences["descriptors"] < eight["descriptors"] < recipe.allowed["descriptors"]
+    assert (tmp_path / "eight.onnx").stat().st_size < 0.4 * (tmp_path / "exact.onnx").stat().st_size
+
+
+@pytest.mark.parametrize("asked", [1, 100, 700, 5000])
+def test_fewer_keypoints_are_the_best_of_more(asked):
+    photo = from_array(canonical.picture(*canonical.EXTRACTED))
+    few, many = XFeat(max_keypoints=asked).extract(photo), XFeat(max_keypoints=4096).extract(photo)
+    n = min(asked, len(many))
+    assert len(few) == n
+    assert (few.keypoints == many.keypoints[:n]).all()
+    assert np.allclose(few.descriptors, many.descriptors[:n], atol=1e-6)
+
+
 def test_two_networks_in_a_row_find_the_pairs_that_torch_found():
     a, b, shift = canonical.crops()
     xfeat = XFeat(max_keypoints=canonical.PAIRED)
@@ -242,7 +270,7 @@ def test_two_networks_in_a_row_find_the_pairs_that_torch_found():
     ends = query.keypoints[matches.indices[:, 0]], reference.keypoints[matches.indices[:, 1]]
     got = {tuple(map(int, row)) for row in np.concatenate(ends, 1)}
     expected = {tuple(row) for row in RECORDED["crops"]}
-    assert len(got & expected) > 0.95 * len(got | expected)
+    assert len(got & expected) > 0.8 * len(got | expected)  # 128 keypoints, and eight bits order them otherwise
     assert (ends[0] - ends[1] == shift).all()  # a cutting's pixels are the other's, moved
 
 
@@ -257,7 +285,7 @@ def test_the_file_agrees_with_torch_itself(name):
     recipe = export.RECIPES[name]
     differences = export.compare(recipe.build(), recipe, models.FOLDER / f"{name}.onnx")
     assert set(differences) == set(recipe.outputs)
-    assert all(differences[output] <= recipe.tolerance[output] for output in recipe.outputs)
+    assert all(differences[output] <= recipe.allowed[output] for output in recipe.outputs)
 
 
 def test_the_runtime_keeps_no_record_of_its_use(tmp_path):

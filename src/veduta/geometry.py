@@ -145,7 +145,8 @@ def _apply(H: Float64, xy: Float32) -> Float32:
 
 def _unique(a: Float32, b: Float32) -> int:
     """Return how many pairs are left when positions within half a pixel of one another count once, in each photo."""
-    return min(len(np.unique(np.round(points * 2), axis=0)) for points in (a, b)) if len(a) else 0
+    cells = ((points * 2).round().astype(np.int64) @ [1 << 24, 1] for points in (a, b))  # a number for each position
+    return min(len(np.unique(cell)) for cell in cells)
 
 
 def _collinear(points: Float32) -> bool:

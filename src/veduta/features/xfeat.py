@@ -8,7 +8,8 @@ from veduta.frame import Frame, rescale
 from veduta.models import card, open_session
 from veduta.types import Image, LocalFeatures
 
-STEP, LEAST = 32, 64  # sides the network takes: multiples of 32, and enough pixels for its 4,096 keypoints
+STEP, LEAST = 32, 64  # sides the network takes: multiples of 32, and enough pixels for its most keypoints
+MOST = 4096  # keypoints that the network looks for
 
 
 class XFeat:
@@ -51,8 +52,9 @@ class XFeat:
     def extract(self, image: Image) -> LocalFeatures:
         """Return at most `max_keypoints` keypoints, best first, in pixels of the upright original photo."""
         pixels = self._frame.resize(image.pixels)
-        keypoints, scores, descriptors = self._session.run(None, {"image": pixels[None]})
-        n = min(self.max_keypoints, int(np.count_nonzero(scores > 0)))
+        inputs = {"image": pixels[None], "count": np.array(min(self.max_keypoints, MOST))}
+        keypoints, scores, descriptors = self._session.run(None, inputs)
+        n = int(np.count_nonzero(scores > 0))
         height, width = pixels.shape[:2]
         return LocalFeatures(
             keypoints=rescale(keypoints[:n], (width, height), image.size),

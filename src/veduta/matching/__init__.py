@@ -31,9 +31,14 @@ def _lightglue(extractor: str, provider: str) -> Matcher:
     return LightGlue(extractor, provider=provider)
 
 
+# Least cosine of a pair of `nearest`, by extractor: where geometry hardly ever finds inliers in unrelated photos.
+# SuperPoint's is not measured: it is the distance of 0.7 that hloc uses (Sarlin et al., CVPR 2019).
+LEAST_SIMILARITY = {"xfeat": 0.82, "rootsift": 0.9, "superpoint": 0.755, "disk": 0.5, "aliked": 0.5}
+
+
 # Name -> (how to make it for (extractor, execution provider), the extractors it understands; None means any).
 MATCHERS: dict[str, tuple[Callable[[str, str], Matcher], tuple[str, ...] | None]] = {
-    "nearest": (lambda _extractor, _provider: NearestMatcher(), None),
+    "nearest": (lambda extractor, _provider: NearestMatcher(LEAST_SIMILARITY.get(extractor, 0.82)), None),
     "lighterglue": (lambda _extractor, provider: LighterGlue(provider=provider), ("xfeat",)),
     "lightglue": (_lightglue, ("superpoint", "disk", "aliked")),
     "superglue": (_superglue, ("superpoint",)),

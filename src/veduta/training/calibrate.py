@@ -120,7 +120,7 @@ def calibrate(
             f"at least {LEAST} of each are needed"
         )
     if len({case.group for case in cases if case.truth}) < 2 * FOLDS:  # too few landmarks to set some aside
-        cases = [replace(case, group=case.query) for case in cases]
+        cases = [replace(case, group=asked.sha256[case.query]) for case in cases]
     settings = gallery.settings
     ships = shipped(settings["embedder"]["name"], settings["extractor"]["name"], DEFAULT_MATCHER)
     before = ships if isinstance(ships, LearnedDecision) else None
@@ -157,6 +157,7 @@ class _Asking:
         self._contents = {reference.sha256 for reference in gallery.references()}
         self._counts = {landmark.id: count for landmark, count in gallery.landmarks()}
         self._asked: list[tuple[Listed, Float32, LocalFeatures]] = []
+        self.sha256: dict[str, str] = {}  # of the photos asked about: what is in them, wherever they lie
         self._first: list[Case] = []
         self.references = 0
 
@@ -174,6 +175,7 @@ class _Asking:
                 self.references += 1
             else:
                 self._asked.append((item, self._recognizer.embed(image), self._recognizer.extract(image)))
+                self.sha256[item.photo] = image.sha256
                 self._first.append(self._case(*self._asked[-1], withheld=False))
             if progress:
                 progress(done, len(listed))
@@ -191,7 +193,7 @@ class _Asking:
         candidates: list[Candidate] = recognizer.verify(features, found)
         truth = frozenset([name] if self._counts.get(name) and not withheld else [])
         # Photos of one landmark stay together when folds are made; those of none may all lie in one folder.
-        group = name if self._counts.get(name) else item.photo
+        group = name if self._counts.get(name) else self.sha256[item.photo]
         if not candidates:
             return without_candidates(item.photo, group)
         around = recognizer.surroundings(descriptor, candidates)

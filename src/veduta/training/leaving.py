@@ -8,7 +8,6 @@ convolutions of 8-bit integers, calibrated on training photos.
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -28,6 +26,7 @@ from veduta.images import load
 from veduta.models import ModelCard, write_card
 from veduta.models.export import Recipe as Export
 from veduta.models.export import compare, export_recipe, halve_weights, noise_photos
+from veduta.models.quantise import convolutions, quantise
 from veduta.protocols import Embedder
 from veduta.training.network import Backbone, GeM
 from veduta.training.outcome import Outcome, Variant
@@ -187,53 +186,30 @@ def _readable(outcome: Outcome, photos: Sequence[int]) -> Iterator[Image | None]
 # --- integers ---------------------------------------------------------------------------------------------------
 
 
-class _Photos(CalibrationDataReader):
-    """Training photos, as the calibration asks for them."""
-
-    def __init__(self, outcome: Outcome, recipe: Recipe) -> None:
-        train = outcome.split.train
-        chosen = train[np.linspace(0, len(train) - 1, min(CALIBRATION, len(train))).astype(int)]
-        kind = outcome.network.backbone
-        self._batches = (
-            {"image": resized(image.pixels, recipe.side, kind.step, square=kind.square)[None]}
-            for image in _readable(outcome, chosen.tolist())
-            if image is not None
-        )
-
-    def get_next(self) -> dict[str, Any] | None:
-        """Return the next photo, or None."""
-        return next(self._batches, None)
-
-
-def _first_convolution(graph: Path) -> list[str]:
-    """Return the name of a graph's first convolution, if it has one."""
-    return [node.name for node in onnx.load(graph).graph.node if node.op_type == "Conv"][:1]
+def _calibration(outcome: Outcome, recipe: Recipe) -> Iterator[dict[str, Any]]:
+    """Yield training photos as inputs of the graph."""
+    train = outcome.split.train
+    chosen = train[np.linspace(0, len(train) - 1, min(CALIBRATION, len(train))).astype(int)]
+    kind = outcome.network.backbone
+    for image in _readable(outcome, chosen.tolist()):
+        if image is not None:
+            yield {"image": resized(image.pixels, recipe.side, kind.step, square=kind.square)[None]}
 
 
 def _quantise(source: Path, target: Path, used: Used, outcome: Outcome, recipe: Recipe) -> float:
     """Write a graph whose convolutions multiply 8-bit integers, and return its largest difference from torch."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # it recommends a preparation that the exporter has done already
-    try:
-        quantize_static(
-            source,
-            target,
-            _Photos(outcome, recipe),
-            quant_format=QuantFormat.QDQ,
-            # A convolution's range is only known once what cuts it off is an integer too; the first one sees pixels.
-            op_types_to_quantize=["Conv", "Clip", "Add", "Gemm"],
-            nodes_to_exclude=_first_convolution(source),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-    finally:
-        root.setLevel(level)
+    quantise(
+        source,
+        target,
+        _calibration(outcome, recipe),
+        # A convolution's range is only known once what cuts it off is an integer too; the first one sees pixels.
+        op_types_to_quantize=["Conv", "Clip", "Add", "Gemm"],
+        nodes_to_exclude=convolutions(source)[:1],
+    )
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
-    photo = _Photos(outcome, recipe).get_next()
+    photo = next(_calibration(outcome, recipe), None)
     if photo is None:
         return float("nan")
     with torch.inference_mode():
