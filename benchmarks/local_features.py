@@ -252,8 +252,8 @@ def hloc_order(retrieved, asked, limit):
     from veduta.models.weights import find
 
     disk, glue = DISK().eval(), LightGlue(features=None, input_dim=128).eval()
-    disk.load_state_dict(torch.load(find("disk").file, weights_only=True)["extractor"])
-    state = torch.load(find("lightglue-disk").file, weights_only=True)
+    disk.load_state_dict(torch.load(find("disk").file, map_location="cpu", weights_only=True)["extractor"])
+    state = torch.load(find("lightglue-disk").file, map_location="cpu", weights_only=True)
     for i in range(9):
         for part in ("self_attn", "cross_attn"):
             state = {k.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): v for k, v in state.items()}
@@ -327,6 +327,7 @@ def main():
             for keypoints in KEYPOINTS if understands is None or name in understands else ():
                 result["pairs"].append(measure(name, matcher, features, retrieved, asked, keypoints))
                 say(f"{name} + {matcher}, {keypoints}: {result['pairs'][-1]['ms_a_pair']['median_ms']} ms a pair")
+                write(result, options.out)
         if name == "xfeat":
             result["masks"] = masks(features, retrieved, asked)
     try:
@@ -335,10 +336,15 @@ def main():
         result["missing"]["hloc's order"] = str(error).split(";")[0]
     result["load_at_end"] = machine.describe()["load_at_start"]
     show(result)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write(result, options.out)
     return 0
+
+
+def write(result, out):
+    """Write what there is so far: an hour's figures are not to be lost to the last of them."""
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

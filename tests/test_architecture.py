@@ -16,12 +16,13 @@ ROWS = [
     {"types", "errors"},
     {"frame"},
     {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness"},
-    {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "store"},
+    {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "review", "store"},
     {"adding", "recognizer", "report"},
     {"gallery"},
     {"competition", "photos"},
     {"training"},
-    {"cli", "web", "distributed"},
+    {"web", "distributed"},
+    {"cli"},
 ]
 ROW = {name: level for level, names in enumerate(ROWS) for name in names}
 FORBIDDEN = {"utils", "common", "core", "base", "helpers", "manager"}

@@ -301,7 +301,7 @@ def check_shape(answer):
     if "error" in answer:
         assert list(answer) == ["photo", "error"]
         return
-    assert list(answer) == ["photo", "landmark", "confidence", "evidence", "terms", "seconds"]
+    assert list(answer) == ["photo", "landmark", "confidence", "evidence", "terms", "guesses", "seconds"]
     assert answer["landmark"] is None or list(answer["landmark"]) == ["id", "name"]
     assert 0 <= answer["confidence"] <= 1
     for candidate in answer["evidence"]:

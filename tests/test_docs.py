@@ -16,7 +16,7 @@ DOCS = sorted(
 ALL = typer.main.get_command(app).commands
 COMMANDS = {
     f"{group} {name}".strip(): command
-    for group, commands in [("", ALL), *((name, ALL[name].commands) for name in ("competition", "models"))]
+    for group, commands in [("", ALL), *((name, ALL[name].commands) for name in ("competition", "models", "review"))]
     for name, command in commands.items()
     if name != "competition"
 }

@@ -213,7 +213,7 @@ def test_a_wrong_option_is_refused(gallery, view):
 def test_an_answer_as_json_has_the_documented_shape(answers, view):
     made = to_dict(answers[view])
     assert json.loads(json.dumps(made)) == made
-    assert list(made) == ["photo", "landmark", "confidence", "evidence", "terms", "seconds"]
+    assert list(made) == ["photo", "landmark", "confidence", "evidence", "terms", "guesses", "seconds"]
     assert made["photo"] == view
     assert made["landmark"] == {"id": "palazzo-0", "name": "palazzo-0"}
     assert 0.9 < made["confidence"] <= 1
@@ -609,3 +609,83 @@ def test_two_processes_may_add_to_one_gallery_at_once(many_photos, undisturbed, 
     assert "failed" not in "".join(errors)
     assert content(path) == [row for row in undisturbed if int(row[1].removeprefix("palazzo-")) < 12]
     assert is_whole(path)
+
+
+# --- what a service needs: contents, pictures, landmarks by themselves ----------------------------------------------
+
+
+def test_photos_that_are_nowhere_else_are_kept_inside_the_gallery_and_removed_with_their_reference(gallery, view):
+    content = Path(view).read_bytes()
+    report = gallery.add_contents([("../../x.jpg", content), ("broken.jpg", b"no photo")], Landmark("new", "A new one"))
+    (added,) = report.added
+    assert [(f.photo, f.error.split(":")[0]) for f in report.failures] == [("broken.jpg", "broken.jpg")]
+    assert [file.name for file in (gallery.path / "photos").iterdir()] == [added.sha256]
+    assert named(gallery, view) == "new"
+    assert gallery.picture(added.id).sha256 == added.sha256
+    assert gallery.add_contents([("again.jpg", content)], Landmark("new")).skipped == 1
+    assert gallery.remove(reference=added.id) == 1
+    assert not list((gallery.path / "photos").iterdir())
+
+
+def test_a_gallery_takes_its_own_copies_along_when_it_is_moved(gallery, gallery_path, view, tmp_path):
+    content = Path(view).read_bytes()
+    (added,) = gallery.add_contents([("x.jpg", content)], Landmark("new")).added
+    draft = gallery_path / "photos" / ".left by a process that was killed"
+    draft.write_bytes(b"half")
+    os.utime(draft, (0, 0))
+    moved = shutil.copytree(gallery_path, tmp_path / "moved")
+    shutil.rmtree(gallery_path / "photos")
+    with Gallery.open(moved) as other:
+        assert other.picture(added.id).sha256 == added.sha256
+        assert other.add_contents([("y.jpg", content)], Landmark("new")).skipped == 1
+        assert [file.name for file in (moved / "photos").iterdir()] == [added.sha256]
+        other.remove(landmark="new")
+        assert not list((moved / "photos").iterdir())
+
+
+def test_a_photo_added_from_elsewhere_is_left_where_it_is_when_its_reference_goes(gallery, photos):
+    reference = gallery.references("palazzo-0")[0]
+    gallery.remove(landmark="palazzo-0")
+    assert Path(reference.photo).exists()
+
+
+def test_content_that_another_landmark_has_is_refused_and_not_kept(gallery, photos):
+    content = next((photos / "palazzo-1").iterdir()).read_bytes()
+    report = gallery.add_contents([("mine.jpg", content)], Landmark("palazzo-2"))
+    assert report.added == ()
+    assert "is already a reference of landmark 'palazzo-1'" in report.failures[0].error
+    assert not list((gallery.path / "photos").iterdir())
+
+
+def test_a_landmark_can_be_made_renamed_and_emptied_of_what_was_known(gallery):
+    place = Landmark("palazzo-0", "Palazzo Zero", 43.7, 11.2, "https://example.org/zero")
+    gallery.put_landmark(place)
+    assert {mark.id: mark for mark, _ in gallery.landmarks()}["palazzo-0"] == place
+    gallery.put_landmark(Landmark("palazzo-0", "Only a name"))
+    gallery.put_landmark(Landmark("nobody has seen it"))
+    found = {mark.id: (mark, count) for mark, count in gallery.landmarks()}
+    assert found["palazzo-0"] == (Landmark("palazzo-0", "Only a name"), 2)
+    assert found["nobody has seen it"][1] == 0
+    with pytest.raises(GalleryError, match="Unicode"):
+        gallery.put_landmark(Landmark("\ud800"))
+
+
+def test_pictures_and_features_of_a_reference_are_to_be_had_and_of_none_other(gallery):
+    reference = gallery.covers()["palazzo-3"]
+    assert reference == gallery.references("palazzo-3")[0].id
+    small = load(gallery.thumbnail(reference))
+    assert max(small.size) == 160
+    assert gallery.picture(reference).size == gallery.features(reference).size
+    for call in (gallery.thumbnail, gallery.picture, gallery.features):
+        for wrong in ("nothing", "\ud800"):
+            with pytest.raises(GalleryError, match="has no reference"):
+                call(wrong)
+
+
+def test_guesses_stand_likeliest_first_and_begin_with_the_answer(answers, views, strangers):
+    for result in (answers[photo] for photo in (*views, *strangers)):
+        chances = [chance for _, chance in result.guesses]
+        assert chances == sorted(chances, reverse=True)
+        assert chances[0] == result.confidence
+        assert len({guess.id for guess, _ in result.guesses}) == len(chances)
+        assert result.landmark in (None, result.guesses[0][0])

@@ -17,6 +17,7 @@ from test_images import TURNED_HEIC
 from veduta.decide import Judgement, place_prior
 from veduta.images import from_array, load
 from veduta.recognizer import kilometres
+from veduta.types import Area, Landmark
 
 FORMATS = {
     "JPEG": {},
@@ -351,3 +352,48 @@ def test_the_position_of_a_file_reaches_the_answer(tmp_path, shelf):
     PIL.Image.fromarray(world.facade(0)).save(path, quality=95, exif=exif_by_pillow())
     recognizer = plugs.recognizer(shelf, rerank_depth=0, decider=Undecided(_0=0.8))
     assert dict(recognizer.recognize(load(path)).terms)["position"] == 2
+
+
+# --- areas
+
+
+LATITUDE, LONGITUDE = st.floats(-90, 90), st.floats(-180, 180)
+
+
+@settings(deadline=None)
+@given(LATITUDE, LATITUDE, LONGITUDE, LONGITUDE, LATITUDE, LONGITUDE)
+def test_the_nearest_point_of_an_area_is_in_it_and_no_corner_is_nearer(a, b, west, east, north, there):
+    area = Area(min(a, b), west, max(a, b), east)
+    near = area.nearest((north, there))
+    assert area.south <= near[0] <= area.north
+    assert (near[1] - west) % 360 <= (east - west) % 360 + 1e-9 or east - west == 360
+    off = abs((near[1] - there + 180) % 360 - 180)
+    assert all(off <= abs((side - there + 180) % 360 - 180) + 1e-9 for side in (west, east))
+
+
+def test_an_area_may_lie_across_the_180th_meridian():
+    fiji = Area(-20, 176, -12, -178)
+    assert fiji.nearest((-18, 179.5)) == (-18, 179.5)
+    assert fiji.nearest((-18, -179)) == (-18, -179)
+    assert fiji.nearest((-30, 170)) == (-20, 176)
+    assert fiji.nearest((0, -170)) == (-12, -178)
+
+
+@pytest.mark.parametrize("wrong", [(1, 0, 0, 0), (-91, 0, 0, 0), (0, -181, 0, 0), (0, 0, 0, 181), (0, 0, 91, 0)])
+def test_an_area_that_is_none_is_refused(wrong):
+    with pytest.raises(ValueError, match="Area"):
+        Area(*wrong)
+
+
+def test_an_area_speaks_for_what_is_in_it_as_a_position_would():
+    recognizer = plugs.recognizer(
+        replace(
+            plugs.shelf({"a": ("a", from_array(world.facade(0)))}),
+            landmarks={"a": Landmark("a", "A", *FLORENCE)},
+        )
+    )
+    judged = [Judgement("a", 0.0, 0.5, ())]
+    around = Area(43, 11, 44, 12)
+    assert recognizer.prior(judged, around) == recognizer.prior(judged, FLORENCE)
+    assert recognizer.prior(judged, Area(43.773, 11.256, 43.773, 11.256)) == recognizer.prior(judged, FLORENCE)
+    assert recognizer.prior(judged, Area(-10, -60, 0, -50))["a"] < 0

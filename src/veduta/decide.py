@@ -25,6 +25,7 @@ from veduta.types import Candidate, Decision, Float32, Float64
 
 DEFAULT_FLOOR = 0.5
 EVIDENCE = 10  # candidates shown with an answer
+GUESSES = 10  # landmarks named with it
 FORMAT = 1  # of a decision's file
 
 # Effort -> the stages it may go through; the next one only while the decision is open.
@@ -276,12 +277,16 @@ def decide(
     evidence = (first, *(c for c in ranked if c is not first))[:EVIDENCE]
     added = (("position", prior[best.landmark]),) if prior and best.landmark in prior else ()
     terms = sorted((*best.terms, *added), key=lambda term: -abs(term[1]))
+    others = sorted((j for j in judged if j is not best), key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
+    # A runner-up never stands above the guess: what a place alone speaks for is held down as the guess itself is.
+    runners = [(j.landmark, min(_shifted(j, prior), probability)) for j in others]
     return Decision(
         landmark=best.landmark if probability >= floor else None,
         confidence=probability,
         score=best.score,
         evidence=evidence,
         terms=tuple(term for term in terms if term[1]),
+        guesses=((best.landmark, probability), *runners)[:GUESSES],
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -72,6 +74,8 @@ class Options(TypedDict, total=False):
 DEFAULT_MATCHER, GLUE = "nearest", "lighterglue"
 GLUED = ("xfeat", DEFAULT_MATCHER)  # extractor and matcher beside which the costlier one can be asked
 DECISION = "decision"  # name of the attachment a calibration leaves
+PHOTOS = "photos"  # folder of photos that are nowhere else, each named by its sha256
+STALE = 3600.0  # seconds after which nobody is still writing a photo
 
 
 class Gallery:
@@ -195,6 +199,40 @@ class Gallery:
         """Return the references, of one landmark or of all, in the order of ids."""
         return self._store.references(landmark)
 
+    def counts(self) -> tuple[int, int]:
+        """Return how many landmarks and how many references there are."""
+        return self._store.counts()
+
+    def covers(self) -> dict[str, str]:
+        """Return landmark id -> the id of a reference that may stand for it, for those that have any."""
+        return self._store.covers()
+
+    def thumbnail(self, reference: str) -> bytes:
+        """Return the small WebP picture kept of a reference; GalleryError if there is no such reference."""
+        return self._evidence(reference)[2]
+
+    def picture(self, reference: str) -> Image:
+        """Return a reference's photo if it is still there unchanged, else its thumbnail, at the photo's size.
+
+        Raises:
+            GalleryError: there is no such reference.
+        """
+        found, features, small = self._evidence(reference)
+        return _reference_picture(self._store.path, found, small, features.size)
+
+    def features(self, reference: str) -> LocalFeatures:
+        """Return a reference's local features; GalleryError if there is no such reference."""
+        return self._evidence(reference)[1]
+
+    def _evidence(self, reference: str) -> tuple[Reference, LocalFeatures, bytes]:
+        found = self._store.evidence(reference) if utf8(reference) == reference else None
+        if found is None:
+            raise self._unknown("reference", reference)
+        return found
+
+    def _unknown(self, what: str, id: str) -> GalleryError:
+        return GalleryError(f"{self._store.path}: has no {what} {id!r}; see 'veduta list {self._store.path}'")
+
     # --- adding and removing ------------------------------------------------------------------------------------
 
     def add(
@@ -234,6 +272,34 @@ class Gallery:
         self._compare()
         return report
 
+    def add_contents(self, photos: Iterable[tuple[str, bytes]], landmark: Landmark) -> AddReport:
+        """Add photos that are nowhere else, such as those sent to a server; the gallery keeps the files themselves.
+
+        Args:
+            photos: (what to call it in messages, the file's bytes).
+            landmark: what they show.
+        """
+        listed, names = [], {}
+        for name, content in photos:
+            path = _keep_photo(self._store.path, content)
+            listed.append(Listed(str(path), f"{landmark.id}/{path.name[:16]}", landmark))
+            names[str(path)] = name
+        report = add_listed(self._store, *self._make_stages(), listed, [])
+        self._compare()
+        for path in map(Path, names):
+            there = self._store.find_content(path.name)
+            if there is None or Path(there.photo).name != path.name:  # no photo, or one that lies elsewhere
+                path.unlink(missing_ok=True)
+        failures = [Failure(names[f.photo], f.error.replace(f.photo, names[f.photo])) for f in report.failures]
+        return replace(report, failures=tuple(failures))
+
+    def put_landmark(self, landmark: Landmark) -> None:
+        """Keep a landmark as it is given here: new, or in the place of what was known of it."""
+        texts = landmark.id, landmark.name, landmark.url or ""
+        if any(utf8(text) != text for text in texts):
+            raise GalleryError(f"landmark {utf8(landmark.id)!r}: is not text that can be stored; use Unicode only")
+        self._store.put_landmark(landmark)
+
     def _compare(self, progress: Progress | None = None) -> None:
         """Hold references that are new against the photos of their landmark."""
         compare_relatives(self._store, self._matcher("nearest"), HomographyVerifier(), progress)
@@ -246,15 +312,21 @@ class Gallery:
         """
         if (landmark is None) == (reference is None):
             raise ValueError("expected either a landmark or a reference")
+        gone: list[Reference] = []
         if utf8(landmark or reference or "") != (landmark or reference):
             count = -1  # no text, so no id
         elif landmark is not None:
+            gone = self._store.references(landmark)
             count = self._store.remove_landmark(landmark)
         else:
+            found = self._store.evidence(str(reference))
+            gone = [found[0]] if found else []
             count = 1 if self._store.remove_reference(str(reference)) else -1
         if count < 0:
-            what = f"landmark {landmark!r}" if landmark is not None else f"reference {reference!r}"
-            raise GalleryError(f"{self._store.path}: has no {what}; see 'veduta list {self._store.path}'")
+            what = "landmark" if landmark is not None else "reference"
+            raise self._unknown(what, str(landmark or reference))
+        for each in gone:  # the gallery's own copies, not photos that lie elsewhere
+            (self._store.path / PHOTOS / each.sha256).unlink(missing_ok=True)
         return count
 
     # --- deciding -----------------------------------------------------------------------------------------------
@@ -384,7 +456,7 @@ class Gallery:
         return Pair(
             candidate=candidate,
             landmark=self._landmarks[candidate.landmark],
-            picture=_reference_picture(reference, small, features.size),
+            picture=_reference_picture(self._store.path, reference, small, features.size),
             query_points=query.keypoints[lines[:, 0]],
             reference_points=features.keypoints[lines[:, 1]],
             problem=verification.problem,
@@ -438,6 +510,27 @@ def _keep_model(gallery: Path, known: ModelCard) -> None:
     write_card(folder, known)
 
 
+def _keep_photo(gallery: Path, content: bytes) -> Path:
+    """Write a photo into the gallery's folder, named by its content, and return where it is."""
+    folder = (gallery / PHOTOS).absolute()
+    path = folder / hashlib.sha256(content).hexdigest()
+    try:
+        folder.mkdir(exist_ok=True)
+        for left in folder.glob(".*"):  # by a process that was killed
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink(missing_ok=True)
+        if not path.exists():
+            draft = folder / f".{path.name}.{os.getpid()}"
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+    except OSError as error:
+        raise GalleryError(f"{folder}: cannot be written ({error.strerror}); make room or give the right") from error
+    return path
+
+
 def _kept_model(gallery: Path, name: str) -> str | Path:
     """Return the folder of the gallery's own model of this name, or the name of one that ships."""
     folder = gallery / MODELS / name
@@ -477,8 +570,6 @@ def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failur
 
 
 def _timed_load(photo: str | Failure) -> tuple[Image, float] | Failure:
-    import time
-
     if isinstance(photo, Failure):
         return photo
     start = time.perf_counter()
@@ -488,14 +579,15 @@ def _timed_load(photo: str | Failure) -> tuple[Image, float] | Failure:
         return Failure(photo, str(error))
 
 
-def _reference_picture(reference: Reference, small: bytes, size: tuple[int, int]) -> Image:
+def _reference_picture(gallery: Path, reference: Reference, small: bytes, size: tuple[int, int]) -> Image:
     """Return the reference's photo if it is still there unchanged, else its thumbnail, at the photo's size."""
-    try:
-        image = load(reference.photo)
+    for file in (reference.photo, gallery / PHOTOS / reference.sha256):  # its own copy goes where the gallery goes
+        try:
+            image = load(file, name=reference.photo)
+        except ImageError:
+            continue  # gone or changed: that is what the thumbnail is for
         if image.sha256 == reference.sha256:
             return image
-    except ImageError:
-        pass  # gone or changed: that is what the thumbnail is for
     picture = load(small, name=reference.photo)
     return Image(picture.pixels, *size, name=reference.photo)
 
@@ -519,5 +611,6 @@ def to_dict(result: Recognition | Failure) -> dict[str, Any]:
             for candidate in result.evidence
         ],
         "terms": {name: round(value, 3) for name, value in result.terms},
+        "guesses": [{"landmark": guess.id, "confidence": round(p, 6)} for guess, p in result.guesses],
         "seconds": round(result.seconds, 4),
     }

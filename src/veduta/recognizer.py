@@ -33,6 +33,7 @@ from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
 from veduta.threads import one_blas_thread
 from veduta.types import (
+    Area,
     Candidate,
     Decision,
     Float32,
@@ -244,37 +245,38 @@ class Recognizer:
         self,
         candidates: Sequence[Candidate],
         descriptor: Float32,
-        position: tuple[float, float] | None = None,
+        position: tuple[float, float] | Area | None = None,
     ) -> Decision:
         """Return the landmark the evidence speaks for, or none below the floor.
 
         Args:
             candidates: those of one photo, in any order.
             descriptor: the photo's, (D,).
-            position: (degrees north, degrees east) where it was taken.
+            position: (degrees north, degrees east) where it was taken, or the area it was taken in.
         """
         if not candidates:
             return decide((), ())
         judged = self.judge(candidates, self.surroundings(descriptor, candidates))
         return decide(judged, candidates, self.floor, self.prior(judged, position))
 
-    def prior(self, judged: Sequence[Judgement], position: tuple[float, float] | None) -> dict[str, float]:
+    def prior(self, judged: Sequence[Judgement], position: tuple[float, float] | Area | None) -> dict[str, float]:
         """Return landmark id -> log odds the photo's position adds, for landmarks whose place is known."""
         if position is None or not self.gps:
             return {}
         places = {j.landmark: self.shelf.landmarks[j.landmark] for j in judged if j.landmark in self.shelf.landmarks}
         return {
-            key: place_prior(kilometres(position, (place.latitude, place.longitude)))
+            key: place_prior(_distance(position, (place.latitude, place.longitude)))
             for key, place in places.items()
             if place.latitude is not None and place.longitude is not None
         }
 
-    def recognize(self, image: Image, spent: float = 0.0) -> Recognition:
+    def recognize(self, image: Image, spent: float = 0.0, area: Area | None = None) -> Recognition:
         """Return the answer for one photo with its evidence; `seconds` counts from here.
 
         Args:
             image: the photo.
             spent: seconds already spent on it, which count towards the budget.
+            area: where it was taken, for a photo that does not say so itself.
         """
         start = time.perf_counter()
         until = None if self.effort.budget_ms is None else start + self.effort.budget_ms / 1000 - spent
@@ -283,7 +285,7 @@ class Recognizer:
         decision = decide((), ())
         if candidates:
             candidates, judged = self.gather(image, descriptor, candidates, until)
-            decision = decide(judged, candidates, self.floor, self.prior(judged, image.position))
+            decision = decide(judged, candidates, self.floor, self.prior(judged, image.position or area))
         return Recognition(
             photo=image.name,
             landmark=self.shelf.landmarks[decision.landmark] if decision.landmark is not None else None,
@@ -291,6 +293,7 @@ class Recognizer:
             evidence=decision.evidence,
             seconds=time.perf_counter() - start,
             terms=decision.terms,
+            guesses=tuple((self.shelf.landmarks[key], p) for key, p in decision.guesses),
         )
 
     def gather(
@@ -389,6 +392,11 @@ def stage_of(candidates: Sequence[Candidate]) -> str:
     """Return the stage whose evidence is like that of these candidates, by how many were verified."""
     verified = sum(candidate.num_inliers is not None for candidate in candidates)
     return next((name for name in ("similarity", "first", "full") if DEPTHS[name] >= verified), "full")
+
+
+def _distance(position: tuple[float, float] | Area, place: tuple[float, float]) -> float:
+    """Return the kilometres between a place and where the photo was taken."""
+    return kilometres(position.nearest(place) if isinstance(position, Area) else position, place)
 
 
 def kilometres(a: tuple[float, float], b: tuple[float, float]) -> float:

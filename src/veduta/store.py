@@ -245,6 +245,13 @@ class Store:
                 added += [reference] if reference else []
         return added
 
+    def put_landmark(self, landmark: Landmark) -> None:
+        """Keep a landmark as it is given here, new or in the place of what was known of it."""
+        with self._writing() as db:
+            db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?1, ?1)", (landmark.id,))
+            values = landmark.name, landmark.latitude, landmark.longitude, landmark.url, landmark.id
+            db.execute("UPDATE landmark SET name = ?, latitude = ?, longitude = ?, url = ? WHERE id = ?", values)
+
     def remove_reference(self, id: str) -> bool:
         """Remove one reference, keeping its landmark's name and place; return whether it was there."""
         with self._writing() as db:
@@ -267,6 +274,10 @@ class Store:
         """Return the references, of one landmark or of all, in the order of ids."""
         query = "SELECT id, landmark, photo, sha256 FROM reference WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
         return [Reference(*row) for row in self._ask(query, (landmark,))]
+
+    def covers(self) -> dict[str, str]:
+        """Return landmark id -> the id of its first reference, for those that have any."""
+        return dict(self._ask("SELECT landmark, min(id) FROM reference GROUP BY landmark"))
 
     def find_content(self, sha256: str) -> Reference | None:
         """Return the reference made from a photo with this content, or None."""

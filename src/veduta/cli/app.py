@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, models, show, training
+from veduta.cli import competition, models, serving, show, training
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.errors import VedutaError
 
@@ -327,6 +327,8 @@ app.command()(training.train)
 
 
 app.add_typer(models.app, name="models")
+app.command()(serving.serve)
+app.add_typer(serving.review, name="review")
 
 
 def main() -> None:

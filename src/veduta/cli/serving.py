@@ -1,0 +1,111 @@
+"""``veduta serve`` and ``veduta review``: the page and the services, and the verdicts given there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veduta.cli import show
+from veduta.cli.options import Provider
+from veduta.errors import VedutaError
+
+MEGABYTE = 2**20
+TOKEN = "VEDUTA_TOKEN"  # noqa: S105
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(
+    galleries: Annotated[
+        list[Path], typer.Argument(metavar="GALLERY...", help="Folders of galleries.", show_default=False)
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for one that is free.")] = 8000,
+    host_name: Annotated[
+        list[str] | None, typer.Option(help="Name the server answers to; on loopback its own names, else all.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Another site whose pages may use the services, https://example.org.")
+    ] = None,
+    allow_image_prefix: Annotated[
+        list[str] | None, typer.Option(help="Beginning of addresses that source.imageUri may name; none unless said.")
+    ] = None,
+    tile_url: Annotated[
+        str | None, typer.Option(help="Map tiles the page may show, https://tile.example/{z}/{x}/{y}.png.")
+    ] = None,
+    tile_attribution: Annotated[str, typer.Option(help="What to say of where the tiles are from.")] = "",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Photos decoded at once; one is recognised meanwhile.")
+    ] = None,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are told to come again.")] = 32,
+    max_body: Annotated[int, typer.Option(min=1, help="Megabytes of a request at most.")] = 64,
+    max_photo: Annotated[int, typer.Option(min=1, help="Megabytes of a photo at most.")] = 25,
+    provider: Provider = "cpu",
+) -> None:
+    """Serve the page and the services over HTTP. Changes need the token in the variable VEDUTA_TOKEN."""
+    try:
+        from veduta.web.app import create_app
+        from veduta.web.guard import loopback_names
+        from veduta.web.server import make_server
+        from veduta.web.settings import Settings
+    except ModuleNotFoundError as error:
+        raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
+    names = loopback_names(host_name or ()) if host in LOOPBACK else tuple(host_name or ())
+    if not str(tile_url or "https://").startswith(("https://", "http://")):
+        raise typer.BadParameter("expected an address that begins with https:// or http://", param_hint="--tile-url")
+    try:
+        settings = Settings(
+            token=os.environ.get(TOKEN) or None,
+            workers=workers or Settings.workers,
+            queue=queue,
+            max_body=max_body * MEGABYTE,
+            max_photo=max_photo * MEGABYTE,
+            hosts=tuple(name.lower() for name in names),
+            origins=tuple(allow_origin or ()),
+            image_prefixes=tuple(allow_image_prefix or ()),
+            tiles=(tile_url, tile_attribution) if tile_url else None,
+        )
+    except ValueError as error:
+        raise VedutaError(f"{TOKEN}: {error}") from error
+    with _listen(host, port) as listening:
+        app = create_app(galleries, settings, provider)
+        server = make_server(app, settings, host, port)
+        shown = f"[{host}]" if ":" in host else host
+        writing = "" if settings.token else f"; it only reads, for {TOKEN} is not set"
+        show.say(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
+        server.run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there; VedutaError when it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise VedutaError(f"{host}:{port}: cannot listen ({error.strerror}); choose another --port") from error
+    return listening
+
+
+review = typer.Typer(help="The photos kept for review on the page.")
+
+
+@review.command("export")
+def export(
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)],
+) -> None:
+    """Write the photos that have a verdict, and photos.csv, which veduta calibrate takes."""
+    from veduta.gallery import Gallery
+    from veduta.review import Review
+
+    with Gallery.open(gallery):  # says what is wrong with it, if anything is
+        reviewed = Review(gallery)
+    count = reviewed.export(folder)
+    reviewed.close()
+    show.say(f"wrote {count} photos; calibrate with: veduta calibrate {gallery} --csv {folder / 'photos.csv'}")

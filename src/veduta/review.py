@@ -1,0 +1,167 @@
+"""Photos kept for a person to look at, and the verdicts: one SQLite file inside the gallery's folder.
+
+Each photo is kept as it came, so that a verdict can make a reference of it, and all verdicts together are photos that
+a calibration can learn from.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from veduta.errors import GalleryError
+
+FILE = "review.sqlite"
+VERDICTS = ("accepted", "rejected", "corrected")
+BUSY_SECONDS = 60.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS item (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    photo TEXT NOT NULL,
+    sha256 TEXT NOT NULL UNIQUE,
+    added TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    verdict TEXT,
+    landmark TEXT,
+    content BLOB NOT NULL
+) STRICT;
+"""
+ITEM = "SELECT number, photo, sha256, added, answer, verdict, landmark FROM item"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A photo kept for review.
+
+    Attributes:
+        number: its number; never given twice.
+        photo: what it was called.
+        sha256: hex digest of its bytes; a photo is kept once.
+        added: when, in UTC, as ISO 8601.
+        answer: what was said of it then.
+        verdict: ``accepted``, ``rejected`` (it shows no landmark of the gallery), ``corrected``, or None.
+        landmark: id of what it shows by the verdict, or None.
+    """
+
+    number: int
+    photo: str
+    sha256: str
+    added: str
+    answer: dict[str, Any]
+    verdict: str | None
+    landmark: str | None
+
+
+class Review:
+    """The photos of one gallery kept for review. Use from one thread at a time.
+
+    Args:
+        gallery: the gallery's folder.
+    """
+
+    def __init__(self, gallery: str | os.PathLike[str]) -> None:
+        self.file = Path(gallery) / FILE
+        with self._faults("opened"):
+            self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(SCHEMA)
+
+    def close(self) -> None:
+        """Close the file; everything is already on disk."""
+        self._db.close()
+
+    @contextmanager
+    def _faults(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except sqlite3.DatabaseError as error:
+            raise GalleryError(f"{self.file}: cannot be {what} ({error}); restore it or give the right") from error
+
+    def _ask(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._faults("used"):
+            return self._db.execute(query, values).fetchall()
+
+    def keep(self, photo: str, content: bytes, answer: Mapping[str, Any]) -> Item:
+        """Keep a photo with what was said of it, and return its item; one that is there already stays as it is."""
+        digest, now = hashlib.sha256(content).hexdigest(), datetime.now(UTC).isoformat(timespec="seconds")
+        self._ask(
+            "INSERT INTO item (photo, sha256, added, answer, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (photo, digest, now.replace("+00:00", "Z"), json.dumps(dict(answer)), content),
+        )
+        return _item(self._ask(f"{ITEM} WHERE sha256 = ?", (digest,))[0])
+
+    def items(self, state: str = "open") -> list[Item]:
+        """Return the photos that are ``open``, ``done`` or ``all``, those longest there first."""
+        where = {"open": "WHERE verdict IS NULL", "done": "WHERE verdict IS NOT NULL", "all": ""}[state]
+        return [_item(row) for row in self._ask(f"{ITEM} {where} ORDER BY number")]
+
+    def item(self, number: int) -> Item:
+        """Return one photo's item; GalleryError if there is none of this number."""
+        found = self._ask(f"{ITEM} WHERE number = ?", (number,))
+        if not found:
+            raise self._missing(number)
+        return _item(found[0])
+
+    def content(self, number: int) -> bytes:
+        """Return one photo's bytes; GalleryError if there is none of this number."""
+        found = self._ask("SELECT content FROM item WHERE number = ?", (number,))
+        if not found:
+            raise self._missing(number)
+        return bytes(found[0][0])
+
+    def judge(self, number: int, verdict: str, landmark: str | None) -> Item:
+        """Note a verdict and what the photo shows by it, and return the item.
+
+        Raises:
+            GalleryError: there is no photo of this number.
+            ValueError: no such verdict, or one that says what the photo shows and needs not, or the reverse.
+        """
+        if verdict not in VERDICTS or (landmark is None) != (verdict == "rejected"):
+            raise ValueError(f"expected accepted or corrected with a landmark, or rejected, got {verdict}, {landmark}")
+        self.item(number)
+        self._ask("UPDATE item SET verdict = ?, landmark = ? WHERE number = ?", (verdict, landmark, number))
+        return self.item(number)
+
+    def forget(self, number: int) -> None:
+        """Forget a photo and its verdict; GalleryError if there is none of this number."""
+        self.item(number)
+        self._ask("DELETE FROM item WHERE number = ?", (number,))
+
+    def export(self, folder: str | os.PathLike[str]) -> int:
+        """Write the photos with a verdict as `photos.csv` and files beside it, for `veduta calibrate`; return how many.
+
+        Files are named by their content, so that exporting again adds what is new.
+
+        Raises:
+            GalleryError: the folder cannot be written.
+        """
+        target, done = Path(folder), self.items("done")
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for item in done:
+                (target / item.sha256).write_bytes(self.content(item.number))
+            with (target / "photos.csv").open("w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerows([("photo", "landmark"), *((item.sha256, item.landmark or "none") for item in done)])
+        except OSError as error:
+            raise GalleryError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
+        return len(done)
+
+    def _missing(self, number: int) -> GalleryError:
+        return GalleryError(f"{self.file}: has no photo number {number}; it was forgotten")
+
+
+def _item(row: tuple[Any, ...]) -> Item:
+    number, photo, sha256, added, answer, verdict, landmark = row
+    return Item(number, photo, sha256, added, json.loads(answer), verdict, landmark)

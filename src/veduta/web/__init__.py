@@ -1,0 +1,1 @@
+"""The page and the services over HTTP, behind the extra ``[serve]``."""

@@ -1,0 +1,137 @@
+"""The application: routes, page and guards, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+
+from veduta import __version__
+from veduta.web import faults, metering, native, photoprism, reviewing, vision
+from veduta.web.engine import Engine
+from veduta.web.faults import RefusalError
+from veduta.web.guard import Guard
+from veduta.web.settings import Settings
+
+STATIC = Path(__file__).parent / "static"
+ABOUT = """Names the landmark in a photo, shows the evidence, and says so when it knows none.
+
+Errors have one shape, `{"error": {"code", "status", "message"}}`; changes need `Authorization: Bearer TOKEN`."""
+
+
+def create_app(
+    galleries: Sequence[Path], settings: Settings | None = None, provider: str = "cpu", *, warm: bool = True
+) -> FastAPI:
+    """Return the application that serves these galleries.
+
+    Args:
+        galleries: their folders.
+        settings: limits, token and the like.
+        provider: execution provider.
+        warm: whether the networks are loaded before the first request.
+
+    Raises:
+        GalleryError: one is no gallery, or two have one name.
+        ModelError: the provider cannot run here.
+    """
+    settings = settings or Settings()
+    engine = Engine(galleries, settings, provider)
+    if warm:
+        for served in engine.served.values():
+            served.warm()
+
+    @asynccontextmanager
+    async def living(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.close()
+
+    app = FastAPI(
+        title="Veduta", version=__version__, description=ABOUT, lifespan=living, docs_url=None, redoc_url=None
+    )
+    app.state.engine = engine
+    faults.install(app)
+    meter = metering.Meter(engine)
+    engine.counted = meter.count
+    _add_pages(app)
+    metering.install(app, meter, engine)
+    for router in (native.router, reviewing.router, vision.router):
+        app.include_router(router, responses=_ERRORS)
+    app.include_router(photoprism.router)  # its errors have the shape its clients read
+    app.add_middleware(Guard, settings=settings)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["authorization"]
+        )
+    app.add_middleware(metering.Metered, meter=meter)
+    return app
+
+
+_ERROR_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "status", "message"],
+            "properties": {
+                "code": {"type": "integer"},
+                "status": {"type": "string"},
+                "message": {"type": "string"},
+            },
+        }
+    },
+}
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"description": what, "content": {"application/json": {"schema": _ERROR_SCHEMA}}}
+    for code, what in {
+        400: "Something in the request is wrong.",
+        401: "The token is missing or wrong.",
+        403: "The server only reads, or another site's page asked.",
+        404: "There is no such thing.",
+        408: "The request came too slowly.",
+        409: "It is there already.",
+        413: "The request is too large.",
+        415: "The body is of another kind.",
+        422: "Not used: wrong fields are told with 400.",
+        429: "Too many requests at once; come again after Retry-After.",
+    }.items()
+}
+
+
+def _add_pages(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> FileResponse:
+        return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
+
+    @app.get("/healthz", tags=["server"])
+    async def healthy() -> dict[str, str]:
+        """Say that the server runs."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["server"])
+    async def ready(request: Request) -> Response:
+        """Say whether the galleries can be asked."""
+        engine: Engine = request.app.state.engine
+
+        def look() -> None:
+            for served in engine.served.values():
+                with served.lock:
+                    served.gallery.counts()
+
+        try:
+            await engine.run(look)
+        except Exception as error:
+            raise RefusalError(503, "a gallery cannot be read; see the server's log") from error
+        return JSONResponse({"status": "ok"})
+
+    app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")

@@ -1,0 +1,200 @@
+"""The galleries of a server and the threads that ask them: loaded once, and never more work than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeVar
+
+import numpy as np
+
+from veduta.draw import encode
+from veduta.errors import GalleryError
+from veduta.gallery import Gallery
+from veduta.images import from_array, load
+from veduta.masks import DEFAULT_MASK, make_mask
+from veduta.recognizer import Recognizer
+from veduta.review import Review
+from veduta.types import Area, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
+from veduta.web.faults import RefusalError
+from veduta.web.settings import Settings
+
+Result = TypeVar("Result")
+WAIT_SECONDS = 1  # what a client that found no room is told to wait, for each round of work that is queued
+
+
+class Served:
+    """One gallery, asked by one thread at a time: its networks use all cores by themselves.
+
+    Args:
+        name: what it is called in requests.
+        path: its folder.
+        provider: execution provider.
+    """
+
+    def __init__(self, name: str, path: Path, provider: str = "cpu") -> None:
+        self.name, self.path = name, path
+        self.gallery = Gallery.open(path, provider)
+        self.lock = Lock()
+        self._review: Review | None = None
+
+    def close(self) -> None:
+        """Close its files."""
+        with self.lock:
+            self.gallery.close()
+            if self._review is not None:
+                self._review.close()
+
+    @property
+    def review(self) -> Review:
+        """The photos kept for review; their file is made when it is first asked for."""
+        if self._review is None:
+            self._review = Review(self.path)
+        return self._review
+
+    def warm(self) -> None:
+        """Load what the first request would wait for."""
+        grey = from_array(np.full((256, 256, 3), 128, np.uint8))
+        with self.lock:
+            self.gallery.recognizer().recognize(grey)
+
+    def recognize(self, image: Image, area: Area | None = None, **options: Any) -> tuple[Recognition, Recognizer]:
+        """Return the answer for one photo, and the recognizer that gave it."""
+        with self.lock:
+            recognizer = self.gallery.recognizer(**options)
+            return recognizer.recognize(image, area=area), recognizer
+
+    def stays(self, image: Image, recognizer: Recognizer) -> tuple[LocalFeatures, Float32] | None:
+        """Return a photo's keypoints and how likely each is to stay; None where no mask knows the keypoints."""
+        if self.gallery.settings["extractor"]["name"] != "xfeat":
+            return None
+        with self.lock:
+            found = recognizer.extract(image)
+            return found, make_mask(DEFAULT_MASK).stays(image, found)
+
+    def compare(self, image: Image, other: Image | str) -> tuple[LocalFeatures, LocalFeatures, Matches, Verification]:
+        """Return the features of a photo and of another, or of a reference, their matches, and what geometry says."""
+        with self.lock:
+            recognizer = self.gallery.recognizer()
+            reference = self.gallery.features(other) if isinstance(other, str) else recognizer.extract(other)
+            query = recognizer.extract(image)
+            return query, reference, *recognizer.compare(query, reference)
+
+    def picture(self, reference: str, *, small: bool) -> bytes:
+        """Return a WebP picture of a reference."""
+        with self.lock:
+            thumbnail = self.gallery.thumbnail(reference)
+            if small:
+                return thumbnail
+            image = self.gallery.picture(reference)
+        return encode_webp(image)
+
+    def landmark(self, id: str) -> tuple[Landmark, int]:
+        """Return a landmark and its number of references."""
+        with self.lock:
+            found = {landmark.id: (landmark, count) for landmark, count in self.gallery.landmarks()}.get(id)
+        if found is None:
+            raise GalleryError(f"{self.path}: has no landmark {id!r}; see the list")
+        return found
+
+
+def encode_webp(image: Image) -> bytes:
+    """Return a photo's pixels as WebP."""
+    import PIL.Image
+
+    return encode(PIL.Image.fromarray(image.pixels), "webp", 82)
+
+
+class Engine:
+    """The galleries of one server, and a bounded pool of threads.
+
+    Args:
+        galleries: their folders; a folder's name is what it is called.
+        settings: how many may work and wait.
+        provider: execution provider.
+
+    Raises:
+        GalleryError: one is no gallery, or two have one name.
+    """
+
+    def __init__(self, galleries: Sequence[Path], settings: Settings, provider: str = "cpu") -> None:
+        self.settings = settings
+        self.served: dict[str, Served] = {}
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
+        self._admitted = 0
+        self.counted: Callable[[Served, Recognition], None] = lambda served, found: None
+        for path in galleries:
+            name = path.resolve().name
+            if name in self.served:
+                raise GalleryError(f"{path}: another gallery served is called {name!r} too; rename one folder")
+            self.served[name] = Served(name, path, provider)
+
+    def close(self) -> None:
+        """Wait for work begun and close the galleries."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for served in self.served.values():
+            served.close()
+
+    @property
+    def load(self) -> int:
+        """Requests admitted: at work or waiting."""
+        return self._admitted
+
+    def named(self, name: str | None) -> Served:
+        """Return the gallery of this name, or the first one.
+
+        Raises:
+            RefusalError: there is none of this name.
+        """
+        if not name:
+            return next(iter(self.served.values()))
+        if name not in self.served:
+            raise RefusalError(404, f"there is no gallery {name!r}; there are {', '.join(self.served)}")
+        return self.served[name]
+
+    def asked(self, name: str | None) -> list[Served]:
+        """Return the galleries a question goes to: the one named, or all."""
+        return [self.named(name)] if name else list(self.served.values())
+
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[None]:
+        """Let a request in before its body is read, if there is room for it.
+
+        Raises:
+            RefusalError: there is none; it says when to come again.
+        """
+        if self._admitted >= self.settings.workers + self.settings.queue:
+            seconds = WAIT_SECONDS * (1 + self._admitted // (4 * self.settings.workers))
+            raise RefusalError(
+                429, f"too many requests at once; try again in {seconds} s", {"Retry-After": str(seconds)}
+            )
+        self._admitted += 1
+        try:
+            yield
+        finally:
+            self._admitted -= 1
+
+    async def run(self, work: Callable[..., Result], *values: Any) -> Result:
+        """Return what `work` returns, done by a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *values)
+
+    def decode(self, content: bytes, name: str) -> Image:
+        """Return the photo in these bytes, within the server's limits.
+
+        Raises:
+            ImageError: it is none, or is too large.
+        """
+        return load(content, name=name, max_bytes=self.settings.max_photo, max_pixels=self.settings.max_pixels)
+
+    def best(
+        self, image: Image, served: Sequence[Served], area: Area | None = None, **options: Any
+    ) -> tuple[Served, Recognition, Recognizer]:
+        """Return the surest answer among those of several galleries, and who gave it."""
+        answers = [(each, *each.recognize(image, area, **options)) for each in served]
+        best = max(answers, key=lambda a: (a[1].landmark is not None, a[1].confidence))
+        self.counted(best[0], best[1])
+        return best

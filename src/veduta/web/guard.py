@@ -1,0 +1,163 @@
+"""What stands before every route: sizes and times of a request, who may ask, and what a browser is told."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from veduta.web.faults import RefusalError, answer_to
+from veduta.web.settings import Settings
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+def headers_of(settings: Settings) -> list[tuple[bytes, bytes]]:
+    """Return what every answer carries: a browser is to load nothing from elsewhere and to guess nothing."""
+    tiles = f" {_origin(settings.tiles[0])}" if settings.tiles else ""
+    policy = {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "img-src": f"'self' blob: data:{tiles}",
+        "connect-src": "'self'",
+        "manifest-src": "'self'",
+        "form-action": "'self'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+    }
+    told = {
+        "Content-Security-Policy": "; ".join(f"{key} {value}" for key, value in policy.items()),
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Permissions-Policy": "geolocation=(), microphone=()",
+    }
+    return [(key.lower().encode(), value.encode()) for key, value in told.items()]
+
+
+class Guard:
+    """Refuses what is too large, too slow, or asked by another site's page; sends the security headers.
+
+    Args:
+        app: what comes after it.
+        settings: the limits.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings, self._headers = app, settings, headers_of(settings)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on, guarded."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        names = {key for key, value in scope["headers"] if value != b"0"}
+        body = _Body(self.settings, receive, complete=not names & {b"content-length", b"transfer-encoding"})
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", []), *self._headers]
+                if not body.complete:  # what is left of it is not read: the connection cannot be used again
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self.app(scope, body, sending)
+        except Exception as error:  # whoever catches it further out would send no security headers
+            if started:
+                raise
+            await answer_to(error)(scope, receive, sending)
+
+    def _check(self, scope: Scope) -> None:
+        headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        if self.settings.hosts and _name(host) not in self.settings.hosts:
+            raise RefusalError(421, f"this server does not answer to {_name(host)!r}; allow it with --host-name")
+        if scope["method"] not in SAFE:
+            self._check_origin(headers, host)
+        length = headers.get(b"content-length", "0")
+        if length.isdigit() and int(length) > self.settings.max_body:
+            raise _too_large(self.settings)
+
+    def _check_origin(self, headers: dict[bytes, str], host: str) -> None:
+        """Refuse what a page of another site sends: its owner did not ask for it."""
+        origin = headers.get(b"origin")
+        if origin is None and headers.get(b"sec-fetch-site", "none") in ("none", "same-origin"):
+            return
+        if origin is not None and (_host(origin) == host != "" or origin in self.settings.origins):
+            return
+        raise RefusalError(403, "requests from pages of other sites are refused; allow the site with --allow-origin")
+
+
+class _Body:
+    """The body of a request, counted and timed while it is read."""
+
+    def __init__(self, settings: Settings, receive: Receive, *, complete: bool) -> None:
+        self._settings, self._receive, self.complete = settings, receive, complete
+        self._size, self._until = 0, time.monotonic() + settings.body_seconds
+
+    async def __call__(self) -> Message:
+        if self.complete:  # waiting for the client to leave takes as long as it takes
+            return await self._receive()
+        left = min(self._settings.chunk_seconds, self._until - time.monotonic())
+        try:
+            message = await asyncio.wait_for(self._receive(), max(left, 0.01))
+        except TimeoutError:
+            raise RefusalError(408, "the request came too slowly; send it again") from None
+        self._size += len(message.get("body", b""))
+        if self._size > self._settings.max_body:
+            raise _too_large(self._settings)
+        self.complete = not message.get("more_body", False)
+        return message
+
+
+def _too_large(settings: Settings) -> RefusalError:
+    most = settings.max_body // 2**20
+    return RefusalError(413, f"the request has more than {most} MB; send fewer or smaller photos, or raise --max-body")
+
+
+def _name(host: str) -> str:
+    """Return the name in a Host header, without the port."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _host(origin: str) -> str:
+    """Return the host and port in an Origin header."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _origin(address: str) -> str:
+    parts = urlsplit(address.replace("{s}", "*"))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def may_write(request: Request, settings: Settings) -> None:
+    """Refuse a request that may not write."""
+    if settings.token is None:
+        raise RefusalError(403, "this server only reads; start it with VEDUTA_TOKEN set to allow changes")
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), settings.token.encode()):
+        raise RefusalError(
+            401, "the token is missing or wrong; send it as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"}
+        )
+
+
+def loopback_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names a server on the loopback interface answers to."""
+    return ("localhost", "127.0.0.1", "::1", *names)

@@ -1,0 +1,145 @@
+"""The queue of photos that a person looks at: kept, judged, made references, forgotten."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import PIL.Image
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from veduta.draw import encode
+from veduta.errors import GalleryError, ImageError
+from veduta.review import Item
+from veduta.types import Landmark
+from veduta.web.engine import Engine, Served
+from veduta.web.faults import RefusalError, error_body
+from veduta.web.native import LONGEST, WRITING, Asked, GalleryName, add_photos, checked_id
+from veduta.web.openapi import REVIEW_FORM
+from veduta.web.reading import is_text, read
+from veduta.web.shapes import answer_json, item_json
+
+router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=WRITING)
+VERDICTS = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
+LARGEST = 2**62
+
+
+class Verdict(BaseModel):
+    """What a person says of an answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    verdict: Literal["accept", "reject", "correct"]
+    landmark: str | None = Field(None, max_length=LONGEST, description="Id of what it shows; for correct.")
+    name: str | None = Field(None, max_length=LONGEST, description="Its name, if it is new.")
+    reference: bool = Field(default=False, description="Whether the photo becomes a reference of what it shows.")
+
+
+@router.get("")
+async def items(
+    engine: Asked, gallery: GalleryName = None, state: Literal["open", "done", "all"] = "open"
+) -> dict[str, Any]:
+    """Return the photos kept, those longest there first."""
+    served = engine.named(gallery)
+
+    def work() -> list[Item]:
+        with served.lock:
+            return served.review.items(state)
+
+    found = await engine.run(work)
+    return {"items": [item_json(item) for item in found], "total": len(found)}
+
+
+@router.post("", openapi_extra=REVIEW_FORM)
+async def keep(request: Request, engine: Asked) -> dict[str, Any]:
+    """Recognise photos and keep them for review; those that are no photos are told and not kept."""
+    async with engine.room():
+        sent = await read(request, engine.settings, ("photos",))
+        photos, served = sent.photos("photos", engine.settings), engine.named(sent.text("gallery"))
+        kept, failures = [], []
+        for name, content in photos:
+            try:
+                kept.append(item_json(await engine.run(_keep, engine, served, name, content)))
+            except ImageError as error:
+                failures.append({"photo": name, **error_body(400, str(error))})
+        return {"items": kept, "failures": failures}
+
+
+def _keep(engine: Engine, served: Served, name: str, content: bytes) -> Item:
+    image = engine.decode(content, name)
+    found, _ = served.recognize(image)
+    engine.counted(served, found)
+    with served.lock:
+        return served.review.keep(name, content, answer_json(served.name, image, found))
+
+
+def _number(number: int) -> int:
+    if not 1 <= number <= LARGEST:
+        raise RefusalError(404, f"there is no photo number {number}")
+    return number
+
+
+@router.get("/{number}/photo", responses={200: {"content": {"image/jpeg": {}}}})
+async def photo(number: int, engine: Asked, gallery: GalleryName = None) -> Response:
+    """Return a photo that was kept."""
+    served = engine.named(gallery)
+
+    def work() -> bytes:
+        with served.lock:
+            content = served.review.content(_number(number))
+        return encode(PIL.Image.fromarray(engine.decode(content, "photo").pixels), "jpeg", 85)
+
+    return Response(await engine.run(work), media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+
+@router.post("/{number}")
+async def judge(number: int, verdict: Verdict, engine: Asked, gallery: GalleryName = None) -> dict[str, Any]:
+    """Note a verdict; the photo may become a reference of what it shows."""
+    served = engine.named(gallery)
+    return await engine.run(_judge, engine, served, _number(number), verdict)
+
+
+def _judge(engine: Engine, served: Served, number: int, verdict: Verdict) -> dict[str, Any]:
+    with served.lock:
+        item, content = served.review.item(number), served.review.content(number)
+    landmark = _shown(served, item, verdict)
+    if verdict.reference and landmark is not None:
+        report = add_photos(engine, served, [(item.photo, content)], landmark)
+        if report["failures"]:
+            raise RefusalError(409, report["failures"][0]["error"]["message"])
+    with served.lock:
+        said = served.review.judge(number, VERDICTS[verdict.verdict], None if landmark is None else landmark.id)
+    return item_json(said)
+
+
+def _shown(served: Served, item: Item, verdict: Verdict) -> Landmark | None:
+    """Return what a photo shows by a verdict, or None."""
+    if verdict.verdict == "reject":
+        return None
+    if verdict.verdict == "accept":
+        answered = item.answer.get("landmark")
+        if answered is None:
+            raise RefusalError(400, "the answer was none; reject it if that is right, or say what it shows")
+        id = answered["id"]
+    else:
+        id = checked_id(verdict.landmark or "")
+    if not is_text(verdict.name or ""):
+        raise RefusalError(400, "name: expected text")
+    try:
+        known, _ = served.landmark(id)
+        return known
+    except GalleryError:
+        return Landmark(id, verdict.name or "")
+
+
+@router.delete("/{number}", status_code=204)
+async def forget(number: int, engine: Asked, gallery: GalleryName = None) -> Response:
+    """Forget a photo and its verdict."""
+    served = engine.named(gallery)
+
+    def work() -> None:
+        with served.lock:
+            served.review.forget(_number(number))
+
+    await engine.run(work)
+    return Response(status_code=204)

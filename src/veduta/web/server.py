@@ -1,0 +1,90 @@
+"""The server itself: uvicorn, with a limit to how long a request's head may take."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from veduta.web.settings import Settings
+
+MOST_HEADER = 32 * 1024  # bytes of a request's head
+
+
+class TimedProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 that hangs up on a client whose request's head does not come in time."""
+
+    seconds = 10.0
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for a head."""
+        super().connection_made(transport)
+        self._wind()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come; wait no longer when a head is complete."""
+        before = self.cycle
+        super().data_received(data)
+        if self.cycle is not before:
+            self._stop()
+        elif self._idle() and self._clock is None:
+            self._wind()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop()
+        super().connection_lost(error)
+
+    def _idle(self) -> bool:
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def _wind(self) -> None:
+        self._clock = self.loop.call_later(self.seconds, self._hang_up)
+
+    def _stop(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+        self._clock = None
+
+    def _hang_up(self) -> None:
+        self._clock = None
+        if self._idle():
+            self.transport.close()
+
+
+class Stoppable(uvicorn.Server):
+    """A server that has done well when it ended because it was told to: it does not die of the signal afterwards."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Let signals stop the server; only a Ctrl-C is passed on when it has."""
+        with super().capture_signals():
+            yield
+            self._captured_signals[:] = [told for told in self._captured_signals if told != signal.SIGTERM]
+
+
+def make_server(app: FastAPI, settings: Settings, host: str, port: int, log_level: str = "warning") -> uvicorn.Server:
+    """Return a server for the application; its `run` blocks until it is told to stop, then lets requests finish."""
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=type("Timed", (TimedProtocol,), {"seconds": settings.header_seconds}),
+        loop="asyncio",
+        ws="none",
+        log_level=log_level,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=int(settings.stop_seconds),
+        h11_max_incomplete_event_size=MOST_HEADER,
+    )
+    return Stoppable(config)

@@ -1,0 +1,53 @@
+"""What a server may be told, with what it does unless told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+MEGABYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server behaves.
+
+    Attributes:
+        token: whoever shows it may write; None for a server that only reads.
+        workers: photos in work at once; while one is recognised the others are decoded.
+        queue: requests that may wait for a worker; more are told to come again.
+        max_body: bytes of a request at most.
+        max_photo: bytes of a photo at most.
+        max_pixels: pixels of a photo at most, asked of its header before it is decoded.
+        max_photos: photos of one request at most.
+        header_seconds: how long a client may take to send its request's head.
+        chunk_seconds: how long it may pause within the body.
+        body_seconds: how long it may take for the whole body.
+        stop_seconds: how long requests in work may take when the server is stopped.
+        hosts: names the server answers to; empty for all.
+        origins: other sites whose pages may use the services.
+        image_prefixes: beginnings of the addresses that photos may be fetched from; none unless said.
+        tiles: (address with {z}, {x}, {y}; attribution) of map tiles that the page may show, or None.
+    """
+
+    token: str | None = None
+    workers: int = (os.cpu_count() or 1) + 1
+    queue: int = 32
+    max_body: int = 64 * MEGABYTE
+    max_photo: int = 25 * MEGABYTE
+    max_pixels: int = 100_000_000
+    max_photos: int = 16
+    header_seconds: float = 10.0
+    chunk_seconds: float = 10.0
+    body_seconds: float = 120.0
+    stop_seconds: float = 30.0
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    image_prefixes: tuple[str, ...] = ()
+    tiles: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.workers, self.queue + 1, self.max_body, self.max_photo, self.max_pixels, self.max_photos) < 1:
+            raise ValueError(f"expected limits of at least 1, got {self}")
+        if self.token is not None and len(self.token) < 8:
+            raise ValueError("token: expected at least 8 characters; make one with: openssl rand -hex 16")

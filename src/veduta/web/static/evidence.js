@@ -1,0 +1,125 @@
+/** Why an answer was given: the references it rests on, their matching points, and what speaks for and against. */
+
+import { landmarkName, pictureUrl, verify } from "./api.js";
+import { button, count, fill, h, problem } from "./dom.js";
+import { Stage } from "./stage.js";
+import { termsBlock } from "./terms.js";
+
+export class Evidence {
+  /** @param {{answer: object, photo: Blob, url: string}} subject the answer, its photo and a blob URL of it */
+  constructor({ answer, photo, url }) {
+    Object.assign(this, { answer, photo, url, found: new Map(), chosen: -1 });
+    this.controller = new AbortController();
+    this.status = h("div", { class: "verdict", role: "status" });
+    this.point = h("span", { class: "soft point", "aria-live": "polite" });
+    this.stage = new Stage((index, total) => this.tellPoint(index, total));
+    this.caption = h("p", { class: "caption" });
+    this.choices = answer.candidates.map((candidate, i) => this.choice(candidate, i));
+    this.element = h("section", { class: "evidence", "aria-label": "Evidence" }, this.build());
+    this.pick(0);
+  }
+
+  destroy() {
+    this.controller.abort();
+    this.stage.destroy();
+  }
+
+  build() {
+    const terms = termsBlock(this.answer.terms, this.answer.confidence);
+    if (!this.choices.length) return [h("p", { class: "lead" }, "No reference looks like this photo at all."), terms];
+    return [
+      h("h3", {}, "The same points, found in both"),
+      this.status, h("div", { class: "frame" }, this.stage.element), this.caption, this.tools(),
+      h("h3", {}, "References compared with your photo"),
+      h("ul", { class: "candidates" }, this.choices),
+      terms,
+    ];
+  }
+
+  choice(candidate, i) {
+    const image = h("img", { src: pictureUrl(candidate.reference, this.answer.gallery), alt: "", loading: "lazy" });
+    const name = h("span", { class: "who", dir: "auto" }, this.nameOf(candidate));
+    if (!this.nameOf(candidate))
+      landmarkName(this.answer.gallery, candidate.landmark).then((text) => (name.textContent = text));
+    const facts = h("span", { class: "soft" }, `similarity ${candidate.similarity.toFixed(2)}`);
+    const check = h("span", { class: candidate.num_inliers ? "found" : "soft" }, checkWords(candidate.num_inliers));
+    return h("li", {}, h("button", { type: "button", class: "candidate", "aria-pressed": false, data: { testid: "candidate" },
+      onclick: () => this.pick(i) }, image, name, facts, check));
+  }
+
+  nameOf(candidate) {
+    return this.answer.guesses.find((guess) => guess.landmark.id === candidate.landmark)?.landmark.name ?? "";
+  }
+
+  tools() {
+    const { stage } = this;
+    const tool = (label, name, run) => button(label, { name, bare: true, onclick: run });
+    return h("div", { class: "tools", role: "group", "aria-label": "View of the pair" },
+      tool("Zoom out", "minus", () => stage.zoom(1 / 1.5)), tool("Zoom in", "plus", () => stage.zoom(1.5)),
+      tool("Show all", "fit", () => stage.reset()), tool("Previous point", "back", () => stage.step(-1)),
+      tool("Next point", "next", () => stage.step(1)), this.point, this.maskToggle());
+  }
+
+  maskToggle() {
+    if (!this.answer.keypoints?.length) return null;
+    const legend = h("span", { class: "legend", hidden: true }, h("i", { class: "stays" }), "likely to stay ",
+      h("i", { class: "goes" }), "people, sky, plants");
+    const box = h("input", { type: "checkbox", data: { testid: "mask-toggle" }, onchange: () => {
+      legend.hidden = !box.checked;
+      this.stage.showKeypoints(box.checked ? this.answer.keypoints : null);
+    } });
+    return h("span", { class: "mask" }, h("label", { class: "check" }, box, "Show what counts in the photo"), legend);
+  }
+
+  /** Choose a reference and look for its matching points, once. */
+  async pick(index) {
+    const candidate = this.answer.candidates[index];
+    if (!candidate || index === this.chosen) return;
+    this.chosen = index;
+    this.choices.forEach((item, i) => item.firstChild.setAttribute("aria-pressed", String(i === index)));
+    fill(this.status, "Looking for matching points …");
+    this.stage.element.classList.add("busy");
+    try {
+      const pair = await this.look(candidate);
+      if (index === this.chosen) this.show(candidate, pair);
+    } catch (error) {
+      if (error.name !== "AbortError" && index === this.chosen) fill(this.status, problem(error));
+    } finally {
+      if (index === this.chosen) this.stage.element.classList.remove("busy");
+    }
+  }
+
+  look({ reference }) {
+    if (!this.found.has(reference)) {
+      const asked = verify(this.photo, reference, this.answer.gallery, this.controller.signal);
+      asked.catch(() => this.found.delete(reference));
+      this.found.set(reference, asked);
+    }
+    return this.found.get(reference);
+  }
+
+  async show(candidate, pair) {
+    this.stage.show({
+      photo: this.url, photoSize: pair.query_size, reference: pictureUrl(candidate.reference, this.answer.gallery, "large"),
+      referenceSize: pair.reference_size, lines: pair.inliers,
+    });
+    const n = pair.inliers.length;
+    const text = n ? `${count(n, "point")} of your photo ${n === 1 ? "is" : "are"} in the reference too, all seen from one changed viewpoint.`
+      : `Looked for, nothing found${pair.problem ? `: ${pair.problem}` : ""}.`;
+    fill(this.status, text);
+    const name = this.nameOf(candidate) || await landmarkName(this.answer.gallery, candidate.landmark);
+    fill(this.caption, "Your photo, and ", h("strong", { dir: "auto" }, name), h("span", { class: "soft file" }, ` · ${candidate.reference}`));
+  }
+
+  tellPoint(index, total) {
+    const text = index < 0 ? "" : `point ${index + 1} of ${total}`;
+    fill(this.point, text);
+  }
+}
+
+/** "Not verified" and "verified, nothing found" are two things. */
+function checkWords(inliers) {
+  if (inliers === null || inliers === undefined) return "not checked for points";
+  return inliers === 0 ? "checked, no matching points" : count(inliers, "matching point");
+}
+
