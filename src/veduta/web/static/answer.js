@@ -98,7 +98,7 @@ export function photoOf(url, name, props = {}) {
 
 /** Shown in place of a photo that the browser cannot draw, such as HEIC. */
 export function placeholder(name) {
-  const text = "This browser cannot show this kind of file";
+  const text = "This browser cannot show this file";
   return h("div", { class: "placeholder", role: "img", "aria-label": `${name}: ${text}` }, icon("photo"),
     h("span", { "aria-hidden": true }, text));
 }

@@ -62,8 +62,8 @@ export class Evidence {
 
   maskToggle() {
     if (!this.answer.keypoints?.length) return null;
-    const legend = h("span", { class: "legend", hidden: true }, h("i", { class: "stays" }), "likely to stay ",
-      h("i", { class: "goes" }), "people, sky, plants");
+    const legend = h("span", { class: "legend", hidden: true }, h("i", { class: "stays" }), "more likely to stay ",
+      h("i", { class: "goes" }), "less: people, sky, plants");
     const box = h("input", { type: "checkbox", data: { testid: "mask-toggle" }, onchange: () => {
       legend.hidden = !box.checked;
       this.stage.showKeypoints(box.checked ? this.answer.keypoints : null);

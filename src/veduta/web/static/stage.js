@@ -54,11 +54,15 @@ export class Stage {
     this.arrange();
   }
 
-  /** Draw the photo's keypoints [x, y, stays]; null takes them away. */
+  /** Draw the photo's keypoints [x, y, stays], large and green by the rank of `stays`; null takes them away. */
   showKeypoints(keypoints) {
-    this.keypoints = keypoints;
-    const circles = (keypoints ?? []).map(([, , stays]) => s("circle", { r: (1.6 + 3.2 * stays).toFixed(1), style: {
-      fill: stays >= 0.5 ? "#5fe3a1" : "#ff8f5a", opacity: 0.45 + 0.5 * Math.abs(stays - 0.5) * 2 } }));
+    this.keypoints = [...(keypoints ?? [])].sort((a, b) => a[2] - b[2]);
+    const most = Math.max(this.keypoints.length - 1, 1);
+    const circles = this.keypoints.map((_, rank) => {
+      const share = rank / most;
+      const fill = `hsl(${Math.round(18 + 130 * share)} 85% ${Math.round(62 - 4 * share)}%)`;
+      return s("circle", { r: (1.4 + 3 * share).toFixed(1), style: { fill, opacity: 0.5 + 0.45 * share } });
+    });
     this.dots.replaceChildren(...circles);
     this.draw();
   }

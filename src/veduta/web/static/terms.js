@@ -7,6 +7,7 @@ const MOST = 10;
 
 /** Plain words for the kinds of evidence; an unknown one keeps its own name. */
 const PLAIN = {
+  base: "where every answer starts",
   similarity: "looks like its photos",
   "mean similarity": "looks like several of its photos",
   margin: "ahead of the next landmark",
