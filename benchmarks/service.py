@@ -25,6 +25,8 @@ import machine
 import numpy as np
 from recognize import Data, build, photo
 
+from veduta.images import load
+
 ROUNDS, CLIENTS = 5, 4
 
 
@@ -50,16 +52,26 @@ def library(gallery, paths):
     return each, time.perf_counter() - begun
 
 
-def direct(recognizer, contents):
-    """Return the seconds each photo takes from its bytes to its answer, one after the other."""
-    from veduta.images import load
+def beside(recognizer, address, contents):
+    """Return the seconds each photo takes the library, from its bytes to its answer, and a request for it, in turns."""
+    bare, served = [], []
 
-    seconds = []
-    for content in contents:
+    def direct(content):
         begun = time.perf_counter()
         recognizer.recognize(load(content))
-        seconds.append(time.perf_counter() - begun)
-    return seconds
+        bare.append(time.perf_counter() - begun)
+
+    with httpx.Client(base_url=address, timeout=60) as session:
+
+        def request(content):
+            begun = time.perf_counter()
+            session.post("/v1/recognize", files={"photos": ("p.jpg", content, "image/jpeg")}).raise_for_status()
+            served.append(time.perf_counter() - begun)
+
+        for number, content in enumerate(contents):
+            for ask_one in (direct, request)[:: 1 if number % 2 else -1]:
+                ask_one(content)
+    return bare, served
 
 
 async def ask(address, contents, clients):
@@ -116,16 +128,14 @@ def main():
 def measure(result, gallery, address, paths, contents):
     """Alternate between the library and the server and note both."""
     recognizer = gallery.recognizer()
-    direct(recognizer, contents[:10])
-    asyncio.run(ask(address, contents[:10], 2))
+    beside(recognizer, address, contents[:10])
     added, ratios, rates = [], [], []
     alone, served = [], []
     for _ in range(ROUNDS):
-        bare = direct(recognizer, contents[:60])
-        one, _ = asyncio.run(ask(address, contents[:60][::-1], 1))
+        bare, one = beside(recognizer, address, contents)
         alone += bare
         served += one
-        added.append(1000 * (statistics.median(one) - statistics.median(bare)))
+        added.append(1000 * statistics.median(np.subtract(one, bare)))
         _, seconds = library(gallery, paths)
         _, asked = asyncio.run(ask(address, contents, CLIENTS))
         ratios.append(seconds / asked)

@@ -5,6 +5,7 @@ python benchmarks/tables.py
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -315,12 +316,29 @@ def put_local_features(result):
     put(docs, "default-speed", default_speed(result))
 
 
+def service(result):
+    """Return the table of service.py."""
+    rates = [[row[who] for row in result["photos_per_second"]] for who in ("library", "server")]
+    library, server = (f"{statistics.median(each):.1f}" for each in rates)
+    spread = [result["added_ms"], result["throughput_of_library"], result["ready_s"]]
+    added, share, ready = (f"{each['median']} ({min(each['all'])} to {max(each['all'])})" for each in spread)
+    rows = [
+        ["photos a second, library alone", library],
+        [f"photos a second, server asked by {result['clients']} clients", server],
+        ["the second as a share of the first", share],
+        ["what HTTP adds to a photo, ms", added],
+        [f"from start to ready with {result['references']:,} references, s", ready],
+    ]
+    return f"{origin(result)}\n\n" + table(["", "median of rounds (least to most)"], rows)
+
+
 # Name of the result -> what writes its tables.
 WRITERS = {
     "recognize": lambda result: put(README, "recognize", recognition(result)),
     "decision": put_decision,
     "descriptor": put_descriptor,
     "local_features": put_local_features,
+    "service": lambda result: put(ROOT / "docs" / "service.md", "service", service(result)),
     "competition-run": lambda result: put(README, "competition-run", competition(result)),
     "competition-size": lambda result: put(README, "competition-size", competition(result)),
 }
