@@ -161,7 +161,17 @@ def taken_by_command(command):
 
 
 def test_every_command_on_galleries_is_in_the_table():
-    assert set(COMMANDS) == set(PARITY) | {"train"}, "the options of train are held against its recipe in test_train"
+    elsewhere = {"serve", "train"}  # held against Settings below, and against its recipe in test_train
+    assert set(COMMANDS) == set(PARITY) | elsewhere
+
+
+def test_a_server_started_by_the_command_has_the_limits_of_one_started_from_python():
+    defaults = {parameter.name: parameter.default for parameter in COMMANDS["serve"].params}
+    settings = Settings()
+    assert defaults["queue"] == settings.queue
+    assert defaults["max_body"] * 2**20 == settings.max_body
+    assert defaults["max_photo"] * 2**20 == settings.max_photo
+    assert defaults["provider"] == inspect.signature(create_app).parameters["provider"].default
 
 
 @pytest.mark.parametrize("name", PARITY)

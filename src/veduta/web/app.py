@@ -60,7 +60,7 @@ def create_app(
     engine.counted = meter.count
     _add_pages(app)
     metering.install(app, meter, engine)
-    for router in (native.router, reviewing.router, vision.router):
+    for router in (native.about, native.router, reviewing.router, vision.router):
         app.include_router(router, responses=_ERRORS)
     app.include_router(photoprism.router)  # its errors have the shape its clients read
     app.add_middleware(Guard, settings=settings)

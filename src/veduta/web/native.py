@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -20,7 +21,6 @@ from veduta.web.openapi import FORM_OR_JSON, REFERENCES_FORM, VERIFY_FORM
 from veduta.web.reading import Sent, is_text, read
 from veduta.web.shapes import answer_json, keypoints_json, landmark_json, pair_json, reference_json
 
-router = APIRouter(prefix="/v1")
 PAGE, MOST = 100, 1000
 LONGEST = 500  # characters of an id or a name
 
@@ -44,6 +44,17 @@ Asked = Annotated[Engine, Depends(engine_of)]
 WRITING = [Depends(writer)]
 
 
+async def in_room(engine: Asked) -> AsyncIterator[None]:
+    """Let a request in if there is room for it, before its body is read."""
+    async with engine.room():
+        yield
+
+
+WORKING = [Depends(in_room)]
+about = APIRouter(prefix="/v1", tags=["server"])  # answered also when there is no room
+router = APIRouter(prefix="/v1", dependencies=WORKING)
+
+
 def checked_id(id: str) -> str:
     """Return an id that can be stored."""
     if not id or len(id) > LONGEST or not is_text(id):
@@ -54,7 +65,7 @@ def checked_id(id: str) -> str:
 # --- the server -------------------------------------------------------------------------------------------------
 
 
-@router.get("/server", tags=["server"])
+@about.get("/server")
 async def server(engine: Asked) -> dict[str, Any]:
     """Return the galleries, the limits, and whether anything may be changed."""
 
@@ -82,7 +93,7 @@ def _gallery_json(served: Served) -> dict[str, Any]:
     return {"name": served.name, "landmarks": landmarks, "references": references, "writable": writable}
 
 
-@router.get("/session", tags=["server"], status_code=204, dependencies=WRITING)
+@about.get("/session", status_code=204, dependencies=WRITING)
 async def session() -> Response:
     """Say whether a token is right."""
     return Response(status_code=204)
@@ -94,16 +105,15 @@ async def session() -> Response:
 @router.post("/recognize", tags=["recognising"], openapi_extra=FORM_OR_JSON)
 async def recognize(request: Request, engine: Asked) -> dict[str, Any]:
     """Name the landmark in each photo, or say that none is known, with the evidence."""
-    async with engine.room():
-        sent = await read(request, engine.settings, ("photos",))
-        photos = sent.photos("photos", engine.settings)
-        asked, options = engine.asked(sent.text("gallery")), options_of(sent)
-        keypoints = sent.flag("keypoints")
+    sent = await read(request, engine.settings, ("photos",))
+    photos = sent.photos("photos", engine.settings)
+    asked, options = engine.asked(sent.text("gallery")), options_of(sent)
+    keypoints = sent.flag("keypoints")
 
-        def one(name: str, content: bytes) -> dict[str, Any]:
-            return _answer(engine, asked, name, content, options, keypoints=keypoints)
+    def one(name: str, content: bytes) -> dict[str, Any]:
+        return _answer(engine, asked, name, content, options, keypoints=keypoints)
 
-        return {"results": await asyncio.gather(*(engine.run(one, *photo) for photo in photos))}
+    return {"results": await asyncio.gather(*(engine.run(one, *photo) for photo in photos))}
 
 
 def options_of(sent: Sent) -> dict[str, Any]:
@@ -137,20 +147,19 @@ def _answer(
 @router.post("/verify", tags=["recognising"], openapi_extra=VERIFY_FORM)
 async def verify(request: Request, engine: Asked) -> dict[str, Any]:
     """Say whether a photo shows what a reference, or another photo, shows, point by point."""
-    async with engine.room():
-        sent = await read(request, engine.settings, ("photo", "other"))
-        name, content = sent.photos("photo", engine.settings)[0]
-        served, reference = engine.named(sent.text("gallery")), sent.text("reference")
-        others = sent.files.get("other", [])
-        if (reference is None) == (not others):
-            raise RefusalError(400, "expected either reference (an id) or other (a photo)")
+    sent = await read(request, engine.settings, ("photo", "other"))
+    name, content = sent.photos("photo", engine.settings)[0]
+    served, reference = engine.named(sent.text("gallery")), sent.text("reference")
+    others = sent.files.get("other", [])
+    if (reference is None) == (not others):
+        raise RefusalError(400, "expected either reference (an id) or other (a photo)")
 
-        def work() -> dict[str, Any]:
-            image = engine.decode(content, name)
-            other = engine.decode(others[0][1], others[0][0]) if others else str(reference)
-            return pair_json(*served.compare(image, other))
+    def work() -> dict[str, Any]:
+        image = engine.decode(content, name)
+        other = engine.decode(others[0][1], others[0][0]) if others else str(reference)
+        return pair_json(*served.compare(image, other))
 
-        return await engine.run(work)
+    return await engine.run(work)
 
 
 # --- landmarks --------------------------------------------------------------------------------------------------
@@ -266,11 +275,10 @@ async def references(
 @router.post("/references", tags=["references"], status_code=201, dependencies=WRITING, openapi_extra=REFERENCES_FORM)
 async def add_references(request: Request, engine: Asked) -> dict[str, Any]:
     """Add photos as references of a landmark, known or new. What is answered is on disk."""
-    async with engine.room():
-        sent = await read(request, engine.settings, ("photos",))
-        photos = sent.photos("photos", engine.settings)
-        served, told = engine.named(sent.text("gallery")), _landmark_of(sent)
-        return await engine.run(add_photos, engine, served, photos, told)
+    sent = await read(request, engine.settings, ("photos",))
+    photos = sent.photos("photos", engine.settings)
+    served, told = engine.named(sent.text("gallery")), _landmark_of(sent)
+    return await engine.run(add_photos, engine, served, photos, told)
 
 
 def _landmark_of(sent: Sent) -> Landmark:

@@ -14,12 +14,12 @@ from veduta.review import Item
 from veduta.types import Landmark
 from veduta.web.engine import Engine, Served
 from veduta.web.faults import RefusalError, error_body
-from veduta.web.native import LONGEST, WRITING, Asked, GalleryName, add_photos, checked_id
+from veduta.web.native import LONGEST, WORKING, WRITING, Asked, GalleryName, add_photos, checked_id
 from veduta.web.openapi import REVIEW_FORM
 from veduta.web.reading import is_text, read
 from veduta.web.shapes import answer_json, item_json
 
-router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=WRITING)
+router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
 VERDICTS = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
 LARGEST = 2**62
 
@@ -53,16 +53,15 @@ async def items(
 @router.post("", openapi_extra=REVIEW_FORM)
 async def keep(request: Request, engine: Asked) -> dict[str, Any]:
     """Recognise photos and keep them for review; those that are no photos are told and not kept."""
-    async with engine.room():
-        sent = await read(request, engine.settings, ("photos",))
-        photos, served = sent.photos("photos", engine.settings), engine.named(sent.text("gallery"))
-        kept, failures = [], []
-        for name, content in photos:
-            try:
-                kept.append(item_json(await engine.run(_keep, engine, served, name, content)))
-            except ImageError as error:
-                failures.append({"photo": name, **error_body(400, str(error))})
-        return {"items": kept, "failures": failures}
+    sent = await read(request, engine.settings, ("photos",))
+    photos, served = sent.photos("photos", engine.settings), engine.named(sent.text("gallery"))
+    kept, failures = [], []
+    for name, content in photos:
+        try:
+            kept.append(item_json(await engine.run(_keep, engine, served, name, content)))
+        except ImageError as error:
+            failures.append({"photo": name, **error_body(400, str(error))})
+    return {"items": kept, "failures": failures}
 
 
 def _keep(engine: Engine, served: Served, name: str, content: bytes) -> Item:

@@ -23,12 +23,12 @@ from veduta.recognizer import Recognizer
 from veduta.types import Area, Image, Landmark, Recognition
 from veduta.web.engine import Engine
 from veduta.web.faults import RefusalError, told
-from veduta.web.native import Asked
+from veduta.web.native import WORKING, Asked
 from veduta.web.openapi import VISION_BODY
 from veduta.web.reading import decode_base64, read_json
 from veduta.web.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["like Cloud Vision"])
+router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
 MOST = 16  # requests of one batch
 FEATURE = ("LANDMARK_DETECTION", 2)  # by name and by number
 FLOOR = 0.5
@@ -47,21 +47,17 @@ class FaultError(Exception):
 @router.post("/images:annotate", openapi_extra=VISION_BODY)
 async def annotate(request: Request, engine: Asked, gallery: str | None = None) -> dict[str, Any]:
     """Name the landmarks in up to 16 images."""
-    async with engine.room():
-        return {"responses": await _batch(engine, await read_json(request), gallery)}
+    return {"responses": await _batch(engine, await read_json(request), gallery)}
 
 
 @router.post("/images:asyncBatchAnnotate", openapi_extra=VISION_BODY)
 async def annotate_later(request: Request, engine: Asked, gallery: str | None = None) -> dict[str, Any]:
     """Do the same at once, and answer with an operation that is done; nothing is written to any storage."""
-    async with engine.room():
-        body = await read_json(request)
-        output = body.get("outputConfig", body.get("output_config")) or {}
-        if not isinstance(output, dict) or output.get("gcsDestination", output.get("gcs_destination")):
-            raise RefusalError(
-                400, "outputConfig: this server writes to no storage; leave it out and read the response"
-            )
-        responses = await _batch(engine, body, gallery)
+    body = await read_json(request)
+    output = body.get("outputConfig", body.get("output_config")) or {}
+    if not isinstance(output, dict) or output.get("gcsDestination", output.get("gcs_destination")):
+        raise RefusalError(400, "outputConfig: this server writes to no storage; leave it out and read the response")
+    responses = await _batch(engine, body, gallery)
     kind = "type.googleapis.com/google.cloud.vision.v1.BatchAnnotateImagesResponse"
     return {"name": f"operations/{uuid.uuid4().hex}", "done": True, "response": {"@type": kind, "responses": responses}}
 
