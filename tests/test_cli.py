@@ -28,6 +28,8 @@ from veduta.models.weights import pull
 from veduta.recognizer import verify
 from veduta.store import FILE
 from veduta.training.calibrate import calibrate
+from veduta.web.app import create_app
+from veduta.web.settings import Settings
 
 
 def leaves(group, above=()):
