@@ -43,6 +43,9 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@command -v chromium chromium-browser google-chrome >/dev/null \
 	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 \
 	  || echo "no Chromium here, so the tests of the page are skipped; install it with: apt-get install chromium"
+	@command -v exiftool >/dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends libimage-exiftool-perl; } >/dev/null 2>&1 \
+	  || echo "no exiftool here, so the tests of what it reads and writes are skipped; install it with: apt-get install libimage-exiftool-perl"
 	@touch $@
 
 clean:

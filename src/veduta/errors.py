@@ -7,6 +7,7 @@
     ├── ModelError      a model is unknown, damaged or cannot run here
     ├── DatasetError    a folder, CSV or data set is malformed (file, line, reason)
     ├── GalleryError    a gallery is missing, foreign, busy or made by other models
+    ├── LibraryError    a library of photos or what is known of it cannot be read, changed or put back
     └── TrainingError   a training run cannot go on: out of memory, a loss that is no number, other settings
 
 Each message says what is wrong, which thing it concerns and what to do about it. Faults of the
@@ -34,6 +35,10 @@ class DatasetError(VedutaError):
 
 class GalleryError(VedutaError):
     """A gallery is missing, is not a gallery, is in use, or was made by other models or settings."""
+
+
+class LibraryError(VedutaError):
+    """A library of photos, or what is known of it, cannot be read, changed or put back as asked."""
 
 
 class TrainingError(VedutaError):

@@ -199,6 +199,11 @@ class Gallery:
         """Return the references, of one landmark or of all, in the order of ids."""
         return self._store.references(landmark)
 
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change, whichever process made it."""
+        return self._store.revision()
+
     def counts(self) -> tuple[int, int]:
         """Return how many landmarks and how many references there are."""
         return self._store.counts()

@@ -12,7 +12,8 @@ import io
 import os
 import stat
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,9 @@ def load(
     shown = _shown(name)
     data = _read(path, shown, max_bytes) if isinstance(path, str) else path
     _check_length(len(data), shown, max_bytes)
-    pixels, (width, height), position = _decode(data, shown, max_side, max_pixels)
-    return Image(pixels, width, height, name, hashlib.sha256(data).hexdigest(), position)
+    pixels, (width, height), exif = _decode(data, shown, max_side, max_pixels)
+    digest = hashlib.sha256(data).hexdigest()
+    return Image(pixels, width, height, name, digest, _position(exif), _taken(exif))
 
 
 def read(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
@@ -81,24 +83,38 @@ def from_array(pixels: npt.NDArray[Any], name: str = "<array>") -> Image:
     return Image(np.ascontiguousarray(pixels), width, height, name)
 
 
-def walk(path: str | os.PathLike[str], *, report: Callable[[Failure], None] | None = None) -> Iterator[str]:
+def walk(
+    path: str | os.PathLike[str],
+    *,
+    report: Callable[[Failure], None] | None = None,
+    suffixes: Collection[str] = SUFFIXES,
+    enter: Callable[[str], bool] = lambda folder: True,
+) -> Iterator[str]:
     """Yield the photos beneath a folder, sorted, each path beginning with `path` as given.
 
     Anything but a folder is yielded as it is, for `load` to judge. Hidden entries are skipped, links are
     followed, each folder is visited once. One that cannot be listed goes to `report`, or raises ImageError.
+
+    Args:
+        path: the folder.
+        report: takes a folder that cannot be listed.
+        suffixes: lower-case suffixes of the files wanted.
+        enter: whether to look into a folder, by its path with a separator at its end.
     """
     seen: set[tuple[int, int]] = set()
     top = os.fsdecode(path)
-    waiting = [top] if not _is_folder(Path(top)) else _listing(top, seen, report)[::-1]
+    waiting = [top] if not _is_folder(Path(top)) else _listing(top, seen, report, suffixes)[::-1]
     while waiting:
         entry = waiting.pop()
-        if entry.endswith(os.sep) and entry != top:
-            waiting.extend(_listing(entry, seen, report)[::-1])
-        else:
+        if not entry.endswith(os.sep) or entry == top:
             yield entry
+        elif enter(entry):
+            waiting.extend(_listing(entry, seen, report, suffixes)[::-1])
 
 
-def _listing(folder: str, seen: set[tuple[int, int]], report: Callable[[Failure], None] | None) -> list[str]:
+def _listing(
+    folder: str, seen: set[tuple[int, int]], report: Callable[[Failure], None] | None, suffixes: Collection[str]
+) -> list[str]:
     """Return the photos and folders in a folder; a separator ends, and sorts, a folder."""
     try:
         status = Path(folder).stat()
@@ -113,7 +129,7 @@ def _listing(folder: str, seen: set[tuple[int, int]], report: Callable[[Failure]
             raise ImageError(message) from error
         report(Failure(folder, message))
         return []
-    return sorted(p for p in paths if p.endswith(os.sep) or Path(p).suffix.lower() in SUFFIXES)
+    return sorted(p for p in paths if p.endswith(os.sep) or os.path.splitext(p)[1].lower() in suffixes)  # noqa: PTH122
 
 
 def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
@@ -164,8 +180,8 @@ def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
 
 def _decode(
     data: bytes, shown: str, max_side: int, max_pixels: int
-) -> tuple[UInt8, tuple[int, int], tuple[float, float] | None]:
-    """Return the pixels (H, W, 3), upright and reduced, the upright size (width, height) before that, the position."""
+) -> tuple[UInt8, tuple[int, int], object]:
+    """Return the pixels (H, W, 3), upright and reduced, the upright size (width, height) before that, and the EXIF."""
     kind = _kind(data)
     if kind is None:
         raise ImageError(f"{shown}: is {_stranger(data)}, not a photo in {_KNOWN}")
@@ -174,7 +190,7 @@ def _decode(
         photo = decoder(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")  # its header only
         _check_pixels(photo.size, shown, max_pixels)
         exif = _boxed_exif(data) if kind in _BOXED else data if kind == "TIFF" else photo.info.get("exif")
-        return *_upright(photo, kind, max_side), _position(exif)
+        return *_upright(photo, kind, max_side), exif
     except ImageError:
         raise
     # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
@@ -287,6 +303,8 @@ _BOXED = {"AVIF", "HEIF"}
 
 _ORIENTATION, _GPS = 0x0112, 0x8825
 _LATITUDE, _LONGITUDE = 2, 4  # each after the tag that says which side of zero
+_EXIF, _CHANGED, _ORIGINAL, _DIGITIZED = 0x8769, 0x0132, 0x9003, 0x9004
+_MOMENT = "%Y:%m:%d %H:%M:%S"
 _TURNED_BY_DECODER = {"HEIF", "TIFF"}
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -367,6 +385,26 @@ def _position(exif: object) -> tuple[float, float] | None:
         return None
     # Cameras without a fix write zeros.
     return (north, east) if abs(north) <= 90 and abs(east) <= 180 and (north, east) != (0, 0) else None
+
+
+def _taken(exif: object) -> datetime | None:
+    """Return when the shutter was pressed by the camera's clock, or when the file was written, or None."""
+    try:
+        tiff, order, start = _first_directory(exif)
+        first = _entries(tiff, order, start)
+        inner = _entries(tiff, order, first[_EXIF][2]) if _EXIF in first else {}
+    except struct.error:
+        return None
+    found = (inner.get(_ORIGINAL), inner.get(_DIGITIZED), first.get(_CHANGED))
+    moments = (_moment(tiff[entry[2] :][:19]) for entry in found if entry is not None and entry[0] == 2)
+    return next((moment for moment in moments if moment is not None), None)
+
+
+def _moment(text: bytes) -> datetime | None:
+    try:
+        return datetime.strptime(text.decode("ascii"), _MOMENT)  # noqa: DTZ007 - EXIF has no zone
+    except ValueError:  # blanks and zeros, where the camera's clock was not set
+        return None
 
 
 def _first_directory(exif: object) -> tuple[bytes, str, int]:

@@ -270,17 +270,20 @@ class Recognizer:
             if place.latitude is not None and place.longitude is not None
         }
 
-    def recognize(self, image: Image, spent: float = 0.0, area: Area | None = None) -> Recognition:
+    def recognize(
+        self, image: Image, spent: float = 0.0, area: Area | None = None, descriptor: Float32 | None = None
+    ) -> Recognition:
         """Return the answer for one photo with its evidence; `seconds` counts from here.
 
         Args:
             image: the photo.
             spent: seconds already spent on it, which count towards the budget.
             area: where it was taken, for a photo that does not say so itself.
+            descriptor: its descriptor, (D,), where that is known already.
         """
         start = time.perf_counter()
         until = None if self.effort.budget_ms is None else start + self.effort.budget_ms / 1000 - spent
-        descriptor = self.embed(image)
+        descriptor = self.embed(image) if descriptor is None else descriptor
         candidates = self.retrieve(descriptor)
         decision = decide((), ())
         if candidates:

@@ -7,6 +7,7 @@ top-left pixel; homographies map query to reference; a similarity is a cosine, l
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class Image:
         name: where it came from, as the caller gave it; used in messages only.
         sha256: hex digest of the file's bytes; empty for pixels that never were a file.
         position: (degrees north, degrees east) where it was taken, as the camera wrote it, or None.
+        taken: when, by the camera's clock and without a zone, or None.
     """
 
     pixels: UInt8
@@ -46,6 +48,7 @@ class Image:
     name: str = "<array>"
     sha256: str = ""
     position: tuple[float, float] | None = None
+    taken: datetime | None = None
 
     def __post_init__(self) -> None:
         _check("Image.pixels", self.pixels, (None, None, 3), "u")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +79,33 @@ def serve(
         writing = "" if settings.token else f"; it only reads, for {TOKEN} is not set"
         show.say(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
         server.run(sockets=[listening])
+
+
+@contextmanager
+def on_page(
+    galleries: list[Path], token: str, port: int, provider: str, queue: Path
+) -> Iterator[tuple[Callable[[], None], str]]:
+    """Yield what serves the page on loopback until it is told to stop, and its address.
+
+    Args:
+        galleries: folders of galleries.
+        token: what allows changes.
+        port: to listen at; 0 for one that is free.
+        provider: execution provider.
+        queue: folder of the photos kept for review.
+    """
+    try:
+        from veduta.web.app import create_app
+        from veduta.web.guard import loopback_names
+        from veduta.web.server import make_server
+        from veduta.web.settings import Settings
+    except ModuleNotFoundError as error:
+        raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
+    settings = Settings(token=token, hosts=loopback_names(()))
+    with _listen("127.0.0.1", port) as listening:
+        app = create_app(galleries, settings, provider, queue=queue)
+        server = make_server(app, settings, "127.0.0.1", port)
+        yield lambda: server.run(sockets=[listening]), f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -73,7 +73,7 @@ def progress(verb: str) -> Iterator[Callable[..., None]]:
     with bars.Progress(*columns, console=console, disable=not console.is_terminal) as drawn:
         tasks = {verb: drawn.add_task(verb, total=None, rate="")}
 
-        def update(done: int, total: int, verb: str = verb) -> None:
+        def update(done: int, total: int | None, verb: str = verb) -> None:
             if verb not in tasks:
                 tasks[verb] = drawn.add_task(verb, total=total, rate="")
             speed = next((task.speed for task in drawn.tasks if task.id == tasks[verb]), None)
@@ -197,6 +197,12 @@ def rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     for row in found:
         table.add_row(*(_cell("" if row[key] is None else str(row[key])) for key in keys))
     _out().print(table) if found else say("nothing in it yet")
+
+
+def lines(found: Iterable[str]) -> None:
+    """Print lines on stdout, odd characters written out."""
+    for line in found:
+        sys.stdout.write((line if line.isprintable() else ascii(line)) + "\n")
 
 
 def facts(found: dict[str, Any], *, as_json: bool) -> None:

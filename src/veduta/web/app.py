@@ -26,7 +26,12 @@ Errors have one shape, `{"error": {"code", "status", "message"}}`; changes need 
 
 
 def create_app(
-    galleries: Sequence[Path], settings: Settings | None = None, provider: str = "cpu", *, warm: bool = True
+    galleries: Sequence[Path],
+    settings: Settings | None = None,
+    provider: str = "cpu",
+    *,
+    warm: bool = True,
+    queue: Path | None = None,
 ) -> FastAPI:
     """Return the application that serves these galleries.
 
@@ -35,13 +40,14 @@ def create_app(
         settings: limits, token and the like.
         provider: execution provider.
         warm: whether the networks are loaded before the first request.
+        queue: folder of the photos kept for review; each gallery's own when it is None.
 
     Raises:
         GalleryError: one is no gallery, or two have one name.
         ModelError: the provider cannot run here.
     """
     settings = settings or Settings()
-    engine = Engine(galleries, settings, provider)
+    engine = Engine(galleries, settings, provider, queue)
     if warm:
         for served in engine.served.values():
             served.warm()

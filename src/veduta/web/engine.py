@@ -34,10 +34,11 @@ class Served:
         name: what it is called in requests.
         path: its folder.
         provider: execution provider.
+        queue: folder of the photos kept for review; the gallery's own when it is None.
     """
 
-    def __init__(self, name: str, path: Path, provider: str = "cpu") -> None:
-        self.name, self.path = name, path
+    def __init__(self, name: str, path: Path, provider: str = "cpu", queue: Path | None = None) -> None:
+        self.name, self.path, self._queue = name, path, queue or path
         self.gallery = Gallery.open(path, provider)
         self.lock = Lock()
         self._review: Review | None = None
@@ -53,7 +54,7 @@ class Served:
     def review(self) -> Review:
         """The photos kept for review; their file is made when it is first asked for."""
         if self._review is None:
-            self._review = Review(self.path)
+            self._review = Review(self._queue)
         return self._review
 
     def warm(self) -> None:
@@ -116,12 +117,15 @@ class Engine:
         galleries: their folders; a folder's name is what it is called.
         settings: how many may work and wait.
         provider: execution provider.
+        queue: folder of the photos kept for review; each gallery's own when it is None.
 
     Raises:
         GalleryError: one is no gallery, or two have one name.
     """
 
-    def __init__(self, galleries: Sequence[Path], settings: Settings, provider: str = "cpu") -> None:
+    def __init__(
+        self, galleries: Sequence[Path], settings: Settings, provider: str = "cpu", queue: Path | None = None
+    ) -> None:
         self.settings = settings
         self.served: dict[str, Served] = {}
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
@@ -131,7 +135,7 @@ class Engine:
             name = path.resolve().name
             if name in self.served:
                 raise GalleryError(f"{path}: another gallery served is called {name!r} too; rename one folder")
-            self.served[name] = Served(name, path, provider)
+            self.served[name] = Served(name, path, provider, queue)
 
     def close(self) -> None:
         """Wait for work begun and close the galleries."""

@@ -65,8 +65,20 @@ function missing(place) {
     h("p", {}, h("a", { href: "#/" }, "Recognise a photo"), " instead?")));
 }
 
+/** A token may come in the part of the address that is not sent: keep it for this tab, and take it out of sight. */
+function takeToken() {
+  const [path, query] = parse(location.hash);
+  const token = query.get("token");
+  if (!token) return;
+  query.delete("token");
+  note({ token });
+  const rest = query.toString();
+  history.replaceState(null, "", `#/${path.map(encodeURIComponent).join("/")}${rest && `?${rest}`}`);
+}
+
 /** Learn what the server offers, and whether the token kept for this tab is still right. */
 async function start() {
+  takeToken();
   try {
     note({ server: await readServer() });
     if (session.server.writable && session.token) note({ valid: await checkToken().then(() => true, () => false) });

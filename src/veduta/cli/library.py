@@ -1,0 +1,432 @@
+"""``veduta library``: a person's own photos, looked through, grouped, shown, tagged, put in order, and put back."""
+
+from __future__ import annotations
+
+import enum
+import secrets
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veduta.cli import serving, show
+from veduta.cli.options import AsListing, Listing, Provider
+
+if TYPE_CHECKING:
+    from veduta.photos.journal import Applied
+    from veduta.photos.library import Doubt, Group, Library
+    from veduta.photos.organize import Plan
+    from veduta.photos.tag import TagPlan
+
+app = typer.Typer(
+    name="library",
+    help="A library of your own photos: find the landmarks in it, show them, write them back, sort it, undo it.",
+    no_args_is_help=True,
+)
+
+Paths = list[str]  # before a command's option takes the name
+
+
+class Mode(enum.StrEnum):
+    """How photos get to their place."""
+
+    hardlink = "hardlink"
+    copy = "copy"
+    symlink = "symlink"
+    move = "move"
+
+
+SOME_FAILED = 1
+SHOWN = 12  # rows of a plan that are printed unless all are asked for
+LibraryPath = Annotated[
+    Path, typer.Argument(metavar="LIBRARY", help="The folder with your photos.", show_default=False)
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        envvar="VEDUTA_STATE",
+        metavar="FOLDER",
+        help="Where to keep what is known; LIBRARY/.veduta unless said.",
+    ),
+]
+GalleryOption = Annotated[Path | None, typer.Option("--gallery", metavar="GALLERY", help="The gallery's folder.")]
+MaxMemory = Annotated[int, typer.Option(min=800, metavar="MB", help="Memory to stay below.")]
+WrittenFloor = Annotated[
+    float, typer.Option(min=0, max=1, help="Least confidence of an answer that counts; what you said always does.")
+]
+ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
+AllRows = Annotated[bool, typer.Option("--all", help="Print every file.")]
+
+
+@contextmanager
+def _opened(library: Path, state: Path | None) -> Iterator[Library]:
+    from veduta.photos.library import Library
+    from veduta.photos.reviewing import collect
+
+    with Library(library, state) as opened:
+        collect(opened)  # a page may have been closed since
+        yield opened
+
+
+@app.command()
+def scan(
+    library: LibraryPath,
+    gallery: GalleryOption = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Look at no more photos than this.")] = None,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Photos decoded ahead.")] = 2,
+    max_memory: MaxMemory = 2048,
+    again: Annotated[bool, typer.Option("--again", help="Ask again where the gallery has changed.")] = False,  # noqa: FBT002
+    state: StateOption = None,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Look at the photos that are new or changed, and ask a gallery what they show. Can be stopped at any time."""
+    from veduta.gallery import Gallery
+
+    with (
+        _opened(library, state) as opened,
+        Gallery.open(gallery, provider) if gallery else nullcontext() as asked,
+        show.progress("scanning") as progress,
+    ):
+        report = opened.scan(asked, limit, threads, max_memory, again=again, progress=progress)
+        shots, doubts = opened.shots(), len(opened.doubts())
+    show.failures(report.failures)
+    counted = [shot for shot in shots if shot.best]
+    named = sum(shot.label is not None for shot in counted)
+    facts = asdict(report) | {
+        "failures": len(report.failures),
+        "photos": len(counted),
+        "named": named,
+        "doubts": doubts,
+    }
+    show.facts(facts, as_json=format is Listing.json)
+    if report.older:
+        show.say(f"the gallery has changed since {report.older} answers were given; ask again with --again")
+    if doubts:
+        show.say(f"{doubts} answers are worth a look: veduta library review {library}")
+    if report.failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def group(
+    library: LibraryPath,
+    max_memory: MaxMemory = 2048,
+    state: StateOption = None,
+    format: AsListing = Listing.table,
+) -> None:
+    """Find the photos that show the same place, without any gallery. Name a group with: veduta library name."""
+    with _opened(library, state) as opened, show.progress("scanning") as progress:
+        groups = opened.group(max_memory, progress)
+    show.rows([_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json)
+    if groups:
+        show.say(f"see them with: veduta library report {library} --out album.html; name one with: veduta library name")
+
+
+def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
+    guess = group.landmark or (group.guess[0] if group.guess else None)
+    row: dict[str, Any] = {
+        "group": group.number,
+        "photos": len(group.shots),
+        "best": str(group.shots[0].file),
+        "name": guess.name if guess else None,
+        "named_by": "you" if group.landmark else "gallery" if guess else None,
+        "first": group.first.isoformat() if group.first else None,
+        "last": group.last.isoformat() if group.last else None,
+        "position": "{:.5f}, {:.5f}".format(*group.position) if group.position else None,
+    }
+    return row | ({"files": [str(shot.file) for shot in group.shots]} if as_json else {})
+
+
+@app.command()
+def name(
+    library: LibraryPath,
+    number: Annotated[int, typer.Argument(metavar="GROUP", help="The group's number.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the place is called.", show_default=False)],
+    id: Annotated[str | None, typer.Option(help="Id of the landmark; made from the name unless said.")] = None,
+    position: Annotated[
+        str | None, typer.Option(metavar="LAT,LON", help="Where it stands; the photos' own median unless said.")
+    ] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(metavar="GALLERY", help="Make its photos references there; made if it is not there.")
+    ] = None,
+    state: StateOption = None,
+    provider: Provider = "cpu",
+) -> None:
+    """Say which place a group shows; with --gallery its photos become references."""
+    from veduta.gallery import Gallery
+
+    place = _place(position)
+    if gallery is not None and not gallery.exists():
+        Gallery.create(gallery).close()
+    with _opened(library, state) as opened, Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
+        landmark, failures = opened.name(number, name, id, asked, place)
+    show.failures(failures)
+    show.say(f"group {number} shows {landmark.name} ({landmark.id})")
+    if failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _place(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        north, east = (float(part) for part in text.split(","))
+    except ValueError:
+        north, east = 999.0, 999.0
+    if abs(north) > 90 or abs(east) > 180:
+        raise typer.BadParameter(f"expected degrees north and east like 48.8867,2.3431, got {text}")
+    return north, east
+
+
+@app.command()
+def report(
+    library: LibraryPath,
+    out: Annotated[
+        list[Path], typer.Option(metavar="FILE", help="album.html, or a name ending in .csv .jsonl .geojson .kml .gpx.")
+    ],
+    floor: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of an answer that counts.")] = 0.5,
+    state: StateOption = None,
+) -> None:
+    """Write the album, one page that needs no network, or the photos as a table or for a map. --out can be repeated."""
+    from veduta.photos.album import write_album
+    from veduta.photos.exports import FORMATS, export
+
+    suffixes = {".html", *(f".{name}" for name in FORMATS)}
+    for path in out:
+        if path.suffix.lower() not in suffixes:
+            raise typer.BadParameter(f"expected a name ending in {', '.join(sorted(suffixes))}, got {path.name}")
+    with _opened(library, state) as opened:
+        for path in out:
+            if path.suffix.lower() == ".html":
+                show.say(f"wrote {write_album(opened, path, floor)}")
+            else:
+                count = export(opened.shots(floor), path.suffix.lower()[1:], path)
+                show.say(f"wrote {count} photos to {path}")
+
+
+@app.command()
+def tag(
+    library: LibraryPath,
+    apply: ApplyOption = False,  # noqa: FBT002
+    embed: Annotated[bool, typer.Option("--embed", help="Write into the photos, not beside them.")] = False,  # noqa: FBT002
+    floor: WrittenFloor = 0.9,
+    all: AllRows = False,  # noqa: A002, FBT002
+    state: StateOption = None,
+) -> None:
+    """Write landmarks as XMP sidecars beside the photos, or into them. Shows what it would do; --apply does it."""
+    with _opened(library, state) as opened:
+        plan = opened.tag(embed=embed, floor=floor)
+        _show_plan(_tag_facts(plan), [str(step.target) for step in plan.steps], every=all)
+        show.failures(plan.failures)
+        failed = bool(plan.failures) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _tag_facts(plan: TagPlan) -> dict[str, Any]:
+    return {
+        "new": plan.new,
+        "merged": plan.merged,
+        "embedded": plan.embedded,
+        "unchanged": plan.unchanged,
+        "positions": plan.positions,
+        "positions_left": plan.positions_left,
+    }
+
+
+@app.command()
+def organize(
+    library: LibraryPath,
+    into: Annotated[
+        str,
+        typer.Option(metavar="PATTERN", help="Folder with fields, such as 'Sorted/{country}/{landmark}/{date:%Y}'."),
+    ],
+    mode: Annotated[Mode, typer.Option(help="hardlink, copy, symlink or move.")] = Mode.hardlink,
+    apply: ApplyOption = False,  # noqa: FBT002
+    floor: WrittenFloor = 0.9,
+    all: AllRows = False,  # noqa: A002, FBT002
+    state: StateOption = None,
+) -> None:
+    """Sort the photos that show a landmark into folders. Shows the plan; --apply carries it out, undo takes it back."""
+    with _opened(library, state) as opened:
+        plan = opened.organize(into, mode.value, floor)
+        _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
+        show.failures(plan.left)
+        failed = bool(plan.left) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
+    if failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _plan_facts(plan: Plan) -> dict[str, Any]:
+    return {
+        "root": str(plan.root),
+        "mode": plan.mode,
+        "photos": plan.photos,
+        "files": plan.files,
+        "bytes": plan.size,
+        "folders": plan.folders,
+        "already": plan.already,
+        "elsewhere": plan.elsewhere,
+        "unlabelled": plan.unlabelled,
+        "copies_left": plan.copies_left,
+        "renamed": len(plan.renamed),
+    }
+
+
+def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
+    """Print what a plan counts, and the files it is about, or some of them."""
+    show.facts(facts, as_json=False)
+    shown = rows if every else rows[:SHOWN]
+    show.lines(shown)
+    if len(shown) < len(rows):
+        show.say(f"and {len(rows) - len(shown)} more; see them with --all")
+
+
+def _apply_or_say(library: Library, plan: Plan | TagPlan, steps: int, *, apply: bool) -> bool:
+    """Carry out a plan if that is wanted; return whether some of it failed."""
+    if not steps:
+        show.say("nothing to do")
+        return False
+    if not apply:
+        show.say("nothing was changed; do it with --apply")
+        return False
+    with show.progress("applying") as progress:
+        done = library.apply(plan, _counted(progress, steps))
+    _say_applied(done, library)
+    return bool(done.failures) or done.stopped is not None
+
+
+def _counted(progress: Callable[..., None], total: int) -> Callable[[int], None]:
+    return lambda done: progress(done, total)
+
+
+def _say_applied(done: Applied, library: Library) -> None:
+    show.failures(done.failures)
+    if done.stopped is not None:
+        show.error(done.stopped)
+    show.say(f"did {done.done} steps; take them back with: veduta library undo {library.path}")
+
+
+@app.command()
+def undo(
+    library: LibraryPath,
+    number: Annotated[int | None, typer.Option(help="Number of the action; the last unless said.")] = None,
+    list: Annotated[bool, typer.Option("--list", help="Only list what was done, and what was taken back.")] = False,  # noqa: A002, FBT002
+    state: StateOption = None,
+    format: AsListing = Listing.table,
+) -> None:
+    """Take back what was applied last: files, names, times and folders are as they were. Again: the one before."""
+    with _opened(library, state) as opened:
+        if list:
+            rows = [_action_row(action) for action in opened.history()]
+            show.rows(rows, as_json=format is Listing.json)
+            return
+        with show.progress("undoing") as progress:
+            undone = opened.undo(number, lambda done: progress(done, None))
+    show.failures(undone.left)
+    show.say(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
+    if undone.left:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _action_row(action: Any) -> dict[str, Any]:
+    when = action.when.isoformat(timespec="seconds")
+    return {
+        "number": action.number,
+        "what": action.what,
+        "when": when,
+        "steps": action.steps,
+        "state": str(action.state),
+    }
+
+
+@app.command()
+def review(
+    library: LibraryPath,
+    list: Annotated[bool, typer.Option("--list", help="Print the doubtful photos here, and open no page.")] = False,  # noqa: A002, FBT002
+    accept: Annotated[
+        Paths | None, typer.Option(metavar="PHOTO", help="Its answer, or else the best guess, is right.")
+    ] = None,
+    reject: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="It shows nothing the gallery knows.")] = None,
+    correct: Annotated[
+        Paths | None, typer.Option(metavar="PHOTO=LANDMARK", help="It shows this landmark, an id of the gallery.")
+    ] = None,
+    forget: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="Forget what was said of it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most photos in the list or on the page.")] = 100,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for one that is free.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")] = True,  # noqa: FBT002
+    state: StateOption = None,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
+    from veduta.photos.reviewing import collect
+
+    said = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
+    with _opened(library, state) as opened:
+        if any(said.values()):
+            for verdict, photos in said.items():
+                for photo in photos or ():
+                    _judge(opened, verdict, photo)
+        elif list:
+            rows = [_doubt_row(doubt) for doubt in opened.doubts(limit)]
+            show.rows(rows, as_json=format is Listing.json)
+        else:
+            _review_on_page(opened, limit, port, provider, browser=browser)
+            show.say(f"took over {collect(opened)} verdicts")
+
+
+def _judge(library: Library, verdict: str | None, photo: str) -> None:
+    """Keep one verdict, or forget it, and say what is known now."""
+    from veduta.photos.reviewing import landmark_of
+
+    if verdict is None:
+        shot = library.unjudge(photo)
+    elif verdict == "corrected":
+        path, _, id = photo.rpartition("=")
+        if not path:
+            raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
+        shot = library.judge(path, verdict, landmark_of(library.gallery, id))
+    else:
+        shot = library.judge(photo, verdict)
+    show.say(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
+
+
+def _doubt_row(doubt: Doubt) -> dict[str, Any]:
+    guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
+    return {
+        "photo": str(doubt.shot.file),
+        "guess": guess.id if guess else None,
+        "name": guess.name if guess else None,
+        "confidence": round(doubt.answer.confidence, 3),
+        "others": doubt.others,
+    }
+
+
+def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
+    """Serve the page on the doubtful photos until it is told to stop."""
+    from veduta.errors import LibraryError
+    from veduta.photos.reviewing import fill
+
+    if library.gallery is None:
+        raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")
+    gallery = Path(library.gallery)
+    waiting, failures = fill(library, gallery.name, limit)
+    show.failures(failures)
+    if not waiting:
+        show.say("no answer is in doubt")
+        return
+    token = secrets.token_urlsafe(24)
+    with serving.on_page([gallery], token, port, provider, library.folder) as (server, address):
+        where = f"{address}/#/review?token={token}"
+        show.say(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
+        if browser:
+            webbrowser.open(where)
+        with suppress(KeyboardInterrupt):
+            server()

@@ -1,0 +1,118 @@
+"""A label put into HEIC, AVIF, WebP, PNG or TIFF, by the program that knows them all: exiftool, run on a copy."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import tempfile
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+from veduta.adding import utf8
+from veduta.errors import LibraryError
+from veduta.images import read
+from veduta.photos import words, xmp
+from veduta.photos.shots import Label
+
+SECONDS = 120  # longest that one photo may take
+_ABSENT = "exiftool is not installed, see apt-get install libimage-exiftool-perl or brew install exiftool"
+_POSITION = (
+    *("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef"),
+    *("GPSMapDatum", "GPSProcessingMethod", "GPSAreaInformation"),
+)
+
+
+def embed_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
+    """Return a photo's bytes with what a label says in them; the same bytes if they say it already.
+
+    Args:
+        path: the photo, which is only read.
+        label: what to say. What an earlier call said is replaced.
+        position_known: as for `xmp.merge`; a position that the camera wrote is found here too.
+
+    Raises:
+        ImageError: if the photo cannot be read.
+        LibraryError: if exiftool is not installed, or cannot write into this photo.
+    """
+    name, content = utf8(str(path)), read(path)[0]
+    try:
+        with tempfile.TemporaryDirectory(prefix="veduta-") as folder:
+            # A copy under a name of ours: exiftool takes some names for options, replaces what it writes, and refuses
+            # a photo whose suffix is another format's. Without one it goes by the content.
+            copy = Path(folder) / "photo"
+            copy.write_bytes(content)
+            _write(copy, label, position_known=position_known)
+            return copy.read_bytes()
+    except (OSError, LibraryError) as error:
+        reason = str(error).partition(";")[0]  # what to do about a broken sidecar does not help here
+        raise LibraryError(f"{name}: nothing is written into it ({reason}); write sidecars instead") from error
+
+
+def _write(copy: Path, label: Label, *, position_known: bool) -> None:
+    """Write what a label says into a copy, unless it says it already."""
+    told = _told(copy)
+    packet, position = _packet(told), _position(told)
+    ours = (
+        position is not None
+        and told.get("GPSAreaInformation") == words.ESTIMATE
+        and xmp.confirms(packet, position, name="its XMP")
+    )
+    merged = xmp.merge(packet, label, position_known or (position is not None and not ours), name="its XMP")
+    place = words.place(label.landmark) if xmp.estimates(merged) else None
+    settled = not ours if place is None else position is not None and words.same_place(position, place)
+    if merged == packet and settled:
+        return
+    copy.with_name("packet.xmp").write_bytes(merged)
+    _run(["-XMP<=packet.xmp", *_gps(place, ours=ours), "-overwrite_original", copy.name], copy.parent)
+
+
+def _told(copy: Path) -> dict[str, Any]:
+    """Return what a photo says: its XMP as a whole, and its position in EXIF with the words about it."""
+    asked = ["-XMP", *(f"-EXIF:{tag}" for tag in _POSITION)]
+    answer: list[dict[str, Any]] = json.loads(_run(["-json", "-binary", "-n", *asked, copy.name], copy.parent))
+    return answer[0]
+
+
+def _packet(told: dict[str, Any]) -> bytes | None:
+    if "XMP" not in told:
+        return None
+    text = str(told["XMP"])
+    # Only what is no UTF-8 comes so.
+    return base64.b64decode(text[7:]) if text.startswith("base64:") else text.encode()
+
+
+def _position(told: dict[str, Any]) -> tuple[float, float] | None:
+    """Return (degrees north, degrees east); zeros, which some cameras write without a fix, are none."""
+    north, east = told.get("GPSLatitude"), told.get("GPSLongitude")
+    if not isinstance(north, int | float) or not isinstance(east, int | float) or (north, east) == (0, 0):
+        return None
+    south, west = (str(told.get(f"GPS{axis}Ref")) in "SW" for axis in ("Latitude", "Longitude"))
+    return -north if south else north, -east if west else east
+
+
+def _gps(place: tuple[float, float] | None, *, ours: bool) -> list[str]:
+    """Return what tells exiftool to write a position as an estimate or, with None, to take out one of ours."""
+    if place is None:
+        return [f"-EXIF:{tag}=" for tag in _POSITION] if ours else []
+    sides = "S" if place[0] < 0 else "N", "W" if place[1] < 0 else "E"
+    values = f"{abs(place[0]):.8f}", sides[0], f"{abs(place[1]):.8f}", sides[1], "WGS-84", words.MANUAL, words.ESTIMATE
+    return [f"-EXIF:{tag}={value}" for tag, value in zip(_POSITION, values, strict=True)]
+
+
+def _run(arguments: list[str], folder: Path) -> str:
+    """Return what exiftool prints, run in a folder without the person's own settings."""
+    program = which("exiftool")
+    if program is None:
+        raise LibraryError(_ABSENT)
+    command = [program, "-config", "", *arguments]
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell, and the only file named is our copy
+            command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LibraryError(f"exiftool took more than {SECONDS} seconds") from error
+    if done.returncode:
+        raise LibraryError(done.stderr.strip().partition(" - ")[0].partition("\n")[0] or "exiftool gave no reason")
+    return done.stdout

@@ -1,0 +1,194 @@
+"""XML taken apart without losing a byte: where each element and attribute stands, so that only those meant are changed.
+
+A sidecar holds what other programs wrote, down to prefixes, comments and padding. Nothing of it survives a tree that is
+written out again as surely as bytes nobody touched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NoReturn
+from xml.parsers import expat
+
+from veduta.errors import LibraryError
+
+Edit = tuple[int, int, bytes]  # from, to, and what stands there instead
+MOST_PARTS = 200_000  # elements and attributes; the largest sidecars have some thousands
+_BLANKS = b" \t\r\n"
+_NAME = re.compile(rb"<([^\s/>]+)")
+_ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+_CLOSE = re.compile(rb"\s*(/?)>")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute.
+
+    Attributes:
+        name: ``namespace local``, with a space between, or only the local name.
+        text: its value.
+        start: byte where the white space before it begins.
+        end: byte after it.
+    """
+
+    name: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(eq=False)
+class Element:
+    """One element and what is in it.
+
+    Attributes:
+        name: ``namespace local``, with a space between, or only the local name.
+        raw: its name as written, with its prefix.
+        attributes: those that declare no namespace.
+        start: byte where its start tag begins.
+        opened: byte after its start tag.
+        alone: whether it is written as one tag, ``<a/>``.
+        closing: byte where its end tag begins; `opened` when it stands alone.
+        end: byte after its end tag.
+        children: the elements directly in it.
+        text: the text directly in it, without white space around.
+    """
+
+    name: str
+    raw: str
+    attributes: list[Attribute]
+    start: int
+    opened: int
+    alone: bool
+    closing: int = 0
+    end: int = 0
+    children: list[Element] = field(default_factory=list)
+    text: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """XML with the places of all its elements.
+
+    Attributes:
+        data: UTF-8.
+        elements: in the order of their start tags; the first is the root.
+    """
+
+    data: bytes
+    elements: list[Element]
+
+    def blanks_before(self, place: int) -> bytes:
+        """Return the white space that ends at a byte."""
+        start = place
+        while start and self.data[start - 1] in _BLANKS:
+            start -= 1
+        return self.data[start:place]
+
+    def without(self, part: Element | Attribute) -> Edit:
+        """Return the edit that takes out an element or attribute, with the white space before it."""
+        blanks = self.blanks_before(part.start) if isinstance(part, Element) else b""
+        return part.start - len(blanks), part.end, b""
+
+    def blank(self, element: Element, edits: Iterable[Edit] = ()) -> bool:
+        """Return whether nothing but white space is left in an element after the edits in it."""
+        start, end = element.opened, element.closing
+        inside = [(a - start, b - start, new) for a, b, new in edits if start <= a and b <= end]
+        return not splice(self.data[start:end], inside).strip(_BLANKS)
+
+    def append(self, element: Element, new: bytes) -> Edit:
+        """Return the edit that puts `new` behind an element's last child."""
+        if element.alone:
+            slash = self.data.rindex(b"/", element.start, element.opened)
+            return slash, element.end, b">" + new + f"</{element.raw}>".encode()
+        place = element.children[-1].end if element.children else element.opened
+        return place, place, new
+
+
+def splice(data: bytes, edits: Iterable[Edit]) -> bytes:
+    """Return the bytes with each edit's range replaced; an edit inside what another takes away is left out."""
+    parts, place = [], 0
+    for start, end, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
+        if start >= place:
+            parts += [data[place:start], new]
+            place = end
+    return b"".join([*parts, data[place:]])
+
+
+def parse(data: bytes, name: str) -> Document:
+    """Return UTF-8 XML with the places of its elements.
+
+    Raises:
+        LibraryError: if it is no well-formed XML, or is hostile: it declares entities or has very many parts.
+    """
+    reader, is_all = _Reader(data, name), True
+    try:
+        reader.parser.Parse(data, is_all)
+    except expat.ExpatError as error:
+        problem = f"{expat.errors.messages[error.code]}, line {error.lineno}"
+        raise LibraryError(f"{name}: is damaged ({problem}); correct it, or move it away to have a new one") from error
+    return Document(data, reader.elements)
+
+
+class _Reader:
+    """Collects elements as expat meets them."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.elements: list[Element] = []
+        self._data, self._name = data, name
+        self._open: list[Element] = []
+        self._texts: list[list[str]] = []
+        self._parts = 0
+        # Told that it is UTF-8, expat counts bytes of what it is given, whatever the XML declaration says.
+        self.parser = expat.ParserCreate("UTF-8", " ")
+        self.parser.ordered_attributes = True
+        self.parser.StartDoctypeDeclHandler = self._refuse
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = self._end
+        self.parser.CharacterDataHandler = self._text
+
+    def _refuse(self, *_: object) -> NoReturn:
+        # Before any entity is declared: one that expands to gigabytes takes ten lines, and XMP needs none.
+        raise LibraryError(f"{self._name}: has a document type, which no sidecar needs; correct it, or move it away")
+
+    def _start(self, name: str, values: list[str]) -> None:
+        self._parts += 1 + len(values) // 2
+        if self._parts > MOST_PARTS:
+            raise LibraryError(f"{self._name}: has more than {MOST_PARTS:,} parts, which is no sidecar; move it away")
+        start = self.parser.CurrentByteIndex
+        found = self._match(_NAME, start)
+        attributes, place = self._attributes(values, found.end())
+        close = self._match(_CLOSE, place)
+        element = Element(name, found[1].decode(), attributes, start, close.end(), bool(close[1]))
+        if self._open:
+            self._open[-1].children.append(element)
+        self.elements.append(element)
+        self._open.append(element)
+        self._texts.append([])
+
+    def _match(self, pattern: re.Pattern[bytes], place: int) -> re.Match[bytes]:
+        found = pattern.match(self._data, place)
+        if found is None:  # expat has taken it, so this never happens; were it to, nothing may be changed
+            raise LibraryError(f"{self._name}: cannot be taken apart at byte {place}; move it away to have a new one")
+        return found
+
+    def _attributes(self, values: list[str], place: int) -> tuple[list[Attribute], int]:
+        """Return the attributes of a start tag whose name ends at this byte, and the byte after the last."""
+        pairs = iter(zip(values[::2], values[1::2], strict=True))
+        attributes = []
+        while found := _ATTRIBUTE.match(self._data, place):
+            place = found.end()
+            if found[1] != b"xmlns" and not found[1].startswith(b"xmlns:"):
+                attributes.append(Attribute(*next(pairs), found.start(), place))
+        return attributes, place
+
+    def _end(self, _: str) -> None:
+        element = self._open.pop()
+        element.text = "".join(self._texts.pop()).strip()
+        element.closing = element.opened if element.alone else self.parser.CurrentByteIndex
+        element.end = element.opened if element.alone else self._data.index(b">", element.closing) + 1
+
+    def _text(self, text: str) -> None:
+        self._texts[-1].append(text)

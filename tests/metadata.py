@@ -1,0 +1,39 @@
+"""What tests of metadata share: labels, and exiftool, which knows the standards better than we do, as a witness."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from veduta.photos.shots import Label
+from veduta.types import Landmark
+
+needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
+
+EIFFEL = Label(
+    Landmark("Q243 & co", "Eiffel & <Tower> – ”é”", 48.858222, 2.2945, "https://www.wikidata.org/wiki/Q243"),
+    0.9341,
+    "veduta",
+    "France",
+)
+OPERA = Label(Landmark("opera", "Sydney Opera House", -33.856784, 151.215297), 1.0, "person", "Australia")
+NOWHERE = Label(Landmark("x", "Somewhere"), 0.6, "veduta")
+FILE_FACTS = ("SourceFile", "ExifTool:", "System:", "File:", "Composite:")
+
+
+def exiftool(*arguments):
+    command = ["exiftool", "-config", "", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=True, timeout=60, encoding="utf-8").stdout
+
+
+def complaints(path):
+    """What exiftool finds wrong with a file, one line each."""
+    lines = exiftool("-validate", "-warning", "-error", "-a", path).splitlines()
+    return [line for line in lines if line.split(":")[1].strip() != "OK"]
+
+
+def told(path):
+    """Everything a file says, by group and tag, but for what is said of the file itself."""
+    (found,) = json.loads(exiftool("-json", "-struct", "-n", "-G1", "-a", "-u", path))
+    return {tag: value for tag, value in found.items() if not tag.startswith(FILE_FACTS)}

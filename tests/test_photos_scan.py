@@ -1,0 +1,481 @@
+"""Scanning a library: what is a photo, what is looked at again, what survives a move, a stop and a kill."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import world
+
+from veduta.errors import LibraryError
+from veduta.gallery import Gallery
+from veduta.photos.finding import find
+from veduta.photos.library import Library
+from veduta.photos.scan import MEGABYTE, RESTING, Limits
+from veduta.photos.state import FILE, FOLDER
+from veduta.types import Landmark
+
+
+def picture(path, seed=0, taken=None, position=None, pixels=None):
+    """Write a small photo, of a facade unless told otherwise, with the time and place a camera would have written."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pixels = world.facade(seed, 240, 180) if pixels is None else pixels
+    PIL.Image.fromarray(pixels).save(path, quality=90, exif=camera(taken, position))
+    return Path(path)
+
+
+def camera(taken=None, position=None):
+    """EXIF as a camera writes it."""
+    exif = PIL.Image.Exif()
+    if taken:
+        exif.get_ifd(0x8769)[0x9003] = taken.strftime("%Y:%m:%d %H:%M:%S")
+    if position:
+        sides = "NS"[position[0] < 0], "EW"[position[1] < 0]
+        for i, (side, degrees) in enumerate(zip(sides, position, strict=True)):
+            exif.get_ifd(0x8825)[1 + 2 * i] = side
+            exif.get_ifd(0x8825)[2 + 2 * i] = (abs(degrees), 0.0, 0.0)
+    return exif
+
+
+def at(day, second):
+    """A moment of January 2020, by a camera's clock."""
+    return datetime(2020, 1, day, 12, 0, second)  # noqa: DTZ001
+
+
+def found(folder):
+    """Path below the folder -> names of companions, and the failures."""
+    failures = []
+    photos = {
+        os.path.relpath(each.path, folder): sorted(Path(c).name for c in each.companions)
+        for each in find(folder, failures.append)
+    }
+    return photos, failures
+
+
+def touch(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+# --- what is a photo ---------------------------------------------------------------------------------------------
+
+
+def test_hidden_files_caches_and_sidecars_are_no_photos(tmp_path):
+    touch(tmp_path, "a.jpg", "b.HEIC", "c.avif", "d.webp", "e.png", "f.tiff", "g.nef", "notes.txt", "film.mp4")
+    touch(tmp_path, ".hidden.jpg", "._a.jpg", ".thumbnails/a.jpg", "@eaDir/a.jpg", "#recycle/old.jpg", "a.xmp")
+    touch(tmp_path, "Catalog Previews.lrdata/1.jpg", "made/CACHEDIR.TAG", "made/a.jpg", "__MACOSX/b.jpg")
+    touch(tmp_path, "My.photoslibrary/originals/1/o.jpg", "My.photoslibrary/resources/derivatives/o.jpg")
+    photos, failures = found(tmp_path)
+    assert sorted(photos) == [
+        "My.photoslibrary/originals/1/o.jpg",
+        *("a.jpg", "b.HEIC", "c.avif", "d.webp", "e.png", "f.tiff", "g.nef"),
+    ]
+    assert not failures
+
+
+def test_a_raw_beside_its_jpeg_counts_once_and_goes_with_it(tmp_path):
+    touch(tmp_path, "IMG_1.JPG", "IMG_1.CR2", "IMG_1.xmp", "IMG_1.JPG.xmp", "IMG_1.MOV", "IMG_1.AAE")
+    touch(tmp_path, "IMG_2.nef", "IMG_2.xmp", "IMG_3.png", "IMG_3.dng", "other/IMG_1.jpg", "IMG_1.d/x.jpg")
+    photos, _ = found(tmp_path)
+    assert photos == {
+        "IMG_1.JPG": ["IMG_1.AAE", "IMG_1.CR2", "IMG_1.JPG.xmp", "IMG_1.MOV", "IMG_1.xmp"],
+        "IMG_1.d/x.jpg": [],
+        "IMG_2.nef": ["IMG_2.xmp"],
+        "IMG_3.dng": [],
+        "IMG_3.png": [],
+        "other/IMG_1.jpg": [],
+    }
+
+
+def test_two_photos_of_one_stem_share_no_sidecar(tmp_path):
+    touch(tmp_path, "a.heic", "a.jpg", "a.xmp", "a.jpg.xmp", "a.heic.xmp", "a.nef", "a.nef.xmp")
+    photos, _ = found(tmp_path)
+    assert photos == {"a.heic": ["a.heic.xmp", "a.nef", "a.nef.xmp", "a.xmp"], "a.jpg": ["a.jpg.xmp"]}
+    every = [name for names in photos.values() for name in names]
+    assert len(every) == len(set(every))
+
+
+def test_loops_and_links_that_lead_nowhere_are_survived(tmp_path):
+    library = tmp_path / "library"
+    touch(library, "sub/a.jpg")
+    (library / "sub" / "loop").symlink_to(library)
+    (library / "again").symlink_to(library / "sub")
+    (library / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
+    (library / "self.jpg").symlink_to(library / "self.jpg")
+    photos, failures = found(library)
+    assert [Path(path).name for path in photos] == ["a.jpg"]
+    assert sorted(Path(f.photo).name for f in failures) == ["gone.jpg", "self.jpg"]
+
+
+# --- what is looked at -------------------------------------------------------------------------------------------
+
+
+def test_an_unchanged_photo_is_never_looked_at_twice(tmp_path, gallery, views):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for photo in list(views)[:4]:
+        shutil.copy2(photo, folder)
+    with Library(folder) as library:
+        first = library.scan(gallery)
+        assert (first.files, first.looked_at, first.recognized, first.unchanged) == (4, 4, 4, 0)
+        second = library.scan(gallery)
+        assert (second.looked_at, second.recognized, second.unchanged) == (0, 0, 4)
+        answers = [
+            gallery_answer.landmark.id for gallery_answer in library.answers().values() if gallery_answer.landmark
+        ]
+    assert sorted(answers) == sorted(landmark for photo, landmark in list(views.items())[:4])
+
+
+def test_answers_are_those_of_the_recogniser(tmp_path, gallery, views, distractors):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    photos = [*list(views)[:3], *distractors[:2]]
+    copies = [shutil.copy2(photo, folder / f"{i}.jpg") for i, photo in enumerate(photos)]
+    with Library(folder) as library:
+        library.scan(gallery)
+        answers = library.answers()
+        shots = {shot.file: answers[shot.sha256] for shot in library.shots()}
+    for copy, expected in zip(copies, gallery.recognize(photos), strict=True):
+        mine = shots[Path(copy)]
+        assert mine.landmark == expected.landmark
+        assert mine.confidence == pytest.approx(expected.confidence, abs=1e-6)
+        assert mine.evidence[0][0] == expected.evidence[0].reference
+
+
+def test_a_moved_photo_keeps_its_answer_and_is_not_read(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    before = Path(shutil.copy2(view, folder / "before.jpg"))
+    with Library(folder) as library:
+        library.scan(gallery)
+        (folder / "sub").mkdir()
+        before.rename(folder / "sub" / "after.jpg")
+        report = library.scan(gallery)
+        assert (report.looked_at, report.moved, report.gone) == (0, 1, 1)
+        (shot,) = library.shots()
+    assert shot.file == folder / "sub" / "after.jpg"
+    assert shot.label.landmark.id == "palazzo-0"
+
+
+def test_a_copied_or_restored_photo_is_read_and_not_asked_about_again(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    original = Path(shutil.copy2(view, folder / "a.jpg"))
+    with Library(folder) as library:
+        library.scan(gallery)
+        shutil.copy(original, folder / "b.jpg")  # another time, another file, the same content
+        report = library.scan(gallery)
+        assert (report.looked_at, report.recognized) == (1, 0)
+        (shot,) = library.shots()
+        assert [file.name for file in shot.files] == ["a.jpg", "b.jpg"]
+        original.unlink()
+        (folder / "b.jpg").unlink()
+        assert library.scan(gallery).gone == 2
+        assert library.shots() == []
+        shutil.copy2(view, folder / "back.jpg")
+        assert library.scan(gallery).recognized == 0
+        assert library.shots()[0].label.landmark.id == "palazzo-0"
+
+
+def test_a_changed_photo_is_looked_at_again(tmp_path):
+    path = picture(tmp_path / "library" / "a.jpg", 1)
+    with Library(tmp_path / "library") as library:
+        library.scan()
+        old = library.shots()[0].sha256
+        picture(path, 2)
+        os.utime(path, ns=(1, 1))
+        assert library.scan().looked_at == 1
+        assert library.shots()[0].sha256 != old
+
+
+def test_time_place_and_size_are_the_cameras(tmp_path):
+    when = datetime(2019, 5, 4, 3, 2, 1)  # noqa: DTZ001 - cameras have no zone
+    picture(tmp_path / "a.jpg", 1, when, (-33.5, 151.25))
+    with Library(tmp_path) as library:
+        library.scan()
+        (shot,) = library.shots()
+    assert shot.taken == when
+    assert shot.position == pytest.approx((-33.5, 151.25), abs=1e-5)
+    assert shot.size == (240, 180)
+
+
+def test_what_cannot_be_read_is_listed_every_time_and_decoded_once(tmp_path, corrupt, monkeypatch):
+    folder = tmp_path / "library"
+    picture(folder / "good.jpg")
+    shutil.copy2(corrupt, folder / "bad.jpg")
+    (folder / "empty.jpg").touch()
+    with Library(folder) as library:
+        first = library.scan()
+        assert sorted(Path(f.photo).name for f in first.failures) == ["bad.jpg", "empty.jpg"]
+        assert all("get a fresh copy" in failure.error for failure in first.failures)
+        second = library.scan()
+        assert sorted(f.error for f in second.failures) == sorted(f.error for f in first.failures)
+        assert second.looked_at == 1  # the empty one has no content to know it by
+        assert [shot.file.name for shot in library.shots()] == ["good.jpg"]
+
+
+def test_the_limit_leaves_the_rest_for_the_next_scan(tmp_path):
+    for i in range(5):
+        picture(tmp_path / f"{i}.jpg", i)
+    with Library(tmp_path) as library:
+        first = library.scan(limit=2)
+        assert (first.looked_at, first.waiting) == (2, 3)
+        second = library.scan()
+        assert (second.looked_at, second.unchanged) == (3, 2)
+
+
+def test_names_that_are_not_text_are_photos_too(tmp_path):
+    name = os.fsencode(tmp_path) + b"/sch\xf6n.jpg"
+    picture(tmp_path / "plain.jpg", 3).rename(os.fsdecode(name))
+    with Library(tmp_path) as library:
+        assert library.scan().looked_at == 1
+        assert library.scan().looked_at == 0
+        assert os.fsencode(library.shots()[0].file) == name
+
+
+def test_nothing_in_the_library_is_touched_when_its_state_is_elsewhere(tmp_path):
+    folder = tmp_path / "library"
+    picture(folder / "a.jpg")
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in (folder, folder / "a.jpg")}
+    with Library(folder, tmp_path / "state") as library:
+        library.scan()
+    assert sorted(folder.iterdir()) == [folder / "a.jpg"]
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_mode) for p in before}
+
+
+def test_a_library_of_a_linked_folder_keeps_the_names_a_person_gave(tmp_path):
+    picture(tmp_path / "real" / "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with Library(tmp_path / "link") as library:
+        library.scan()
+        assert library.shots()[0].file == tmp_path / "link" / "a.jpg"
+
+
+# --- galleries ---------------------------------------------------------------------------------------------------
+
+
+def test_a_gallery_that_changed_is_asked_again_only_when_wanted(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library:
+        library.scan(gallery)
+        gallery.remove(landmark="palazzo-0")
+        report = library.scan(gallery)
+        assert (report.recognized, report.older) == (0, 1)
+        report = library.scan(gallery, again=True)
+        assert (report.recognized, report.older) == (1, 0)
+        assert library.shots()[0].label is None
+        assert library.scan(gallery, again=True).recognized == 0
+
+
+def test_another_gallery_is_refused_unless_all_are_to_be_asked_again(tmp_path, gallery, photos, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library, Gallery.create(tmp_path / "other") as other:
+        library.scan(gallery)
+        with pytest.raises(LibraryError, match=r"another gallery.*--again"):
+            library.scan(other)
+        assert library.scan(other, again=True).recognized == 1
+        assert library.gallery == str(tmp_path / "other")
+
+
+def test_scanned_first_without_a_gallery_all_are_asked_about_later(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library:
+        assert library.scan().recognized == 0
+        assert library.scan(gallery).recognized == 1
+
+
+# --- verdicts and bursts -----------------------------------------------------------------------------------------
+
+
+def test_verdicts_survive_rescans_moves_and_other_galleries(tmp_path, gallery, view, distractors):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i, photo in enumerate([view, *distractors[:2]]):
+        shutil.copy2(photo, folder / f"{i}.jpg")
+    with Library(folder) as library:
+        library.scan(gallery)
+        library.judge(folder / "0.jpg", "rejected")
+        library.judge(folder / "1.jpg", "corrected", Landmark("ca-d-oro", "Ca' d'Oro"))
+        (folder / "1.jpg").rename(folder / "moved.jpg")
+        library.scan(gallery)
+        gallery.remove(landmark="palazzo-3")
+        library.scan(gallery, again=True)
+        labels = {shot.file.name: shot.label for shot in library.shots()}
+    assert labels["0.jpg"] is None
+    assert (labels["moved.jpg"].landmark.name, labels["moved.jpg"].by) == ("Ca' d'Oro", "person")
+    assert labels["2.jpg"] is None
+
+
+def test_a_verdict_can_be_forgotten_and_an_unknown_photo_is_refused(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library:
+        library.scan(gallery)
+        assert library.judge(folder / "a.jpg", "rejected").label is None
+        assert library.unjudge(folder / "a.jpg").label.landmark.id == "palazzo-0"
+        with pytest.raises(LibraryError, match="is no photo known"):
+            library.judge(tmp_path / "b.jpg", "rejected")
+        with pytest.raises(ValueError, match="expected one of"):
+            library.judge(folder / "a.jpg", "corrected")
+
+
+def test_copies_saved_again_and_a_burst_count_once_and_are_asked_about_once(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with PIL.Image.open(view) as opened:
+        opened.save(folder / "smaller.jpg", quality=60)
+        opened.resize((240, 180)).save(folder / "tiny.jpg", quality=80)
+    picture(folder / "other.jpg", 31)
+    with Library(folder) as library:
+        library.scan(gallery)
+        shots = library.shots()
+        bursts = {shot.file.name: shot.burst for shot in shots}
+        assert bursts["a.jpg"] is not None
+        assert bursts["a.jpg"] == bursts["smaller.jpg"] == bursts["tiny.jpg"]
+        assert bursts["other.jpg"] is None
+        assert sum(shot.best for shot in shots) == 2
+        library.judge(folder / "tiny.jpg", "corrected", Landmark("x"))
+        assert [s.label.landmark.id for s in library.shots() if s.burst is not None] == ["x"] * 3
+        assert not any(doubt.shot.burst is not None for doubt in library.doubts())
+
+
+def test_photos_taken_within_seconds_of_one_another_are_a_burst_and_those_of_another_day_are_not(tmp_path):
+    facade = world.facade(40, 240, 180)
+    for i, moment in enumerate([(1, 0), (1, 2), (1, 3), (9, 0)]):
+        picture(tmp_path / f"{i}.jpg", taken=at(*moment), pixels=np.roll(facade, 3 * i, axis=1))
+    picture(tmp_path / "elsewhere.jpg", taken=at(1, 1), pixels=world.distractor(3, 240, 180))
+    with Library(tmp_path) as library:
+        library.scan()
+        bursts = {shot.file.name: shot.burst for shot in library.shots()}
+    assert bursts["0.jpg"] == bursts["1.jpg"] == bursts["2.jpg"] is not None
+    assert bursts["elsewhere.jpg"] is None
+
+
+# --- stopped, killed, limited ------------------------------------------------------------------------------------
+
+
+def test_a_killed_scan_loses_at_most_the_photo_in_hand(tmp_path):
+    folder = tmp_path / "library"
+    for i in range(40):
+        picture(folder / f"{i:02}.jpg", i)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "veduta", "library", "scan", str(folder)], stderr=subprocess.DEVNULL
+    )
+    state = folder / FOLDER / FILE
+    until, kept = time.monotonic() + 60, 0
+    while time.monotonic() < until and kept < 5 and process.poll() is None:
+        kept = _kept(state)
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = _kept(state)
+    assert kept >= 5
+    with Library(folder) as library:
+        report = library.scan()
+        assert report.looked_at == 40 - kept
+        assert len(library.shots()) == 40
+
+
+def _kept(state):
+    try:
+        db = sqlite3.connect(f"file:{state}?mode=ro", uri=True)
+    except sqlite3.OperationalError:
+        return 0
+    try:
+        return db.execute("SELECT count(*) FROM file").fetchone()[0]
+    except sqlite3.OperationalError:
+        return 0
+    finally:
+        db.close()
+
+
+def test_a_stop_keeps_what_is_done(tmp_path):
+    for i in range(6):
+        picture(tmp_path / f"{i}.jpg", i)
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with Library(tmp_path) as library:
+        with pytest.raises(KeyboardInterrupt):
+            library.scan(progress=stop)
+        report = library.scan()
+        assert report.looked_at == 3
+
+
+def test_a_photo_too_large_for_the_memory_is_reported_and_does_not_stop_the_others(tmp_path):
+    picture(tmp_path / "small.jpg")
+    wide = 6000
+    PIL.Image.new("L", (wide, wide)).save(tmp_path / "large.png")
+    least = (RESTING // MEGABYTE) + 100
+    with Library(tmp_path) as library:
+        report = library.scan(max_memory=least)
+        (failure,) = report.failures
+        assert "large.png" in failure.error
+        assert "pixels" in failure.error
+        assert [shot.file.name for shot in library.shots()] == ["small.jpg"]
+        with pytest.raises(ValueError, match="memory"):
+            library.scan(max_memory=10)
+
+
+def test_limits_shrink_with_threads():
+    few, many = Limits(threads=1), Limits(threads=8)
+    assert few.pixels > many.pixels
+    assert many.pixels * 12 * 8 <= 2048 * MEGABYTE
+
+
+# --- the state ---------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_none_and_a_state_of_another_time_are_refused(tmp_path):
+    with pytest.raises(LibraryError, match="is not a folder"):
+        Library(tmp_path / "nothing")
+    with Library(tmp_path):
+        pass
+    db = sqlite3.connect(tmp_path / FOLDER / FILE)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(LibraryError, match="schema 99"):
+        Library(tmp_path)
+    (tmp_path / FOLDER / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
+    with pytest.raises(LibraryError, match="cannot be"):
+        Library(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_what_is_known_of_it_stays(tmp_path, monkeypatch):
+    picture(tmp_path / "sub" / "a.jpg", 1)
+    picture(tmp_path / "b.jpg", 2)
+    scandir = os.scandir
+
+    def refusing(path):
+        if os.fspath(path).rstrip("/").endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    with Library(tmp_path) as library:
+        library.scan()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", refusing)
+            report = library.scan()
+        assert report.gone == 0
+        assert "cannot be listed" in report.failures[0].error
+        assert len(library.shots()) == 2

@@ -1,0 +1,163 @@
+"""What is planned for a library's photos, and that applying it writes just that and can be taken back."""
+
+import os
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+import world
+from metadata import EIFFEL, NOWHERE, OPERA, needs_exiftool
+
+from veduta.images import load
+from veduta.photos import exif, xmp
+from veduta.photos.journal import apply, undo
+from veduta.photos.shots import Shot
+from veduta.photos.tag import plan
+from veduta.types import Failure
+
+LONG_AGO = 1_000_000_000
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Three shots: one in two files, one of the camera's own position, one without a label."""
+    folder = tmp_path / "photos"
+    files = [
+        world.save(world.facade(i, 96, 72), folder / name)
+        for i, name in enumerate(("a.jpg", "b/a copy.JPG", "c.jpg", "d.jpg"))
+    ]
+    files[1].write_bytes(files[0].read_bytes())
+    for file in files:
+        os.utime(file, (LONG_AGO, LONG_AGO))
+    taken = datetime(2024, 5, 1, 12, 0, 0)  # noqa: DTZ001 - a camera's clock
+    return [
+        Shot("0" * 64, (files[0], files[1]), companions=(folder / "a.CR2",), taken=taken, label=EIFFEL),
+        Shot("1" * 64, (files[2],), position=(48.86, 2.29), label=EIFFEL),
+        Shot("2" * 64, (files[3],)),
+    ]
+
+
+def listed(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def counts(planned):
+    names = ("new", "merged", "embedded", "unchanged", "positions", "positions_left")
+    return {name: value for name in names if (value := getattr(planned, name))}
+
+
+def test_every_file_of_a_labelled_shot_gets_a_sidecar_and_undo_takes_them_away(library, tmp_path):
+    before = listed(tmp_path / "photos")
+    planned = plan(library, embed=False)
+    assert counts(planned) == {"new": 3, "positions": 2, "positions_left": 1}
+    assert listed(tmp_path) == {f"photos/{name}": data for name, data in before.items()}
+    assert apply(planned.steps, tmp_path / "state", "tag").done == 3
+    after = listed(tmp_path / "photos")
+    assert after.keys() - before.keys() == {"a.jpg.xmp", "b/a copy.JPG.xmp", "c.jpg.xmp"}
+    assert after["a.jpg.xmp"] == after["b/a copy.JPG.xmp"] == xmp.merge(None, EIFFEL, False)
+    assert after["c.jpg.xmp"] == xmp.merge(None, EIFFEL, True)
+    again = plan(library, embed=False)
+    assert (again.steps, counts(again)) == ((), {"unchanged": 3, "positions_left": 1})
+    undo(tmp_path / "state")
+    assert listed(tmp_path / "photos") == before
+
+
+def test_a_sidecar_that_is_there_is_merged_and_lightrooms_is_left_alone(library, tmp_path):
+    folder = tmp_path / "photos"
+    mine = xmp.merge(None, OPERA, False)
+    (folder / "a.jpg.xmp").write_bytes(mine)
+    (folder / "c.xmp").write_bytes(b"Lightroom's")
+    planned = plan(library, embed=False)
+    assert counts(planned) == {"merged": 1, "new": 2, "positions": 2, "positions_left": 1}
+    apply(planned.steps, tmp_path / "state", "tag")
+    assert (folder / "a.jpg.xmp").read_bytes() == xmp.merge(None, EIFFEL, False)
+    assert (folder / "c.xmp").read_bytes() == b"Lightroom's"
+    assert (folder / "c.jpg.xmp").exists()
+    undo(tmp_path / "state")
+    assert (folder / "a.jpg.xmp").read_bytes() == mine
+
+
+def test_what_is_written_is_made_when_its_turn_comes(library, tmp_path):
+    sidecar = tmp_path / "photos" / "c.jpg.xmp"
+    sidecar.write_bytes(xmp.merge(None, OPERA, True))
+    (step,) = (step for step in plan(library, embed=False).steps if step.target == sidecar)
+    mine = b'<rdf:Description xmlns:p="http://example.org/p/" p:mine="meanwhile"/></rdf:RDF>'
+    later = sidecar.read_bytes().replace(b"</rdf:RDF>", mine)
+    sidecar.write_bytes(later)
+    assert step.make() == xmp.merge(later, EIFFEL, True)
+    assert b"meanwhile" in step.make()
+
+
+def test_a_sidecar_that_cannot_be_used_is_a_failure_and_the_others_go_on(library, tmp_path):
+    (tmp_path / "photos" / "a.jpg.xmp").write_bytes(b"broken")
+    (tmp_path / "photos" / "c.jpg.xmp").mkdir()
+    planned = plan(library, embed=False)
+    assert counts(planned) == {"new": 1, "positions": 1}
+    assert [failure.photo for failure in planned.failures] == [str(library[0].files[0]), str(library[1].files[0])]
+    for failure, problem in zip(planned.failures, ("damaged", "is a folder"), strict=True):
+        assert failure.error.startswith(f"{failure.photo}.xmp: ")
+        assert problem in failure.error
+
+
+def test_embedding_keeps_the_time_of_the_photo_and_undo_its_bytes(library, tmp_path):
+    before = listed(tmp_path / "photos")
+    planned = plan(library, embed=True)
+    # The third photo has its position from a camera according to the library only, not in its EXIF.
+    assert counts(planned) == {"embedded": 3, "positions": 3}
+    assert all(step.keep_times for step in planned.steps)
+    apply(planned.steps, tmp_path / "state", "tag")
+    for name, data in listed(tmp_path / "photos").items():
+        assert data == (before[name] if name == "d.jpg" else exif.embed_jpeg(before[name], EIFFEL, False))
+        assert (tmp_path / "photos" / name).stat().st_mtime == LONG_AGO
+    again = plan(library, embed=True)
+    assert (again.steps, counts(again)) == ((), {"unchanged": 3})
+    undo(tmp_path / "state")
+    assert listed(tmp_path / "photos") == before
+
+
+def test_embedding_keeps_a_sidecar_true_and_its_position_above_ours(library, tmp_path):
+    sidecar = tmp_path / "photos" / "a.jpg.xmp"
+    sidecar.write_bytes(
+        xmp.merge(None, OPERA, True).replace(
+            b"<dc:subject>",
+            b"<exif:GPSLatitude>1,2N</exif:GPSLatitude><exif:GPSLongitude>1,2E</exif:GPSLongitude><dc:subject>",
+        )
+    )
+    planned = plan(library[:1], embed=True)
+    assert counts(planned) == {"merged": 1, "embedded": 2, "positions": 1, "positions_left": 2}
+    apply(planned.steps, tmp_path / "state", "tag")
+    assert b"Eiffel" in sidecar.read_bytes()
+    assert b"Sydney" not in sidecar.read_bytes()
+    assert load(library[0].files[0]).position is None
+    assert load(library[0].files[1]).position is not None
+
+
+def test_a_raw_gets_a_sidecar_even_when_photos_are_written_into(tmp_path):
+    raw = tmp_path / "a.ARW"
+    raw.write_bytes(b"II*\0 and more")
+    planned = plan([Shot("0" * 64, (raw,), label=NOWHERE)], embed=True)
+    assert [step.target.name for step in planned.steps] == ["a.ARW.xmp"]
+    assert counts(planned) == {"new": 1}
+
+
+@needs_exiftool
+def test_a_photo_that_cannot_be_written_into_is_a_failure(library, tmp_path):
+    bitmap = tmp_path / "e.png"
+    bitmap.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    planned = plan([replace(library[2], files=(bitmap,), label=NOWHERE), library[1]], embed=True)
+    assert counts(planned) == {"embedded": 1, "positions": 1}
+    (failure,) = planned.failures
+    assert isinstance(failure, Failure)
+    assert failure.photo == str(bitmap)
+    assert "write sidecars instead" in failure.error
+
+
+def test_a_name_that_is_no_text_gets_a_sidecar_too(library, tmp_path):
+    strange = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    strange.write_bytes(library[0].file.read_bytes())
+    planned = plan([Shot("0" * 64, (strange,), label=EIFFEL)], embed=False)
+    assert apply(planned.steps, tmp_path / "state", "tag").done == 1
+    assert strange.with_name(strange.name + ".xmp").exists()
+    strange.with_name(strange.name + ".xmp").write_bytes(b"broken")
+    (failure,) = plan([Shot("0" * 64, (strange,), label=EIFFEL)], embed=False).failures
+    assert failure.error.startswith(f"{tmp_path}/caf\\udce9.jpg.xmp: is damaged")
