@@ -222,7 +222,7 @@ def folded(world, worlds):
 
 
 def looked_through(library, known, progress):
-    """Return the cache of a library's features, and sha256 -> a file, of the data's photos that stand for their burst."""
+    """Return the cache of features, and sha256 -> a file of the data's photos, of a burst the one standing for it."""
     bests = {shot.sha256: str(shot.file) for shot in library.shots() if shot.best and shot.sha256 in known}
     eyes = places.Eyes(make_embedder(places.EMBEDDER), make_extractor(places.EXTRACTOR))
     cache = Cache(library.folder, eyes.model)

@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import world
+from test_photos_raw import dng, small
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
@@ -431,10 +432,27 @@ def test_a_photo_too_large_for_the_memory_is_reported_and_does_not_stop_the_othe
         report = library.scan(max_memory=least)
         (failure,) = report.failures
         assert "large.png" in failure.error
-        assert "pixels" in failure.error
+        assert "--max-memory" in failure.error
         assert [shot.file.name for shot in library.shots()] == ["small.jpg"]
+        assert not library.scan(max_memory=4000).failures  # now there is room
+        assert len(library.shots()) == 2
         with pytest.raises(ValueError, match="memory"):
             library.scan(max_memory=10)
+
+
+def test_a_raw_is_looked_at_as_soon_as_rawpy_is_there(tmp_path, monkeypatch):
+    pytest.importorskip("rawpy")
+    (tmp_path / "a.dng").write_bytes(dng(small()))
+    with Library(tmp_path) as library:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "rawpy", None)
+            (failure,) = library.scan().failures
+            assert "veduta[raw]" in failure.error
+            assert library.shots() == []
+        assert not library.scan().failures
+        (shot,) = library.shots()
+    assert shot.taken is not None
+    assert shot.size == (640, 480)
 
 
 def test_limits_shrink_with_threads():

@@ -4,6 +4,7 @@ import io
 import math
 import struct
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import PIL.Image
@@ -397,3 +398,54 @@ def test_an_area_speaks_for_what_is_in_it_as_a_position_would():
     assert recognizer.prior(judged, around) == recognizer.prior(judged, FLORENCE)
     assert recognizer.prior(judged, Area(43.773, 11.256, 43.773, 11.256)) == recognizer.prior(judged, FLORENCE)
     assert recognizer.prior(judged, Area(-10, -60, 0, -50))["a"] < 0
+
+
+# --- when it was taken ------------------------------------------------------------------------------------------
+
+MOMENT = datetime(2019, 5, 4, 3, 2, 1)  # noqa: DTZ001 - cameras have no zone
+CHANGED, ORIGINAL, DIGITIZED = 0x0132, 0x9003, 0x9004
+
+
+def dated(changed=None, original=None, digitized=None):
+    """EXIF with times as text."""
+    exif = PIL.Image.Exif()
+    exif[0x010F] = "Veduta"  # without any tag of its own Pillow takes it for empty
+    if changed is not None:
+        exif[CHANGED] = changed
+    for tag, text in ((ORIGINAL, original), (DIGITIZED, digitized)):
+        if text is not None:
+            exif.get_ifd(0x8769)[tag] = text
+    return exif
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_photo_says_when_it_was_taken(kind):
+    assert load(encoded(kind, dated(original="2019:05:04 03:02:01"))).taken == MOMENT
+    assert load(encoded(kind, dated())).taken is None
+
+
+@pytest.mark.parametrize(
+    ("told", "year"),
+    [
+        (
+            {"changed": "2021:01:01 00:00:00", "original": "2019:05:04 03:02:01", "digitized": "2020:01:01 00:00:00"},
+            2019,
+        ),
+        ({"changed": "2021:01:01 00:00:00", "digitized": "2020:01:01 00:00:00"}, 2020),
+        ({"changed": "2021:01:01 00:00:00"}, 2021),
+        ({"original": "0000:00:00 00:00:00", "changed": "2021:01:01 00:00:00"}, 2021),
+        ({"original": "    :  :     :  :  "}, None),
+        ({"original": "2019-05-04"}, None),
+        ({"original": "2019:13:04 03:02:01"}, None),
+        ({"original": ""}, None),
+    ],
+)
+def test_the_shutter_goes_before_the_scanner_before_the_editor(told, year):
+    taken = load(encoded("JPEG", dated(**told))).taken
+    assert (taken and taken.year) == year
+
+
+def test_exif_cut_short_anywhere_has_a_time_or_none():
+    whole = dated(original="2019:05:04 03:02:01").tobytes()
+    times = {load(encoded("JPEG", whole[:length])).taken for length in range(6, len(whole))}
+    assert times <= {MOMENT, None}

@@ -180,6 +180,19 @@ def test_a_verdict_is_given_by_keys_and_stays(page, view, server, gallery_path):
     review.close()
 
 
+def test_a_token_in_the_address_is_taken_over_and_out_of_sight(chromium, server):
+    from playwright.sync_api import expect
+
+    for page in opened(chromium, server, viewport=WIDE):
+        page.goto("about:blank")
+        page.goto(f"{server}/#/review?token={TOKEN}")
+        expect(page.get_by_test_id("review-open")).to_be_visible()
+        assert TOKEN not in page.url
+        page.reload()  # it is kept for this tab
+        expect(page.get_by_test_id("review-open")).to_be_visible()
+        expect(page.locator(".notice")).to_have_count(0)
+
+
 def test_everything_up_to_the_evidence_can_be_reached_by_the_keyboard_alone(page, view):
     from playwright.sync_api import expect
 

@@ -28,7 +28,10 @@ _HOMES = {
     "GalleryInfo": "veduta.gallery",
     "Image": "veduta.types",
     "ImageError": "veduta.errors",
+    "Label": "veduta.photos.shots",
     "Landmark": "veduta.types",
+    "Library": "veduta.photos.library",
+    "LibraryError": "veduta.errors",
     "LocalFeatures": "veduta.types",
     "Matches": "veduta.types",
     "ModelCard": "veduta.models",
@@ -37,6 +40,8 @@ _HOMES = {
     "Recognition": "veduta.types",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
+    "Shot": "veduta.photos.shots",
+    "TooLargeError": "veduta.errors",
     "TrainingError": "veduta.errors",
     "VedutaError": "veduta.errors",
     "Verification": "veduta.types",
@@ -56,7 +61,10 @@ __all__ = [
     "GalleryInfo",
     "Image",
     "ImageError",
+    "Label",
     "Landmark",
+    "Library",
+    "LibraryError",
     "LocalFeatures",
     "Matches",
     "ModelCard",
@@ -65,6 +73,8 @@ __all__ = [
     "Recognition",
     "Recognizer",
     "Reference",
+    "Shot",
+    "TooLargeError",
     "TrainingError",
     "VedutaError",
     "Verification",
@@ -75,10 +85,21 @@ __all__ = [
 
 if TYPE_CHECKING:
     from veduta.adding import AddReport
-    from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, TrainingError, VedutaError
+    from veduta.errors import (
+        DatasetError,
+        GalleryError,
+        ImageError,
+        LibraryError,
+        ModelError,
+        TooLargeError,
+        TrainingError,
+        VedutaError,
+    )
     from veduta.gallery import Gallery, GalleryInfo
     from veduta.images import load
     from veduta.models import ModelCard, cards
+    from veduta.photos.library import Library
+    from veduta.photos.shots import Label, Shot
     from veduta.recognizer import PairVerification, Recognizer, verify
     from veduta.types import (
         Candidate,

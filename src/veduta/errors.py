@@ -3,7 +3,8 @@
 ::
 
     VedutaError
-    ├── ImageError      a photo cannot be read: missing, truncated, too large, not a photo
+    ├── ImageError      a photo cannot be read: missing, truncated, not a photo
+    │   └── TooLargeError   it has more bytes or pixels than it may have here
     ├── ModelError      a model is unknown, damaged or cannot run here
     ├── DatasetError    a folder, CSV or data set is malformed (file, line, reason)
     ├── GalleryError    a gallery is missing, foreign, busy or made by other models
@@ -23,6 +24,10 @@ class VedutaError(Exception):
 
 class ImageError(VedutaError):
     """A photo cannot be read; the message names the file and the reason."""
+
+
+class TooLargeError(ImageError):
+    """A photo has more bytes or pixels than it may have here; with other limits it might be read."""
 
 
 class ModelError(VedutaError):

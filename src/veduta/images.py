@@ -29,7 +29,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from veduta.errors import ImageError
+from veduta.errors import ImageError, TooLargeError
 from veduta.types import Failure, Image, UInt8
 
 SUFFIXES = frozenset(
@@ -168,14 +168,14 @@ def _check_length(length: int, shown: str, max_bytes: int) -> None:
         raise ImageError(f"{shown}: is empty; get a fresh copy")
     if length > max_bytes:
         size, most = (f"{n:,} bytes" for n in (length, max_bytes))
-        raise ImageError(f"{shown}: has {size}, more than {most}; make it smaller or raise max_bytes")
+        raise TooLargeError(f"{shown}: has {size}, more than {most}; make it smaller or raise max_bytes")
 
 
 def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         much = f"is {width} x {height}, more than {max_pixels:,} pixels"
-        raise ImageError(f"{shown}: {much}; make it smaller or raise max_pixels")
+        raise TooLargeError(f"{shown}: {much}; make it smaller or raise max_pixels")
 
 
 def _decode(
@@ -402,6 +402,8 @@ def _taken(exif: object) -> datetime | None:
 
 def _moment(text: bytes) -> datetime | None:
     try:
+        if len(text) < len("YYYY:MM:DD HH:MM:SS"):
+            return None  # strptime would take what is left of a second
         return datetime.strptime(text.decode("ascii"), _MOMENT)  # noqa: DTZ007 - EXIF has no zone
     except ValueError:  # blanks and zeros, where the camera's clock was not set
         return None

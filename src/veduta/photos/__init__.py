@@ -1,1 +1,1 @@
-"""A person's own photo library: looked through, grouped, shown, and changed only when asked, so that it can be undone."""
+"""A person's own photo library: looked through, grouped, shown; changed only when asked, and then undone when asked."""

@@ -53,10 +53,8 @@ class _Joining:
         """Queue two groups if they may be joined as they are."""
         bond, (small, large) = self.bonds[i][j], sorted((len(self.members[i]), len(self.members[j])))
         mean = bond.chance / (small * large)
-        if small == 1:
-            sure = ALONE_WITH_MANY if large >= MANY else ALONE
-        else:
-            sure = SURE_OF_MANY if small >= MANY else SURE
+        few, many = (ALONE, ALONE_WITH_MANY) if small == 1 else (SURE, SURE_OF_MANY)
+        sure = many if (large if small == 1 else small) >= MANY else few
         if mean >= sure or (mean >= LEAST and bond.links >= min(small, LINKS)):
             heapq.heappush(self._queue, (-mean, i, j))
 

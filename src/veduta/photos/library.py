@@ -14,7 +14,7 @@ from types import TracebackType
 
 from veduta.adding import utf8
 from veduta.embedders import make_embedder
-from veduta.errors import LibraryError
+from veduta.errors import ImageError, LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.photos import journal
@@ -24,6 +24,7 @@ from veduta.photos.countries import country_of
 from veduta.photos.organize import Plan
 from veduta.photos.organize import plan as plan_order
 from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, find_places, look, numbered
+from veduta.photos.raw import RAW_SUFFIXES, preview
 from veduta.photos.scan import MEGABYTE, Asking, Limits, Scan, ScanReport
 from veduta.photos.shots import Label, Shot
 from veduta.photos.state import FOLDER, Answer, State, Verdict
@@ -496,7 +497,14 @@ def _add(gallery: Gallery, shots: Iterable[Shot], landmark: Landmark) -> list[Fa
     """Make photos references of a landmark, and return those that could not be."""
     failures: list[Failure] = []
     for shot in shots:
-        failures += gallery.add_photo(shot.file, landmark).failures
+        try:
+            if shot.file.suffix.lower() in RAW_SUFFIXES:  # a gallery reads no RAW, but keeps its preview
+                name = utf8(str(shot.file))
+                failures += gallery.add_contents([(name, preview(shot.file))], landmark).failures
+            else:
+                failures += gallery.add_photo(shot.file, landmark).failures
+        except ImageError as error:
+            failures.append(Failure(utf8(str(shot.file)), str(error)))
     gallery.put_landmark(landmark)
     return failures
 

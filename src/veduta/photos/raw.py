@@ -58,6 +58,11 @@ def preview(path: str | os.PathLike[str]) -> bytes:
     return photo.without(jpeg.EXIF).with_body(jpeg.EXIF, _exif(data, photo, moment, turn).data).joined()
 
 
+def check_installed(name: str) -> None:
+    """Raise ImageError, about the RAW of this name, when what reads RAWs is not installed."""
+    _rawpy(name)
+
+
 def _rawpy(name: str) -> ModuleType:
     try:
         import rawpy

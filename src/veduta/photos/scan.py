@@ -12,12 +12,12 @@ import PIL.Image
 
 from veduta.adding import utf8
 from veduta.draw import thumbnail
-from veduta.errors import ImageError
+from veduta.errors import ImageError, TooLargeError
 from veduta.images import load, read
 from veduta.photos.bursts import fingerprint, sharpness
 from veduta.photos.exif import estimated
 from veduta.photos.finding import Found, find
-from veduta.photos.raw import RAW_SUFFIXES, preview
+from veduta.photos.raw import RAW_SUFFIXES, check_installed, preview
 from veduta.photos.state import Answer, Content, Row, State
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
@@ -233,16 +233,19 @@ class Scan:
 
     def _see(self, photo: Found) -> _Seen:
         """Read a file, and decode it where its content is not known. Runs in a thread, and touches no state."""
-        name = utf8(photo.path)
+        name, is_raw = utf8(photo.path), Path(photo.path).suffix.lower() in RAW_SUFFIXES
         try:
+            if is_raw:
+                check_installed(name)
             data, sha256 = read(photo.path, max_bytes=self.limits.bytes)
         except ImageError as error:
             return _Seen(None, error=str(error))
         if not self._lacks(sha256):
             return _Seen(sha256)
         try:
-            raw = Path(photo.path).suffix.lower() in RAW_SUFFIXES
-            image = load(preview(photo.path) if raw else data, name=name, max_pixels=self.limits.pixels)
+            image = load(preview(photo.path) if is_raw else data, name=name, max_pixels=self.limits.pixels)
+        except TooLargeError as error:  # for now: there may be more memory next time
+            return _Seen(None, error=f"{error}; --max-memory sets how large a photo may be")
         except ImageError as error:
             return _Seen(sha256, error=str(error))
         if image.position is not None and estimated(data):  # what was put into it is no evidence

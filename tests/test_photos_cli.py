@@ -1,0 +1,168 @@
+"""``veduta library``: what it prints, with which status it ends, and that it does what the library does."""
+
+import csv
+import inspect
+import json
+import re
+import shutil
+import signal
+
+import pytest
+import typer
+import world
+from running import started
+from test_cli import COMMANDS, refused, run, run_json
+from test_photos_library import tree
+from test_photos_scan import picture
+
+from veduta.cli import app
+from veduta.gallery import Gallery
+from veduta.photos.library import Library
+
+LIBRARY = typer.main.get_command(app).commands["library"].commands
+HERE = {"library", "state", "provider", "format", "gallery", "apply", "all", "out", "browser", "port", "list"}
+
+
+@pytest.fixture
+def folder(tmp_path, views, distractors):
+    """A library of four views of palazzo-0 and 1, and two distractors; not scanned yet."""
+    made = tmp_path / "library"
+    made.mkdir()
+    for i, photo in enumerate([*list(views)[:4], *distractors[:2]]):
+        shutil.copy2(photo, made / f"{i}.jpg")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("command", "call"),
+    [
+        ("scan", Library.scan),
+        ("group", Library.group),
+        ("name", Library.name),
+        ("tag", Library.tag),
+        ("organize", Library.organize),
+        ("undo", Library.undo),
+    ],
+)
+def test_a_command_takes_what_the_call_it_makes_takes(command, call):
+    taken = {p.name: p.default for p in inspect.signature(call).parameters.values()}
+    bound = {"self", "progress", "gallery", "base"}
+    params = {p.name: p.default for p in LIBRARY[command].params if p.name not in HERE and not p.required}
+    assert params == {
+        name: default for name, default in taken.items() if name not in bound and default is not inspect.Parameter.empty
+    }
+
+
+def test_there_is_a_command_for_every_step_of_the_way():
+    assert list(LIBRARY) == ["scan", "group", "name", "report", "tag", "organize", "undo", "review"]
+    assert "library" not in COMMANDS  # a group of commands
+
+
+def test_scan_counts_what_it_did_and_names_what_it_could_not_read(folder, built, corrupt):
+    shutil.copy2(corrupt, folder / "bad.jpg")
+    first = run_json("library", "scan", folder, "--gallery", built, code=1)
+    assert (first["files"], first["looked_at"], first["recognized"], first["failures"]) == (7, 7, 6, 1)
+    assert (first["photos"], first["named"]) == (6, 4)
+    second = run("library", "scan", folder, "--gallery", built, code=1)
+    assert "bad.jpg" in second.stderr
+    assert re.search(r"^unchanged +7$", second.stdout, re.MULTILINE)
+
+
+def test_a_folder_or_gallery_that_is_none_is_refused(tmp_path, folder):
+    assert "is not a folder" in refused("library", "scan", tmp_path / "nothing")
+    assert "is not a gallery" in refused("library", "scan", folder, "--gallery", tmp_path)
+    assert "no gallery was asked" in refused("library", "review", folder)
+    assert "has no group 3" in refused("library", "name", folder, "3", "Ca' d'Oro")
+    assert "undone" in refused("library", "undo", folder) or "nothing" in refused("library", "undo", folder)
+
+
+def test_reports_are_written_by_the_ending_of_their_name(folder, built, tmp_path):
+    run("library", "scan", folder, "--gallery", built)
+    outs = [tmp_path / f"list.{ending}" for ending in ("csv", "jsonl", "geojson", "kml", "gpx")]
+    run("library", "report", folder, *(word for out in outs for word in ("--out", out)))
+    with outs[0].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert sum(row["landmark"] == "palazzo-0" for row in rows) == 2
+    assert [json.loads(line)["path"] for line in outs[1].read_text("utf-8").splitlines()] == [r["path"] for r in rows]
+    assert "expected a name ending in" in run("library", "report", folder, "--out", tmp_path / "x.pdf", code=2).stderr
+
+
+def test_a_plan_changes_nothing_and_applied_it_can_be_undone(folder, built, tmp_path):
+    run("library", "scan", folder, "--gallery", built)
+    before = tree(folder)
+    into = f"{folder}/Sorted/{{landmark}}"
+    shown = run("library", "organize", folder, "--into", into, "--mode", "move", "--floor", "0.5")
+    assert "nothing was changed" in shown.stderr
+    assert f"{folder / '0.jpg'} -> {folder}/Sorted/palazzo-0/0.jpg" in shown.stdout
+    assert tree(folder) == before
+    done = run("library", "organize", folder, "--into", into, "--mode", "move", "--floor", "0.5", "--apply")
+    assert "did 4 steps" in done.stderr
+    assert (folder / "Sorted" / "palazzo-0" / "0.jpg").is_file()
+    (action,) = run_json("library", "undo", folder, "--list")
+    assert (action["number"], action["what"], action["state"]) == (1, "organize", "applied")
+    assert "took back 4 steps" in run("library", "undo", folder).stderr
+    assert tree(folder) == before
+    assert run_json("library", "undo", folder, "--list")[0]["state"] == "undone"
+
+
+def test_tags_are_shown_written_and_taken_back(folder, built):
+    run("library", "scan", folder, "--gallery", built)
+    before = tree(folder)
+    assert "nothing was changed" in run("library", "tag", folder, "--floor", "0.5").stderr
+    assert tree(folder) == before
+    run("library", "tag", folder, "--floor", "0.5", "--apply")
+    assert len(list(folder.glob("*.jpg.xmp"))) == 4
+    assert "nothing to do" in run("library", "tag", folder, "--floor", "0.5", "--apply").stderr
+    run("library", "undo", folder)
+    assert tree(folder) == before
+
+
+def test_verdicts_are_given_by_command_and_forgotten(folder, built):
+    run("library", "scan", folder, "--gallery", built)
+    photo = folder / "4.jpg"
+    assert run("library", "review", folder, "--correct", f"{photo}=palazzo-3").stderr == f"{photo}: palazzo-3\n"
+    assert run("library", "review", folder, "--forget", photo).stderr == f"{photo}: none\n"
+    assert run("library", "review", folder, "--reject", folder / "0.jpg").stderr.endswith("none\n")
+    assert "expected PHOTO=LANDMARK" in run("library", "review", folder, "--correct", "x", code=2).stderr
+    assert "is no photo known" in refused("library", "review", folder, "--accept", folder / "nothing.jpg")
+    assert isinstance(run_json("library", "review", folder, "--list"), list)
+
+
+def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_path, gallery_path, strangers):
+    httpx = pytest.importorskip("httpx")
+    made = tmp_path / "library"
+    made.mkdir()
+    for i, photo in enumerate(strangers):
+        shutil.copy2(photo, made / f"{i}.jpg")
+    with Library(made) as library, Gallery.open(gallery_path) as gallery:
+        library.scan(gallery)
+        assert library.doubts()
+    with started("library", "review", made, "--no-browser") as process:
+        line = process.stderr.readline()
+        address, token = re.search(r"(http://\S+)/#/review\?token=(\S+)", line).groups()
+        client = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        items = client.get("/v1/review").json()["items"]
+        assert client.get(f"/v1/review/{items[0]['id']}/photo").headers["content-type"] == "image/jpeg"
+        said = client.post(f"/v1/review/{items[0]['id']}", json={"verdict": "correct", "landmark": "palazzo-2"})
+        assert said.status_code == 200
+        assert httpx.get(f"{address}/v1/review", timeout=60).status_code == 401
+        client.close()
+        process.send_signal(signal.SIGINT)
+        assert "took over 1 verdicts" in process.stderr.read()
+        assert process.wait(30) == 0
+    with Library(made) as library:
+        (verdict,) = library.verdicts().values()
+    assert (verdict.verdict, verdict.landmark.id) == ("corrected", "palazzo-2")
+
+
+def test_a_group_is_named_at_a_place(tmp_path):
+    picture(tmp_path / "a.jpg")
+    assert "degrees north and east" in run("library", "name", tmp_path, "1", "X", "--position", "200,1", code=2).stderr
+
+
+def test_an_album_of_drawn_photos_is_written(folder, built, tmp_path):
+    run("library", "scan", folder, "--gallery", built)
+    world.save(world.facade(3), folder / "new.jpg")
+    assert "wrote" in run("library", "report", folder, "--out", tmp_path / "album.html").stderr
+    assert "palazzo-0" in (tmp_path / "album.html").read_text("utf-8")
