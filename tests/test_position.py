@@ -420,7 +420,8 @@ def dated(changed=None, original=None, digitized=None):
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_photo_says_when_it_was_taken(kind):
-    assert load(encoded(kind, dated(original="2019:05:04 03:02:01"))).taken == MOMENT
+    told = "changed" if kind == "TIFF" else "original"  # Pillow writes no second directory into a TIFF
+    assert load(encoded(kind, dated(**{told: "2019:05:04 03:02:01"}))).taken == MOMENT
     assert load(encoded(kind, dated())).taken is None
 
 
