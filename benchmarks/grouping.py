@@ -226,7 +226,7 @@ def looked_through(library, known, progress):
     bests = {shot.sha256: str(shot.file) for shot in library.shots() if shot.best and shot.sha256 in known}
     eyes = places.Eyes(make_embedder(places.EMBEDDER), make_extractor(places.EXTRACTOR))
     cache = Cache(library.folder, eyes.model)
-    places.look(cache, eyes, bests, 10**9, progress)
+    places.look(cache, eyes, bests, 10**9, progress=progress)
     return cache, bests
 
 

@@ -106,11 +106,11 @@ SOURCES = [
     ),
 ]
 LANDMARKS = {
-    "sacre-coeur": ("Sacré-Cœur", "montmartre_far.jpg"),
-    "grand-central": ("Grand Central Terminal", "gcs_far.jpg"),
-    "notre-dame": ("Notre-Dame de Paris", "notre_dame.jpg"),
-    "chartres": ("Chartres Cathedral", "chartres.jpg"),
-    "sistine-chapel": ("The Sistine Chapel's fresco", "sist_chapel.jpg"),
+    "sacre-coeur": ("Sacré-Cœur", "montmartre_far.jpg", 48.8867, 2.3431),
+    "grand-central": ("Grand Central Terminal", "gcs_far.jpg", 40.7527, -73.9772),
+    "notre-dame": ("Notre-Dame de Paris", "notre_dame.jpg", 48.8530, 2.3499),
+    "chartres": ("Chartres Cathedral", "chartres.jpg", 48.4478, 1.4876),
+    "sistine-chapel": ("The Sistine Chapel's fresco", "sist_chapel.jpg", 41.9029, 12.4545),
 }
 
 
@@ -187,8 +187,8 @@ def unpack(package, wanted):
 def write_table():
     """Write the table of the five references and return its path."""
     path = PHOTOS / "landmarks.csv"
-    rows = [f'{photo},{key},"{name}"' for key, (name, photo) in LANDMARKS.items()]
-    path.write_text("\n".join(["photo,landmark,name", *rows]) + "\n", "utf-8")
+    rows = [f'{photo},{key},"{name}",{north},{east}' for key, (name, photo, north, east) in LANDMARKS.items()]
+    path.write_text("\n".join(["photo,landmark,name,latitude,longitude", *rows]) + "\n", "utf-8")
     return path
 
 
@@ -204,7 +204,7 @@ def questions():
         ),
     ]
     VIEWS.mkdir(exist_ok=True)
-    for seed, (key, (name, photo)) in enumerate(LANDMARKS.items()):
+    for seed, (key, (name, photo, *_)) in enumerate(LANDMARKS.items()):
         path = VIEWS / f"{key}-made.webp"
         path.write_bytes(encode(harder(load(PHOTOS / photo, max_side=640).pixels, seed), "webp", 85))
         note = "Made from the reference by a known homography: moved, cropped, darkened, noisy, partly hidden."

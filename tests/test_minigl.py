@@ -3,12 +3,14 @@
 import csv
 import os
 from collections import defaultdict
+from itertools import combinations
 from pathlib import Path
 
 import plugs
 import pytest
 
 from veduta.images import load
+from veduta.photos.library import Library
 
 DATA = Path(os.environ.get("VEDUTA_MINIGL") or Path(__file__).parents[2] / "shared" / "data" / "minigl")
 LANDMARKS, REFERENCES, QUERIES, DISTRACTORS = 8, 8, 4, 8
@@ -66,3 +68,19 @@ def test_landmarks_in_real_photos_are_recognised(tables, recognizer):
 def test_photos_of_anything_else_are_mostly_none_i_know(tables, recognizer):
     answers = [recognizer.recognize(photo("test", id)) for id in spread(tables[2], DISTRACTORS)]
     assert sum(answer.landmark is None for answer in answers) >= 0.75 * len(answers)
+
+
+def test_photos_of_one_place_are_found_without_a_gallery(tables, tmp_path):
+    shown = {}
+    train, _, nothing = tables
+    named = [("train", id, landmark) for landmark, ids in train.items() for id in ids]
+    for split, id, landmark in named + [("test", id, "") for id in spread(nothing, 40)]:
+        link = tmp_path / f"{id}.jpg"
+        link.symlink_to(DATA / split / id[0] / id[1] / id[2] / f"{id}.jpg")
+        shown[link] = landmark
+    with Library(tmp_path) as library:
+        groups = [[shown[shot.file] for shot in group.shots] for group in library.group()]
+    together = [pair for group in groups for pair in combinations(group, 2)]
+    right = sum(a == b != "" for a, b in together)
+    assert right >= 0.9 * len(together)
+    assert right >= 0.4 * sum(len(list(combinations(ids, 2))) for ids in train.values())

@@ -18,7 +18,8 @@ from veduta.gallery import Gallery
 from veduta.photos import grouping, linking
 from veduta.photos.cache import FILE, Cache
 from veduta.photos.countries import countries, country_of
-from veduta.photos.library import Library, landmark_id
+from veduta.photos.groups import landmark_id
+from veduta.photos.library import Library
 from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, numbered, open_photo
 from veduta.photos.reviewing import collect, fill
 from veduta.review import Review

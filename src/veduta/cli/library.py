@@ -123,8 +123,11 @@ def group(
     """Find the photos that show the same place, without any gallery. Name a group with: veduta library name."""
     with _opened(library, state) as opened, show.progress("scanning") as progress:
         groups = opened.group(max_memory, progress)
-    show.rows([_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json)
-    if groups:
+    if groups or format is Listing.json:
+        show.rows([_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json)
+    if not groups:
+        show.say("no two photos are known to show the same place")
+    else:
         show.say(f"see them with: veduta library report {library} --out album.html; name one with: veduta library name")
 
 
@@ -376,7 +379,10 @@ def review(
                     _judge(opened, verdict, photo)
         elif list:
             rows = [_doubt_row(doubt) for doubt in opened.doubts(limit)]
-            show.rows(rows, as_json=format is Listing.json)
+            if rows or format is Listing.json:
+                show.rows(rows, as_json=format is Listing.json)
+            else:
+                show.say("no answer is in doubt")
         else:
             _review_on_page(opened, limit, port, provider, browser=browser)
             show.say(f"took over {collect(opened)} verdicts")

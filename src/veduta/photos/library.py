@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
 from veduta.adding import utf8
 from veduta.embedders import make_embedder
-from veduta.errors import ImageError, LibraryError
+from veduta.errors import LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.photos import journal
 from veduta.photos.bursts import find_bursts
 from veduta.photos.cache import Cache
-from veduta.photos.countries import country_of
+from veduta.photos.groups import Group as Group
+from veduta.photos.groups import add_references, describe, landmark_id
+from veduta.photos.labels import labels_of
 from veduta.photos.organize import Plan
 from veduta.photos.organize import plan as plan_order
-from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, find_places, look, numbered
-from veduta.photos.raw import RAW_SUFFIXES, preview
+from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, embedding, find_places, look, numbered
 from veduta.photos.scan import MEGABYTE, Asking, Limits, Scan, ScanReport
-from veduta.photos.shots import Label, Shot
+from veduta.photos.shots import Shot
 from veduta.photos.state import FOLDER, Answer, State, Verdict
 from veduta.photos.tag import TagPlan
 from veduta.photos.tag import plan as plan_tags
@@ -36,29 +35,6 @@ from veduta.types import Failure, Landmark
 Progress = Callable[..., None]
 UNSURE = (0.05, 0.9)  # confidences between which a person is asked
 WRITTEN = 0.9  # least confidence of an answer that is written down unless another is named
-
-
-@dataclass(frozen=True)
-class Group:
-    """Photos that show one place, found without knowing which.
-
-    Attributes:
-        number: by which it is named; it stays when the library is grouped again.
-        shots: its photos, the best picture first; of a burst only the one that stands for it.
-        landmark: what a person named it, or None.
-        guess: what a gallery says most of its photos show, with how many say so, or None.
-        position: (degrees north, degrees east), the median of where its photos were taken, or None.
-        first: when its first dated photo was taken, or None.
-        last: and its last.
-    """
-
-    number: int
-    shots: tuple[Shot, ...]
-    landmark: Landmark | None
-    guess: tuple[Landmark, int] | None
-    position: tuple[float, float] | None
-    first: datetime | None
-    last: datetime | None
 
 
 @dataclass(frozen=True)
@@ -154,12 +130,12 @@ class Library:
             raise LibraryError(f"{other}; add --again to ask this one about every photo")
         self._state.note("gallery", path)
         made = gallery.settings["embedder"]
-        return Asking(path, gallery.revision, gallery.recognizer(), f"{made['name']} {made['sha256'][:16]}")
+        return Asking(path, gallery.revision, gallery.recognizer(), embedding(made["name"], made["sha256"]))
 
     @cached_property
     def _plain_embedder(self) -> tuple[Embedder, str]:
         embedder = make_embedder(EMBEDDER)
-        return embedder, f"{embedder.name} {embedder.sha256[:16]}"
+        return embedder, embedding(embedder.name, embedder.sha256)
 
     def _find_bursts(self) -> None:
         present = {row.sha256 for row in self._state.files().values() if row.sha256 and row.error is None}
@@ -178,7 +154,7 @@ class Library:
         Args:
             floor: least confidence of a gallery's answer that counts.
         """
-        files, labels = self._files(), self._labels(floor)
+        files, labels = self._files(), labels_of(self._state, floor)
         facts, bursts = self._state.facts(), self._state.bursts()
         groups = {sha256: number for number, some in self._state.groups().items() for sha256 in some}
         found = []
@@ -208,20 +184,6 @@ class Library:
             if row.sha256 is not None and row.error is None:
                 entry = found.setdefault(row.sha256, ([], list(row.companions)))
                 entry[0].append(path)
-        return found
-
-    def _labels(self, floor: float) -> dict[str, Label]:
-        """Return sha256 -> what it shows, for those of which that is known."""
-        verdicts, answers, bursts = self._state.verdicts(), self._state.answers(), self._state.bursts()
-        members: dict[int, list[str]] = {}
-        for sha256, (number, _) in bursts.items():
-            members.setdefault(number, []).append(sha256)
-        found: dict[str, Label] = {}
-        for sha256 in {*verdicts, *answers, *bursts}:
-            kin = members[bursts[sha256][0]] if sha256 in bursts else [sha256]
-            label = _label(sha256, kin, verdicts, answers, floor)
-            if label is not None:
-                found[sha256] = label
         return found
 
     def failures(self) -> list[Failure]:
@@ -420,7 +382,9 @@ class Library:
         eyes = Eyes(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
         cache = Cache(self.folder, eyes.model)
         try:
-            failed = look(cache, eyes, files, Limits(memory=max_memory * MEGABYTE).pixels, progress)
+            keys, vectors, _, _, models = self._state.looks(files)
+            made = {k: v for k, v, model in zip(keys, vectors, models, strict=True) if model == eyes.embedding}
+            failed = look(cache, eyes, files, Limits(memory=max_memory * MEGABYTE).pixels, made, progress)
             gone = {failure.photo for failure in failed}
             there = [key for key, path in files.items() if utf8(path) not in gone]
             places = find_places(cache, there, progress)
@@ -440,7 +404,7 @@ class Library:
         for number, some in self._state.groups().items():
             there = [shots[sha256] for sha256 in some if sha256 in shots]
             if there:
-                found.append(_group(number, there, verdicts, answers))
+                found.append(describe(number, there, verdicts, answers))
         return sorted(found, key=lambda group: (-len(group.shots), group.number))
 
     def name(
@@ -477,78 +441,10 @@ class Library:
             for shot in mine:
                 self._state.judge(shot.sha256, "named", landmark)
         same = [s for s in group.shots if (v := verdicts.get(s.sha256)) and v.landmark and v.landmark.id == landmark.id]
-        failures = [] if gallery is None else _add(gallery, {s.sha256: s for s in (*mine, *same)}.values(), landmark)
+        failures = (
+            [] if gallery is None else add_references(gallery, {s.sha256: s for s in (*mine, *same)}.values(), landmark)
+        )
         return landmark, failures
-
-
-def landmark_id(name: str) -> str:
-    """Return an id made of a name: its letters and digits, in lower case, joined by hyphens.
-
-    >>> landmark_id("Sacré-Cœur, Paris")
-    'sacré-cœur-paris'
-    """
-    words = "".join(letter if letter.isalnum() else " " for letter in name.casefold()).split()
-    if not words:
-        raise LibraryError(f"{name!r}: has no letter or digit to make an id of; give one with --id")
-    return "-".join(words)
-
-
-def _add(gallery: Gallery, shots: Iterable[Shot], landmark: Landmark) -> list[Failure]:
-    """Make photos references of a landmark, and return those that could not be."""
-    failures: list[Failure] = []
-    for shot in shots:
-        try:
-            if shot.file.suffix.lower() in RAW_SUFFIXES:  # a gallery reads no RAW, but keeps its preview
-                name = utf8(str(shot.file))
-                failures += gallery.add_contents([(name, preview(shot.file))], landmark).failures
-            else:
-                failures += gallery.add_photo(shot.file, landmark).failures
-        except ImageError as error:
-            failures.append(Failure(utf8(str(shot.file)), str(error)))
-    gallery.put_landmark(landmark)
-    return failures
-
-
-def _group(number: int, shots: Sequence[Shot], verdicts: Mapping[str, Verdict], answers: Mapping[str, Answer]) -> Group:
-    named = [v.landmark for s in shots if (v := verdicts.get(s.sha256)) and v.verdict == "named" and v.landmark]
-    said: dict[str, list[Landmark]] = {}
-    for shot in shots:
-        answer = answers.get(shot.sha256)
-        if answer is not None and answer.landmark is not None:
-            said.setdefault(answer.landmark.id, []).append(answer.landmark)
-    most = max(said.values(), key=len, default=None)
-    places = [shot.position for shot in shots if shot.position is not None]
-    position = (statistics.median(p[0] for p in places), statistics.median(p[1] for p in places)) if places else None
-    dates = sorted(shot.taken for shot in shots if shot.taken is not None)
-    return Group(
-        number=number,
-        shots=tuple(shots),
-        landmark=named[0] if named else None,
-        guess=None if most is None else (most[0], len(most)),
-        position=position,
-        first=dates[0] if dates else None,
-        last=dates[-1] if dates else None,
-    )
-
-
-def _label(
-    sha256: str, kin: Sequence[str], verdicts: Mapping[str, Verdict], answers: Mapping[str, Answer], floor: float
-) -> Label | None:
-    """Return what a photo shows: by its own verdict, by one of its burst, or by the surest answer in its burst."""
-    said = [verdicts[each] for each in (sha256, *kin) if each in verdicts]
-    if said:
-        return None if said[0].landmark is None else _labelled(said[0].landmark, 1.0, "person")
-    sure = {key: a for key in kin if (a := answers.get(key)) and a.landmark is not None and a.confidence >= floor}
-    best = sure.get(sha256)
-    if best is None and len({a.landmark.id for a in sure.values() if a.landmark}) == 1:  # the others of its burst agree
-        best = max(sure.values(), key=lambda a: a.confidence)
-    return None if best is None or best.landmark is None else _labelled(best.landmark, best.confidence, "veduta")
-
-
-def _labelled(landmark: Landmark, confidence: float, by: str) -> Label:
-    place = (landmark.latitude, landmark.longitude)
-    country = None if place[0] is None or place[1] is None else country_of(place[0], place[1])
-    return Label(landmark, confidence, by, country)
 
 
 def _named(progress: Progress | None, verb: str) -> Progress | None:

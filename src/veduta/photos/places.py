@@ -42,9 +42,19 @@ class Eyes:
     extractor: Extractor
 
     @property
+    def embedding(self) -> str:
+        """What made the descriptors, for telling them from those of other models."""
+        return embedding(self.embedder.name, self.embedder.sha256)
+
+    @property
     def model(self) -> str:
-        """What made the features, for telling them from those of other models."""
-        return f"{self.embedder.name} {self.embedder.sha256[:16]} {self.extractor.name} {self.extractor.sha256[:16]}"
+        """What made descriptors and local features, likewise."""
+        return f"{self.embedding} {embedding(self.extractor.name, self.extractor.sha256)}"
+
+
+def embedding(name: str, sha256: str) -> str:
+    """Return what a model is known by."""
+    return f"{name} {sha256[:16]}"
 
 
 def open_photo(path: str, max_pixels: int = 200_000_000) -> Image:
@@ -54,7 +64,12 @@ def open_photo(path: str, max_pixels: int = 200_000_000) -> Image:
 
 
 def look(
-    cache: Cache, eyes: Eyes, files: Mapping[str, str], max_pixels: int, progress: Progress | None = None
+    cache: Cache,
+    eyes: Eyes,
+    files: Mapping[str, str],
+    max_pixels: int,
+    descriptors: Mapping[str, Float32] | None = None,
+    progress: Progress | None = None,
 ) -> list[Failure]:
     """Make the features of contents that have none yet, and return what could not be read.
 
@@ -63,9 +78,10 @@ def look(
         eyes: the models.
         files: sha256 -> a file with this content.
         max_pixels: most pixels of a photo that is decoded.
+        descriptors: sha256 -> descriptor (D,) by the same embedder, where it is known.
         progress: called with photos done, photos in all, and ``looking``.
     """
-    known, failures = cache.looks(), list[Failure]()
+    known, made, failures = cache.looks(), descriptors or {}, list[Failure]()
     waiting = [sha256 for sha256 in files if sha256 not in known]
 
     def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
@@ -73,7 +89,8 @@ def look(
             image = open_photo(files[sha256], max_pixels)
         except ImageError as error:
             return Failure(utf8(files[sha256]), utf8(str(error)))
-        return eyes.embedder.embed([image])[0], eyes.extractor.extract(image)
+        descriptor = made.get(sha256)
+        return eyes.embedder.embed([image])[0] if descriptor is None else descriptor, eyes.extractor.extract(image)
 
     for done, (sha256, seen) in enumerate(in_order(see, waiting), 1):
         if isinstance(seen, Failure):
