@@ -332,6 +332,47 @@ def service(result):
     return f"{origin(result)}\n\n" + table(["", "median of rounds (least to most)"], rows)
 
 
+def library(result):
+    """Return the table of library.py."""
+    rates = [[row[who] for row in result["rounds"]] for who in ("recognise", "scan")]
+    alone, scanned = (f"{statistics.median(each):.1f} ({min(each)} to {max(each)})" for each in rates)
+    share, again = result["share"], result["again"]
+    seconds = [f"{again['again'][key] / 1000:.1f}" for key in ("median_ms", "p10_ms", "p90_ms")]
+    rows = [
+        ["recogniser alone, photos a second", "", alone],
+        ["first scan of the same photos", "", scanned],
+        [
+            "the second as a share of the first",
+            ">= 0.70",
+            f"{share['median']} ({min(share['all'])} to {max(share['all'])})",
+        ],
+        [f"scanning {again['files']:,} unchanged photos again, s", "< 10", "{} ({} to {})".format(*seconds)],
+    ]
+    return f"{origin(result['machine'])}\n\n" + table(["", "asked", "median (least to most)"], rows)
+
+
+def grouping(result):
+    """Return the table of grouping.py."""
+    seconds, rows = result["seconds"], []
+    names = {"library": "the whole library, as shipped"}
+    quality = {"library": result["library"]}
+    for world, title in (("whole", "the whole library"), ("thinned", "two to twelve photos a place")):
+        quality[world], names[world] = (
+            result[world]["folded"],
+            f"{title}, weights fitted without the landmarks measured",
+        )
+    for key, found in quality.items():
+        for labels, title in (("checked", "labels by people"), ("all", "a search engine's too")):
+            figures = found[labels]
+            rows.append([f"{names[key]}; {title}", f"{figures['precision']:.3f}", f"{figures['recall']:.3f}"])
+    took = ", ".join(f"{verb} {seconds[verb]:.0f} s" for verb in ("scanning", "looking", "matching"))
+    return (
+        f"{origin(result['machine'])}\n\n{result['photos']:,} photos, {seconds['whole']:.0f} s ({took}); "
+        f"grouped again without anything new, {seconds['again']:.0f} s.\n\n"
+        + table(["pairs of photos of one landmark", "precision", "recall"], rows)
+    )
+
+
 # Name of the result -> what writes its tables.
 WRITERS = {
     "recognize": lambda result: put(README, "recognize", recognition(result)),
@@ -339,6 +380,8 @@ WRITERS = {
     "descriptor": put_descriptor,
     "local_features": put_local_features,
     "service": lambda result: put(ROOT / "docs" / "service.md", "service", service(result)),
+    "library": lambda result: put(ROOT / "docs" / "library.md", "library", library(result)),
+    "grouping": lambda result: put(ROOT / "docs" / "library.md", "grouping", grouping(result)),
     "competition-run": lambda result: put(README, "competition-run", competition(result)),
     "competition-size": lambda result: put(README, "competition-size", competition(result)),
 }

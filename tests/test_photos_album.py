@@ -695,5 +695,5 @@ class TestInABrowser:
             dot = page.locator("#map a.dot").first
             dot.focus()
             page.keyboard.press("Enter")
-            assert page.url.endswith(dot.get_attribute("href"))
+            page.wait_for_url(f"**{dot.get_attribute('href')}")
             assert page.locator(dot.get_attribute("href")).is_visible()

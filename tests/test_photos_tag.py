@@ -42,7 +42,7 @@ def listed(folder):
 
 
 def counts(planned):
-    names = ("new", "merged", "embedded", "unchanged", "positions", "positions_left")
+    names = ("new", "merged", "withdrawn", "embedded", "unchanged", "positions", "positions_left")
     return {name: value for name in names if (value := getattr(planned, name))}
 
 
@@ -75,6 +75,23 @@ def test_a_sidecar_that_is_there_is_merged_and_lightrooms_is_left_alone(library,
     assert (folder / "c.jpg.xmp").exists()
     undo(tmp_path / "state")
     assert (folder / "a.jpg.xmp").read_bytes() == mine
+
+
+def test_what_nobody_says_any_more_is_taken_out_of_its_sidecar_and_nothing_else(library, tmp_path):
+    sidecar = tmp_path / "photos" / "c.jpg.xmp"
+    foreign = xmp.merge(None, NOWHERE, position_known=True).replace(b"urn:veduta:", b"urn:somebody:")
+    sidecar.write_bytes(foreign)
+    apply(plan(library, embed=False).steps, tmp_path / "state", "tag")
+    assert sidecar.read_bytes() != foreign
+    silent = [replace(shot, label=None) for shot in library]
+    planned = plan(silent, embed=False)
+    assert counts(planned) == {"withdrawn": 3}
+    apply(planned.steps, tmp_path / "state", "tag")
+    assert sidecar.read_bytes() == foreign
+    assert plan(silent, embed=False).steps == ()
+    assert b"Eiffel" not in (tmp_path / "photos" / "a.jpg.xmp").read_bytes()
+    undo(tmp_path / "state")
+    assert b"Eiffel" in sidecar.read_bytes()
 
 
 def test_what_is_written_is_made_when_its_turn_comes(library, tmp_path):

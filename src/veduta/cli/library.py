@@ -236,6 +236,7 @@ def _tag_facts(plan: TagPlan) -> dict[str, Any]:
     return {
         "new": plan.new,
         "merged": plan.merged,
+        "withdrawn": plan.withdrawn,
         "embedded": plan.embedded,
         "unchanged": plan.unchanged,
         "positions": plan.positions,

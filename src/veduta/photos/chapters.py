@@ -103,7 +103,12 @@ def _kins(shots: Sequence[Shot]) -> tuple[Kin, ...]:
         shows = shot.label.landmark.id if shot.label else None
         found.setdefault((shot.burst or shot.sha256, shows), []).append(shot)
     kins = (tuple(sorted(some, key=lambda shot: not shot.best)) for some in found.values())
-    return tuple(sorted(kins, key=lambda kin: (kin[0].taken or datetime.max, str(kin[0].file))))
+    return tuple(sorted(kins, key=_when))
+
+
+def _when(kin: Kin) -> tuple[bool, str, str]:
+    taken = kin[0].taken
+    return taken is None, taken.isoformat() if taken else "", str(kin[0].file)
 
 
 def _has_no_name(group: Group, labels: Mapping[str, Label | None]) -> bool:

@@ -22,7 +22,10 @@ from veduta.photos import exif, words, xmp
 from veduta.photos.journal import Step
 from veduta.photos.raw import RAW_SUFFIXES
 from veduta.photos.shots import Label, Shot
+from veduta.photos.sidecar import SPACES
 from veduta.types import Failure
+
+MARK = SPACES["veduta"].encode()  # in UTF-8, in which we write; whoever wrote a sidecar anew in UTF-16 keeps our words
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class TagPlan:
         steps: one per file that changes.
         new: sidecars that will be made.
         merged: sidecars there already that will say more, or something else.
+        withdrawn: sidecars that will lose what was written there, as nobody is sure of it any more.
         embedded: photos that will be written into.
         unchanged: sidecars and photos that say it already.
         positions: files that will have the landmark's place as an estimate.
@@ -43,6 +47,7 @@ class TagPlan:
     steps: tuple[Step, ...]
     new: int
     merged: int
+    withdrawn: int
     embedded: int
     unchanged: int
     positions: int
@@ -60,13 +65,15 @@ class _Change:
         position: ``ours`` for an estimate, ``theirs`` where one would have been written but for another, or neither.
     """
 
-    what: Literal["new", "merged", "embedded", "unchanged"]
+    what: Literal["new", "merged", "withdrawn", "embedded", "unchanged"]
     step: Step | None
     position: Literal["ours", "theirs", "none"]
 
 
 def plan(shots: Sequence[Shot], *, embed: bool) -> TagPlan:
-    """Return how to write the labels of these shots beside every file of each; shots without a label are left out.
+    """Return how to write the labels of these shots beside every file of each.
+
+    Shots without a label are left alone, but for sidecars that say what was thought of them before.
 
     Args:
         shots: what is known of a library.
@@ -75,9 +82,12 @@ def plan(shots: Sequence[Shot], *, embed: bool) -> TagPlan:
     """
     changes: list[_Change] = []
     failures: list[Failure] = []
-    for file, shot, label in ((file, s, s.label) for s in shots if s.label for file in s.files):
+    for file, shot, label in ((file, s, s.label) for s in shots for file in s.files):
         try:
-            changes += _changes(file, label, camera=shot.position is not None, embed=embed)
+            if label is None:
+                changes += _withdrawn(file)
+            else:
+                changes += _changes(file, label, camera=shot.position is not None, embed=embed)
         except VedutaError as error:
             failures.append(Failure(utf8(str(file)), str(error)))
     what = Counter(change.what for change in changes)
@@ -85,12 +95,26 @@ def plan(shots: Sequence[Shot], *, embed: bool) -> TagPlan:
         steps=tuple(change.step for change in changes if change.step),
         new=what["new"],
         merged=what["merged"],
+        withdrawn=what["withdrawn"],
         embedded=what["embedded"],
         unchanged=what["unchanged"],
         positions=sum(change.position == "ours" for change in changes if change.step),
         positions_left=sum(change.position == "theirs" for change in changes),
         failures=tuple(failures),
     )
+
+
+def _withdrawn(file: Path) -> list[_Change]:
+    """Return what becomes of the sidecar of a photo that shows nothing known: nothing where none of it is ours."""
+    sidecar = file.with_name(f"{file.name}.xmp")
+    existing, name = _existing(sidecar), utf8(str(sidecar))
+    if existing is None or MARK not in existing or xmp.withdraw(existing, name=name) == existing:
+        return []
+
+    def make() -> bytes:
+        return xmp.withdraw(_existing(sidecar) or b"", name=name)
+
+    return [_Change("withdrawn", Step("write", sidecar, make=make), "none")]
 
 
 def _changes(file: Path, label: Label, *, camera: bool, embed: bool) -> list[_Change]:

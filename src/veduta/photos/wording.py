@@ -54,11 +54,20 @@ def all_sure(labels: Sequence[Label]) -> str:
     """Return how sure it is what several photos show: how many a person confirmed, and the range of the others."""
     asked = sorted((label for label in labels if label.by != "person"), key=lambda label: label.confidence)
     said = len(labels) - len(asked)
-    parts = [f"{'all ' if said > 1 else ''}confirmed by you" if not asked else f"{said} confirmed by you"] if said else []
+    parts = (
+        [f"{'all ' if said > 1 else ''}confirmed by you" if not asked else f"{said} confirmed by you"] if said else []
+    )
     if asked:
-        least, most = sure(asked[0]), sure(asked[-1])
-        parts.append(most if least == most else f"from {least} to {most}")
+        parts.append(_range(asked[0].confidence, asked[-1].confidence))
     return "; ".join(parts)
+
+
+def _range(least: float, most: float) -> str:
+    """Return how sure answers are, the words once where they are the same."""
+    low, high = percent(least), percent(most)
+    if words(least) == words(most):
+        return f"{words(most)}, {high}" if low == high else f"{words(most)}, {low} to {high}"
+    return f"{words(least)} ({low}) to {words(most)} ({high})"
 
 
 def day(moment: datetime) -> str:

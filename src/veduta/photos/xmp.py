@@ -51,6 +51,13 @@ def merge(existing: bytes | None, label: Label, position_known: bool, *, name: s
     return done.decode().encode(codec, "xmlcharrefreplace")
 
 
+def withdraw(existing: bytes, *, name: str = "<sidecar>") -> bytes:
+    """Return a sidecar without anything of ours, and with all that others wrote; LibraryError as `merge`."""
+    data, codec = _as_utf8(existing, name)
+    without = Sidecar(data, name).without_ours()
+    return existing if without == data else without.decode().encode(codec, "xmlcharrefreplace")
+
+
 def estimates(sidecar: bytes, *, name: str = "<sidecar>") -> bool:
     """Return whether a sidecar has a position that we wrote and nobody has changed; LibraryError as `merge`."""
     return Sidecar(_as_utf8(sidecar, name)[0], name).estimated
