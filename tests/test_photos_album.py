@@ -622,7 +622,7 @@ class TestInABrowser:
 
     def test_all_pictures_are_shown(self, chromium, summer):
         for page in opened(chromium, summer / "album.html", viewport=WIDE):
-            page.wait_for_function("[...document.images].every((image) => image.complete)")
+            page.evaluate("Promise.all([...document.images].filter((i) => i.src).map((i) => i.decode()))")
             assert page.evaluate("[...document.images].filter((image) => !image.naturalWidth && image.src).length") == 0
             keep(page.screenshot(), "album.webp")
             page.locator("#place-1 .why summary").click()

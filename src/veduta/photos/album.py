@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from veduta.adding import utf8
-from veduta.errors import GalleryError, LibraryError, ModelError
+from veduta.errors import GalleryError, ModelError
 from veduta.gallery import Gallery
+from veduta.photos.appearing import write_whole
 from veduta.photos.atlas import Mark, draw_map
 from veduta.photos.chapters import Chapters, Place, dates, tell
 from veduta.photos.library import Library
@@ -45,7 +43,7 @@ def write_album(library: Library, out: Path, floor: float = 0.5) -> Path:
         if gallery is not None:
             stack.enter_context(gallery)
         plates = Plates(library, out, gallery, tuple(grids(chapters)))
-        _replace(out, _page(library, chapters, Sections(library, chapters, plates)))
+        write_whole(out, _page(library, chapters, Sections(library, chapters, plates)))
     return out
 
 
@@ -57,22 +55,6 @@ def _gallery(library: Library) -> Gallery | None:
         return Gallery.open(library.gallery)
     except (GalleryError, ModelError):
         return None
-
-
-def _replace(out: Path, parts: Iterable[str]) -> None:
-    """Write a file beside the one wanted, and give it its name when it is whole."""
-    draft = out.with_name(f".veduta-{secrets.token_hex(8)}")
-    try:
-        try:
-            with draft.open("x", encoding="utf-8", newline="") as file:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise LibraryError(f"{utf8(str(out))}: cannot be written ({error.strerror}); choose another place") from error
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -141,7 +123,7 @@ def _numbers(chapters: Chapters) -> str:
     told = [plural(photos, "photo") + (f" and {alike:,} nearly the same" if alike else "")]
     told += [plural(len(chapters.places), "landmark")] if chapters.places else []
     told += [plural(countries, "country", "countries")] if countries else []
-    return " · ".join(told)
+    return " · ".join([told[0], *(part.replace(" ", "\u00a0") for part in told[1:])])
 
 
 def _parts(chapters: Chapters, sections: Sections) -> list[_Part]:

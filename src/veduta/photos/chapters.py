@@ -128,7 +128,8 @@ def _place(kins: tuple[Kin, ...], answers: Mapping[str, Answer]) -> Place:
     labels = [kin[0].label for kin in kins if kin[0].label is not None]
     # One person may have named the same landmark with its position, another without.
     label = max(labels, key=lambda label: (words.place(label.landmark) is not None, label.by == "person"))
-    stood = [shot.position for kin in kins for shot in kin if shot.position is not None]
+    found = (next((shot.position for shot in kin if shot.position is not None), None) for kin in kins)
+    stood = [position for position in found if position is not None]
     position = _median(stood) or words.place(label.landmark)
     country = label.country or (country_of(*position) if position else None)
     cover = max((kin[0] for kin in kins), key=lambda shot: _shown_well(shot, answers))

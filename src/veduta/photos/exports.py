@@ -9,16 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
 from veduta.adding import utf8
-from veduta.errors import LibraryError
 from veduta.photos import words
+from veduta.photos.appearing import write_whole
 from veduta.photos.shots import Shot
 
 COLUMNS = (
@@ -43,7 +41,7 @@ def export(shots: Sequence[Shot], format: str, out: Path) -> int:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     write, is_map = FORMATS[format]
     rows = [row for row in map(_row, shots) if not is_map or row["position_source"]]
-    _replace(out, write(rows))
+    write_whole(out, write(rows))
     return len(rows)
 
 
@@ -156,22 +154,6 @@ def _about(row: Row) -> str:
 
 def _tag(name: str, text: str) -> str:
     return f"<{name}>{escape(words.legal(text))}</{name}>"
-
-
-def _replace(out: Path, parts: Iterable[str]) -> None:
-    """Write a file beside the one wanted, and give it its name when it is whole."""
-    draft = out.with_name(f".veduta-{secrets.token_hex(8)}")
-    try:
-        try:
-            with draft.open("x", encoding="utf-8", newline="") as file:
-                file.writelines(parts)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise LibraryError(f"{utf8(str(out))}: cannot be written ({error.strerror}); choose another place") from error
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
