@@ -11,8 +11,6 @@ from veduta.types import Float64
 
 LEAST = 0.35  # mean probability, over all pairs between two groups, from which they are joined
 ALONE, SURE = 0.5, 0.8  # and from which no geometry is asked for: of a single photo with a group, of two groups
-MANY = 6  # photos of the larger, and of the smaller group, from which their mean is sure enough to ask for less
-ALONE_WITH_MANY, SURE_OF_MANY = 0.4, 0.6
 LINKS = 3  # pairs with inliers asked for between two groups of so many photos or more: one may be false, or two
 CONFIRMED = 0.5  # share of a group's photos that geometry has to link with another of it
 
@@ -53,8 +51,7 @@ class _Joining:
         """Queue two groups if they may be joined as they are."""
         bond, (small, large) = self.bonds[i][j], sorted((len(self.members[i]), len(self.members[j])))
         mean = bond.chance / (small * large)
-        few, many = (ALONE, ALONE_WITH_MANY) if small == 1 else (SURE, SURE_OF_MANY)
-        sure = many if (large if small == 1 else small) >= MANY else few
+        sure = ALONE if small == 1 else SURE
         if mean >= sure or (mean >= LEAST and bond.links >= min(small, LINKS)):
             heapq.heappush(self._queue, (-mean, i, j))
 
