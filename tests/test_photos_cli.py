@@ -166,3 +166,9 @@ def test_an_album_of_drawn_photos_is_written(folder, built, tmp_path):
     world.save(world.facade(3), folder / "new.jpg")
     assert "wrote" in run("library", "report", folder, "--out", tmp_path / "album.html").stderr
     assert "palazzo-0" in (tmp_path / "album.html").read_text("utf-8")
+
+
+def test_naming_a_group_that_is_not_there_makes_no_gallery(folder, tmp_path):
+    assert "has no group 9" in refused("library", "name", folder, "9", "X", "--gallery", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert "degrees" in run("library", "name", folder, "9", "X", "--position", "nan,3", code=2).stderr

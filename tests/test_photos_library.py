@@ -422,3 +422,92 @@ def test_dates_and_places_of_a_group_are_those_of_its_photos(tmp_path, eyes):
     assert (group.first, group.last) == (at(1, 0), at(4, 0)) if len(group.shots) == 4 else group.first >= at(1, 0)
     assert group.position == pytest.approx((48.0015, 2.0), abs=0.0016)
     assert os.fspath(Path(group.shots[0].file).parent) == str(tmp_path)
+
+
+# --- what was found to be wrong once -------------------------------------------------------------------------------
+
+
+def test_a_library_without_photos_has_no_groups(tmp_path):
+    with Library(tmp_path) as library:
+        assert library.group() == []
+
+
+def test_a_verdict_given_on_the_page_comes_home_though_its_photo_is_gone(tmp_path, gallery, strangers):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i, photo in enumerate(strangers):
+        shutil.copy2(photo, folder / f"{i}.jpg")
+    with Library(folder) as library:
+        library.scan(gallery)
+        first = library.doubts()[0].shot
+        fill(library, "gallery", 1)
+        queue = Review(library.folder)
+        kept = queue.keep("other.jpg", b"not from the library", {"landmark": None})
+        queue.judge(queue.items()[0].number, "rejected", None)
+        queue.judge(kept.number, "corrected", "palazzo-1")
+        queue.close()
+        away = tmp_path / "away.jpg"
+        first.file.rename(away)
+        library.scan(gallery)
+        assert collect(library) == 2
+        assert first.sha256 not in {shot.sha256 for shot in library.shots()}
+        away.rename(first.file)
+        library.scan(gallery)
+        assert first.sha256 not in {doubt.shot.sha256 for doubt in library.doubts()}
+        assert [shot.rejected for shot in library.shots() if shot.sha256 == first.sha256] == [True]
+
+
+def test_a_verdict_given_after_a_photo_was_written_into_outlives_undo(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library:
+        library.scan(gallery)
+        library.apply(library.tag(embed=True, floor=0.5))
+        library.judge(folder / "a.jpg", "corrected", Landmark("ca-d-oro"))
+        library.undo()
+        library.scan(gallery)
+        assert library.shots()[0].label.landmark.id == "ca-d-oro"
+        library.unjudge(folder / "a.jpg")
+        assert library.shots()[0].label.by == "veduta"
+
+
+def test_the_last_verdict_on_a_burst_is_for_all_of_it_and_is_forgotten_for_all(tmp_path, gallery, view):
+    import PIL.Image
+
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    for name, quality in (("b.jpg", 60), ("c.jpg", 70)):
+        with PIL.Image.open(view) as opened:
+            opened.save(folder / name, quality=quality)
+    with Library(folder) as library:
+        library.scan(gallery)
+        assert len({shot.burst for shot in library.shots()}) == 1
+        library.judge(folder / "a.jpg", "accepted")
+        library.judge(folder / "b.jpg", "rejected")
+        assert [shot.rejected for shot in library.shots()] == [True] * 3
+        library.unjudge(folder / "c.jpg")
+        assert [shot.label.by for shot in library.shots()] == ["veduta"] * 3
+
+
+def test_writing_into_photos_changes_no_group(library):
+    before = {group.number: sorted(shot.file for shot in group.shots) for group in library.groups()}
+    library.name(library.groups()[0].number, "Ca' d'Oro", position=GPS)
+    assert library.apply(library.tag(embed=True)).done >= 4
+    seen = []
+    library.group(progress=lambda done, total, verb: seen.append(verb))
+    assert seen == []
+    assert {group.number: sorted(shot.file for shot in group.shots) for group in library.groups()} == before
+
+
+def test_a_group_named_anew_takes_its_references_along(library, tmp_path):
+    group = library.groups()[0]
+    with Gallery.create(tmp_path / "gallery") as gallery:
+        library.name(group.number, "Palazzo", gallery=gallery)
+        _, failures = library.name(group.number, "Ca' d'Oro", gallery=gallery)
+        assert failures == []
+        assert {r.landmark for r in gallery.references()} == {"ca-d-oro"}
+        with pytest.raises(LibraryError, match="Unicode"):
+            library.name(group.number, "caf\udce9")
+    assert library.groups()[0].landmark.id == "ca-d-oro"

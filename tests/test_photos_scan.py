@@ -497,3 +497,97 @@ def test_a_folder_that_cannot_be_listed_is_told_and_what_is_known_of_it_stays(tm
         assert report.gone == 0
         assert "cannot be listed" in report.failures[0].error
         assert len(library.shots()) == 2
+
+
+# --- what was found to be wrong once -------------------------------------------------------------------------------
+
+
+def test_two_files_that_change_names_change_answers(tmp_path):
+    paths = [picture(tmp_path / f"{i}.bmp", i) for i in range(2)]
+    for path in paths:
+        PIL.Image.fromarray(world.facade(int(path.stem), 240, 180)).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    assert paths[0].stat().st_size == paths[1].stat().st_size
+    with Library(tmp_path) as library:
+        library.scan()
+        before = {shot.file.name: shot.sha256 for shot in library.shots()}
+        paths[0].rename(tmp_path / "x")
+        paths[1].rename(paths[0])
+        (tmp_path / "x").rename(paths[1])
+        report = library.scan()
+        after = {shot.file.name: shot.sha256 for shot in library.shots()}
+    assert (report.looked_at, report.moved) == (0, 0)
+    assert after == {"0.bmp": before["1.bmp"], "1.bmp": before["0.bmp"]}
+
+
+def test_what_another_program_writes_about_a_photo_leaves_its_verdict(tmp_path, gallery, view):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library:
+        library.scan(gallery)
+        library.judge(folder / "a.jpg", "corrected", Landmark("ca-d-oro"))
+        content = (folder / "a.jpg").read_bytes()
+        (folder / "a.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x07Hello" + content[2:])  # a comment
+        assert library.scan(gallery).looked_at == 1
+        (shot,) = library.shots()
+        assert shot.label.landmark.id == "ca-d-oro"
+        picture(folder / "a.jpg", 5)  # another photo
+        library.scan(gallery)
+        assert library.shots()[0].label is None or library.shots()[0].label.by == "veduta"
+
+
+def test_a_state_within_the_library_is_not_looked_through(tmp_path, view):
+    folder = tmp_path / "library"
+    (folder / "state" / "backup").mkdir(parents=True)
+    shutil.copy2(view, folder / "a.jpg")
+    shutil.copy2(view, folder / "state" / "backup" / "b.jpg")
+    with Library(folder, folder / "state") as library:
+        assert library.scan().files == 1
+
+
+def test_a_state_is_of_one_library_and_follows_it(tmp_path):
+    picture(tmp_path / "a" / "1.jpg", 1)
+    picture(tmp_path / "b" / "2.jpg", 2)
+    with Library(tmp_path / "a", tmp_path / "state") as library:
+        library.scan()
+    with pytest.raises(LibraryError, match="another folder with --state"):
+        Library(tmp_path / "b", tmp_path / "state")
+    (tmp_path / "a").rename(tmp_path / "c")
+    with Library(tmp_path / "c", tmp_path / "state") as library:
+        assert library.scan().looked_at == 0
+        assert library.shots()[0].file == tmp_path / "c" / "1.jpg"
+
+
+def test_a_gallery_whose_name_is_no_text_is_asked(tmp_path, gallery_path, view):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/g\xe9l"))
+    shutil.copytree(gallery_path, odd)
+    folder = tmp_path / "library"
+    folder.mkdir()
+    shutil.copy2(view, folder / "a.jpg")
+    with Library(folder) as library, Gallery.open(odd) as opened:
+        assert library.scan(opened).recognized == 1
+        assert library.scan(opened).unchanged == 1
+        assert library.gallery == os.fspath(odd)
+
+
+def test_many_may_open_a_new_library_at_once(tmp_path):
+    code = f"from veduta.photos.library import Library; Library({str(tmp_path)!r}).close()"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
+    assert [(process.wait(), process.stderr.read()) for process in processes] == [(0, b"")] * 4
+    for process in processes:
+        process.stderr.close()
+
+
+def test_numbers_add_up_when_photos_are_asked_about_later(tmp_path, gallery, views):
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for i, photo in enumerate(list(views)[:3]):
+        shutil.copy2(photo, folder / f"{i}.jpg")
+    with Library(folder) as library:
+        library.scan()
+        report = library.scan(gallery)
+        assert (report.files, report.looked_at, report.unchanged) == (3, 3, 0)
+        os.link(folder / "0.jpg", folder / "again.jpg")
+        report = library.scan(gallery)
+        assert (report.files, report.moved, report.unchanged, report.looked_at) == (4, 0, 4, 0)

@@ -165,10 +165,12 @@ def name(
     from veduta.gallery import Gallery
 
     place = _place(position)
-    if gallery is not None and not gallery.exists():
-        Gallery.create(gallery).close()
-    with _opened(library, state) as opened, Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
-        landmark, failures = opened.name(number, name, id, asked, place)
+    with _opened(library, state) as opened:
+        opened.numbered(number)  # before a gallery is made for it
+        if gallery is not None and not gallery.exists():
+            Gallery.create(gallery).close()
+        with Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
+            landmark, failures = opened.name(number, name, id, asked, place)
     show.failures(failures)
     show.say(f"group {number} shows {landmark.name} ({landmark.id})")
     if failures:
@@ -182,7 +184,7 @@ def _place(text: str | None) -> tuple[float, float] | None:
         north, east = (float(part) for part in text.split(","))
     except ValueError:
         north, east = 999.0, 999.0
-    if abs(north) > 90 or abs(east) > 180:
+    if not (-90 <= north <= 90 and -180 <= east <= 180):  # a NaN neither
         raise typer.BadParameter(f"expected degrees north and east like 48.8867,2.3431, got {text}")
     return north, east
 

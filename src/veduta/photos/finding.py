@@ -43,14 +43,26 @@ class Found:
     node: tuple[int, int]
 
 
-def find(root: str | os.PathLike[str], report: Callable[[Failure], None]) -> Iterator[Found]:
+def find(
+    root: str | os.PathLike[str], report: Callable[[Failure], None], without: Path | None = None
+) -> Iterator[Found]:
     """Yield the photos beneath a folder, sorted by folder; what cannot be listed or looked at goes to `report`.
 
     Hidden files and folders, caches and sidecars are no photos; links are followed, each folder is visited once. A RAW
     beside its JPEG belongs to it and is no photo of its own.
+
+    Args:
+        root: the folder.
+        report: takes what cannot be listed or looked at.
+        without: a folder that is not looked into, such as the one with backups.
     """
+    closed = os.path.realpath(without) if without is not None else None
+
+    def enter(folder: str) -> bool:
+        return _is_worth(folder) and os.path.realpath(folder) != closed
+
     by_folder: dict[str, list[str]] = {}
-    for file in walk(root, report=report, suffixes=SUFFIXES | RAW_SUFFIXES | SIDECARS | FILMS, enter=_is_worth):
+    for file in walk(root, report=report, suffixes=SUFFIXES | RAW_SUFFIXES | SIDECARS | FILMS, enter=enter):
         by_folder.setdefault(file.rpartition(os.sep)[0], []).append(file)
     for files in by_folder.values():
         yield from _paired(files, report)
@@ -60,7 +72,7 @@ def _is_worth(folder: str) -> bool:
     """Return whether a folder may hold photos of a person's own."""
     path = Path(folder)
     name = path.name.casefold()
-    if name in CACHES or name.endswith(PACKAGES) or (path / CACHE_TAG).is_file():
+    if name in CACHES or name.endswith(PACKAGES) or os.path.lexists(path / CACHE_TAG):  # False where nobody may look
         return False
     return not path.parent.name.casefold().endswith(PHOTOS_LIBRARY) or name in ORIGINALS
 

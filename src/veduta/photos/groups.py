@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -51,10 +51,23 @@ def landmark_id(name: str) -> str:
     return "-".join(words)
 
 
-def add_references(gallery: Gallery, shots: Iterable[Shot], landmark: Landmark) -> list[Failure]:
-    """Make photos references of a landmark, and return those that could not be."""
+def add_references(
+    gallery: Gallery, shots: Iterable[Shot], landmark: Landmark, replacing: Collection[str] = ()
+) -> list[Failure]:
+    """Make photos references of a landmark, and return those that could not be.
+
+    Args:
+        gallery: where.
+        shots: the photos.
+        landmark: what they show.
+        replacing: ids of landmarks that the same photos were said to show before, and do not.
+    """
     failures: list[Failure] = []
+    named = {reference.sha256: reference for reference in gallery.references()}
     for shot in shots:
+        before = named.get(shot.sha256)
+        if before is not None and before.landmark in replacing:
+            gallery.remove(reference=before.id)
         try:
             if shot.file.suffix.lower() in RAW_SUFFIXES:  # a gallery reads no RAW, but keeps its preview
                 name = utf8(str(shot.file))

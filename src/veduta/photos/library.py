@@ -20,7 +20,7 @@ from veduta.photos.bursts import find_bursts
 from veduta.photos.cache import Cache
 from veduta.photos.groups import Group as Group
 from veduta.photos.groups import add_references, describe, landmark_id
-from veduta.photos.labels import labels_of
+from veduta.photos.labels import kin_of, labels_of
 from veduta.photos.organize import Plan
 from veduta.photos.organize import plan as plan_order
 from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, embedding, find_places, look, numbered
@@ -123,14 +123,14 @@ class Library:
         return report
 
     def _asking(self, gallery: Gallery, *, again: bool) -> Asking:
-        path = str(gallery.path.absolute())
+        path = os.path.abspath(gallery.path)  # noqa: PTH100 - without what leads back and forth
         before = self._state.noted("gallery")
         if before not in (None, path) and not again:
             other = f"{utf8(path)}: the answers kept are by another gallery, {utf8(before)}"
             raise LibraryError(f"{other}; add --again to ask this one about every photo")
         self._state.note("gallery", path)
         made = gallery.settings["embedder"]
-        return Asking(path, gallery.revision, gallery.recognizer(), embedding(made["name"], made["sha256"]))
+        return Asking(utf8(path), gallery.revision, gallery.recognizer(), embedding(made["name"], made["sha256"]))
 
     @cached_property
     def _plain_embedder(self) -> tuple[Embedder, str]:
@@ -154,7 +154,8 @@ class Library:
         Args:
             floor: least confidence of a gallery's answer that counts.
         """
-        files, labels = self._files(), labels_of(self._state, floor)
+        files = self._files()
+        labels, rejected = labels_of(self._state, files, floor)
         facts, bursts = self._state.facts(), self._state.bursts()
         groups = {sha256: number for number, some in self._state.groups().items() for sha256 in some}
         found = []
@@ -173,6 +174,7 @@ class Library:
                     burst=burst,
                     best=best,
                     group=groups.get(sha256),
+                    rejected=sha256 in rejected,
                 )
             )
         return sorted(found, key=lambda shot: str(shot.file))
@@ -253,20 +255,34 @@ class Library:
                     f"{utf8(str(shot.file))}: has no answer to accept; scan with --gallery, or correct it"
                 )
             landmark = answer.landmark or answer.guesses[0][0]
-        self._state.judge(shot.sha256, verdict, landmark)
+        self.keep_verdict(shot.sha256, verdict, landmark)
         return self._shot(shot.sha256)
 
+    def keep_verdict(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
+        """Keep what a person says of a content, whether it is in the library now or not; it is for its whole burst."""
+        for each in self._kin(sha256):
+            self._state.unjudge(each)
+        self._state.judge(sha256, verdict, landmark)
+
     def unjudge(self, photo: str | os.PathLike[str]) -> Shot:
-        """Forget what a person said of a photo, and return it as it is known now."""
+        """Forget what a person said of a photo and its burst, and return it as it is known now."""
         shot = self._shot(photo)
-        self._state.unjudge(shot.sha256)
+        for each in self._kin(shot.sha256):
+            self._state.unjudge(each)
         return self._shot(shot.sha256)
+
+    def _kin(self, sha256: str) -> list[str]:
+        return kin_of(self._state, self._files()).get(sha256, [sha256])
 
     def _shot(self, photo: str | os.PathLike[str]) -> Shot:
         name = os.fsdecode(photo)
-        path = Path(name).absolute()
-        for shot in self.shots():
+        path, real = Path(name).absolute(), os.path.realpath(name)
+        shots = self.shots()
+        for shot in shots:
             if name == shot.sha256 or path in shot.files:
+                return shot
+        for shot in shots:  # named through a link, or by way of another folder
+            if any(os.path.realpath(file) == real for file in shot.files):
                 return shot
         raise LibraryError(f"{utf8(name)}: is no photo known of {utf8(str(self.path))}; scan it first")
 
@@ -377,20 +393,28 @@ class Library:
             progress: called with photos done, photos in all, and ``scanning``, ``looking`` or ``matching``.
         """
         self.scan(max_memory=max_memory, progress=_named(progress, "scanning"))
-        bursts = self._state.bursts()
+        bursts, origins = self._state.bursts(), self._state.origins()
         files = {key: paths[0] for key, (paths, _) in self._files().items() if bursts.get(key, (0, True))[1]}
+        # By their first content: what is written about a photo must not change what it is grouped with.
+        now = {origins.get(key, key): key for key in files}
         eyes = Eyes(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
+        keys, vectors, _, _, models = self._state.looks(files)
+        made = {
+            origins.get(k, k): v for k, v, model in zip(keys, vectors, models, strict=True) if model == eyes.embedding
+        }
         cache = Cache(self.folder, eyes.model)
         try:
-            keys, vectors, _, _, models = self._state.looks(files)
-            made = {k: v for k, v, model in zip(keys, vectors, models, strict=True) if model == eyes.embedding}
-            failed = look(cache, eyes, files, Limits(memory=max_memory * MEGABYTE).pixels, made, progress)
+            pixels = Limits(memory=max_memory * MEGABYTE).pixels
+            failed = look(cache, eyes, {origin: files[key] for origin, key in now.items()}, pixels, made, progress)
             gone = {failure.photo for failure in failed}
-            there = [key for key, path in files.items() if utf8(path) not in gone]
+            there = [origin for origin, key in now.items() if utf8(files[key]) not in gone]
             places = find_places(cache, there, progress)
         finally:
             cache.close()
-        self._state.set_groups(numbered(places, self._state.groups()))
+        before = {n: [origins.get(key, key) for key in some] for n, some in self._state.groups().items()}
+        found = numbered(places, before, int(self._state.noted("groups") or 0))
+        self._state.note("groups", max([*found, *before, int(self._state.noted("groups") or 0)], default=0))
+        self._state.set_groups({number: [now[origin] for origin in some] for number, some in found.items()})
         return self.groups()
 
     def groups(self) -> list[Group]:
@@ -406,6 +430,13 @@ class Library:
             if there:
                 found.append(describe(number, there, verdicts, answers))
         return sorted(found, key=lambda group: (-len(group.shots), group.number))
+
+    def numbered(self, number: int) -> Group:
+        """Return the group of this number; LibraryError if there is none."""
+        group = next((each for each in self.groups() if each.number == number), None)
+        if group is None:
+            raise LibraryError(f"{utf8(str(self.path))}: has no group {number}; see 'veduta library group'")
+        return group
 
     def name(
         self,
@@ -430,19 +461,22 @@ class Library:
         Raises:
             LibraryError: there is no such group.
         """
-        group = next((each for each in self.groups() if each.number == number), None)
-        if group is None:
-            raise LibraryError(f"{utf8(str(self.path))}: has no group {number}; see 'veduta library group'")
+        group = self.numbered(number)
+        if utf8(name + (id or "")) != name + (id or ""):
+            raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
         north, east = position or group.position or (None, None)
         landmark = Landmark(id or landmark_id(name), name, north, east)
         verdicts = self._state.verdicts()
         mine = [s for s in group.shots if s.sha256 not in verdicts or verdicts[s.sha256].verdict == "named"]
+        wrong = {v.landmark.id for s in mine if (v := verdicts.get(s.sha256)) and v.landmark} - {landmark.id}
         with self._state.changing():
             for shot in mine:
                 self._state.judge(shot.sha256, "named", landmark)
         same = [s for s in group.shots if (v := verdicts.get(s.sha256)) and v.landmark and v.landmark.id == landmark.id]
         failures = (
-            [] if gallery is None else add_references(gallery, {s.sha256: s for s in (*mine, *same)}.values(), landmark)
+            []
+            if gallery is None
+            else add_references(gallery, {s.sha256: s for s in (*mine, *same)}.values(), landmark, wrong)
         )
         return landmark, failures
 

@@ -111,6 +111,8 @@ def find_places(cache: Cache, contents: Sequence[str], progress: Progress | None
         progress: called with photos done, photos in all, and ``matching``.
     """
     contents = sorted(contents)
+    if len(contents) < 2:
+        return []
     descriptors = cache.descriptors(contents)
     neighbours = nearest(descriptors, NEIGHBOURS)
     a, b = pairs_of(neighbours)
@@ -176,10 +178,18 @@ def _matched(
         yield i, counts
 
 
-def numbered(places: Sequence[Sequence[str]], before: Mapping[int, Sequence[str]]) -> dict[int, list[str]]:
-    """Return number -> place, each with the number of the earlier one it shares most photos with, or a new one."""
+def numbered(
+    places: Sequence[Sequence[str]], before: Mapping[int, Sequence[str]], last: int = 0
+) -> dict[int, list[str]]:
+    """Return number -> place, each with the number of the earlier one it shares most photos with, or a new one.
+
+    Args:
+        places: contents of each.
+        before: number -> contents, of the earlier ones.
+        last: the largest number that was ever given.
+    """
     of = {sha256: number for number, some in before.items() for sha256 in some}
-    free, taken = max(before, default=0) + 1, set[int]()
+    free, taken = max([last, *before]) + 1, set[int]()
     found: dict[int, list[str]] = {}
     for some in places:
         shared = Counter(of[sha256] for sha256 in some if sha256 in of)

@@ -52,8 +52,11 @@ def collect(library: Library) -> int:
     try:
         done = queue.items("done")
         for item in done:
-            # Kept before it is forgotten: killed in between, it is kept twice, which is once.
-            library.judge(str(item.answer["content"]), str(item.verdict), _landmark(library, item))
+            # Kept before it is forgotten: killed in between, it is kept twice, which is once. The photo may be gone by
+            # now, or one that was kept on the page and never was in the library: verdicts are of contents.
+            library.keep_verdict(
+                str(item.answer.get("content", item.sha256)), str(item.verdict), _landmark(library, item)
+            )
             queue.forget(item.number)
     finally:
         queue.close()
@@ -64,7 +67,8 @@ def _landmark(library: Library, item: Item) -> Landmark | None:
     """Return what a photo shows by its verdict, with all that is known of it."""
     if item.landmark is None:
         return None
-    named = [item.answer["landmark"], *(guess["landmark"] for guess in item.answer["guesses"])]
+    guesses = [guess.get("landmark") for guess in item.answer.get("guesses", ())]
+    named = [item.answer.get("landmark"), *guesses]
     answered = {each["id"]: Landmark(**each) for each in named if each is not None}
     return answered.get(item.landmark) or landmark_of(library.gallery, item.landmark)
 

@@ -147,13 +147,15 @@ class Scan:
         self._contents = state.contents()
         self._answered = state.answered()
         self._due: set[str] = set()
+        self._before: dict[str, str | None] = {}
         self._failures: list[Failure] = []
 
     def run(self, progress: Progress | None = None) -> ScanReport:
         """Look through the library and return what was done; what is done is kept, also when this is interrupted."""
         known = self.state.files()
+        self._before = {path: row.sha256 for path, row in known.items()}
         unlisted: list[Failure] = []
-        found = {photo.path: photo for photo in find(self.state.root, unlisted.append)}
+        found = {photo.path: photo for photo in find(self.state.root, unlisted.append, self.state.folder)}
         self._failures += [Failure(utf8(f.photo), utf8(f.error)) for f in unlisted]
         report, tasks = self._sort(found, known)
         report = replace(report, gone=self._forget(found, known, unlisted), older=0 if self.again else self._older())
@@ -172,20 +174,20 @@ class Scan:
 
     def _sort(self, found: dict[str, Found], known: dict[str, Row]) -> tuple[ScanReport, list[Found]]:
         """Tell files that need no look from those that do, and note those that have only moved."""
-        nodes = {(row.node, row.size, row.mtime): row for row in known.values()}  # the same file, whatever its name
+        # The same file, whatever it is called now: two may have changed names.
+        nodes = {(row.node, row.size, row.mtime): (path, row) for path, row in known.items()}
         tasks, unchanged, moved = [], 0, 0
         with self.state.changing():
             for path, photo in found.items():
-                row = known.get(path)
-                if row is None or (row.size, row.mtime) != (photo.size, photo.mtime):
-                    row = nodes.get((photo.node, photo.size, photo.mtime))
-                    moved += row is not None
-                if row is None or (row.sha256 is None and row.error is not None):
+                before, row = nodes.get((photo.node, photo.size, photo.mtime), (path, known.get(path)))
+                if row is None or (row.size, row.mtime) != (photo.size, photo.mtime) or row.sha256 is None:
                     tasks.append(photo)
                     continue
                 self._keep_file(photo, row, known.get(path))
-                unchanged += 1
-                tasks += self._unanswered(photo, row)
+                waiting = self._unanswered(photo, row)
+                tasks += waiting
+                unchanged += not waiting
+                moved += path not in known and before not in found
         return ScanReport(files=len(found), unchanged=unchanged, moved=moved), tasks
 
     def _keep_file(self, photo: Found, row: Row, before: Row | None) -> None:
@@ -254,10 +256,12 @@ class Scan:
 
     def _keep(self, photo: Found, seen: _Seen) -> bool:
         """Keep what was found of a file, and return whether it was recognised."""
-        recognized = False
+        recognized, before = False, self._before.get(photo.path)
         # Another file with this content may have been kept since it was read.
         if seen.image is not None and seen.sha256 is not None and self._lacks(seen.sha256):
             recognized = self._describe(seen.sha256, seen.image, seen.small)
+            if before is not None and self.state.looks_same(before, seen.sha256):
+                self.state.become(before, seen.sha256)  # another program has written something about it
         if seen.error is not None:
             self._failures.append(Failure(utf8(photo.path), utf8(seen.error)))
         row = Row(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)

@@ -42,6 +42,7 @@ class Shot:
         burst: number of the burst or of the set of near-duplicates it is one of, or None when it stands alone.
         best: whether it stands for its burst; True when it stands alone.
         group: number of the place it shows by grouping, or None.
+        rejected: whether a person said that it shows nothing known.
     """
 
     sha256: str
@@ -54,6 +55,7 @@ class Shot:
     burst: int | None = None
     best: bool = True
     group: int | None = None
+    rejected: bool = False
 
     @property
     def file(self) -> Path:

@@ -24,8 +24,7 @@ from veduta.types import Float32, Landmark
 FOLDER, FILE = ".veduta", "library.sqlite"
 VERSION = 1
 BUSY_SECONDS = 60.0
-SCHEMA = f"""
-BEGIN;
+SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE content (
     sha256 TEXT PRIMARY KEY,
@@ -54,8 +53,7 @@ CREATE TABLE burst (
 CREATE TABLE member (
     sha256 TEXT PRIMARY KEY, number INTEGER NOT NULL, rank INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-PRAGMA user_version = {VERSION};
-COMMIT;
+CREATE TABLE same (sha256 TEXT PRIMARY KEY, origin TEXT NOT NULL) STRICT, WITHOUT ROWID
 """
 VERDICTS = ("accepted", "rejected", "corrected", "named")
 
@@ -167,14 +165,30 @@ class State:
             self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = NORMAL")
-        version = int(self._ask("PRAGMA user_version")[0][0])
-        if version == 0:
-            with self._faults("cannot be made"):
-                self._db.executescript(SCHEMA)
-        elif version != VERSION:
-            raise LibraryError(
-                f"{self.file}: has schema {version}, this Veduta reads {VERSION}; use the one that made it"
-            )
+        self._make()
+        self._check_root()
+
+    def _make(self) -> None:
+        """Make the tables where there are none; another process may be doing the same."""
+        with self.changing():
+            version = int(self._ask("PRAGMA user_version")[0][0])
+            if version == 0:
+                for statement in (*SCHEMA.split(";"), f"PRAGMA user_version = {VERSION}"):
+                    self._db.execute(statement)
+        if version not in (0, VERSION):
+            wrong = f"has schema {version}, this Veduta reads {VERSION}"
+            raise LibraryError(f"{self.file}: {wrong}; use the Veduta that made it")
+
+    def _check_root(self) -> None:
+        """Raise LibraryError when this is the state of another library, one that is still there."""
+        before, now = self.noted("root"), str(self.root)
+        if before == now:
+            return
+        within = self.folder.is_relative_to(self.root)  # it came along when the library was moved or copied
+        if before is not None and not within and Path(before).is_dir():
+            other = f"{self.file}: is what is known of {before.encode('utf-8', 'backslashreplace').decode()}"
+            raise LibraryError(f"{other}; name another folder with --state for this library")
+        self.note("root", now)
 
     def close(self) -> None:
         """Close the file; everything is already on disk."""
@@ -197,16 +211,22 @@ class State:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Run the body as one transaction."""
+        """Run the body as one transaction, or as part of the one that is running."""
+        if self._busy():
+            yield
+            return
         with self._faults("cannot be written"):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
+                if self._busy():
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _busy(self) -> bool:
+        return self._db.in_transaction
 
     # --- remarks ------------------------------------------------------------------------------------------------
 
@@ -351,8 +371,10 @@ class State:
     # --- what a person said -------------------------------------------------------------------------------------
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Return sha256 -> what a person said of it."""
-        query = "SELECT sha256, verdict, landmark, said FROM verdict"
+        """Return sha256 -> what a person said of it, for every content with the same pixels."""
+        query = """SELECT coalesce(s.sha256, v.sha256), v.verdict, v.landmark, v.said FROM verdict AS v
+                   LEFT JOIN (SELECT sha256, origin FROM same UNION SELECT origin, origin FROM same) AS s
+                   ON s.origin = v.sha256"""
         return {row[0]: Verdict(row[1], _landmark(row[2]), row[3]) for row in self._ask(query)}
 
     def judge(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
@@ -363,12 +385,43 @@ class State:
         """
         if verdict not in VERDICTS or (landmark is None) != (verdict == "rejected"):
             raise ValueError(f"expected one of {', '.join(VERDICTS)} with a landmark, or rejected, got {verdict}")
-        said = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        self._ask("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)", (sha256, verdict, _text(landmark), said))
+        said = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        values = self.origin(sha256), verdict, _text(landmark), said
+        self._ask("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)", values)
 
     def unjudge(self, sha256: str) -> None:
         """Forget what a person said of a content."""
-        self._ask("DELETE FROM verdict WHERE sha256 = ?", (sha256,))
+        self._ask("DELETE FROM verdict WHERE sha256 = ?", (self.origin(sha256),))
+
+    # --- contents that differ in what is written about them only -------------------------------------------------
+
+    def origins(self) -> dict[str, str]:
+        """Return sha256 -> the first content with the same pixels, for those that are not the first."""
+        return dict(self._ask("SELECT sha256, origin FROM same"))
+
+    def origin(self, sha256: str) -> str:
+        """Return the first content with the same pixels."""
+        found = self._ask("SELECT origin FROM same WHERE sha256 = ?", (sha256,))
+        return str(found[0][0]) if found else sha256
+
+    def become(self, old: str, new: str) -> None:
+        """Note that a content is now another with the same pixels: what is known of it goes with it."""
+        origin = self.origin(old)
+        if origin in (new, self.origin(new)):
+            return
+        with self.changing():
+            self._ask("INSERT OR REPLACE INTO same VALUES (?, ?)", (new, origin))
+            for table in ("content", "answer", "burst", "member"):
+                rows = self._ask(f"SELECT * FROM {table} WHERE sha256 = ?", (old,))  # noqa: S608
+                for row in rows:
+                    marks = ",".join("?" * len(row))
+                    self._ask(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", (new, *row[1:]))  # noqa: S608
+
+    def looks_same(self, old: str, new: str) -> bool:
+        """Return whether two contents have the same pixels, as far as is kept of them."""
+        query = "SELECT count(DISTINCT width || ' ' || height || ' ' || hex(fingerprint) || ' ' || sharpness), count(*)"
+        distinct, count = self._ask(f"{query} FROM content WHERE sha256 IN (?, ?)", (old, new))[0]
+        return bool(distinct == 1 and count == 2)
 
     # --- bursts and groups --------------------------------------------------------------------------------------
 
@@ -396,16 +449,6 @@ class State:
         with self.changing():
             self._db.execute("DELETE FROM member")
             self._db.executemany("INSERT INTO member VALUES (?, ?, ?)", rows)
-
-    def become(self, old: str, new: str) -> None:
-        """Note that a content is now another, with the same pixels: what is known of it goes with it."""
-        tables = ("content", "answer", "verdict", "burst", "member")
-        with self.changing():
-            for table in tables:
-                rows = self._ask(f"SELECT * FROM {table} WHERE sha256 = ?", (old,))  # noqa: S608
-                for row in rows:
-                    marks = ",".join("?" * len(row))
-                    self._ask(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", (new, *row[1:]))  # noqa: S608
 
 
 def _text(landmark: Landmark | None) -> str | None:
