@@ -71,6 +71,10 @@ def test_scan_counts_what_it_did_and_names_what_it_could_not_read(folder, built,
 def test_a_folder_or_gallery_that_is_none_is_refused(tmp_path, folder):
     assert "is not a folder" in refused("library", "scan", tmp_path / "nothing")
     assert "is not a gallery" in refused("library", "scan", folder, "--gallery", tmp_path)
+    for words in (("review",), ("undo",), ("tag",), ("report", "--out", "x.csv"), ("organize", "--into", "x/{id}")):
+        assert "nothing is known of it" in refused("library", words[0], folder, *words[1:])
+    assert not (folder / ".veduta").exists()
+    run("library", "scan", folder)
     assert "no gallery was asked" in refused("library", "review", folder)
     assert "has no group 3" in refused("library", "name", folder, "3", "Ca' d'Oro")
     assert "undone" in refused("library", "undo", folder) or "nothing" in refused("library", "undo", folder)
@@ -124,6 +128,7 @@ def test_verdicts_are_given_by_command_and_forgotten(folder, built):
     assert run("library", "review", folder, "--correct", f"{photo}=palazzo-3").stderr == f"{photo}: palazzo-3\n"
     assert run("library", "review", folder, "--forget", photo).stderr == f"{photo}: none\n"
     assert run("library", "review", folder, "--reject", folder / "0.jpg").stderr.endswith("none\n")
+    assert "has a landmark 'typo'" in refused("library", "review", folder, "--correct", f"{photo}=typo")
     assert "expected PHOTO=LANDMARK" in run("library", "review", folder, "--correct", "x", code=2).stderr
     assert "is no photo known" in refused("library", "review", folder, "--accept", folder / "nothing.jpg")
     assert isinstance(run_json("library", "review", folder, "--list"), list)
@@ -158,6 +163,7 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
 
 def test_a_group_is_named_at_a_place(tmp_path):
     picture(tmp_path / "a.jpg")
+    run("library", "scan", tmp_path)
     assert "degrees north and east" in run("library", "name", tmp_path, "1", "X", "--position", "200,1", code=2).stderr
 
 
@@ -169,6 +175,7 @@ def test_an_album_of_drawn_photos_is_written(folder, built, tmp_path):
 
 
 def test_naming_a_group_that_is_not_there_makes_no_gallery(folder, tmp_path):
+    run("library", "scan", folder)
     assert "has no group 9" in refused("library", "name", folder, "9", "X", "--gallery", tmp_path / "new")
     assert not (tmp_path / "new").exists()
     assert "degrees" in run("library", "name", folder, "9", "X", "--position", "nan,3", code=2).stderr

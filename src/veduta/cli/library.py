@@ -64,10 +64,15 @@ AllRows = Annotated[bool, typer.Option("--all", help="Print every file.")]
 
 
 @contextmanager
-def _opened(library: Path, state: Path | None) -> Iterator[Library]:
+def _opened(library: Path, state: Path | None, *, known: bool = True) -> Iterator[Library]:
+    """Yield a library; LibraryError when it has to be known already and is not: the folder may be mistyped."""
+    from veduta.errors import LibraryError
     from veduta.photos.library import Library
     from veduta.photos.reviewing import collect
+    from veduta.photos.state import FILE, FOLDER
 
+    if known and library.is_dir() and not ((state or library / FOLDER) / FILE).exists():
+        raise LibraryError(f"{library}: nothing is known of it; look through it with: veduta library scan {library}")
     with Library(library, state) as opened:
         collect(opened)  # a page may have been closed since
         yield opened
@@ -89,8 +94,8 @@ def scan(
     from veduta.gallery import Gallery
 
     with (
-        _opened(library, state) as opened,
         Gallery.open(gallery, provider) if gallery else nullcontext() as asked,
+        _opened(library, state, known=False) as opened,
         show.progress("scanning") as progress,
     ):
         report = opened.scan(asked, limit, threads, max_memory, again=again, progress=progress)
@@ -121,14 +126,18 @@ def group(
     format: AsListing = Listing.table,
 ) -> None:
     """Find the photos that show the same place, without any gallery. Name a group with: veduta library name."""
-    with _opened(library, state) as opened, show.progress("scanning") as progress:
+    with _opened(library, state, known=False) as opened, show.progress("scanning") as progress:
         groups = opened.group(max_memory, progress)
+        failures = opened.failures()
+    show.failures(failures)
     if groups or format is Listing.json:
         show.rows([_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json)
     if not groups:
         show.say("no two photos are known to show the same place")
     else:
         show.say(f"see them with: veduta library report {library} --out album.html; name one with: veduta library name")
+    if failures:
+        raise typer.Exit(SOME_FAILED)
 
 
 def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
@@ -172,7 +181,8 @@ def name(
         with Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
             landmark, failures = opened.name(number, name, id, asked, place)
     show.failures(failures)
-    show.say(f"group {number} shows {landmark.name} ({landmark.id})")
+    shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
+    show.say(f"group {number} shows {shown} ({landmark.id})")
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -401,7 +411,7 @@ def _judge(library: Library, verdict: str | None, photo: str) -> None:
         path, _, id = photo.rpartition("=")
         if not path:
             raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
-        shot = library.judge(path, verdict, landmark_of(library.gallery, id))
+        shot = library.judge(path, verdict, landmark_of(library, id))
     else:
         shot = library.judge(photo, verdict)
     show.say(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veduta.adding import utf8
-from veduta.errors import ImageError, VedutaError
+from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
 from veduta.images import read
 from veduta.photos.library import Doubt, Library
@@ -70,12 +70,21 @@ def _landmark(library: Library, item: Item) -> Landmark | None:
     guesses = [guess.get("landmark") for guess in item.answer.get("guesses", ())]
     named = [item.answer.get("landmark"), *guesses]
     answered = {each["id"]: Landmark(**each) for each in named if each is not None}
-    return answered.get(item.landmark) or landmark_of(library.gallery, item.landmark)
+    return answered.get(item.landmark) or _in_gallery(library.gallery, item.landmark) or Landmark(item.landmark)
 
 
-def landmark_of(gallery: str | None, id: str) -> Landmark:
-    """Return a landmark of a gallery by its id; one that nothing else is known of where the gallery has none."""
-    return _in_gallery(gallery, id) or Landmark(id)
+def landmark_of(library: Library, id: str) -> Landmark:
+    """Return a landmark by its id, of the gallery that was asked or one that a group was named.
+
+    Raises:
+        LibraryError: there is none.
+    """
+    named = {v.landmark.id: v.landmark for v in library.verdicts().values() if v.landmark is not None}
+    found = _in_gallery(library.gallery, id) or named.get(id)
+    if found is None:
+        where = f"{utf8(str(library.path))}: neither its gallery nor a group of it has a landmark {id!r}"
+        raise LibraryError(f"{where}; see 'veduta list', or name a group with 'veduta library name'")
+    return found
 
 
 def _in_gallery(path: str | None, id: str) -> Landmark | None:
