@@ -16,7 +16,7 @@ from test_images import drawn, encoded, heic
 from veduta.errors import ImageError, LibraryError
 from veduta.images import load
 from veduta.photos import gps, jpeg, tiff, words, xmp
-from veduta.photos.exif import embed, embed_exiftool, embed_jpeg, estimated
+from veduta.photos.exif import embed, embed_exiftool, embed_jpeg, estimated, withdraw, withdraw_jpeg
 from veduta.photos.shots import Label
 from veduta.types import Landmark
 
@@ -199,7 +199,81 @@ def test_an_estimate_the_person_has_corrected_is_theirs(tmp_path):
     exiftool("-overwrite_original", "-GPSLatitude=48.86", path)
     corrected = path.read_bytes()
     assert not estimated(corrected)
-    assert load(embed_jpeg(corrected, OPERA, False)).position == pytest.approx((48.86, 2.2945), abs=1e-6)
+    once = embed_jpeg(corrected, OPERA, False)
+    for content in (once, embed_jpeg(once, EIFFEL, False), withdraw_jpeg(corrected)):
+        assert load(content).position == pytest.approx((48.86, 2.2945), abs=1e-6)
+        assert not estimated(content)
+        assert words.ESTIMATE.encode() not in content
+
+
+@pytest.mark.parametrize("kind", JPEGS)
+def test_what_was_written_into_a_jpeg_comes_out_and_nothing_else(tmp_path, kind):
+    before = JPEGS[kind]
+    path = written(tmp_path / "a.jpg", embed_jpeg(before, EIFFEL, False))
+    gone = withdraw(path)
+    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", words.ESTIMATE.encode()))
+    assert load(gone).position is None
+    assert jpeg.split(gone).foreign() == jpeg.split(before).foreign()
+    if kind in CAMERAS:
+        assert second_directory(gone) == second_directory(before) > 0
+    assert withdraw(written(path, gone)) == gone
+    assert withdraw(written(path, before)) == before
+    assert estimated(embed_jpeg(gone, EIFFEL, False))
+
+
+def test_what_the_person_and_the_camera_wrote_stays_when_ours_comes_out(tmp_path):
+    photo = with_camera_exif(position=(10.25, -20.5))
+    mine = xmp.merge(None, NOWHERE, True).replace(b"urn:veduta:", b"urn:somebody:")
+    photo = jpeg.split(photo).with_body(jpeg.XMP, mine).joined()
+    assert withdraw(written(tmp_path / "a.jpg", embed_jpeg(photo, EIFFEL, False))) == photo
+
+
+def with_second_picture(*, behind=()):
+    """A JPEG with a second picture behind the first and, behind the list that leads to it, EXIF or XMP."""
+    out = io.BytesIO()
+    first, second = (PIL.Image.fromarray(world.facade(seed, 96, 72)) for seed in (1, 2))
+    first.save(out, "MPO", save_all=True, append_images=[second])
+    photo = jpeg.split(out.getvalue())
+    (place,) = (i for i, segment in enumerate(photo.segments) if segment.body.startswith(b"MPF\0"))
+    block = tiff.Tiff(photo.segments[place].body[4:])
+    spot = block.spot(block.fields(block.first)[0xB002])[0] + 16 + 8  # where the second of the entries counts to
+    added = [jpeg.split(PLAIN).with_body(kind, body).segments[1] for kind, body in behind]
+    further = block.number(spot) + sum(len(segment.raw) for segment in added)
+    body = b"MPF\0" + block.at(spot, struct.pack(block.order + "I", further)).data
+    listed = jpeg.Segment(0xE2, body, b"\xff\xe2" + (len(body) + 2).to_bytes(2) + body)
+    segments = (*photo.segments[:place], listed, *added, *photo.segments[place + 1 :])
+    return jpeg.Jpeg(segments, photo.rest).joined()
+
+
+def second_picture(content):
+    photo = PIL.Image.open(io.BytesIO(content))
+    assert photo.n_frames == 2
+    photo.seek(1)
+    return np.asarray(photo)
+
+
+def test_a_second_picture_is_found_where_its_list_says():
+    before = with_second_picture()
+    after = embed_jpeg(before, EIFFEL, False)
+    assert estimated(after)
+    assert np.array_equal(second_picture(after), second_picture(before))
+    assert np.array_equal(second_picture(withdraw_jpeg(after)), second_picture(before))
+
+
+@pytest.mark.parametrize("kind", ["exif", "xmp"])
+def test_a_second_picture_that_would_be_lost_is_a_reason_to_refuse(kind):
+    told = xmp.merge(None, NOWHERE, True)
+    behind = {"exif": (jpeg.EXIF, exif_of(CAMERA["<"]).data), "xmp": (jpeg.XMP, told)}[kind]
+    photo = with_second_picture(behind=[behind])
+    assert second_picture(photo).shape == (72, 96, 3)
+    with pytest.raises(
+        LibraryError, match=r"^a\.jpg: .*has a second picture whose place would change\); write sidecars"
+    ):
+        embed_jpeg(photo, EIFFEL, False, name="a.jpg")
+    if kind == "xmp":
+        assert embed_jpeg(photo, NOWHERE, True) == photo
+        with pytest.raises(LibraryError, match="second picture"):
+            withdraw_jpeg(photo)
 
 
 @given(st.floats(-90, 90), st.floats(-180, 180), st.sampled_from("<>"))
@@ -283,6 +357,33 @@ def test_other_formats_keep_their_pixels_and_say_what_was_written(tmp_path, suff
 
 
 @needs_exiftool
+@pytest.mark.parametrize("suffix", OTHERS)
+def test_what_was_written_into_other_formats_comes_out(tmp_path, suffix):
+    path = written(tmp_path / f"a.{suffix}", OTHERS[suffix])
+    assert withdraw(path) == OTHERS[suffix]
+    written(path, embed(path, EIFFEL, False))
+    exiftool("-overwrite_original", "-XMP-dc:Subject+=mine", "-EXIF:Artist=Jo", path)
+    gone = withdraw(path)
+    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", words.ESTIMATE.encode()))
+    assert np.array_equal(load(gone).pixels, load(OTHERS[suffix]).pixels)
+    assert load(gone).position is None
+    written(path, gone)
+    assert (told(path)["XMP-dc:Subject"], told(path)["IFD0:Artist"]) == (["mine"], "Jo")
+    assert withdraw(path) == gone
+
+
+@needs_exiftool
+def test_an_estimate_in_a_png_that_the_person_has_corrected_is_theirs(tmp_path):
+    path = written(tmp_path / "a.png", OTHERS["png"])
+    written(path, embed(path, EIFFEL, False))
+    exiftool("-overwrite_original", "-GPSLatitude=48.86", path)
+    for label in (OPERA, EIFFEL):
+        written(path, embed(path, label, False))
+        assert load(path).position == pytest.approx((48.86, 2.2945), abs=1e-6)
+        assert not estimated(path.read_bytes())
+
+
+@needs_exiftool
 def test_a_heic_gets_another_label_and_keeps_what_the_person_wrote(tmp_path):
     path = written(tmp_path / "a.heic", embed_exiftool(written(tmp_path / "b.heic", heic()), EIFFEL, False))
     exiftool("-overwrite_original", "-XMP-dc:Subject+=mine", "-EXIF:Artist=Jo", path)
@@ -322,6 +423,9 @@ def test_without_exiftool_the_error_says_how_to_install_it(tmp_path, monkeypatch
     with pytest.raises(LibraryError, match=r"a\.png: .*\(exiftool is not installed, see apt-get install"):
         embed(written(tmp_path / "a.png", OTHERS["png"]), EIFFEL, False)
     assert estimated(embed(written(tmp_path / "a.jpg", PLAIN), EIFFEL, False))
+    assert withdraw(tmp_path / "a.png") == OTHERS["png"]
+    with pytest.raises(LibraryError, match=r"a\.png: .*\(exiftool is not installed"):
+        withdraw(written(tmp_path / "a.png", OTHERS["png"] + b"urn:veduta:xmp:1.0/"))
 
 
 def test_into_a_raw_nothing_is_written(tmp_path):

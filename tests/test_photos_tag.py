@@ -77,13 +77,15 @@ def test_a_sidecar_that_is_there_is_merged_and_lightrooms_is_left_alone(library,
     assert (folder / "a.jpg.xmp").read_bytes() == mine
 
 
-def test_what_nobody_says_any_more_is_taken_out_of_its_sidecar_and_nothing_else(library, tmp_path):
+def test_what_a_person_has_rejected_is_taken_out_of_its_sidecar_and_nothing_else(library, tmp_path):
     sidecar = tmp_path / "photos" / "c.jpg.xmp"
     foreign = xmp.merge(None, NOWHERE, position_known=True).replace(b"urn:veduta:", b"urn:somebody:")
     sidecar.write_bytes(foreign)
     apply(plan(library, embed=False).steps, tmp_path / "state", "tag")
     assert sidecar.read_bytes() != foreign
     silent = [replace(shot, label=None) for shot in library]
+    assert plan(silent, embed=False) == plan([], embed=False)  # nothing is known here, but nobody said it is wrong
+    silent = [replace(shot, rejected=True) for shot in silent]
     planned = plan(silent, embed=False)
     assert counts(planned) == {"withdrawn": 3}
     apply(planned.steps, tmp_path / "state", "tag")
@@ -147,6 +149,110 @@ def test_embedding_keeps_a_sidecar_true_and_its_position_above_ours(library, tmp
     assert b"Sydney" not in sidecar.read_bytes()
     assert load(library[0].files[0]).position is None
     assert load(library[0].files[1]).position is not None
+
+
+def test_what_a_person_has_rejected_is_taken_out_of_the_photo_too(library, tmp_path):
+    apply(plan(library, embed=True).steps, tmp_path / "state", "tag")
+    apply(plan(library[:1], embed=False).steps, tmp_path / "state", "tag")
+    before = listed(tmp_path / "photos")
+    silent = [replace(shot, label=None) for shot in library]
+    assert plan(silent, embed=True) == plan([], embed=True)
+    silent = [replace(shot, rejected=True) for shot in silent]
+    assert counts(plan(silent, embed=False)) == {"withdrawn": 2}
+    planned = plan(silent, embed=True)
+    assert counts(planned) == {"withdrawn": 5}
+    assert not planned.failures
+    assert apply(planned.steps, tmp_path / "state", "tag").done == 5
+    for name, data in listed(tmp_path / "photos").items():
+        assert b"Eiffel" not in data
+        if not name.endswith(".xmp"):
+            assert load(data).position is None
+            assert (tmp_path / "photos" / name).stat().st_mtime == LONG_AGO
+    assert plan(silent, embed=True) == plan([], embed=True)
+    undo(tmp_path / "state")
+    assert listed(tmp_path / "photos") == before
+
+
+def test_a_rejected_photo_that_has_our_words_and_cannot_be_written_into_is_a_failure(library, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ours, clean = tmp_path / "ours.png", tmp_path / "clean.png"
+    ours.write_bytes(b"\x89PNG\r\n\x1a\n" + xmp.merge(None, EIFFEL, True))
+    clean.write_bytes(b"\x89PNG\r\n\x1a\n")
+    ours.with_name("ours.png.xmp").write_bytes(xmp.merge(None, EIFFEL, True))
+    planned = plan([replace(library[2], files=(clean, ours), rejected=True)], embed=True)
+    assert counts(planned) == {"withdrawn": 1}  # its sidecar
+    (failure,) = planned.failures
+    assert failure.photo == str(ours)
+    assert "exiftool is not installed" in failure.error
+
+
+OWN_POSITION = xmp.merge(None, NOWHERE, True).replace(
+    b"<dc:subject>", b"<exif:GPSLatitude>1,2N</exif:GPSLatitude><exif:GPSLongitude>1,2E</exif:GPSLongitude><dc:subject>"
+)
+
+
+@pytest.mark.parametrize("name", ["a.xmp", "a.CR2.XMP"])
+@pytest.mark.parametrize("embed", [False, True])
+def test_a_position_in_any_sidecar_of_the_persons_is_above_ours(library, tmp_path, name, embed):
+    lightrooms = tmp_path / "photos" / name
+    broken = [lightrooms.with_name(other) for other in ("a.pp3", "gone.xmp", "broken.xmp", "folder.xmp")]
+    broken[2].write_bytes(b"broken")
+    broken[3].mkdir()
+    shot = replace(library[0], companions=(*broken, lightrooms))
+    lightrooms.write_bytes(xmp.merge(None, NOWHERE, True))
+    assert counts(plan([shot], embed=embed))["positions"] == 2
+    lightrooms.write_bytes(OWN_POSITION)
+    planned = plan([shot], embed=embed)
+    assert counts(planned) == {"embedded" if embed else "new": 2, "positions_left": 2}
+    assert not planned.failures
+    apply(planned.steps, tmp_path / "state", "tag")
+    assert lightrooms.read_bytes() == OWN_POSITION
+    for file in shot.files:
+        assert load(file).position is None
+        assert embed or not xmp.estimates(file.with_name(f"{file.name}.xmp").read_bytes())
+
+
+def test_a_sidecar_whose_name_no_disk_takes_is_a_failure_when_planned(library, tmp_path):
+    files = [library[2].file.with_name("é" * 123 + "a" * more + ".jpg") for more in (1, 2)]  # 251 and 252 bytes
+    for file in files:
+        file.write_bytes(library[2].file.read_bytes())
+    shot = replace(library[2], files=tuple(files), label=NOWHERE)
+    planned = plan([shot], embed=False)
+    assert counts(planned) == {"new": 1}
+    (failure,) = planned.failures
+    assert failure.photo == str(files[1])
+    assert failure.error.startswith(f"{files[1]}.xmp: is a longer name than the 255 bytes")
+    assert apply(planned.steps, tmp_path / "state", "tag").failures == ()
+    assert counts(plan([shot], embed=True)) == {"embedded": 2, "unchanged": 1}
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_through_a_link_nothing_is_written(library, tmp_path, rejected):
+    real, folder = library[0].file, tmp_path / "photos"
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(exif.embed_jpeg(real.read_bytes(), OPERA, False))
+    if rejected:
+        real.write_bytes(outside.read_bytes())
+    alias, link = folder / "alias.jpg", folder / "link.jpg"
+    alias.symlink_to("a.jpg")
+    link.symlink_to(outside)
+    shot = Shot("0" * 64, (real, alias, link), label=None if rejected else EIFFEL, rejected=rejected)
+    planned = plan([shot], embed=True)
+    assert [step.target for step in planned.steps] == [real]
+    (failure,) = planned.failures
+    assert failure.photo == str(link)
+    assert failure.error.startswith(f"{link}: is a link to {outside}, ")
+    assert apply(planned.steps, tmp_path / "state", "tag").failures == ()
+
+
+def test_through_a_link_to_a_sidecar_nothing_is_written(library, tmp_path):
+    (tmp_path / "elsewhere.xmp").write_bytes(xmp.merge(None, OPERA, True))
+    sidecar = tmp_path / "photos" / "c.jpg.xmp"
+    sidecar.symlink_to(tmp_path / "elsewhere.xmp")
+    planned = plan(library[1:], embed=False)
+    assert planned.steps == ()
+    (failure,) = planned.failures
+    assert failure.error.startswith(f"{sidecar}: is a link")
 
 
 def test_a_raw_gets_a_sidecar_even_when_photos_are_written_into(tmp_path):

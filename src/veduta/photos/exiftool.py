@@ -6,6 +6,8 @@ import base64
 import json
 import subprocess
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -36,6 +38,20 @@ def embed_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # 
         ImageError: if the photo cannot be read.
         LibraryError: if exiftool is not installed, or cannot write into this photo.
     """
+    return _changed(path, partial(_write, label=label, position_known=position_known))
+
+
+def withdraw_exiftool(path: Path) -> bytes:
+    """Return a photo's bytes without anything of ours; errors as `embed_exiftool`.
+
+    Args:
+        path: the photo, which is only read.
+    """
+    return _changed(path, _withdraw)
+
+
+def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
+    """Return a photo's bytes after a change to a copy of it."""
     name, content = utf8(str(path)), read(path)[0]
     try:
         with tempfile.TemporaryDirectory(prefix="veduta-") as folder:
@@ -43,7 +59,7 @@ def embed_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # 
             # a photo whose suffix is another format's. Without one it goes by the content.
             copy = Path(folder) / "photo"
             copy.write_bytes(content)
-            _write(copy, label, position_known=position_known)
+            change(copy)
             return copy.read_bytes()
     except (OSError, LibraryError) as error:
         reason = str(error).partition(";")[0]  # what to do about a broken sidecar does not help here
@@ -54,18 +70,42 @@ def _write(copy: Path, label: Label, *, position_known: bool) -> None:
     """Write what a label says into a copy, unless it says it already."""
     told = _told(copy)
     packet, position = _packet(told), _position(told)
-    ours = (
-        position is not None
-        and told.get("GPSAreaInformation") == words.ESTIMATE
-        and xmp.confirms(packet, position, name="its XMP")
-    )
+    ours = _is_ours(told, packet)
     merged = xmp.merge(packet, label, position_known or (position is not None and not ours), name="its XMP")
     place = words.place(label.landmark) if xmp.estimates(merged) else None
-    settled = not ours if place is None else position is not None and words.same_place(position, place)
-    if merged == packet and settled:
-        return
-    copy.with_name("packet.xmp").write_bytes(merged)
-    _run(["-XMP<=packet.xmp", *_gps(place, ours=ours), "-overwrite_original", copy.name], copy.parent)
+    if place is None:
+        _exchange(copy, packet, merged, _gone(told, ours=ours))
+    elif position is None or not words.same_place(position, place):
+        _exchange(copy, packet, merged, _placed(place))
+    else:
+        _exchange(copy, packet, merged, [])
+
+
+def _withdraw(copy: Path) -> None:
+    """Take what is ours out of a copy."""
+    told = _told(copy)
+    packet = _packet(told)
+    rest = None if packet is None else xmp.withdraw(packet, name="its XMP")
+    _exchange(copy, packet, rest, _gone(told, ours=_is_ours(told, packet)))
+
+
+def _exchange(copy: Path, old: bytes | None, new: bytes | None, arguments: list[str]) -> None:
+    """Give a copy other XMP, where it is another, and do what else exiftool is told."""
+    if new is not None and new != old:
+        copy.with_name("packet.xmp").write_bytes(new)
+        arguments = ["-XMP<=packet.xmp", *arguments]
+    if arguments:
+        _run([*arguments, "-overwrite_original", copy.name], copy.parent)
+
+
+def _is_ours(told: dict[str, Any], packet: bytes | None) -> bool:
+    """Return whether the position in EXIF is an estimate of ours that nobody has changed."""
+    position = _position(told)
+    return position is not None and _is_marked(told) and xmp.confirms(packet, position, name="its XMP")
+
+
+def _is_marked(told: dict[str, Any]) -> bool:
+    return told.get("GPSAreaInformation") == words.ESTIMATE
 
 
 def _told(copy: Path) -> dict[str, Any]:
@@ -92,13 +132,17 @@ def _position(told: dict[str, Any]) -> tuple[float, float] | None:
     return -north if south else north, -east if west else east
 
 
-def _gps(place: tuple[float, float] | None, *, ours: bool) -> list[str]:
-    """Return what tells exiftool to write a position as an estimate or, with None, to take out one of ours."""
-    if place is None:
-        return [f"-EXIF:{tag}=" for tag in _POSITION] if ours else []
+def _placed(place: tuple[float, float]) -> list[str]:
+    """Return what tells exiftool to write a position as an estimate."""
     sides = "S" if place[0] < 0 else "N", "W" if place[1] < 0 else "E"
     values = f"{abs(place[0]):.8f}", sides[0], f"{abs(place[1]):.8f}", sides[1], "WGS-84", words.MANUAL, words.ESTIMATE
     return [f"-EXIF:{tag}={value}" for tag, value in zip(_POSITION, values, strict=True)]
+
+
+def _gone(told: dict[str, Any], *, ours: bool) -> list[str]:
+    """Return what tells exiftool to take out an estimate of ours, or our mark from one that somebody has corrected."""
+    tags = _POSITION if ours else _POSITION[-1:] if _is_marked(told) else ()
+    return [f"-EXIF:{tag}=" for tag in tags]
 
 
 def _run(arguments: list[str], folder: Path) -> str:

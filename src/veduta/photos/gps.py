@@ -57,14 +57,29 @@ def with_estimate(tiff: Tiff, place: tuple[float, float]) -> Tiff:
 
 def without_estimate(tiff: Tiff) -> Tiff:
     """Return the block without an estimate that it has; what else is known of the position stays, and nothing moves."""
-    fields = _gps(tiff)
-    if _AREA in fields:  # or whoever looks for our mark would find it
-        start, length = tiff.spot(fields[_AREA])
-        tiff = tiff.at(start, bytes(length))
     ours = {field.tag for field in estimate((0.0, 0.0), tiff.order)}
-    if fields.keys() <= ours:
-        return _shortened(tiff, tiff.first, {GPS_POINTER})
-    return _shortened(tiff, tiff.number(tiff.fields(tiff.first)[GPS_POINTER].place or 0), ours)
+    if _gps(tiff).keys() <= ours:
+        return _shortened(_blanked(tiff), tiff.first, {GPS_POINTER})
+    return _without(tiff, ours)
+
+
+def without_mark(tiff: Tiff) -> Tiff:
+    """Return the block with a position that does not say any more that it is an estimate: somebody has corrected it."""
+    return _without(tiff, {_AREA})
+
+
+def _without(tiff: Tiff, tags: set[int]) -> Tiff:
+    """Return the block without these tags of the position, our mark among them; nothing moves."""
+    return _shortened(_blanked(tiff), tiff.number(tiff.fields(tiff.first)[GPS_POINTER].place or 0), tags)
+
+
+def _blanked(tiff: Tiff) -> Tiff:
+    """Return the block with zeros for our mark, or whoever looks for its bytes would find it."""
+    area = _gps(tiff).get(_AREA)
+    if area is None:
+        return tiff
+    start, length = tiff.spot(area)
+    return tiff.at(start, bytes(length))
 
 
 def _shortened(tiff: Tiff, start: int, tags: set[int]) -> Tiff:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 MOST = 65533  # bytes of a segment's body: its length, with two bytes of its own, has two bytes
-_APP0, _APP1 = 0xE0, 0xE1
+_APP0, _APP1, _APP2 = 0xE0, 0xE1, 0xE2
+_MPF = b"MPF\0"  # CIPA's multi-picture format: a list of the pictures that follow the first one in the file
 _BODILESS = {0x01, *range(0xD0, 0xD9)}
 _END_OF_HEADER = {0xD9, 0xDA}  # the end of the picture, the start of its pixels
 
@@ -79,6 +80,14 @@ class Jpeg:
     def foreign(self) -> list[bytes]:
         """Return everything but EXIF and XMP, in order."""
         return [*(s.raw for s in self.segments if not _is(s, EXIF) and not _is(s, XMP)), self.rest]
+
+    def counted_on(self) -> list[int]:
+        """Return how many bytes lie behind the start of each list of further pictures, from which it counts to them."""
+        return [
+            sum(len(behind.raw) for behind in self.segments[i:]) + len(self.rest)
+            for i, segment in enumerate(self.segments)
+            if segment.marker == _APP2 and segment.body.startswith(_MPF)
+        ]
 
     def _find(self, kind: bytes) -> int | None:
         return next((i for i, segment in enumerate(self.segments) if _is(segment, kind)), None)
