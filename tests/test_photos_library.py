@@ -501,6 +501,26 @@ def test_writing_into_photos_changes_no_group(library):
     assert {group.number: sorted(shot.file for shot in group.shots) for group in library.groups()} == before
 
 
+def test_a_library_that_was_moved_is_put_back_where_it_is_now(tmp_path, gallery, views):
+    folder, later = tmp_path / "before", tmp_path / "after"
+    folder.mkdir()
+    for i, photo in enumerate(list(views)[:4]):
+        shutil.copy2(photo, folder / f"{i}.jpg")
+    before = tree(folder)
+    with Library(folder) as library:
+        library.scan(gallery)
+        library.apply(library.organize(f"{folder}/Sorted/{{landmark}}", "move", floor=0.5))
+        library.apply(library.tag(floor=0.5))
+        with pytest.raises(LibraryError):
+            library.organize(f"{library.folder}/{{landmark}}", "move", floor=0.5)
+    folder.rename(later)
+    with Library(later) as library:
+        assert library.scan().looked_at == 0
+        assert not library.undo().left
+        assert not library.undo().left
+        assert tree(later) == before
+
+
 def test_a_group_named_anew_takes_its_references_along(library, tmp_path):
     group = library.groups()[0]
     with Gallery.create(tmp_path / "gallery") as gallery:

@@ -374,6 +374,49 @@ def test_a_target_that_cannot_be_written_is_refused(library, tmp_path):
         subprocess.run(undone, check=True)
 
 
+def test_nothing_is_placed_where_the_state_is(library, tmp_path):
+    shots = [shot_of(put(library / "a.jpg", b"photo"))]
+    forbidden = [library / "State", tmp_path / "elsewhere"]
+    (tmp_path / "link").symlink_to(library / "State")
+    for into in ("State", "State/{landmark}", "State/deep/er/{landmark}", "b/../State", f"{tmp_path}/link/x/{{id}}"):
+        with pytest.raises(LibraryError, match="no place for photos; choose another folder"):
+            plan(shots, into, "copy", library, forbidden=forbidden)
+    assert len(plan(shots, "States/{landmark}", "copy", library, forbidden=forbidden).steps) == 1
+    assert len(plan(shots, "State/{landmark}", "copy", library).steps) == 1
+    state = Label(Landmark("State"), 0.9, "veduta")
+    with pytest.raises(LibraryError, match="no place for photos"):
+        plan([shot_of(shots[0].file, label=state)], f"{library}/{{id}}", "copy", library, forbidden=forbidden)
+
+
+@pytest.mark.parametrize(
+    "into",
+    [".Sorted/{id}", "Sorted/.now/{id}", ".veduta", "Sorted/{id}/.now", "Sorted/.{id}/x", "{library}/.Sorted/{id}"],
+)
+def test_a_folder_that_a_scan_would_not_see_is_refused(library, into):
+    shots = [shot_of(put(library / "a.jpg", b"photo"))]
+    with pytest.raises(LibraryError, match=r"hid(es a|den) folder"):
+        plan(shots, into.replace("{library}", str(library)), "move", library)
+    assert sorted(path.name for path in library.iterdir()) == [".veduta", "a.jpg"]
+
+
+def test_a_library_in_a_hidden_folder_is_put_in_order_there(tmp_path):
+    library = tmp_path / ".mine" / "library"
+    shots = [shot_of(put(library / "a.jpg", b"photo"))]
+    assert placed(plan(shots, f"{library}/Sorted/{{id}}", "move", tmp_path)) == ["dom/a.jpg"]
+    assert placed(plan([], "Sorted", "move", library)) == []
+
+
+def test_links_that_a_move_breaks_are_told(library):
+    photo, other = put(library / "a" / "IMG.jpg", b"photo"), put(library / "a" / "copy.jpg", b"photo")
+    link, fine = library / "link.jpg", library / "fine.jpg"
+    link.symlink_to(photo)
+    fine.symlink_to(other)
+    made = plan([shot_of(photo, other, link, fine)], "Sorted", "move", library)
+    assert made.rows() == [(photo, library / "Sorted" / "IMG.jpg")]
+    assert [(failure.photo, "will lead nowhere" in failure.error) for failure in made.left] == [(str(link), True)]
+    assert plan([shot_of(photo, other, link, fine)], "Sorted", "hardlink", library).left == ()
+
+
 def test_a_mode_that_is_none_is_the_programmers_fault(tmp_path):
     with pytest.raises(ValueError, match="mode: expected one of hardlink"):
         plan([], "Sorted", "teleport", tmp_path)

@@ -326,7 +326,8 @@ def _say_applied(done: Applied, library: Library) -> None:
     show.failures(done.failures)
     if done.stopped is not None:
         show.error(done.stopped)
-    show.say(f"did {done.done} steps; take them back with: veduta library undo {library.path}")
+    back = "" if done.journal is None else f"; take them back with: veduta library undo {library.path}"
+    show.say(f"did {done.done} steps{back}")
 
 
 @app.command()

@@ -6,13 +6,12 @@ import errno
 from pathlib import Path
 
 from veduta.errors import VedutaError
-from veduta.photos.disk import FULL, NO_LINKS, Stamp, discard, found, missing_above, names_in
+from veduta.photos.disk import FULL, NO_LINKS, Stamp, discard, missing_above, names_in, remove_folder
 from veduta.photos.logbook import Logbook
-from veduta.photos.reverting import revert
+from veduta.photos.reverting import put_back_folders, revert
 from veduta.photos.steps import Intent, Step, carry_out, prepare
 from veduta.types import Failure
 
-KEPT = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}  # a folder that is gone, or in use by now
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNSUITED = {errno.EINVAL, errno.EILSEQ}  # how disks with rules of their own refuse a name
 LINKS = {"hardlink": "hard", "symlink": "symbolic"}
@@ -28,12 +27,14 @@ class Run:
         done: how many steps were carried out.
         failures: the steps that were not, and why.
         stopped: why no further step should be tried, or None.
+        vain: whether it ended with nothing done and nothing left of what failed.
     """
 
     def __init__(self, book: Logbook) -> None:
         self.done = 0
         self.failures: list[Failure] = []
         self.stopped: str | None = None
+        self.vain = False
         self._book = book
         self._number = 0
         self._known: set[Path] = set()  # folders that the journal speaks of
@@ -61,9 +62,16 @@ class Run:
             self.stopped = f"{self._book.path}: cannot be written ({error.strerror}); what was done can be undone"
 
     def end(self) -> None:
-        """Note that this was all, if anything was begun and the journal can be written."""
+        """Note that this was all, if anything was begun and the journal can be written.
+
+        Where nothing was done, folders get their times back first: nobody will undo it.
+        """
         if self._book.begun:
             try:
+                story = None if self.done else self._book.read()
+                if story is not None and story.nothing:
+                    self.failures += put_back_folders(story, self._book.backups)
+                    self.vain = True
                 self._book.note({"end": "applied"})
             except OSError as error:
                 self.stopped = self.stopped or f"{self._book.path}: cannot be written ({error.strerror})"
@@ -115,16 +123,6 @@ def _cleared(intent: Intent, error: OSError | VedutaError, missing: list[Path]) 
     except OSError as second:
         return f"could not be cleared away ({second.strerror}); undo will try again"
     return None
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder if it is there and empty."""
-    try:
-        if found(folder) is not None:  # a read-only disk refuses even where there is nothing to remove
-            folder.rmdir()
-    except OSError as error:
-        if error.errno not in KEPT:
-            raise
 
 
 def _failure(step: Step, error: OSError | VedutaError) -> Failure:

@@ -19,6 +19,7 @@ from stat import S_IMODE, S_ISREG
 CHUNK = 1 << 20  # bytes read at once
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+KEPT = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}  # a folder that is gone, or in use by now
 NOT_KEPT = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # by disks without owners and modes
 NOT_FLUSHED = {errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP}  # by disks that flush no folders
 NO_SUCH = {
@@ -78,6 +79,16 @@ def discard(path: Path) -> None:
     """Remove a file that may not be there."""
     if found(path) is not None:
         path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder if it is there and empty."""
+    try:
+        if found(folder) is not None:  # a read-only disk refuses even where there is nothing to remove
+            folder.rmdir()
+    except OSError as error:
+        if error.errno not in KEPT:
+            raise
 
 
 def digest(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -67,6 +68,7 @@ class Folders:
 
     Args:
         root: absolute.
+        forbidden: folders into which nothing may go, absolute.
 
     Attributes:
         root: the same.
@@ -74,10 +76,10 @@ class Folders:
         new: folders that have to be made.
 
     Raises:
-        LibraryError: there cannot be such a folder, or it cannot be written to.
+        LibraryError: there cannot be such a folder, it is forbidden, or it cannot be written to.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, forbidden: Sequence[Path] = ()) -> None:
         self.root = root
         missing = missing_above(root)
         self.existing = missing[0].parent if missing else root
@@ -85,6 +87,8 @@ class Folders:
         self._real = Path(os.path.realpath(root))
         self._contents: dict[Path, Contents] = {}
         self._inside: dict[Path, bool] = {}
+        self._forbidden = {Path(os.path.realpath(folder)) for folder in forbidden}
+        self._check_allowed(root)
         _check_folder(self.existing)
 
     def holds(self, path: Path) -> bool:
@@ -97,7 +101,7 @@ class Folders:
         """Return the folder with these names below the root; where one is there in another spelling, that one.
 
         Raises:
-            LibraryError: it leads out of the root, or cannot be a folder.
+            LibraryError: it leads out of the root, is forbidden, or cannot be a folder.
         """
         contents = self._enter(self.root)
         for name in names:
@@ -110,7 +114,14 @@ class Folders:
             self._contents[folder] = self._look(folder)
         return self._contents[folder]
 
+    def _check_allowed(self, folder: Path) -> None:
+        real = Path(os.path.realpath(folder))
+        if not self._forbidden.isdisjoint([real, *real.parents]):
+            reason = f"{folder}: is where Veduta keeps what it knows of the library, and no place for photos"
+            raise LibraryError(f"{reason}; choose another folder")
+
     def _look(self, folder: Path) -> Contents:
+        self._check_allowed(folder)
         if found(folder) is None:
             self.new.update(missing_above(folder))
             return Contents(folder)

@@ -16,10 +16,11 @@ from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import LibraryError
-from veduta.photos.applying import Run, remove_folder
-from veduta.photos.disk import FULL, found, names_in
+from veduta.photos.applying import Run
+from veduta.photos.disk import FULL
 from veduta.photos.logbook import FOLDER, Logbook, State, Story, now
-from veduta.photos.reverting import revert
+from veduta.photos.moved import relocated
+from veduta.photos.reverting import put_back_folders, revert
 from veduta.photos.steps import Intent, Step
 from veduta.types import Failure
 
@@ -85,7 +86,9 @@ class Undone:
     left: tuple[Failure, ...]
 
 
-def apply(steps: Iterable[Step], folder: Path, what: str, progress: Progress | None = None) -> Applied:
+def apply(
+    steps: Iterable[Step], folder: Path, what: str, progress: Progress | None = None, root: Path | None = None
+) -> Applied:
     """Carry out the steps in order; return what became of them.
 
     A step that fails leaves nothing behind and the next is tried; a full disk ends the run. All of it can be taken back
@@ -96,14 +99,15 @@ def apply(steps: Iterable[Step], folder: Path, what: str, progress: Progress | N
         folder: the library's state folder.
         what: name of the action: letters, digits and dashes.
         progress: called with how many steps were dealt with.
+        root: the library's folder; with it, what is done there can be undone after the library was moved.
 
     Raises:
         LibraryError: another process is changing the library, an undo has to be finished first, or the state folder
             cannot be written.
     """
     with _locked(folder):
-        _settle(folder)
-        with Logbook.new(folder, what) as book:
+        _settle(folder, root)
+        with Logbook.new(folder, what, root) as book:
             run = Run(book)
             for count, step in enumerate(steps, 1):
                 run.take(step)
@@ -112,21 +116,22 @@ def apply(steps: Iterable[Step], folder: Path, what: str, progress: Progress | N
                 if run.stopped is not None:
                     break
             run.end()
-            journal = book.path if book.begun else None
+            journal = book.path if book.begun and not run.vain else None
     return Applied(run.done, tuple(run.failures), journal, run.stopped)
 
 
-def undo(folder: Path, progress: Progress | None = None, number: int | None = None) -> Undone:
+def undo(folder: Path, progress: Progress | None = None, number: int | None = None, root: Path | None = None) -> Undone:
     """Take back an action, newest step first; return what was taken back and what could not be.
 
     Files and folders are afterwards as they were, with their contents, modes and modification times. What a person has
-    changed or added since stays as it is.
+    changed or added since stays as it is. A library that was moved since is undone where it lies now.
 
     Args:
         folder: the library's state folder.
         progress: called with how many steps were dealt with.
         number: of the action, also of one that was taken back only in part, to try the rest again; None for the last
             that was not taken back.
+        root: the library's folder as it is called now; needed after it was moved without its state folder.
 
     Raises:
         LibraryError: there is nothing to take back, a later action has to be taken back first, another process is
@@ -135,7 +140,7 @@ def undo(folder: Path, progress: Progress | None = None, number: int | None = No
     if not (folder / FOLDER).is_dir():
         raise LibraryError(f"{folder}: there is nothing to undo")
     with _locked(folder):
-        book, story = _chosen(folder, number)
+        book, story = _chosen(folder, number, root)
         try:
             with book:
                 return _take_back(book, story, progress)
@@ -144,24 +149,25 @@ def undo(folder: Path, progress: Progress | None = None, number: int | None = No
             raise LibraryError(f"{reason}; put this right and undo again, nothing is lost") from error
 
 
-def settle(folder: Path) -> None:
+def settle(folder: Path, root: Path | None = None) -> None:
     """Take back the one step during which the last action was killed, if it was; its finished steps stay.
 
     `apply` begins with it. Whoever looks at the files to plan what to apply calls it before.
 
     Args:
         folder: the library's state folder.
+        root: see `undo`.
 
     Raises:
         LibraryError: another process is changing the library, an undo has to be finished first, a journal is damaged.
     """
     if (folder / FOLDER).is_dir():
         with _locked(folder):
-            _settle(folder)
+            _settle(folder, root)
 
 
 def history(folder: Path) -> list[Action]:
-    """Return the actions applied to a library, oldest first.
+    """Return the actions applied to a library, oldest first, without those of which every step failed.
 
     Args:
         folder: the library's state folder.
@@ -169,7 +175,7 @@ def history(folder: Path) -> list[Action]:
     Raises:
         LibraryError: a journal is damaged.
     """
-    return [_action(book, story) for book, story in _stories(folder)]
+    return [_action(book, story) for book, story in _stories(folder) if not story.vain]
 
 
 @contextmanager
@@ -201,9 +207,9 @@ def _flock(descriptor: int, folder: Path) -> None:
         raise LibraryError(f"{reason}; keep the state on another disk with --state") from error
 
 
-def _stories(folder: Path) -> list[tuple[Logbook, Story]]:
+def _stories(folder: Path, root: Path | None = None) -> list[tuple[Logbook, Story]]:
     read = ((book, book.read()) for book in Logbook.all(folder))
-    return [(book, story) for book, story in read if story is not None]
+    return [(book, relocated(story, book, root)) for book, story in read if story is not None]
 
 
 def _action(book: Logbook, story: Story) -> Action:
@@ -211,8 +217,8 @@ def _action(book: Logbook, story: Story) -> Action:
     return Action(book.number, story.what, story.when, steps, story.state, book.path)
 
 
-def _settle(folder: Path) -> None:
-    stories = _stories(folder)
+def _settle(folder: Path, root: Path | None) -> None:
+    stories = _stories(folder, root)
     for book, story in stories:
         if story.phase == "undoing":
             raise LibraryError(f"{book.path}: undoing this was interrupted; finish it with veduta library undo")
@@ -220,14 +226,21 @@ def _settle(folder: Path) -> None:
         return
     book, story = stories[-1]
     unfinished = story.unfinished
-    # What cannot be settled stays in the journal for an undo, which will say why.
-    if unfinished is not None and _attempt(unfinished, story, resumed=False) is None:
-        with book:
-            book.note({"undone": unfinished.number})
+    with book:
+        # What cannot be settled stays in the journal for an undo, which will say why.
+        if unfinished is not None and _attempt(unfinished, story, resumed=False) is None:
+            _tell(book, story, {"undone": unfinished.number})
+        if story.phase == "applying" and story.nothing and not put_back_folders(story, book.backups):
+            _tell(book, story, {"end": "applied"})
 
 
-def _chosen(folder: Path, number: int | None) -> tuple[Logbook, Story]:
-    stories = _stories(folder)
+def _tell(book: Logbook, story: Story, line: dict[str, str | int]) -> None:
+    book.note(line)
+    story.hear(line)
+
+
+def _chosen(folder: Path, number: int | None, root: Path | None) -> tuple[Logbook, Story]:
+    stories = [(book, story) for book, story in _stories(folder, root) if not story.vain]
     standing = [(book, story) for book, story in stories if story.phase != "undone"]
     if number is None:
         if not standing:
@@ -244,22 +257,18 @@ def _chosen(folder: Path, number: int | None) -> tuple[Logbook, Story]:
 def _take_back(book: Logbook, story: Story, progress: Progress | None) -> Undone:
     resumed = story.phase == "undoing"
 
-    def tell(line: dict[str, str | int]) -> None:
-        book.note(line)
-        story.hear(line)
-
-    tell({"undo": now()})
+    _tell(book, story, {"undo": now()})
     done = 0
     for count, intent in enumerate([intent for intent in story.open if intent.number not in story.left], 1):
         why = _attempt(intent, story, resumed=resumed and count == 1)
         done += why is None
         # On the disk before the next step is taken back: only the newest may have to be taken back twice.
-        tell({"undone": intent.number} if why is None else {"left": intent.number, "why": why})
+        _tell(book, story, {"undone": intent.number} if why is None else {"left": intent.number, "why": why})
         if progress is not None:
             progress(count)
     left = [Failure(str(story.intents[n].target), why) for n, why in sorted(story.left.items())]
-    left += _put_back_folders(book, story)
-    tell({"end": "undone"})
+    left += put_back_folders(story, book.backups)
+    _tell(book, story, {"end": "undone"})
     return Undone(_action(book, story), done, tuple(left))
 
 
@@ -272,26 +281,3 @@ def _attempt(intent: Intent, story: Story, *, resumed: bool) -> str | None:
             raise
         why = f"cannot be taken back ({error.strerror}: {error.filename})"
     return None if why is None else f"{intent.target}: {why}"
-
-
-def _put_back_folders(book: Logbook, story: Story) -> list[Failure]:
-    """Remove the folders that were made, if they are empty, and give the others their times; return what failed."""
-    failures = []
-    for folder in [*reversed(story.made), book.backups, book.backups.parent]:
-        try:
-            remove_folder(folder)
-        except OSError as error:
-            failures.append(Failure(str(folder), f"{folder}: cannot be removed ({error.strerror})"))
-    for folder, (mtime_ns, names) in story.folders.items():
-        try:
-            _set_time(folder, mtime_ns, names)
-        except OSError as error:
-            failures.append(Failure(str(folder), f"{folder}: does not get its time back ({error.strerror})"))
-    return failures
-
-
-def _set_time(folder: Path, mtime_ns: int, names: str) -> None:
-    """Give a folder its time back, unless a file came or went: programs look at the time to notice that."""
-    status = found(folder)
-    if status is not None and status.st_mtime_ns != mtime_ns and names_in(folder) == names:
-        os.utime(folder, ns=(status.st_atime_ns, mtime_ns))

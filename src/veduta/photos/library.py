@@ -317,8 +317,8 @@ class Library:
         Raises:
             LibraryError: the pattern, the mode or the target is impossible; nothing was changed.
         """
-        journal.settle(self.folder)  # a step that a killed run died in is no place for a photo
-        return plan_order(self.shots(floor), into, mode, Path(base).absolute(), progress)
+        journal.settle(self.folder, self.path)  # a step that a killed run died in is no place for a photo
+        return plan_order(self.shots(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
 
     def apply(self, plan: Plan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
         """Carry out a plan and return what became of it; `undo` takes it back, also after a crash in the middle.
@@ -331,9 +331,9 @@ class Library:
         if isinstance(plan, TagPlan):
             contents = {path: shot.sha256 for shot in self.shots(0.0) for path in shot.files}
             steps = [self._followed(step, contents, written) for step in plan.steps]
-            done = journal.apply(steps, self.folder, "tag", progress)
+            done = journal.apply(steps, self.folder, "tag", progress, self.path)
         else:
-            done = journal.apply(plan.steps, self.folder, "organize", progress)
+            done = journal.apply(plan.steps, self.folder, "organize", progress, self.path)
         self._follow(written)
         return done
 
@@ -347,7 +347,7 @@ class Library:
         Raises:
             LibraryError: there is nothing to take back.
         """
-        undone = journal.undo(self.folder, progress, number)
+        undone = journal.undo(self.folder, progress, number, self.path)
         self._follow({})
         return undone
 

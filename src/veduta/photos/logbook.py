@@ -2,7 +2,7 @@ r"""The file that remembers one applied action: lines of JSON, appended before e
 
 ::
 
-    {"veduta": 1, "what": "organize", "when": "2026-11-24T10:00:00+00:00"}
+    {"veduta": 1, "what": "organize", "when": "2026-11-24T10:00:00+00:00", "state": "/photos/.veduta", "roots": [...]}
     {"folder": "/photos/2019", "mtime_ns": 1546300800000000000, "names": "9f8a..."}     before the first change in it
     {"made": "/photos/Sorted/Italy"}                                                    before it is made
     {"step": 1, "kind": "move", "source": "/photos/2019/a.jpg", "target": ...}          before it is carried out
@@ -44,6 +44,8 @@ class Story:
     Attributes:
         what: name of the action.
         when: when it began.
+        home: the state folder as it was called then; None in journals that do not say.
+        roots: names the library had then, as the person wrote it and with links followed; none where nobody said.
         folders: folder -> its modification time in nanoseconds and `disk.names_in` before the first change in it.
         made: folders made, in order.
         intents: step's number -> the step.
@@ -51,10 +53,13 @@ class Story:
         closed: numbers of the steps of which nothing is left: failed or taken back.
         left: step's number -> why it was not taken back.
         phase: the last thing that began or ended.
+        vain: whether the action ended with nothing done.
     """
 
     what: str
     when: datetime
+    home: Path | None = None
+    roots: tuple[Path, ...] = ()
     folders: dict[Path, tuple[int, str]] = field(default_factory=dict)
     made: list[Path] = field(default_factory=list)
     intents: dict[int, Intent] = field(default_factory=dict)
@@ -62,6 +67,7 @@ class Story:
     closed: set[int] = field(default_factory=set)
     left: dict[int, str] = field(default_factory=dict)
     phase: Literal["applying", "applied", "undoing", "undone"] = "applying"
+    vain: bool = False
 
     @property
     def state(self) -> State:
@@ -78,6 +84,11 @@ class Story:
     def open(self) -> list[Intent]:
         """The steps of which something may be left, newest first."""
         return [self.intents[number] for number in sorted(self.intents, reverse=True) if number not in self.closed]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no step was done and nothing is left of any."""
+        return not self.done and not self.open
 
     @property
     def unfinished(self) -> Intent | None:
@@ -111,7 +122,7 @@ class Story:
                     self.left = {}
                 self.phase = "undoing"
             case {"end": "applied"}:
-                self.phase = "applied"
+                self.phase, self.vain = "applied", self.nothing
             case {"end": "undone"}:
                 self.phase = "undone"
             case _:
@@ -123,25 +134,28 @@ class Logbook:
 
     Args:
         path: its file.
+        root: the library, for a journal that is to begin; None where it has no single folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: Path | None = None) -> None:
         self.path = path
+        self._root = root
         self.number = int(path.stem.partition("-")[0])
         self._descriptor: int | None = None
 
     @classmethod
-    def new(cls, folder: Path, what: str) -> Logbook:
+    def new(cls, folder: Path, what: str, root: Path | None = None) -> Logbook:
         """Return the next journal of a state folder; its file is made with the first line.
 
         Args:
             folder: the state folder.
             what: name of the action: letters, digits and dashes.
+            root: the library, or None.
         """
         if not what.replace("-", "").isalnum():
             raise ValueError(f"what: expected letters, digits and dashes, got {what!r}")
         number = max((book.number for book in cls.all(folder)), default=0) + 1
-        return cls(folder / FOLDER / f"{number:04d}-{what}{ENDING}")
+        return cls(folder / FOLDER / f"{number:04d}-{what}{ENDING}", root)
 
     @classmethod
     def all(cls, folder: Path) -> list[Logbook]:
@@ -151,9 +165,14 @@ class Logbook:
         return sorted(books, key=lambda book: book.number)
 
     @property
+    def state(self) -> Path:
+        """The state folder it lies in."""
+        return self.path.parent.parent
+
+    @property
     def backups(self) -> Path:
         """The folder for what this action replaces."""
-        return self.path.parent.parent / BACKUP / f"{self.number:04d}"
+        return self.state / BACKUP / f"{self.number:04d}"
 
     @property
     def begun(self) -> bool:
@@ -189,7 +208,7 @@ class Logbook:
             self._descriptor = self._open()
         end = os.fstat(self._descriptor).st_size
         if end == 0:
-            lines = ({"veduta": FORMAT, "what": self.path.stem.partition("-")[2], "when": now()}, *lines)
+            lines = (self._header(), *lines)
         try:
             write_all(self._descriptor, b"".join(json.dumps(line).encode("ascii") + b"\n" for line in lines))
             if sure:
@@ -205,6 +224,11 @@ class Logbook:
         if self._descriptor is not None:
             os.close(self._descriptor)
 
+    def _header(self) -> dict[str, Any]:
+        names = [] if self._root is None else [str(plain(self._root)), os.path.realpath(self._root)]
+        what, state = self.path.stem.partition("-")[2], str(plain(self.state))
+        return {"veduta": FORMAT, "what": what, "when": now(), "state": state, "roots": list(dict.fromkeys(names))}
+
     def _open(self) -> int:
         """Open the file to append, cut off after its last whole line."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -213,6 +237,11 @@ class Logbook:
             os.ftruncate(descriptor, content.rfind(b"\n") + 1)
         flush_folder(self.path.parent)
         return descriptor
+
+
+def plain(path: Path) -> Path:
+    """Return an absolute path without dots."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def now() -> str:
@@ -224,6 +253,8 @@ def _heard(story: Story | None, line: dict[str, Any]) -> Story:
     if story is None:
         if line["veduta"] != FORMAT:
             raise ValueError(f"written by another version of Veduta: {line['veduta']}")
-        return Story(line["what"], datetime.fromisoformat(line["when"]))
+        home = Path(line["state"]) if "state" in line else None
+        roots = tuple(map(Path, line.get("roots", [])))
+        return Story(line["what"], datetime.fromisoformat(line["when"]), home, roots)
     story.hear(line)
     return story

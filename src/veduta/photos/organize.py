@@ -70,7 +70,13 @@ class Plan:
 
 
 def plan(
-    shots: Sequence[Shot], into: str, mode: str, base: Path, progress: Callable[[int], None] | None = None
+    shots: Sequence[Shot],
+    into: str,
+    mode: str,
+    base: Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    forbidden: Sequence[Path] = (),
 ) -> Plan:
     """Return where each photo with a label goes.
 
@@ -80,15 +86,18 @@ def plan(
         mode: ``hardlink``, ``copy``, ``symlink`` or ``move``.
         base: what a relative `into` starts at, absolute.
         progress: called with how many photos were looked at.
+        forbidden: folders into which nothing may be placed, such as the state folder; absolute.
 
     Raises:
-        LibraryError: `into` cannot be understood, the folder cannot be written, is on another disk than the photos
-            (hard links), has too little room, or a link in it leads out of it.
+        LibraryError: `into` cannot be understood, is hidden or forbidden, the folder cannot be written, is on another
+            disk than the photos (hard links), has too little room, or a link in it leads out of it.
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
     pattern = Pattern.parse(into, base)
-    planner = _Planner(mode, Folders(pattern.root))  # type: ignore[arg-type]
+    folders = Folders(pattern.root, forbidden)
+    _check_visible(pattern.root, base, shots)
+    planner = _Planner(mode, folders)  # type: ignore[arg-type]
     for count, shot in enumerate(sorted(shots, key=lambda shot: os.fsencode(shot.file)), 1):
         if shot.label is None:
             planner.unlabelled += 1
@@ -97,6 +106,15 @@ def plan(
         if progress is not None:
             progress(count)
     return planner.plan()
+
+
+def _check_visible(root: Path, base: Path, shots: Sequence[Shot]) -> None:
+    """Raise LibraryError for a folder that scans would skip; one in which photos were found is above the library."""
+    known = [base, *(file for shot in shots for file in shot.files)]
+    for folder in [root, *root.parents]:
+        if folder.name.startswith(".") and not any(path.is_relative_to(folder) for path in known):
+            reason = f"{root}: {folder.name} is a hidden folder, in which a scan would not see the photos any more"
+            raise LibraryError(f"{reason}; choose a name without the dot")
 
 
 class _Planner:
@@ -195,12 +213,20 @@ class _Planner:
         self._photos += 1
         if self._mode == "move":
             self._copies_left += len(files) - 1
+            self._tell_of_links(files, source)
         contents.planned[shot.sha256] = names[0]
         if names[0] != source.name:
             self._renamed.append((source, contents.path / names[0]))
         for file, name in zip(group, names, strict=True):
             if name_key(name) not in contents.names:
                 self._add(file, contents, name)
+
+    def _tell_of_links(self, files: list[Path], source: Path) -> None:
+        """Say which links to a photo will lead nowhere when it has been moved."""
+        real = os.path.realpath(source)
+        for file in files:
+            if file.is_symlink() and os.path.realpath(file) == real:
+                self._leave(file, f"is a link to {source} and will lead nowhere when that is moved; make it anew then")
 
     def _companions(self, shot: Shot, source: Path, files: list[Path]) -> list[Path]:
         """Return the companions that go with this file of a photo, no two of one name."""

@@ -71,6 +71,8 @@ class Pattern:
             raise LibraryError(f"{into}: begins with no folder of its own; write, say, Sorted/{{country}}")
         if ("..",) in tail or "\0" in into:
             raise LibraryError(f"{into}: leads out of its own folder; leave out what comes after the first field")
+        if any(isinstance(component[0], str) and component[0].startswith(".") for component in tail):
+            raise LibraryError(f"{into}: a name that begins with a dot hides a folder from a scan; leave out the dot")
         try:
             start = Path("/".join(head)).expanduser()
         except RuntimeError as error:

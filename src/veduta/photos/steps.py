@@ -72,6 +72,7 @@ class Intent:
         after: sha256 of what a ``write`` writes, or empty.
         backup: where a ``write`` keeps what it replaces, or None.
         keep_times: see `Step`.
+        link: what a symbolic link to the source says, where the source had another name then; else None.
     """
 
     number: int
@@ -84,6 +85,7 @@ class Intent:
     after: str = ""
     backup: Path | None = None
     keep_times: bool = False
+    link: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the journal's line has it."""
