@@ -149,7 +149,8 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
         client = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
         items = client.get("/v1/review").json()["items"]
         assert client.get(f"/v1/review/{items[0]['id']}/photo").headers["content-type"] == "image/jpeg"
-        said = client.post(f"/v1/review/{items[0]['id']}", json={"verdict": "correct", "landmark": "palazzo-2"})
+        correction = {"verdict": "correct", "landmark": "rocca", "name": "La Rocca"}
+        said = client.post(f"/v1/review/{items[0]['id']}", json=correction)
         assert said.status_code == 200
         assert httpx.get(f"{address}/v1/review", timeout=60).status_code == 401
         client.close()
@@ -158,7 +159,7 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
         assert process.wait(30) == 0
     with Library(made) as library:
         (verdict,) = library.verdicts().values()
-    assert (verdict.verdict, verdict.landmark.id) == ("corrected", "palazzo-2")
+    assert (verdict.verdict, verdict.landmark.id, verdict.landmark.name) == ("corrected", "rocca", "La Rocca")
 
 
 def test_a_group_is_named_at_a_place(tmp_path):

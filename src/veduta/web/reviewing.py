@@ -107,6 +107,8 @@ def _judge(engine: Engine, served: Served, number: int, verdict: Verdict) -> dic
         if report["failures"]:
             raise RefusalError(409, report["failures"][0]["error"]["message"])
     with served.lock:
+        if landmark is not None and verdict.name and landmark.id not in served.gallery.covers():
+            served.gallery.put_landmark(landmark)  # a new one: its name is kept for the day it gets a reference
         said = served.review.judge(number, VERDICTS[verdict.verdict], None if landmark is None else landmark.id)
     return item_json(said)
 
