@@ -178,9 +178,7 @@ def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
         raise TooLargeError(f"{shown}: {much}; make it smaller or raise max_pixels")
 
 
-def _decode(
-    data: bytes, shown: str, max_side: int, max_pixels: int
-) -> tuple[UInt8, tuple[int, int], object]:
+def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UInt8, tuple[int, int], object]:
     """Return the pixels (H, W, 3), upright and reduced, the upright size (width, height) before that, and the EXIF."""
     kind = _kind(data)
     if kind is None:
