@@ -591,3 +591,21 @@ def test_numbers_add_up_when_photos_are_asked_about_later(tmp_path, gallery, vie
         os.link(folder / "0.jpg", folder / "again.jpg")
         report = library.scan(gallery)
         assert (report.files, report.moved, report.unchanged, report.looked_at) == (4, 0, 4, 0)
+
+
+def test_a_folder_that_may_be_listed_and_not_entered_does_not_stop_the_scan(tmp_path, monkeypatch):
+    picture(tmp_path / "a.jpg", 1)
+    picture(tmp_path / "sub" / "b.jpg", 2)
+    stat = os.stat
+
+    def refusing(path, *args, **options):
+        if "/sub/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied", path)
+        return stat(path, *args, **options)
+
+    with Library(tmp_path) as library:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", refusing)
+            report = library.scan()
+        assert [shot.file.name for shot in library.shots()] == ["a.jpg"]
+        assert "b.jpg" in report.failures[0].error

@@ -245,15 +245,8 @@ def tag(
 
 
 def _tag_facts(plan: TagPlan) -> dict[str, Any]:
-    return {
-        "new": plan.new,
-        "merged": plan.merged,
-        "withdrawn": plan.withdrawn,
-        "embedded": plan.embedded,
-        "unchanged": plan.unchanged,
-        "positions": plan.positions,
-        "positions_left": plan.positions_left,
-    }
+    names = ("new", "merged", "withdrawn", "embedded", "unchanged", "positions", "positions_left")
+    return {name: getattr(plan, name) for name in names}
 
 
 @app.command()
@@ -280,19 +273,9 @@ def organize(
 
 
 def _plan_facts(plan: Plan) -> dict[str, Any]:
-    return {
-        "root": str(plan.root),
-        "mode": plan.mode,
-        "photos": plan.photos,
-        "files": plan.files,
-        "bytes": plan.size,
-        "folders": plan.folders,
-        "already": plan.already,
-        "elsewhere": plan.elsewhere,
-        "unlabelled": plan.unlabelled,
-        "copies_left": plan.copies_left,
-        "renamed": len(plan.renamed),
-    }
+    names = ("photos", "files", "folders", "already", "elsewhere", "unlabelled", "copies_left")
+    counts = {name: getattr(plan, name) for name in names}
+    return {"root": str(plan.root), "mode": plan.mode, "bytes": plan.size, **counts, "renamed": len(plan.renamed)}
 
 
 def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
