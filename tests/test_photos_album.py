@@ -652,7 +652,8 @@ class TestInABrowser:
                 )
             page.keyboard.press("Escape")
             assert not viewer.is_visible()
-            assert page.evaluate("document.activeElement.dataset.name") == last.get_attribute("data-name")
+            back = last.get_attribute("data-name")
+            page.wait_for_function("name => document.activeElement.dataset.name === name", arg=back)
 
     def test_a_photo_that_is_gone_or_no_browser_knows_stays_a_thumbnail(self, chromium, summer, tmp_path):
         shutil.copyfile(summer / "album.html", tmp_path / "album.html")  # without its photos
