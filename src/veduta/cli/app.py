@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, library, models, serving, show, training
+from veduta.cli import competition, jobs, library, models, serving, show, training
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.errors import VedutaError
 
@@ -33,9 +33,10 @@ app = typer.Typer(
 )
 
 app.add_typer(competition.app)
+app.add_typer(jobs.app)
 app.add_typer(library.app)
 
-RESUMABLE = {"add", "competition", "library", "models", "train"}  # commands that go on where they were stopped
+RESUMABLE = {"add", "competition", "jobs", "library", "models", "train"}  # commands that go on where they were stopped
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 

@@ -1,0 +1,233 @@
+"""``veduta jobs``: add, recognize and verify in shards, on many processes or on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veduta.cli import show
+from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
+
+if TYPE_CHECKING:
+    from veduta.distributed import MergeReport, ShardReport
+    from veduta.distributed.plan import Job
+
+app = typer.Typer(
+    name="jobs",
+    help="Add, recognize and verify in shards, on many processes or on Ray.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+SOME_FAILED = 1
+
+GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
+WorkPath = Annotated[Path, typer.Argument(metavar="DIR", help="The job's work folder.", show_default=False)]
+Work = Annotated[Path, typer.Option(metavar="DIR", help="The job's work folder, shared by all shards.")]
+Shard = Annotated[str | None, typer.Option(metavar="i/N", help="Do the i-th of N shards, here and now.")]
+OnRay = Annotated[bool, typer.Option("--ray", help="Do all shards on Ray, and merge them.")]
+Shards = Annotated[int | None, typer.Option(min=1, metavar="N", help="With --ray: how many shards.")]
+Workers = Annotated[int, typer.Option(min=1, help="With --ray: shards done at the same time, at most.")]
+Address = Annotated[
+    str | None,
+    typer.Option(metavar="A", help="With --ray: auto, HOST:PORT or ray://HOST:PORT; a Ray of its own unless said."),
+]
+Cpus = Annotated[float, typer.Option(min=0.1, help="With --ray: CPUs that a shard takes.")]
+Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs that a shard takes.")]
+
+
+@app.command()
+def add(
+    gallery: GalleryPath,
+    source: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A folder with one subfolder of photos per landmark.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Instead of DIR, a table: photo,landmark[,name,...].")
+    ] = None,
+    *,
+    work: Work,
+    shard: Shard = None,
+    ray: OnRay = False,
+    shards: Shards = None,
+    workers: Workers = 2,
+    address: Address = None,
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Add labelled photos to a gallery, in shards: what veduta add does. A killed shard goes on when run again."""
+    from veduta.distributed import AddJob
+
+    if (source is None) == (csv is None):
+        raise typer.BadParameter("give either DIR or --csv FILE")
+    place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
+    _do(AddJob(gallery, source, csv, provider), work, place, format)
+
+
+@app.command()
+def recognize(
+    gallery: GalleryPath,
+    photos: Annotated[str, typer.Argument(metavar="PHOTOS", help="A folder, or a text file with one path a line.")],
+    *,
+    work: Work,
+    shard: Shard = None,
+    ray: OnRay = False,
+    shards: Shards = None,
+    workers: Workers = 2,
+    address: Address = None,
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
+    effort: Annotated[str, typer.Option(help="fast, default or thorough.")] = "default",
+    precision: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Choose the floor so that this share is right.")
+    ] = None,
+    floor: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of an answer.")] = None,
+    gps: Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")] = True,
+    matcher: Annotated[str, typer.Option(help="As veduta recognize takes it.")] = "nearest",
+    depth: Annotated[int, typer.Option(min=1, help="Candidates retrieved.")] = 100,
+    rerank_depth: Annotated[
+        int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
+    ] = None,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Recognize many photos, in shards; merged they are one line of JSON each, in the order of the photos."""
+    from veduta.decide import EFFORTS
+    from veduta.distributed import RecognizeJob
+
+    if effort not in EFFORTS:
+        raise typer.BadParameter(f"--effort: expected one of {', '.join(EFFORTS)}, got {effort}")
+    if precision is not None and floor is not None:
+        raise typer.BadParameter("give either --precision or --floor")
+    place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
+    how = (effort, precision, floor, gps, matcher, depth, rerank_depth, provider)
+    _do(RecognizeJob(gallery, photos, *how), work, place, format)
+
+
+@app.command()
+def verify(
+    pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="A table with the columns a,b.", show_default=False)],
+    *,
+    work: Work,
+    shard: Shard = None,
+    ray: OnRay = False,
+    shards: Shards = None,
+    workers: Workers = 2,
+    address: Address = None,
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
+    extractor: Extractor = "xfeat",
+    matcher: Annotated[str, typer.Option(help="As veduta verify takes it.")] = "nearest",
+    max_keypoints: MaxKeypoints = 512,
+    max_side: MaxSide = 576,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Compare many pairs of photos, in shards; merged they are one line of JSON each, in the order of the table."""
+    from veduta.distributed import VerifyJob
+
+    place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
+    _do(VerifyJob(pairs, extractor, matcher, max_keypoints, max_side, provider), work, place, format)
+
+
+@app.command()
+def status(work: WorkPath, format: AsListing = Listing.table) -> None:
+    """Show how far each shard of a job is."""
+    from veduta.distributed import status as look
+
+    found = look(work)
+    if format is Listing.json:
+        show.facts(asdict(found), as_json=True)
+        return
+    show.rows([asdict(shard) for shard in found.shards], as_json=False)
+    show.say(
+        f"{found.kind}: {found.finished} of {len(found.shards)} shards finished, {found.done} of {found.items} done"
+    )
+
+
+@app.command()
+def merge(
+    work: WorkPath,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The file to write; DIR/result.jsonl unless said.")
+    ] = None,
+    format: AsListing = Listing.table,
+) -> None:
+    """Put the results of all shards together: into the gallery, or into one file. May be killed and run again."""
+    from veduta.distributed import merge as put_together
+
+    with show.progress("merging") as progress:
+        found = put_together(work, out, progress, lambda done, total: progress(done, total, "comparing"))
+    _merged(found, format)
+
+
+Place = Callable[["Job", Path], "ShardReport | MergeReport"]
+
+
+def _place(
+    shard: str | None,
+    shards: int | None,
+    workers: int,
+    address: str | None,
+    cpus: float,
+    gpus: float,
+    *,
+    ray: bool,
+) -> Place:
+    """Return what does a job where the options say: one shard here, or all of them on Ray."""
+    from veduta.competition.descriptors import parse_shard
+    from veduta.distributed import run_on_ray, run_shard
+
+    if ray == (shard is not None) or ray == (shards is None):
+        raise typer.BadParameter("give either --shard i/N, or --ray and --shards N")
+    if address is not None and not ray:
+        raise typer.BadParameter("--address goes with --ray")
+    try:
+        parse_shard(shard or "1/1")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    def here(job: Job, work: Path) -> ShardReport | MergeReport:
+        with show.progress(job.kind) as progress:
+            if shard is not None:
+                return run_shard(job, work, shard, progress)
+            every = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
+            return run_on_ray(job, work, shards or 1, progress=progress, **every)  # type: ignore[arg-type]
+
+    return here
+
+
+def _do(job: Job, work: Path, place: Place, format: Listing) -> None:
+    from veduta.distributed import MergeReport
+
+    found = place(job, work)
+    if isinstance(found, MergeReport):
+        _merged(found, format)
+    else:
+        _ended(found, format, f"shard {found.shard}: {found.new} new of {found.items}")
+
+
+def _merged(found: MergeReport, format: Listing) -> None:
+    if not found.alike:
+        show.say("its shards were computed by machines that round differently: see docs/distributed.md")
+    if found.kind == "add":
+        there = f", {found.skipped} were there already" if found.skipped else ""
+        _ended(found, format, f"added {found.added} references{there}")
+    else:
+        _ended(found, format, f"{found.items} lines in {found.result}")
+
+
+def _ended(found: Any, format: Listing, text: str) -> None:
+    """Print a report and end with 1 where anything has failed."""
+    show.failures(found.failures)
+    lost = f", {len(found.failures)} failed" if found.failures else ""
+    show.say(text + lost)
+    if format is Listing.json:
+        show.facts(asdict(found) | {"failures": len(found.failures)}, as_json=True)
+    if found.failures:
+        raise typer.Exit(SOME_FAILED)

@@ -1,0 +1,28 @@
+"""The same work as one process does, as a job of many shards: on plain processes, or on Ray.
+
+A job is a work folder that all shards share. Each shard is done by one process at a time and survives being killed;
+when all are finished, they are merged into what one process would have made. See docs/distributed.md.
+"""
+
+from __future__ import annotations
+
+from veduta.distributed.adding import AddJob
+from veduta.distributed.merging import MergeReport, merge
+from veduta.distributed.on_ray import run_on_ray
+from veduta.distributed.recognizing import RecognizeJob
+from veduta.distributed.shards import JobStatus, ShardReport, ShardStatus, run_shard, status
+from veduta.distributed.verifying import VerifyJob
+
+__all__ = [
+    "AddJob",
+    "JobStatus",
+    "MergeReport",
+    "RecognizeJob",
+    "ShardReport",
+    "ShardStatus",
+    "VerifyJob",
+    "merge",
+    "run_on_ray",
+    "run_shard",
+    "status",
+]

@@ -1,0 +1,237 @@
+"""The job that fills a gallery: shards make entries, the merge puts them in as `Gallery.add` would have alone."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from veduta.adding import AddReport, Known, Progress, add_prepared, compare_relatives, known_already, prepare
+from veduta.distributed.drawing import drawn, features_digest
+from veduta.distributed.parts import Record
+from veduta.distributed.plan import FOLDER, Item, Plan, as_line, file_digest
+from veduta.errors import GalleryError
+from veduta.gallery import make_stages
+from veduta.geometry import HomographyVerifier
+from veduta.listing import Listed, list_csv, list_folder
+from veduta.matching import make_matcher
+from veduta.packing import HEADER, PLACES, pack_features
+from veduta.protocols import Embedder, Extractor
+from veduta.store import Entry, Store
+from veduta.threads import in_order
+from veduta.types import Failure, Landmark, LocalFeatures, Reference
+
+KNOWN = "known.bin"  # in the plan: the sha256 of every photo that the gallery had when the job was begun, sorted
+DIGEST = 32  # bytes of one
+THERE, ENTRY = b"T", b"E"  # what a record is: a photo the gallery has already, or an entry
+LENGTHS = struct.Struct("<III")  # of an entry's description, descriptor and packed features; the rest is the thumbnail
+
+
+@dataclass(frozen=True)
+class AddJob:
+    """Photos of a folder or table into a gallery, as `Gallery.add` takes them.
+
+    Attributes:
+        gallery: its folder.
+        source: a folder with one subfolder of photos per landmark.
+        csv: the table instead.
+        provider: execution provider.
+    """
+
+    gallery: Path
+    source: Path | None = None
+    csv: Path | None = None
+    provider: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if (self.source is None) == (self.csv is None):
+            raise ValueError("expected either a folder or a csv")
+
+    @property
+    def kind(self) -> str:
+        """What it is called in a plan."""
+        return "add"
+
+    def about(self) -> dict[str, Any]:
+        """Return what makes it this job. The gallery is not opened: only one machine at a time should do that."""
+        return {
+            "photos": str((self.source or Path(str(self.csv))).absolute()),
+            "sha256": "" if self.csv is None else file_digest(self.csv),
+            "gallery": str(self.gallery.absolute()),
+            "provider": self.provider,
+        }
+
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+        """Yield every photo of the listing with its reference's id."""
+        if self.source is not None:
+            listed, lost = list_folder(self.source.absolute())
+        else:
+            listed, lost = list_csv(Path(str(self.csv)).absolute())
+        failures += lost
+        for each in listed:
+            yield each.id, asdict(each)
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Write down what the gallery has, so that no shard need open it, and return its settings."""
+        store = Store.open(self.gallery)
+        try:
+            digests = [bytes.fromhex(r.sha256) for key in store.landmarks() for r in store.references(key)]
+            (folder / KNOWN).write_bytes(b"".join(sorted(digests)))
+            return {"settings": store.settings()}
+        finally:
+            store.close()
+
+    @contextmanager
+    def worker(self, plan: Plan, shard: Path) -> Iterator[Adder]:
+        """Yield what makes the entries."""
+        stages = make_stages(self.gallery.absolute(), plan.kept["settings"], self.provider)
+        yield Adder(*stages, Digests(plan.work / FOLDER / KNOWN))
+
+
+class Digests:
+    """The sha256 of many photos, on disk.
+
+    Args:
+        path: a file of them, sorted, 32 bytes each.
+    """
+
+    def __init__(self, path: Path) -> None:
+        kind = f"S{DIGEST}"
+        self._sorted = np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+
+    def __contains__(self, sha256: str) -> bool:
+        wanted = np.array(bytes.fromhex(sha256), self._sorted.dtype)
+        place = int(np.searchsorted(self._sorted, wanted))
+        return place < len(self._sorted) and bool(self._sorted[place] == wanted)
+
+
+class Adder:
+    """Makes the entries of a gallery.
+
+    Args:
+        embedder: the gallery's.
+        extractor: likewise.
+        known: what the gallery has already.
+    """
+
+    def __init__(self, embedder: Embedder, extractor: Extractor, known: Digests) -> None:
+        self._embedder, self._extractor, self._known = embedder, extractor, known
+
+    def maker(self) -> str:
+        """Return a digest of the entry of a drawn picture."""
+        return features_digest(self._extractor.extract(drawn()), self._embedder.embed([drawn()]))
+
+    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+        """Yield each photo's entry, or that the gallery has it, or why there is none."""
+        with closing(in_order(self._look, items)) as looked:
+            for _, result in looked:
+                yield result
+
+    def _look(self, item: Item) -> tuple[bytes, bool]:
+        listed, met = to_listed(item), list[str]()
+
+        def landmark_of(sha256: str) -> str | None:
+            met.append(sha256)
+            return listed.landmark.id if sha256 in self._known else None  # whose it is, the merge will ask
+
+        found = prepare(listed, landmark_of, self._embedder, self._extractor)
+        if isinstance(found, Failure):
+            return as_line(asdict(found)), True
+        return (THERE + bytes.fromhex(met[0]) if found is None else ENTRY + pack_entry(found)), False
+
+
+def to_listed(item: Item) -> Listed:
+    """Return a photo of the listing as a plan keeps it."""
+    return Listed(**item | {"landmark": Landmark(**item["landmark"])})
+
+
+def pack_entry(entry: Entry) -> bytes:
+    """Return an entry as bytes, its features packed as the gallery will keep them."""
+    about, features = json.dumps(asdict(entry.reference)).encode(), pack_features(entry.features)
+    descriptor = np.asarray(entry.descriptor, "<f4").tobytes()
+    lengths = LENGTHS.pack(len(about), len(descriptor), len(features))
+    return b"".join((lengths, about, descriptor, features, entry.thumbnail))
+
+
+def unpack_entry(data: bytes) -> Entry:
+    """Return what `pack_entry` kept."""
+    place, parts = LENGTHS.size, []
+    for length in LENGTHS.unpack_from(data):
+        parts.append(data[place : place + length])
+        place += length
+    descriptor = np.frombuffer(parts[1], "<f4").astype(np.float32)
+    return Entry(Reference(**json.loads(parts[0])), descriptor, unpack_to_repack(parts[2]), data[place:])
+
+
+def unpack_to_repack(data: bytes) -> LocalFeatures:
+    """Return local features that `pack_features` turns into these very bytes, which `unpack_features`' may miss.
+
+    In double precision, and without bringing descriptors back to norm 1: every rounding then ends where it began.
+    """
+    n, dim, width, height, step = HEADER.unpack_from(data)
+    places = np.frombuffer(data, "<u2", 2 * n, HEADER.size).reshape(n, 2)
+    steps = np.frombuffer(data, np.int8, dim * n, HEADER.size + 4 * n).reshape(n, dim)
+    scores = np.frombuffer(data, "<f2", n, HEADER.size + (4 + dim) * n)
+    keypoints: Any = places.astype(np.float64) / PLACES * np.array((width, height), np.float64) - 0.5
+    descriptors: Any = steps.astype(np.float64) * step
+    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), (width, height))
+
+
+def merge_added(
+    plan: Plan,
+    records: Iterator[tuple[Item, Record]],
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
+) -> AddReport:
+    """Put what all shards made into the gallery, in the listing's order, and return what became of it.
+
+    Args:
+        plan: the job.
+        records: every item of the job with its result, in order.
+        progress: called with photos done and photos in all.
+        comparing: likewise, while the new ones are held against the photos of their landmark.
+
+    Raises:
+        GalleryError: the gallery is gone, or is another one than the job was begun for.
+    """
+    gallery, settings, provider = Path(plan.about["gallery"]), plan.kept["settings"], plan.about["provider"]
+    store = Store.open(gallery)
+    try:
+        if store.settings() != settings:
+            raise GalleryError(f"{gallery}: was made by other models than the job was begun for; begin it again")
+        known = Known(store)
+        restore = partial(_restored, known, gallery, settings, provider)
+        prepared = ((listed, restore(listed, record)) for listed, record in map(_listed, records))
+        report = add_prepared(known, prepared, sum(plan.counts), list(plan.failures), progress)
+        matcher = make_matcher("nearest", settings["extractor"]["name"], provider)
+        compare_relatives(store, matcher, HomographyVerifier(), comparing)
+        return report
+    finally:
+        store.close()
+
+
+def _listed(pair: tuple[Item, Record]) -> tuple[Listed, Record]:
+    return to_listed(pair[0]), pair[1]
+
+
+def _restored(
+    known: Known, gallery: Path, settings: dict[str, Any], provider: str, item: Listed, record: Record
+) -> Entry | Failure | None:
+    """Return what `prepare` would have returned for a photo now."""
+    if record.failed:
+        return Failure(**json.loads(record.content))
+    kind, content = record.content[:1], record.content[1:]
+    entry = unpack_entry(content) if kind == ENTRY else None
+    there = known.landmark_of(content.hex() if entry is None else entry.reference.sha256)
+    if there is not None:
+        return known_already(item, there)
+    if entry is None:  # the gallery had it when the job was begun, and has it no longer
+        return prepare(item, known.landmark_of, *make_stages(gallery, settings, provider))
+    return entry

@@ -1,0 +1,119 @@
+"""All shards' results put together, in the order of the job's list: into the gallery, or into one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from veduta.distributed.adding import merge_added
+from veduta.distributed.parts import Done, Record, read_part
+from veduta.distributed.plan import BusyError, Item, Plan
+from veduta.distributed.shards import failure_of
+from veduta.errors import JobError
+from veduta.locks import locked
+from veduta.types import Failure
+
+Progress = Callable[[int, int], None]
+RESULT = "result.jsonl"
+AHEAD = 1024  # results held in memory, of all shards together
+MOST_NAMED = 8  # unfinished shards named in a message
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a job has come to.
+
+    Attributes:
+        kind: ``add``, ``recognize`` or ``verify``.
+        items: photos, or pairs.
+        result: the gallery's folder, or the file with one line of JSON for each item.
+        added: references that are new in the gallery; None for the other kinds.
+        skipped: photos that the gallery had already; likewise.
+        failures: items without a result, each with its reason.
+        alike: whether all machines computed the same to the last bit; if not, neither need the result be what one
+            machine would have made.
+    """
+
+    kind: str
+    items: int
+    result: str
+    added: int | None
+    skipped: int | None
+    failures: tuple[Failure, ...]
+    alike: bool
+
+
+def merge(
+    work: Path, out: Path | None = None, progress: Progress | None = None, comparing: Progress | None = None
+) -> MergeReport:
+    """Put the results of all shards together and return what the job has come to; may be killed and run again.
+
+    Args:
+        work: the job's folder.
+        out: the file to write, of the kinds that write one; ``result.jsonl`` in the work folder unless said.
+        progress: called with items done and items in all.
+        comparing: likewise, while new references are held against the photos of their landmark.
+
+    Raises:
+        JobError: a shard is missing, unfinished or damaged, or another process merges; the message says which.
+        GalleryError: the gallery is gone or was made anew by other models.
+    """
+    plan = Plan.read(work)
+    if plan.kind == "add" and out is not None:
+        raise JobError(f"{work}: goes into the gallery {plan.about['gallery']}, not into a file")
+    try:
+        with locked(work, BusyError):
+            alike = len(_makers(plan)) <= 1
+            if plan.kind == "add":
+                return _into_gallery(plan, progress, comparing, alike=alike)
+            return _into_file(plan, out or work / RESULT, progress, alike=alike)
+    except OSError as error:
+        place = error.filename or work
+        raise JobError(f"{place}: cannot be read or written ({error.strerror}); then merge again") from error
+
+
+def _makers(plan: Plan) -> set[str]:
+    """Return the digests of all machines that had a part in it; JobError unless every shard is finished."""
+    found = {number: Done.read(plan.shard_folder(number)) for number in range(1, plan.shards + 1)}
+    missing = [f"{n}/{plan.shards}" for n, done in found.items() if done is None or done.items != plan.counts[n - 1]]
+    if missing:
+        named = ", ".join(missing[:MOST_NAMED]) + (", ..." if len(missing) > MOST_NAMED else "")
+        which = f"shard {named} is" if len(missing) == 1 else f"{len(missing)} shards are"
+        listed = "" if len(missing) == 1 else f" ({named})"
+        raise JobError(f"{plan.work}: {which} not finished{listed}; run what is left, then merge again")
+    return {maker for done in found.values() if done is not None for maker in done.makers}
+
+
+def _in_order(plan: Plan) -> Iterator[tuple[Item, Record]]:
+    """Yield every item of the job with its result: each shard's lie in the order of the list."""
+    ahead = max(1, AHEAD // plan.shards)
+    parts = {number: read_part(plan.shard_folder(number), ahead) for number in range(1, plan.shards + 1)}
+    for number, shard, item in plan.items():
+        record = next(parts[shard], None)
+        if record is None or record.number != number:
+            folder = plan.shard_folder(shard)
+            raise JobError(f"{folder}: is not a shard of this job; delete it and run the shard again")
+        yield item, record
+
+
+def _into_gallery(plan: Plan, progress: Progress | None, comparing: Progress | None, *, alike: bool) -> MergeReport:
+    report = merge_added(plan, _in_order(plan), progress, comparing)
+    gallery, added = plan.about["gallery"], len(report.added)
+    return MergeReport("add", sum(plan.counts), gallery, added, report.skipped, report.failures, alike)
+
+
+def _into_file(plan: Plan, out: Path, progress: Progress | None, *, alike: bool) -> MergeReport:
+    failures, total = list(plan.failures), sum(plan.counts)
+    draft = out.with_name(f".{out.name}.draft")
+    with draft.open("wb") as file:
+        for done, (_, record) in enumerate(_in_order(plan), 1):
+            file.write(record.content)
+            failures += [failure_of(record)] if record.failed else []
+            if progress:
+                progress(done, total)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(out)
+    return MergeReport(plan.kind, total, str(out), None, None, tuple(failures), alike)

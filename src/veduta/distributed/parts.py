@@ -1,0 +1,185 @@
+"""What a shard has done so far, on disk: records behind one another, each whole or not there.
+
+A record is a header (number, length, failed or not, CRC-32) and its bytes, written by one call. What a killed process
+or a machine without power left half-written is cut off when the next one opens the file, so it goes on where that was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from veduta.errors import JobError
+
+HEADER = struct.Struct("<QIBI")  # number, length, failed, checksum of these three and of the bytes
+PART, DONE, MAKERS = "part.bin", "done.json", "makers.txt"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One item's result.
+
+    Attributes:
+        number: the item's place in the job's list, from 0.
+        failed: whether it is the reason why there is none.
+        content: its bytes.
+    """
+
+    number: int
+    failed: bool
+    content: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return it as it lies in a file."""
+        return HEADER.pack(self.number, len(self.content), self.failed, self._checksum()) + self.content
+
+    def _checksum(self) -> int:
+        head = struct.pack("<QIB", self.number, len(self.content), self.failed)
+        return zlib.crc32(self.content, zlib.crc32(head))
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Record | None:
+        """Return the next record of a file; None where none is whole."""
+        head = file.read(HEADER.size)
+        if len(head) < HEADER.size:
+            return None
+        number, length, failed, checksum = HEADER.unpack(head)
+        if failed > 1 or length > os.fstat(file.fileno()).st_size:
+            return None
+        record = cls(number, bool(failed), file.read(length))
+        return record if len(record.content) == length and record._checksum() == checksum else None
+
+
+class RecordFile:
+    """Records in a file, appended to. What is not whole at its end is cut off when it is opened.
+
+    Args:
+        path: the file; made if need be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a+b", buffering=0)
+
+    def __iter__(self) -> Iterator[tuple[int, Record]]:
+        """Yield where each record begins, and the record; then cut off what is left, if anything is."""
+        place = 0
+        with open(os.dup(self._file.fileno()), "rb") as file:  # noqa: PTH123 - a number, not a path
+            file.seek(0)
+            while (record := Record.read(file)) is not None:
+                yield place, record
+                place = file.tell()
+        if os.fstat(self._file.fileno()).st_size != place:
+            os.ftruncate(self._file.fileno(), place)
+
+    def append(self, record: Record) -> int:
+        """Write a record and return where it begins."""
+        place = os.fstat(self._file.fileno()).st_size
+        data = memoryview(record.to_bytes())
+        while len(data):
+            data = data[self._file.write(data) :]
+        return place
+
+    def at(self, place: int) -> Record:
+        """Return the record that begins at a place; JobError when the file has changed since."""
+        with open(os.dup(self._file.fileno()), "rb") as file:  # noqa: PTH123
+            file.seek(place)
+            record = Record.read(file)
+        if record is None:
+            raise JobError(f"{self._file.name}: is damaged at byte {place}; delete its folder and run the shard again")
+        return record
+
+    def sync(self) -> int:
+        """Bring everything to the disk itself and return how long the file is."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def write_json(path: Path, found: Any) -> None:
+    """Write a file at once or not at all."""
+    draft = path.with_name(f".{path.name}.draft")
+    with draft.open("w", encoding="utf-8") as file:
+        json.dump(found, file, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is known of a finished shard.
+
+    Attributes:
+        items: how many there were.
+        failed: how many of them have no result.
+        bytes: length of its part.
+        makers: digests of what the machines that worked on it make of one drawn picture: one where all agree.
+    """
+
+    items: int
+    failed: int
+    bytes: int
+    makers: tuple[str, ...]
+
+    def write(self, folder: Path) -> None:
+        """Note it in a shard's folder."""
+        write_json(folder / DONE, vars(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Done | None:
+        """Return that of the shard in a folder; None where it is not finished or its part is not what it was."""
+        try:
+            found = json.loads((folder / DONE).read_text("utf-8"))
+            done = cls(found["items"], found["failed"], found["bytes"], tuple(found["makers"]))
+            return done if (folder / PART).stat().st_size == done.bytes else None
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise JobError(f"{folder / DONE}: cannot be understood ({error}); delete it, run the shard again") from None
+
+
+def count_records(path: Path) -> int:
+    """Return how many records a part seems to have, by their headers only; it may be being written."""
+    count = 0
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            while len(head := file.read(HEADER.size)) == HEADER.size:
+                if file.seek(HEADER.unpack(head)[1], os.SEEK_CUR) > size:
+                    break
+                count += 1
+    except FileNotFoundError:
+        pass
+    return count
+
+
+def read_part(folder: Path, ahead: int = 64) -> Iterator[Record]:
+    """Yield the records of a finished shard, in order; JobError where one is damaged.
+
+    Args:
+        folder: the shard's.
+        ahead: records read at a time; the file is closed in between, for there may be thousands of shards.
+    """
+    path, place = folder / PART, 0
+    while True:
+        records: list[Record] = []
+        with path.open("rb") as file:
+            file.seek(place)
+            while len(records) < ahead and (record := Record.read(file)) is not None:
+                records.append(record)
+                place = file.tell()
+            over = not records and place == os.fstat(file.fileno()).st_size
+        yield from records
+        if over:
+            return
+        if not records:
+            raise JobError(f"{path}: is damaged at byte {place}; delete {folder} and run the shard again")

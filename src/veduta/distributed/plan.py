@@ -1,0 +1,216 @@
+"""What a job is: made once in its work folder by whichever process comes first, and the same for all after it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from veduta import __version__
+from veduta.competition.descriptors import shard_of
+from veduta.distributed.parts import write_json
+from veduta.errors import DatasetError, JobError
+from veduta.locks import locked
+from veduta.types import Failure
+
+Item = dict[str, Any]
+FOLDER, FILE, ITEMS = "plan", "job.json", "items.jsonl"
+PATIENCE = 0.2  # seconds between looks while another process lists the photos
+# What is called what in a message, in the order in which differences are looked for.
+NAMES = {
+    "kind": "kind of work",
+    "photos": "photos",
+    "named": "name of the photos",
+    "sha256": "content of the list",
+    "gallery": "gallery",
+    "content": "content of the gallery",
+}
+
+
+class BusyError(JobError):
+    """Another process is at work where this one wants to be."""
+
+
+class Job(Protocol):
+    """What is to be done: one of `AddJob`, `RecognizeJob`, `VerifyJob`."""
+
+    @property
+    def kind(self) -> str:
+        """Which of them."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """Return what makes it this job: photos, gallery, models, settings; all shards have to agree in it."""
+        ...
+
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+        """Yield every item with what it is dealt to a shard by; what cannot be listed goes to `failures`."""
+        ...
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Write into the plan's folder what all shards need, and return what else they do."""
+        ...
+
+    def worker(self, plan: Plan, shard: Path) -> AbstractContextManager[Worker]:
+        """Return what does the work, its models ready.
+
+        Args:
+            plan: the job as it was begun.
+            shard: the shard's folder, for what is to survive being killed.
+        """
+        ...
+
+
+class Worker(Protocol):
+    """Does the work of a job."""
+
+    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+        """Yield each item's result in turn, and whether it is a failure: then JSON with an error in it."""
+        ...
+
+    def maker(self) -> str:
+        """Return a digest of what the models make of one drawn picture: equal where all results are, bit for bit."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job as it was begun.
+
+    Attributes:
+        work: its folder.
+        kind: ``add``, ``recognize`` or ``verify``.
+        about: what makes it this job.
+        counts: how many items each shard has.
+        kept: what `Job.keep` returned.
+        failures: what could not be listed.
+    """
+
+    work: Path
+    kind: str
+    about: dict[str, Any]
+    counts: tuple[int, ...]
+    kept: dict[str, Any]
+    failures: tuple[Failure, ...]
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return len(self.counts)
+
+    def shard_folder(self, number: int) -> Path:
+        """Return the folder of a shard, numbered from 1."""
+        return self.work / f"shard-{number:04d}-of-{self.shards:04d}"
+
+    def items(self, shard: int | None = None) -> Iterator[tuple[int, int, Item]]:
+        """Yield each item's place in the list, its shard, from 1, and the item; of one shard or of all."""
+        wanted = None if shard is None else f"[{shard}, "
+        with (self.work / FOLDER / ITEMS).open(encoding="utf-8") as file:
+            for number, line in enumerate(file):
+                if wanted is None or line.startswith(wanted):
+                    of, item = json.loads(line)
+                    yield number, of, item
+
+    @classmethod
+    def read(cls, work: Path) -> Plan:
+        """Return the job in a work folder; JobError if there is none."""
+        path = work / FOLDER / FILE
+        try:
+            found = json.loads(path.read_text("utf-8"))
+            failures = tuple(Failure(*each) for each in found.pop("failures"))
+            return cls(work=work, counts=tuple(found.pop("counts")), failures=failures, **found)
+        except (FileNotFoundError, NotADirectoryError):
+            raise JobError(f"{work}: is no job's work folder; begin one with 'veduta jobs add' or another") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise JobError(f"{path}: cannot be read ({error}); begin the job again in another folder") from error
+
+
+def begin(job: Job, work: Path, shards: int) -> Plan:
+    """Return the plan of a job, made now if no other process has; the photos are those that are there then.
+
+    Raises:
+        JobError: the folder holds another job, or something else, or cannot be written.
+    """
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        _make(job, work, shards)
+    except OSError as error:
+        raise JobError(f"{work}: cannot be written ({error.strerror}); choose another folder") from error
+    plan = Plan.read(work)
+    check(plan, job, shards)
+    return plan
+
+
+def _make(job: Job, work: Path, shards: int) -> None:
+    while not (work / FOLDER).exists():
+        try:
+            with locked(work, BusyError):
+                if not (work / FOLDER).exists():
+                    _draw(job, work, shards)
+        except BusyError:
+            time.sleep(PATIENCE)
+
+
+def _draw(job: Job, work: Path, shards: int) -> None:
+    draft = work / f".{FOLDER}"
+    shutil.rmtree(draft, ignore_errors=True)  # by a process that was killed
+    if any(path.name != ".lock" for path in work.iterdir()):
+        raise JobError(f"{work}: is not empty and no job's work folder; choose a new one")
+    draft.mkdir()
+    about, failures, counts = about_of(job), list[Failure](), [0] * shards
+    with (draft / ITEMS).open("w", encoding="utf-8") as file:
+        for key, item in job.items(failures):
+            shard = shard_of(key, shards)
+            counts[shard] += 1
+            file.write(json.dumps([shard + 1, item]) + "\n")
+    found = {"kind": job.kind, "about": about, "counts": counts, "kept": job.keep(draft)}
+    write_json(draft / FILE, found | {"failures": [[f.photo, f.error] for f in failures]})
+    draft.rename(work / FOLDER)
+
+
+def about_of(job: Job) -> dict[str, Any]:
+    """Return what makes a job this one, as JSON has it."""
+    found: dict[str, Any] = json.loads(json.dumps(job.about() | {"veduta": __version__}))
+    return found
+
+
+def check(plan: Plan, job: Job, shards: int) -> None:
+    """Raise JobError unless a plan is that of this job and has so many shards."""
+    mine = {"kind": job.kind} | about_of(job)
+    theirs = {"kind": plan.kind} | plan.about
+    for key in sorted(mine.keys() | theirs.keys(), key=lambda key: list(NAMES).index(key) if key in NAMES else 99):
+        if mine.get(key) != theirs.get(key):
+            raise JobError(
+                f"{plan.work}: was begun with another {NAMES.get(key, key)} ({_short(theirs.get(key))}, "
+                f"now {_short(mine.get(key))}); use another work folder"
+            )
+    if plan.shards != shards:
+        raise JobError(f"{plan.work}: was begun with {plan.shards} shards, not {shards}; use another work folder")
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 200 else text[:200] + "..."
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a list of photos; DatasetError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def as_line(found: Any) -> bytes:
+    """Return one line of JSON, in plain characters, or in escapes where a name is no text."""
+    try:
+        return (json.dumps(found, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:
+        return (json.dumps(found) + "\n").encode()

@@ -1,0 +1,175 @@
+"""The job that asks a gallery about many photos: one line of JSON for each, as `veduta recognize` prints it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from veduta.decide import DEFAULT_EFFORT
+from veduta.distributed.drawing import drawn, features_digest
+from veduta.distributed.plan import Item, Plan, as_line, file_digest
+from veduta.errors import DatasetError, ImageError, JobError
+from veduta.gallery import Gallery, Options, to_dict
+from veduta.images import load, walk
+from veduta.recognizer import Recognizer
+from veduta.searching import describe
+from veduta.store import Store
+from veduta.threads import in_order
+from veduta.types import Failure, Image
+
+ENDS = 256  # first and last references that a gallery is known by, beside its revision
+
+
+@dataclass(frozen=True)
+class RecognizeJob:
+    """Photos to be recognised by a gallery, with what `Gallery.recognizer` takes.
+
+    A budget of time is not among it: what is done within one depends on the machine and its load.
+
+    Attributes:
+        gallery: its folder. It may not change before the job is done.
+        photos: a folder, all photos in it; or a text file with one path a line, relative ones from its own folder.
+        effort: ``fast``, ``default`` or ``thorough``.
+        precision: share of right answers wanted.
+        floor: least confidence of an answer instead.
+        gps: whether a photo's position counts.
+        matcher: name of the matcher.
+        depth: candidates retrieved.
+        rerank_depth: most candidates geometry is asked about; None for what the effort says.
+        provider: execution provider.
+        base: the folder that a relative `photos` starts at, and with it the photos in it.
+    """
+
+    gallery: Path
+    photos: str
+    effort: str = DEFAULT_EFFORT
+    precision: float | None = None
+    floor: float | None = None
+    gps: bool = True
+    matcher: str = "nearest"
+    depth: int = 100
+    rerank_depth: int | None = None
+    provider: str = "cpu"
+    base: str = field(default_factory=os.getcwd)
+
+    @property
+    def kind(self) -> str:
+        """What it is called in a plan."""
+        return "recognize"
+
+    @property
+    def options(self) -> Options:
+        """What `Gallery.recognizer` takes of it."""
+        return {
+            "effort": self.effort,
+            "precision": self.precision,
+            "floor": self.floor,
+            "gps": self.gps,
+            "matcher": self.matcher,
+            "depth": self.depth,
+            "rerank_depth": self.rerank_depth,
+        }
+
+    @property
+    def _place(self) -> Path:
+        return Path(self.base, self.photos)
+
+    def about(self) -> dict[str, Any]:
+        """Return what makes it this job. A gallery is known by its content: each machine may have a copy of its own."""
+        photos = self._place
+        found: dict[str, Any] = {"photos": str(photos.absolute()), "named": self.photos, "provider": self.provider}
+        found["sha256"] = "" if photos.is_dir() else file_digest(photos)
+        return found | {"content": content(self.gallery)} | self.options
+
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+        """Yield every photo, by its name; then, as `veduta recognize` does, the folders that cannot be listed."""
+        if not self._place.is_dir():
+            for name in _lines(self._place):
+                yield name, {"photo": name}
+            return
+        lost: list[Failure] = []
+        for name in walk(self.photos, report=lost.append):
+            yield name, {"photo": name}
+        for failure in lost:
+            yield failure.photo, asdict(failure)
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Return the folder that relative paths start at."""
+        return {"base": self.base if self._place.is_dir() else str(self._place.absolute().parent)}
+
+    @contextmanager
+    def worker(self, plan: Plan, shard: Path) -> Iterator[Answerer]:
+        """Yield what recognises, the gallery open."""
+        with Gallery.open(self.gallery, self.provider) as opened:
+            yield Answerer(opened, opened.recognizer(**self.options), plan)
+
+
+class Answerer:
+    """Recognises photos.
+
+    Args:
+        gallery: open.
+        recognizer: made from it.
+        plan: the job.
+    """
+
+    def __init__(self, gallery: Gallery, recognizer: Recognizer, plan: Plan) -> None:
+        self._gallery, self._recognizer, self._plan = gallery, recognizer, plan
+
+    def maker(self) -> str:
+        """Return a digest of what is looked for of a drawn picture."""
+        return features_digest(self._recognizer.extract(drawn()), self._recognizer.embed(drawn()))
+
+    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+        """Yield each photo's answer, or why there is none; the next photo is decoded meanwhile."""
+        with closing(in_order(self._load, items, workers=1)) as loaded:
+            for _, image in loaded:
+                result = image if isinstance(image, Failure) else self._recognizer.recognize(image)
+                if self._gallery.revision != self._plan.about["content"]["revision"]:
+                    raise JobError(f"{self._gallery.path}: has changed since the job was begun; begin it again")
+                found = to_dict(result)
+                found.pop("seconds", None)
+                yield as_line(found), isinstance(result, Failure)
+
+    def _load(self, item: Item) -> Image | Failure:
+        return load_item(self._plan, item["photo"]) if "error" not in item else Failure(**item)
+
+
+def load_item(plan: Plan, photo: str) -> Image | Failure:
+    """Return a photo of a job, called what the job calls it, or why it cannot be read."""
+    try:
+        return load(os.path.join(plan.kept["base"], photo), name=photo)  # noqa: PTH118 - keeps the path as it is
+    except ImageError as error:
+        return Failure(photo, str(error))
+
+
+def content(gallery: Path) -> dict[str, Any]:
+    """Return what tells what a gallery holds, and is searched with, from others; every change of it shows."""
+    store = Store.open(gallery)
+    try:
+        state, revision, references = hashlib.sha256(), store.revision(), store.counts()[1]
+        for after in (0, max(0, store.last_row() - ENDS)):
+            rows, descriptors = store.descriptors(after, ENDS)
+            state.update(rows.tobytes() + descriptors.tobytes())
+        state.update(as_line([store.settings(), describe(store)]))
+        return {"revision": revision, "references": references, "digest": state.hexdigest()[:16]}
+    finally:
+        store.close()
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Yield the paths in a text file, one a line."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            for line in file:
+                if "\0" in line:
+                    raise DatasetError(f"{path}: is no list of photos; expected a text file with one path a line")
+                if line.strip():
+                    yield line.rstrip("\r\n")
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,206 @@
+"""One shard of a job: done by one process at a time, killed at any moment, gone on with where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from veduta.competition.descriptors import parse_shard
+from veduta.distributed.parts import DONE, MAKERS, PART, Done, Record, RecordFile, count_records
+from veduta.distributed.plan import BusyError, Item, Job, Plan, begin
+from veduta.errors import JobError
+from veduta.locks import locked
+from veduta.types import Failure
+
+Progress = Callable[[int, int], None]
+STAY = {PART, DONE, MAKERS, ".lock"}  # in the folder of a finished shard
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What became of one shard.
+
+    Attributes:
+        work: the job's work folder.
+        shard: which one: ``3/16``.
+        items: photos, or pairs, that fall to it.
+        new: how many of them were looked at now; the others were by an earlier run.
+        failures: those without a result, each with its reason.
+    """
+
+    work: str
+    shard: str
+    items: int
+    new: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """How far a shard is.
+
+    Attributes:
+        shard: which one: ``3/16``.
+        state: ``finished``, ``begun`` or ``waiting``.
+        done: photos, or pairs, that are done.
+        items: how many there are.
+        failed: how many of those done have no result; None before it is finished.
+    """
+
+    shard: str
+    state: Literal["finished", "begun", "waiting"]
+    done: int
+    items: int
+    failed: int | None
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """How far a job is.
+
+    Attributes:
+        work: its work folder.
+        kind: ``add``, ``recognize`` or ``verify``.
+        items: photos, or pairs.
+        done: how many of them are done.
+        finished: shards that are.
+        shards: each of them.
+    """
+
+    work: str
+    kind: str
+    items: int
+    done: int
+    finished: int
+    shards: tuple[ShardStatus, ...]
+
+
+def run_shard(
+    job: Job, work: Path, shard: str = "1/1", progress: Progress | None = None, patience: float = 0.0
+) -> ShardReport:
+    """Do one shard of a job, or what is left of it, and return what became of it.
+
+    The first process that comes lists the photos; all go by that list. A shard that is finished is not done again.
+
+    Args:
+        job: what is to be done.
+        work: the job's folder, shared by all shards, new or empty at first.
+        shard: ``i/N``, i from 1 to N.
+        progress: called with items done and items in all.
+        patience: seconds to wait for another process on the same shard to end.
+
+    Raises:
+        JobError: the folder belongs to another job, another process is on this shard, or it cannot be written.
+        ValueError: the shard is none.
+    """
+    number, count = parse_shard(shard)
+    plan = begin(job, work, count)
+    folder = plan.shard_folder(number)
+    try:
+        folder.mkdir(exist_ok=True)
+        with _alone(folder, patience):
+            return _run(job, plan, number, progress)
+    except OSError as error:
+        raise JobError(f"{folder}: cannot be written ({error.strerror}); make room or give the right") from error
+
+
+@contextmanager
+def _alone(folder: Path, patience: float) -> Iterator[None]:
+    """Lock a shard, waiting for it as long as is said."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            with locked(folder, BusyError):
+                yield
+            return
+        except BusyError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(0.1)
+
+
+def _run(job: Job, plan: Plan, number: int, progress: Progress | None) -> ShardReport:
+    folder, total = plan.shard_folder(number), plan.counts[number - 1]
+    done, failures = Done.read(folder), list[Failure]()
+    (folder / DONE).unlink() if done is None and (folder / DONE).exists() else None
+    part = RecordFile(folder / PART)
+    try:
+        there = sum(1 for record in _noted(part, failures))
+        if done is None:
+            _finish(job, plan, number, part, there, failures, progress)
+        return ShardReport(str(plan.work), f"{number}/{plan.shards}", total, total - there, tuple(failures))
+    finally:
+        part.close()
+
+
+def _noted(part: RecordFile, failures: list[Failure]) -> Iterator[Record]:
+    for _, record in part:
+        if record.failed:
+            failures.append(failure_of(record))
+        yield record
+
+
+def _finish(
+    job: Job,
+    plan: Plan,
+    number: int,
+    part: RecordFile,
+    there: int,
+    failures: list[Failure],
+    progress: Progress | None,
+) -> None:
+    """Do what a shard has not done yet and note that it is finished."""
+    folder, total = plan.shard_folder(number), plan.counts[number - 1]
+    if there < total:
+        with job.worker(plan, folder) as worker:
+            _note_maker(folder, worker.maker())
+            left = [(place, item) for place, _, item in plan.items(number)][there:]
+            results = worker.results(item for _, item in left)
+            for done, ((place, _), (content, failed)) in enumerate(zip(left, results, strict=True), there + 1):
+                record = Record(place, failed, content)
+                part.append(record)
+                failures += [failure_of(record)] if failed else []
+                if progress:
+                    progress(done, total)
+    Done(total, len(failures), part.sync(), _makers(folder)).write(folder)
+    for left_over in folder.iterdir():
+        if left_over.name not in STAY:
+            left_over.unlink()
+
+
+def failure_of(record: Record) -> Failure:
+    """Return the failure that a record is."""
+    found: Item = json.loads(record.content)
+    return Failure(found["photo"] if "photo" in found else f"{found['a']}, {found['b']}", found["error"])
+
+
+def _note_maker(folder: Path, maker: str) -> None:
+    with (folder / MAKERS).open("a", encoding="ascii") as file:
+        file.write(maker + "\n")
+
+
+def _makers(folder: Path) -> tuple[str, ...]:
+    path = folder / MAKERS
+    return tuple(sorted(set(path.read_text("ascii").split()))) if path.exists() else ()
+
+
+def status(work: Path) -> JobStatus:
+    """Return how far each shard of a job is; JobError if the folder is no job's."""
+    plan = Plan.read(work)
+    shards = tuple(_status(plan, number) for number in range(1, plan.shards + 1))
+    done = sum(shard.done for shard in shards)
+    finished = sum(shard.state == "finished" for shard in shards)
+    return JobStatus(str(work), plan.kind, sum(plan.counts), done, finished, shards)
+
+
+def _status(plan: Plan, number: int) -> ShardStatus:
+    folder, name, total = plan.shard_folder(number), f"{number}/{plan.shards}", plan.counts[number - 1]
+    done = Done.read(folder)
+    if done is not None:
+        return ShardStatus(name, "finished", done.items, total, done.failed)
+    return ShardStatus(name, "begun" if folder.exists() else "waiting", count_records(folder / PART), total, None)

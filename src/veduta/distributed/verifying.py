@@ -1,0 +1,244 @@
+"""The job that compares many pairs of photos: one line of JSON for each, as `veduta verify` finds it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from veduta.distributed.drawing import drawn, features_digest
+from veduta.distributed.parts import Record, RecordFile
+from veduta.distributed.plan import Item, Plan, as_line, file_digest
+from veduta.distributed.recognizing import load_item
+from veduta.errors import DatasetError
+from veduta.features import make_extractor
+from veduta.geometry import HomographyVerifier
+from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
+from veduta.protocols import Extractor, Matcher, PairMatcher
+from veduta.threads import in_order
+from veduta.types import Failure, Image, LocalFeatures, Matches
+
+FEATURES = "features.bin"  # in a shard's folder while it is at work: what was extracted
+TOGETHER = 256  # pairs of one photo that fall to one shard; of a photo with more, the next ones to another
+RECENT = 16  # photos kept decoded by a matcher that has to see them
+
+Side = TypeVar("Side", Image, LocalFeatures)
+
+
+@dataclass(frozen=True)
+class VerifyJob:
+    """Pairs of photos to be held against each other, with what `veduta.verify` takes.
+
+    Attributes:
+        pairs: a table with the columns a and b, its paths absolute or relative to itself.
+        extractor: name of the local features.
+        matcher: name of the matcher.
+        max_keypoints: keypoints kept per photo.
+        max_side: photos are reduced so that their longer side has at most this many pixels.
+        provider: execution provider.
+    """
+
+    pairs: Path
+    extractor: str = "xfeat"
+    matcher: str = "nearest"
+    max_keypoints: int = 512
+    max_side: int = 576
+    provider: str = "cpu"
+
+    @property
+    def kind(self) -> str:
+        """What it is called in a plan."""
+        return "verify"
+
+    def about(self) -> dict[str, Any]:
+        """Return what makes it this job."""
+        return vars(self) | {"photos": str(self.pairs.absolute()), "sha256": file_digest(self.pairs), "pairs": None}
+
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+        """Yield every pair by its first photo, so that pairs of one photo fall together, up to `TOGETHER` of them."""
+        met: dict[str, int] = {}
+        for a, b in read_pairs(self.pairs):
+            met[a] = met.get(a, 0) + 1
+            run = (met[a] - 1) // TOGETHER
+            yield (f"{a}\0{run}" if run else a), {"a": a, "b": b}
+
+    def keep(self, folder: Path) -> dict[str, Any]:
+        """Return the folder that relative paths start at."""
+        return {"base": str(self.pairs.absolute().parent)}
+
+    @contextmanager
+    def worker(self, plan: Plan, shard: Path) -> Iterator[Comparer | Looker]:
+        """Yield what compares; when all is done, what was extracted is thrown away."""
+        if self.matcher in PAIR_MATCHERS:
+            yield Looker(make_pair_matcher(self.matcher, self.max_side, self.provider), plan)
+            return
+        extractor = make_extractor(self.extractor, self.max_keypoints, self.max_side, self.provider)
+        matcher = make_matcher(self.matcher, self.extractor, self.provider)
+        with closing(Extracted(shard / FEATURES)) as extracted:
+            yield Comparer(extractor, matcher, plan, extracted)
+
+
+def read_pairs(table: Path) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of a table with the columns a and b; DatasetError names the line that is malformed."""
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file)
+            header = [name.strip().lower() for name in next(rows, [])]
+            if header != ["a", "b"]:
+                raise DatasetError(f"{table}, line 1: expected the columns a,b, got {','.join(header) or 'nothing'}")
+            for row in rows:
+                a, b = (cell.strip() for cell in row) if len(row) == 2 else ("", "")
+                if row and not (a and b):
+                    raise DatasetError(f"{table}, line {rows.line_num}: expected the paths of two photos")
+                if row:
+                    yield a, b
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{table}: is not UTF-8; save the table in that encoding") from error
+    except csv.Error as error:
+        raise DatasetError(f"{table}: is not CSV ({error})") from error
+    except OSError as error:
+        raise DatasetError(f"{table}: cannot be read ({error.strerror})") from error
+
+
+class Extracted:
+    """Local features of photos, to the last bit, in a file that survives being killed.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, RecordFile(path)
+        self._places = {json.loads(_head(record))["photo"]: place for place, record in self._file}
+
+    def __contains__(self, photo: str) -> bool:
+        return photo in self._places
+
+    def put(self, photo: str, found: LocalFeatures | Failure) -> None:
+        """Keep what a photo has, or why it has nothing."""
+        if isinstance(found, Failure):
+            content = as_line({"photo": photo, "error": found.error})
+        else:
+            head = {"photo": photo, "size": found.size, "shape": found.descriptors.shape}
+            arrays = (found.keypoints, found.descriptors, found.scores)
+            content = as_line(head) + b"".join(np.asarray(array, "<f4").tobytes() for array in arrays)
+        record = Record(len(self._places), isinstance(found, Failure), content)
+        self._places[photo] = self._file.append(record)
+
+    def get(self, photo: str) -> LocalFeatures | Failure:
+        """Return what was kept of a photo."""
+        record = self._file.at(self._places[photo])
+        head = json.loads(_head(record))
+        if record.failed:
+            return Failure(photo, head["error"])
+        n, dim = head["shape"]
+        numbers = np.frombuffer(record.content, "<f4", offset=len(_head(record))).astype(np.float32)
+        keypoints, descriptors, scores = np.split(numbers, [2 * n, (2 + dim) * n])
+        return LocalFeatures(keypoints.reshape(n, 2), descriptors.reshape(n, dim), scores, tuple(head["size"]))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _head(record: Record) -> bytes:
+    return record.content[: record.content.index(b"\n") + 1]
+
+
+class Comparer:
+    """Compares photos by their local features; each photo is extracted once.
+
+    Args:
+        extractor: makes them.
+        matcher: pairs them.
+        plan: the job.
+        extracted: what was made already.
+    """
+
+    def __init__(self, extractor: Extractor, matcher: Matcher, plan: Plan, extracted: Extracted) -> None:
+        self._extractor, self._matcher, self._plan, self._extracted = extractor, matcher, plan, extracted
+
+    def maker(self) -> str:
+        """Return a digest of the features of a drawn picture."""
+        return features_digest(self._extractor.extract(drawn()))
+
+    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+        """Yield what each pair's comparison finds, or why it cannot be made; photos are decoded ahead."""
+        pairs = list(items)
+        photos = _once((photo for item in pairs for photo in (item["a"], item["b"])), self._extracted)
+        with closing(in_order(lambda photo: load_item(self._plan, photo), photos)) as loaded:
+            for item in pairs:
+                yield _result(item, self._features(item["a"], loaded), self._features(item["b"], loaded), self._match)
+
+    def _match(self, a: LocalFeatures, b: LocalFeatures) -> tuple[LocalFeatures, LocalFeatures, Matches]:
+        return a, b, self._matcher.match(a, b)
+
+    def _features(self, photo: str, loaded: Iterator[tuple[str, Image | Failure]]) -> LocalFeatures | Failure:
+        if photo not in self._extracted:
+            name, image = next(loaded)
+            if name != photo:
+                raise AssertionError(f"{name} was decoded where {photo} was expected")
+            found = image if isinstance(image, Failure) else self._extractor.extract(image)
+            self._extracted.put(photo, found)
+        return self._extracted.get(photo)
+
+
+def _once(photos: Iterable[str], there: Extracted) -> Iterator[str]:
+    """Yield each photo when it is first met, unless it is there already."""
+    met: set[str] = set()
+    for photo in photos:
+        if photo not in met and photo not in there:
+            met.add(photo)
+            yield photo
+
+
+class Looker:
+    """Compares photos by a matcher that has to see both.
+
+    Args:
+        matcher: pairs their points.
+        plan: the job.
+    """
+
+    def __init__(self, matcher: PairMatcher, plan: Plan) -> None:
+        self._matcher, self._load = matcher, lru_cache(RECENT)(lambda photo: load_item(plan, photo))
+
+    def maker(self) -> str:
+        """Return a digest of what is found between a drawn picture and itself."""
+        query, _, matches = self._matcher.match_images(drawn(), drawn())
+        return features_digest(query, matches.scores)
+
+    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+        """Yield what each pair's comparison finds, or why it cannot be made."""
+        for item in items:
+            yield _result(item, self._load(item["a"]), self._load(item["b"]), self._matcher.match_images)
+
+
+def _result(
+    item: Item,
+    a: Side | Failure,
+    b: Side | Failure,
+    match: Callable[[Side, Side], tuple[LocalFeatures, LocalFeatures, Matches]],
+) -> tuple[bytes, bool]:
+    """Return the line of one pair, and whether one of its photos has failed."""
+    if isinstance(a, Failure):
+        return as_line(item | {"error": a.error}), True
+    if isinstance(b, Failure):
+        return as_line(item | {"error": b.error}), True
+    query, reference, matches = match(a, b)
+    verified = HomographyVerifier().verify(query, reference, matches)
+    made = {
+        "num_keypoints": [len(query), len(reference)],
+        "num_matches": len(matches),
+        "num_inliers": verified.num_inliers,
+        "homography": None if verified.homography is None else verified.homography.tolist(),
+        "problem": verified.problem,
+    }
+    return as_line(item | made), False
