@@ -34,7 +34,7 @@ from veduta.errors import GalleryError
 from veduta.evidence import NAMES
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.store import pack_features, unpack_features
+from veduta.packing import pack_features, unpack_features
 from veduta.threads import in_order
 from veduta.training.cases import nothing_centres
 from veduta.training.decision import DataSet, Gluing, collect, galleries, read

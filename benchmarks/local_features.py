@@ -34,7 +34,7 @@ from veduta.images import from_array, load
 from veduta.masks import ColourRule, Usefulness, keep
 from veduta.matching import MATCHERS, make_matcher
 from veduta.metrics import Prediction, accuracy, gap, open_set
-from veduta.store import pack_features
+from veduta.packing import pack_features
 from veduta.threads import in_order, one_blas_thread
 
 SEED = 0

@@ -62,7 +62,8 @@ def references(gallery):
 def content(gallery):
     """Return all that a gallery keeps of its references, except where and in which order they were added."""
     columns = "id, landmark, sha256, descriptor, features, thumbnail"
-    return rows(gallery, f"SELECT {columns} FROM reference ORDER BY id")
+    tables = "reference JOIN features USING (row) JOIN thumbnail USING (row)"
+    return rows(gallery, f"SELECT {columns} FROM {tables} ORDER BY id")
 
 
 def is_whole(gallery):

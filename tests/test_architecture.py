@@ -15,9 +15,9 @@ PACKAGE = Path(veduta.__file__).parent
 ROWS = [
     {"types", "errors"},
     {"frame"},
-    {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness"},
+    {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness", "packing", "schema", "locks"},
     {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "review", "store"},
-    {"adding", "recognizer", "report"},
+    {"adding", "recognizer", "report", "searching"},
     {"gallery"},
     {"competition", "photos"},
     {"training"},

@@ -14,12 +14,12 @@ DOCS = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").glob("*.md")]
 )
 ALL = typer.main.get_command(app).commands
-GROUPS = ("competition", "library", "models", "review")
+GROUPS = ("competition", "jobs", "library", "models", "review")
 COMMANDS = {
     f"{group} {name}".strip(): command
     for group, commands in [("", ALL), *((name, ALL[name].commands) for name in GROUPS)]
     for name, command in commands.items()
-    if name not in ("competition", "library")
+    if name not in ("competition", "jobs", "library")
 }
 
 

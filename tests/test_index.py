@@ -1,14 +1,35 @@
 """What every index promises, against the simplest search there is."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.index import ExactIndex
+from veduta.index import ApproximateIndex, ExactIndex
+from veduta.index.building import build
 
-INDEXES = {"exact": ExactIndex}
 DIM = 4
+
+
+class Built(ApproximateIndex):
+    """An approximate index that is to miss nothing, and has what is added to it first on disk."""
+
+    def add(self, ids, descriptors):
+        checked = ExactIndex(self.dim)
+        checked.add(ids, descriptors)
+        if self.manifest is not None or not len(ids):
+            super().add(ids, descriptors)
+            return
+        order = np.argsort(ids)
+        with tempfile.TemporaryDirectory() as folder:  # what is memory-mapped stays until it is let go
+            build(Path(folder), self.dim, lambda after: [(np.asarray(ids)[order], descriptors[order])], recall=1)
+            super().__init__(self.dim, Path(folder))
+
+
+INDEXES = {"exact": ExactIndex, "in memory": ApproximateIndex, "on disk": Built}
 
 
 @pytest.fixture(params=sorted(INDEXES))
@@ -67,7 +88,9 @@ def test_equal_photos_come_by_id_whatever_order_they_were_added_in(make, count, 
 
 
 def unit(rng, n, dim):
+    """Descriptors as a gallery has them: of norm 1, from half precision."""
     made = rng.normal(0, 1, (n, dim)).astype(np.float32)
+    made = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
@@ -90,6 +113,21 @@ def test_many_queries_find_what_each_finds_alone(make):
     queries = unit(rng, 40, 64)
     together = index.search(queries, 20)[1]
     assert np.array_equal(together, np.concatenate([index.search(q[None], 20)[1] for q in queries]))
+
+
+@given(galleries, st.lists(descriptor, min_size=1, max_size=24), st.integers(1, 80), st.data())
+@settings(max_examples=100, deadline=None)
+def test_among_some_it_finds_what_an_index_of_those_alone_finds(stored, queries, k, data):
+    make = data.draw(st.sampled_from(list(INDEXES.values())))
+    ids = st.one_of(st.sampled_from(sorted(stored)), st.integers(0, 2**40)) if stored else st.integers(0, 9)
+    among = data.draw(st.lists(ids, max_size=40))
+    index = make(DIM)
+    index.add(np.array(list(stored), np.int64), rows(*stored.values()))
+    similarity, found = index.search(rows(*queries), k, among=np.array(among, np.int64))
+    left = {i: np.array(stored[i], np.float32) for i in set(among) & stored.keys()}
+    assert similarity.shape == found.shape == (len(queries), min(k, len(left)))
+    for query, s, i in zip(rows(*queries), similarity.tolist(), found.tolist(), strict=True):
+        assert [(-cosine, number) for cosine, number in zip(s, i, strict=True)] == brute_force(left, query, k)
 
 
 def test_an_empty_index_finds_nothing(make):

@@ -137,7 +137,9 @@ def test_only_the_first_candidates_are_verified(shelf, depth):
 @settings(max_examples=25, deadline=None)
 def test_rerank_only_permutes_and_verifies(rows, depth):
     features = plugs.found("xfeat", 0)
-    shelf = Shelf(plugs.shelf({}).index, {}, {}, {"0": (features[1], None), "1": (features[0], None)}.get)
+    shelf = Shelf(
+        plugs.shelf({}).index, lambda numbers: {}, {}, {"0": (features[1], None), "1": (features[0], None)}.get
+    )
     recognizer = plugs.recognizer(shelf, rerank_depth=depth)
     given_ones = [Candidate(str(i), str(i % 3), s) for i, s in rows]
     after = recognizer.rerank(features[0], given_ones)

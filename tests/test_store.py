@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import sqlite3
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta import store as store_module
+from veduta import schema
 from veduta.draw import thumbnail
 from veduta.errors import GalleryError
 from veduta.images import from_array
-from veduta.store import FILE, SCHEMA_VERSION, Entry, Store, pack_features, unpack_features
+from veduta.packing import pack_features, unpack_features
+from veduta.schema import PAGE, SCHEMA_VERSION
+from veduta.store import FILE, Entry, Store
 from veduta.types import Landmark, LocalFeatures, Reference
 
 SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -109,20 +112,14 @@ def test_packing_twice_changes_no_more_than_once():
 
 def test_a_reference_takes_at_most_45_kilobytes(store):
     rng = np.random.default_rng(0)
-    put(
-        store,
-        *(
-            entry(
-                i,
-                descriptor=unit(rng, 1280),
-                features=features(rng, 512, 64),
-                thumbnail=thumbnail(from_array(world.facade(i))),
-            )
-            for i in range(20)
-        ),
-    )
-    store.close()
-    assert (store.path / FILE).stat().st_size / 20 <= 45_000
+    sizes = []
+    for start in (0, 20):  # the tables' first pages are not a reference's
+        pictures = [thumbnail(from_array(world.facade(i))) for i in range(start, start + 20)]
+        big = [{"descriptor": unit(rng, 1280), "features": features(rng, 512, 64), "thumbnail": p} for p in pictures]
+        put(store, *(entry(start + i, **parts) for i, parts in enumerate(big)))
+        store.shrink()
+        sizes.append((store.path / FILE).stat().st_size)
+    assert (sizes[1] - sizes[0]) / 20 <= 45_000
 
 
 # --- creating and opening ---------------------------------------------------------------------------------------
@@ -133,7 +130,7 @@ def test_a_new_store_is_empty_and_knows_its_settings(store):
     assert store.counts() == (0, 0)
     assert store.references() == []
     assert store.landmarks() == {}
-    assert store.descriptors()[2].shape[0] == 0
+    assert store.descriptors()[1].shape[0] == 0
 
 
 def test_create_makes_the_folders_above_it(tmp_path):
@@ -216,7 +213,7 @@ def test_a_damaged_file_is_a_gallery_error_when_it_is_read(store):
     store.close()
     file = store.path / FILE
     data = file.read_bytes()
-    file.write_bytes(data[:4096] + bytes(len(data) - 4096))
+    file.write_bytes(data[:PAGE] + bytes(len(data) - PAGE))
     with contextlib.closing(Store.open(store.path)) as damaged:
         for ask in (damaged.references, damaged.landmarks, damaged.descriptors, damaged.settings):
             with pytest.raises(GalleryError, match=r"cannot be read .*malformed.*; restore it from a copy"):
@@ -256,8 +253,8 @@ def test_what_was_added_comes_back(store):
         reference, kept, picture = other.evidence(one.reference.id)
         assert (reference, picture) == (one.reference, one.thumbnail)
         assert pack_features(kept) == pack_features(unpack_features(pack_features(one.features)))
-        rows, labels, descriptors = other.descriptors()
-        assert labels == [(one.reference.id, "duomo")]
+        rows, descriptors = other.descriptors()
+        assert other.labels(rows.tolist()) == {rows[0]: (one.reference.id, "duomo")}
         assert set(rows.tolist()) == other.rows()
         np.testing.assert_allclose(descriptors, one.descriptor[None], atol=1e-3)
 
@@ -321,7 +318,45 @@ def test_a_row_number_is_never_given_twice(store):
     store.remove_reference("2.jpg")
     put(store, entry(2))
     assert max(store.rows()) > last
-    assert store.descriptors(after=last)[1] == [("2.jpg", "duomo")]
+    (row,) = store.descriptors(after=last)[0].tolist()
+    assert store.labels([last, row]) == {row: ("2.jpg", "duomo")}
+    assert store.last_row() == row
+
+
+def test_the_log_of_what_went_says_which_rows_those_were_in_order(store):
+    put(store, *(entry(i, landmark="torre" if i > 3 else "duomo") for i in range(6)))
+    rows = {id: row for row, (id, _) in store.labels(sorted(store.rows())).items()}
+    assert store.removed() == (0, pytest.approx(np.array([])))
+    store.remove_reference("2.jpg")
+    seen, gone = store.removed()
+    assert (seen, gone.tolist()) == (1, [rows["2.jpg"]])
+    store.remove_landmark("torre")
+    assert sorted(store.removed(seen)[1].tolist()) == sorted([rows["4.jpg"], rows["5.jpg"]])
+    assert store.removed(store.removals())[1].tolist() == []
+
+
+def test_descriptors_come_in_pieces_that_together_are_all(store):
+    put(store, *(entry(i) for i in range(7)))
+    rows, descriptors = store.descriptors()
+    first, second = store.descriptors(most=4), store.descriptors(after=int(rows[3]), most=4)
+    assert [len(first[0]), len(second[0])] == [4, 3]
+    assert np.array_equal(np.concatenate([first[0], second[0]]), rows)
+    assert np.array_equal(np.concatenate([first[1], second[1]]), descriptors)
+
+
+def test_the_rows_of_landmarks_are_those_of_their_references(store):
+    put(store, *(entry(i, landmark=f"l{i % 3}") for i in range(7)))
+    labels = store.labels(sorted(store.rows()))
+    wanted = [row for row, (_, landmark) in labels.items() if landmark in ("l0", "l2")]
+    assert store.rows_of(["l2", "none such", "l0", "l2"]).tolist() == sorted(wanted)
+    assert store.rows_of([]).tolist() == []
+
+
+def test_a_licence_is_kept(store):
+    one = entry(1)
+    put(store, replace(one, reference=replace(one.reference, licence="CC BY 4.0")), entry(2))
+    assert [r.licence for r in store.references()] == ["CC BY 4.0", None]
+    assert store.evidence("1.jpg")[0].licence == "CC BY 4.0"
 
 
 def test_the_revision_grows_with_every_change_also_by_others(store):
@@ -398,7 +433,7 @@ def test_what_is_read_together_is_of_one_moment(store):
 
 
 def test_a_gallery_that_stays_busy_says_so(store, monkeypatch):
-    monkeypatch.setattr(store_module, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.01)
     with (
         contextlib.closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as busy,
         contextlib.closing(Store.open(store.path)) as hasty,
@@ -472,7 +507,8 @@ def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(changes):
             assert {r.id: (r.landmark, r.sha256) for r in store.references()} == expected
             counts = {name: sum(landmark == name for landmark, _ in model.values()) for name in known}
             assert {id: count for id, (_, count) in store.landmarks().items()} == counts
-            _, labels, descriptors = store.descriptors()
+            rows, descriptors = store.descriptors()
+            labels = [store.labels([row])[row] for row in rows.tolist()]
             assert len(labels) == len(model)
             for (id, landmark), descriptor in zip(labels, descriptors, strict=True):
                 assert landmark == model[id][0]

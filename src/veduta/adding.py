@@ -6,9 +6,11 @@ are useful ones, and how well they agree says what a query should reach.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -41,6 +43,43 @@ class AddReport:
     failures: tuple[Failure, ...]
 
 
+class Known:
+    """Which photos a store had before this run: asked photo by photo, so memory does not grow with the store.
+
+    What the run itself adds does not count, or what is said of a photo listed twice would depend on how far the
+    threads have come.
+
+    Args:
+        store: asked by one thread at a time, whichever that is.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._lock, self._new = store, Lock(), set[str]()
+
+    def landmark_of(self, sha256: str) -> str | None:
+        """Return the landmark of the reference with this content, None where there was none before this run."""
+        with self._lock:
+            there = None if sha256 in self._new else self._store.find_content(sha256)
+        return there.landmark if there else None
+
+    def find_content(self, sha256: str) -> Reference | None:
+        """Do what `Store.find_content` does."""
+        with self._lock:
+            return self._store.find_content(sha256)
+
+    def landmark(self, id: str) -> Landmark | None:
+        """Do what `Store.landmark` does."""
+        with self._lock:
+            return self._store.landmark(id)
+
+    def add(self, landmarks: Iterable[Landmark], entries: Sequence[Entry]) -> list[Reference]:
+        """Do what `Store.add` does, and remember what was new."""
+        with self._lock:
+            added = self._store.add(landmarks, entries)
+            self._new.update(reference.sha256 for reference in added)
+        return added
+
+
 def add_listed(
     store: Store,
     embedder: Embedder,
@@ -54,20 +93,40 @@ def add_listed(
     What is ready is kept when the run is interrupted. What a table says of a landmark is taken over even if all its
     photos were there already.
     """
-    known = {r.sha256: r.landmark for r in store.references()}
-    batch = _Batch(store, failures)
+    known = Known(store)
 
-    def prepare(item: Listed) -> Entry | Failure | None:
-        return _prepare(item, known, embedder, extractor)
+    def work(item: Listed) -> Entry | Failure | None:
+        return prepare(item, known.landmark_of, embedder, extractor)
 
+    with closing(in_order(work, listed)) as prepared:  # its threads ask the store, and whoever opened it may close it
+        return add_prepared(known, prepared, len(listed), failures, progress)
+
+
+def add_prepared(
+    known: Known,
+    prepared: Iterable[tuple[Listed, Entry | Failure | None]],
+    total: int,
+    failures: list[Failure],
+    progress: Progress | None = None,
+) -> AddReport:
+    """Add photos that `prepare` has looked at to a store, in their order, and return what became of them.
+
+    Args:
+        known: the store they go to, and what it had before.
+        prepared: each photo with what `prepare` returned for it.
+        total: how many there are.
+        failures: those met while listing.
+        progress: called with photos done and photos in all.
+    """
+    batch = _Batch(known, failures)
     try:
-        for done, (item, result) in enumerate(in_order(prepare, listed), 1):
+        for done, (item, result) in enumerate(prepared, 1):
             if isinstance(result, Failure):
                 failures.append(result)
             else:
                 batch.put(item, result)
             if progress:
-                progress(done, len(listed))
+                progress(done, total)
     finally:
         batch.flush()
     return AddReport(tuple(batch.added), batch.skipped, tuple(failures))
@@ -118,30 +177,40 @@ def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: lis
     return Kin(other, mine, theirs, (length, other_length))
 
 
-def _prepare(item: Listed, known: dict[str, str], embedder: Embedder, extractor: Extractor) -> Entry | Failure | None:
-    """Return the entry of a photo, a failure, or None for one the gallery has already."""
+def prepare(
+    item: Listed, landmark_of: Callable[[str], str | None], embedder: Embedder, extractor: Extractor
+) -> Entry | Failure | None:
+    """Return the entry of a photo, a failure, or None for one the gallery has already under this landmark.
+
+    Args:
+        item: the photo.
+        landmark_of: sha256 -> the landmark the gallery has a photo of this content for, or None; asked by any thread.
+        embedder: makes its descriptor.
+        extractor: makes its local features.
+    """
     if (problem := _unstorable(item)) is not None:
         return problem
     try:
         data, digest = read(item.photo)
-        if digest in known:
-            return _known_already(item, known[digest])
+        there = landmark_of(digest)
+        if there is not None:
+            return known_already(item, there)
         return _entry(item, load(data, name=item.photo), embedder, extractor)
     except ImageError as error:
         return Failure(item.photo, str(error))
 
 
 def _entry(item: Listed, image: Image, embedder: Embedder, extractor: Extractor) -> Entry:
-    reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256)
+    reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256, item.licence)
     return Entry(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
 
 
 class _Batch:
     """Photos waiting for one transaction, so that a reference does not cost a write to disk each."""
 
-    def __init__(self, store: Store, failures: list[Failure]) -> None:
-        self._store, self._failures = store, failures
-        self._told = {key: landmark for key, (landmark, _) in store.landmarks().items()}
+    def __init__(self, known: Known, failures: list[Failure]) -> None:
+        self._known, self._failures = known, failures
+        self._told: dict[str, Landmark | None] = {}  # of the landmarks met in this run
         self._landmarks: dict[str, Landmark] = {}
         self._waiting: list[tuple[Listed, Entry]] = []
         self.added: list[Reference] = []
@@ -149,8 +218,11 @@ class _Batch:
 
     def put(self, item: Listed, entry: Entry | None) -> None:
         """Take a photo, or None for one that is there already and may still say something new of its landmark."""
-        if self._told.get(item.landmark.id) != item.landmark:
-            self._landmarks[item.landmark.id] = self._told[item.landmark.id] = item.landmark
+        key = item.landmark.id
+        if key not in self._told:
+            self._told[key] = self._known.landmark(key)
+        if self._told[key] != item.landmark:
+            self._landmarks[key] = self._told[key] = item.landmark
         if entry is None:
             self.skipped += 1
             return
@@ -162,7 +234,7 @@ class _Batch:
     def flush(self) -> None:
         if not self._waiting and not self._landmarks:
             return
-        new = self._store.add(self._landmarks.values(), [entry for _, entry in self._waiting])
+        new = self._known.add(self._landmarks.values(), [entry for _, entry in self._waiting])
         fresh = {reference.sha256 for reference in new}
         for item, entry in self._waiting:
             if entry.reference.sha256 in fresh:
@@ -174,8 +246,8 @@ class _Batch:
 
     def _note_repeated(self, item: Listed, sha256: str) -> None:
         """Count a photo that another one, listed before or added meanwhile by another process, has forestalled."""
-        there = self._store.find_content(sha256)
-        failure = _known_already(item, there.landmark) if there else None
+        there = self._known.find_content(sha256)
+        failure = known_already(item, there.landmark) if there else None
         if failure:
             self._failures.append(failure)
         else:
@@ -187,7 +259,8 @@ def utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _known_already(item: Listed, landmark: str) -> Failure | None:
+def known_already(item: Listed, landmark: str) -> Failure | None:
+    """Return the failure of a photo that the gallery has under another landmark; None where it is the same."""
     if landmark == item.landmark.id:
         return None
     reason = f"{item.photo}: is already a reference of landmark {landmark!r}, not of {item.landmark.id!r}"
@@ -196,7 +269,7 @@ def _known_already(item: Listed, landmark: str) -> Failure | None:
 
 def _unstorable(item: Listed) -> Failure | None:
     """Return the failure of a photo whose path, id or landmark is no text: SQLite keeps UTF-8 only."""
-    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name
+    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name, item.licence or ""
     if all(utf8(text) == text for text in texts):
         return None
     return Failure(item.photo, f"{utf8(item.photo)}: its name or a folder's is not UTF-8; rename it")

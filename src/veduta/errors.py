@@ -8,6 +8,7 @@
     ├── ModelError      a model is unknown, damaged or cannot run here
     ├── DatasetError    a folder, CSV or data set is malformed (file, line, reason)
     ├── GalleryError    a gallery is missing, foreign, busy or made by other models
+    ├── JobError        a job of many shards cannot begin, go on or be merged as asked
     ├── LibraryError    a library of photos or what is known of it cannot be read, changed or put back
     └── TrainingError   a training run cannot go on: out of memory, a loss that is no number, other settings
 
@@ -40,6 +41,10 @@ class DatasetError(VedutaError):
 
 class GalleryError(VedutaError):
     """A gallery is missing, is not a gallery, is in use, or was made by other models or settings."""
+
+
+class JobError(VedutaError):
+    """A job of many shards cannot begin, go on or be merged; the message names the folder or shard and the reason."""
 
 
 class LibraryError(VedutaError):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypedDict, Unpack
-
-import numpy as np
 
 from veduta import __version__
 from veduta.adding import AddReport, Progress, add_listed, compare_relatives, utf8
@@ -21,18 +19,20 @@ from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
-from veduta.index import ExactIndex
+from veduta.index import Manifest, Narrowed
+from veduta.index.building import Progress as Building
 from veduta.listing import Listed, list_csv, list_folder
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
 from veduta.models.weights import SOURCES
-from veduta.protocols import Embedder, Extractor, Matcher
-from veduta.recognizer import Effort, Recognizer, Shelf, Stages
+from veduta.protocols import Embedder, Extractor, Index, Matcher
+from veduta.recognizer import Effort, Near, Recognizer, Shelf, Stages
 from veduta.report import Exhibit, Pair, write_page
+from veduta.searching import SETTING, IndexChoice, Kind, Upkeep, build_index, describe
 from veduta.store import MODELS, Store
 from veduta.threads import in_order
-from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
+from veduta.types import Candidate, Failure, Image, Int64, Landmark, LocalFeatures, Recognition, Reference
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class GalleryInfo:
         settings: the models that made it, with sha256, and their settings.
         decision: what turns its evidence into confidences: where it comes from, and what it was measured to be worth.
         provider: the execution provider in use, by ONNX Runtime's name.
+        index: what it is searched with, and for an approximate index what that was measured to find.
     """
 
     path: str
@@ -56,6 +57,7 @@ class GalleryInfo:
     settings: dict[str, Any]
     decision: dict[str, Any]
     provider: str
+    index: dict[str, Any]
 
 
 class Options(TypedDict, total=False):
@@ -69,6 +71,8 @@ class Options(TypedDict, total=False):
     matcher: str
     depth: int
     rerank_depth: int | None
+    landmarks: Collection[str] | None
+    near: Near | None
 
 
 DEFAULT_MATCHER, GLUE = "nearest", "lighterglue"
@@ -96,8 +100,8 @@ class Gallery:
         self._embedder: Embedder | None = None
         self._extractor: Extractor | None = None
         self._matchers: dict[str, Matcher] = {}
-        self._index: ExactIndex | None = None
-        self._labels: dict[int, tuple[str, str]] = {}
+        self._upkeep: Upkeep | None = None
+        self._index: Index | None = None
         self._landmarks: dict[str, Landmark] = {}
         self._counts: dict[str, int] = {}
         self._calibrated: LearnedDecision | None = None
@@ -156,6 +160,8 @@ class Gallery:
 
     def close(self) -> None:
         """Close the gallery's file; everything is already on disk."""
+        if self._upkeep is not None:
+            self._upkeep.close()
         self._store.close()
 
     def __enter__(self) -> Gallery:
@@ -189,6 +195,7 @@ class Gallery:
             settings=self.settings,
             decision=dict(self.decider().about),
             provider=provider_name(self.provider),
+            index=describe(self._store),
         )
 
     def landmarks(self) -> list[tuple[Landmark, int]]:
@@ -334,6 +341,42 @@ class Gallery:
             (self._store.path / PHOTOS / each.sha256).unlink(missing_ok=True)
         return count
 
+    # --- indexing -----------------------------------------------------------------------------------------------
+
+    def choose_index(self, kind: Kind | None = None, recall: float | None = None) -> IndexChoice:
+        """Keep in the gallery what it is to be searched with, and return that; what is not said stays as it is.
+
+        Args:
+            kind: ``auto``: exact below 200,000 references and approximate above; ``exact`` or ``approximate``: whatever
+                their number.
+            recall: share of the 30 nearest that an approximate index is to find.
+
+        Raises:
+            ValueError: there is no such kind, or the recall is not a share in (0, 1].
+        """
+        now = IndexChoice.of(self._store)
+        choice = IndexChoice(now.kind if kind is None else kind, now.recall if recall is None else recall)
+        if choice != now:
+            self._store.attach(SETTING, choice.to_bytes())
+        return choice
+
+    def build_index(self, progress: Building = lambda what, share: None, *, anew: bool = False) -> Manifest | None:
+        """Build or renew the approximate index, and return what it is; None where the gallery is searched exactly.
+
+        What is there is added to as long as the gallery has not grown to twice of what the index was made for. A build
+        that was killed is gone on with. Searches go on meanwhile, and go over to it when it is done.
+
+        Args:
+            progress: called with what is being done and the share of it that is.
+            anew: make everything again.
+
+        Raises:
+            GalleryError: another process is building it, or the gallery's folder cannot be written.
+        """
+        if not IndexChoice.of(self._store).approximate(self._store.counts()[1]):
+            return None
+        return build_index(self._store, self._make_stages()[0].dim, progress, anew=anew)
+
     # --- deciding -----------------------------------------------------------------------------------------------
 
     def decider(self, matcher: str = DEFAULT_MATCHER) -> Decider:
@@ -369,6 +412,8 @@ class Gallery:
         matcher: str = DEFAULT_MATCHER,
         depth: int = 100,
         rerank_depth: int | None = None,
+        landmarks: Collection[str] | None = None,
+        near: Near | None = None,
     ) -> Recognizer:
         """Return a recognizer over the gallery as it is now.
 
@@ -381,9 +426,11 @@ class Gallery:
             matcher: ``nearest``, or ``lighterglue`` for fifty times the cost a pair.
             depth: candidates retrieved.
             rerank_depth: most candidates geometry is asked about; None for what the effort says.
+            landmarks: ids of the only landmarks to look among; None for all.
+            near: look only among landmarks whose place is known to lie within this distance.
 
         Raises:
-            GalleryError: no floor is known to reach the precision.
+            GalleryError: no floor is known to reach the precision, or there is no such landmark.
             ModelError: extractor and matcher do not fit.
             ValueError: an option is out of its range, or both precision and floor are given.
         """
@@ -399,11 +446,29 @@ class Gallery:
         steps = EFFORTS[effort]
         glue = self._matcher(GLUE) if "glue" in steps and (extractor.name, matcher) == GLUED else None
         stages = Stages(embedder, extractor, self._matcher(matcher), HomographyVerifier(), glue)
+        some = self._select(landmarks, near)
         shelf = Shelf(
-            index, self._labels, self._landmarks, self._store.features, self._counts, self._store.expected_inliers
+            index if some is None else Narrowed(index, some),
+            self._store.labels,
+            self._landmarks,
+            self._store.features,
+            self._counts,
+            self._store.expected_inliers,
         )
         wanted = Effort(steps, depth, rerank_depth, budget_ms)
         return Recognizer(stages, shelf, decider, wanted, DEFAULT_FLOOR if floor is None else floor, gps=gps)
+
+    def _select(self, landmarks: Collection[str] | None, near: Near | None) -> Int64 | None:
+        """Return the rows (N,) of the references to look among, None for all."""
+        if landmarks is None and near is None:
+            return None
+        wanted = set(self._landmarks if landmarks is None else landmarks)
+        unknown = sorted(wanted - self._landmarks.keys())
+        if unknown:
+            raise self._unknown("landmark", unknown[0])
+        if near is not None:
+            wanted = {key for key in wanted if near.holds(self._landmarks[key])}
+        return self._store.rows_of(wanted)
 
     def recognize(
         self, photos: Iterable[str | os.PathLike[str]], **options: Unpack[Options]
@@ -476,30 +541,20 @@ class Gallery:
 
     def _make_stages(self) -> tuple[Embedder, Extractor]:
         if self._embedder is None or self._extractor is None:
-            made, found = dict(self.settings["embedder"]), dict(self.settings["extractor"])
-            self._embedder = make_embedder(_kept_model(self._store.path, made["name"]), made["side"], self.provider)
-            self._extractor = make_extractor(found["name"], found["max_keypoints"], found["max_side"], self.provider)
-            _check_same(self._store.path, found["name"], found["sha256"], self._extractor.sha256)
+            self._embedder, self._extractor = make_stages(self._store.path, self.settings, self.provider)
         return self._embedder, self._extractor
 
-    def _refresh(self) -> ExactIndex:
-        """Bring index and labels up to what is on disk now, whoever changed it, and return the index."""
-        if self._index is None:
-            self._index = ExactIndex(self._make_stages()[0].dim)
-        if self._store.revision() == self._revision:
+    def _refresh(self) -> Index:
+        """Bring index and landmarks up to what is on disk now, whoever changed it, and return the index."""
+        if self._upkeep is None:
+            self._upkeep = Upkeep(self._store, self._make_stages()[0].dim)
+        if self._index is not None and not self._upkeep.renewed() and self._store.revision() == self._revision:
             return self._index
         with self._store.reading():
-            revision, present = self._store.revision(), self._store.rows()
-            rows, labels, descriptors = self._store.descriptors(after=max(self._labels, default=0))
+            revision = self._store.revision()
+            self._index = self._upkeep.refresh()
             landmarks = self._store.landmarks()
-        gone = self._labels.keys() - present
-        self._index.remove(np.array(sorted(gone), np.int64))
-        for row in gone:
-            del self._labels[row]
-        if len(rows):
-            self._index.add(rows, descriptors)
-            self._labels.update(zip(rows.tolist(), labels, strict=True))
-        self._landmarks.clear()  # in place, as the labels: a recognizer at work goes on with all of them
+        self._landmarks.clear()  # in place: a recognizer at work goes on with all of them
         self._landmarks.update({key: landmark for key, (landmark, _) in landmarks.items()})
         self._counts.clear()
         self._counts.update({key: count for key, (_, count) in landmarks.items()})
@@ -534,6 +589,25 @@ def _keep_photo(gallery: Path, content: bytes) -> Path:
     except OSError as error:
         raise GalleryError(f"{folder}: cannot be written ({error.strerror}); make room or give the right") from error
     return path
+
+
+def make_stages(gallery: Path, settings: Mapping[str, Any], provider: str = "cpu") -> tuple[Embedder, Extractor]:
+    """Return the embedder and the extractor that made a gallery.
+
+    Args:
+        gallery: its folder, which keeps a model of the user's own.
+        settings: what it was made with, as `GalleryInfo.settings` has it.
+        provider: execution provider.
+
+    Raises:
+        GalleryError: the weights here are others.
+    """
+    made, found = dict(settings["embedder"]), dict(settings["extractor"])
+    embedder = make_embedder(_kept_model(gallery, made["name"]), made["side"], provider)
+    extractor = make_extractor(found["name"], found["max_keypoints"], found["max_side"], provider)
+    _check_same(gallery, made["name"], made["sha256"], embedder.sha256)
+    _check_same(gallery, found["name"], found["sha256"], extractor.sha256)
+    return embedder, extractor
 
 
 def _kept_model(gallery: Path, name: str) -> str | Path:

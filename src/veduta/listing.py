@@ -13,7 +13,7 @@ from veduta.errors import DatasetError
 from veduta.images import SUFFIXES, walk
 from veduta.types import Failure, Landmark
 
-COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url")
+COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url", "licence")
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,13 @@ class Listed:
         photo: where it is.
         id: the id its reference is to have.
         landmark: what it shows.
+        licence: under which it may be used, where that is known.
     """
 
     photo: str
     id: str
     landmark: Landmark
+    licence: str | None = None
 
 
 def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
@@ -58,7 +60,7 @@ def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
 
 
 def list_csv(table: Path) -> tuple[list[Listed], list[Failure]]:
-    """Return the photos of a table with the columns photo, landmark and perhaps name, latitude, longitude, url.
+    """Return the photos of a table: photo, landmark and perhaps name, latitude, longitude, url, licence.
 
     Relative paths start at the table's folder; a reference's id is the path as the table has it.
 
@@ -111,7 +113,8 @@ def _listed(table: Path, where: str, row: dict[str, str]) -> Listed:
         longitude=_degrees(where, row, "longitude", 180),
         url=row.get("url") or None,
     )
-    return Listed(os.path.join(table.parent, row["photo"]), row["photo"], landmark)  # noqa: PTH118  keeps "./" as given
+    path = os.path.join(table.parent, row["photo"])  # noqa: PTH118  keeps "./" as given
+    return Listed(path, row["photo"], landmark, row.get("licence") or None)
 
 
 def _degrees(where: str, row: dict[str, str], column: str, most: float) -> float | None:

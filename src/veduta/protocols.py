@@ -134,9 +134,14 @@ class Index(Protocol):
         """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
         ...
 
-    def search(self, descriptors: Float32, k: int) -> tuple[Float32, Int64]:
-        """Return the cosines (Q, k') and ids (Q, k') of the k' = min(k, len) nearest.
+    def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
+        """Return the cosines (Q, k') and ids (Q, k') of the k' nearest; k' = min(k, how many there are to find).
 
         Ordered by similarity falling, then id rising, so that the answer never depends on insertion order.
+
+        Args:
+            descriptors: (Q, D) of the queries.
+            k: neighbours wanted, at least 1.
+            among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
         ...

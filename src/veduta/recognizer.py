@@ -55,6 +55,32 @@ EARTH_KM = 6371.0
 
 
 @dataclass(frozen=True)
+class Near:
+    """A circle on the globe.
+
+    Attributes:
+        latitude: of its centre, degrees north.
+        longitude: degrees east.
+        kilometres: its radius.
+    """
+
+    latitude: float
+    longitude: float
+    kilometres: float
+
+    def __post_init__(self) -> None:
+        if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180 and self.kilometres >= 0):
+            raise ValueError(f"expected degrees within 90 and 180 and a distance of at least 0, got {self}")
+
+    def holds(self, landmark: Landmark) -> bool:
+        """Return whether a landmark is known to stand in it."""
+        if landmark.latitude is None or landmark.longitude is None:
+            return False
+        centre, place = (self.latitude, self.longitude), (landmark.latitude, landmark.longitude)
+        return kilometres(centre, place) <= self.kilometres
+
+
+@dataclass(frozen=True)
 class Stages:
     """One of each plug: what turns photos into evidence.
 
@@ -83,7 +109,7 @@ class Shelf:
 
     Attributes:
         index: their descriptors, by number.
-        labels: number -> (reference id, landmark id).
+        labels: numbers -> number -> (reference id, landmark id); without those just removed.
         landmarks: landmark id -> landmark.
         features: reference id -> its local features, and how many photos confirm each; None when it has just been
             removed.
@@ -92,7 +118,7 @@ class Shelf:
     """
 
     index: Index
-    labels: Mapping[int, tuple[str, str]]
+    labels: Callable[[Sequence[int]], Mapping[int, tuple[str, str]]]
     landmarks: Mapping[str, Landmark]
     features: Callable[[str], tuple[LocalFeatures, UInt8] | None]
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -181,10 +207,11 @@ class Recognizer:
         """
         hidden = sum(self.shelf.counts.get(landmark, 0) for landmark in without)
         similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE + hidden)
+        labels = self.shelf.labels(numbers[0].tolist())
         found = [
-            Candidate(*self.shelf.labels[int(number)], similarity=min(1.0, float(cosine)), number=int(number))
-            for cosine, number in zip(similarity[0], numbers[0], strict=True)
-            if self.shelf.labels[int(number)][1] not in without
+            Candidate(*labels[number], similarity=min(1.0, cosine), number=number)
+            for cosine, number in zip(similarity[0].tolist(), numbers[0].tolist(), strict=True)
+            if number in labels and labels[number][1] not in without
         ]
         return sorted(found, key=lambda c: (-c.similarity, c.reference))[: self.depth]
 

@@ -2,7 +2,8 @@
 
 Every change is one transaction in write-ahead mode, so a process killed at any moment leaves a gallery that opens
 and goes on, and two processes adding at once take turns. Local features are kept as bytes (one byte per descriptor
-component, two per coordinate), with a thumbnail as evidence, so that no reference photo is ever read again.
+component, two per coordinate), with a thumbnail as evidence, so that no reference photo is ever read again. Both lie
+in tables of their own: what is read of millions, the descriptors, lies close together.
 """
 
 from __future__ import annotations
@@ -10,63 +11,26 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from veduta.errors import GalleryError
+from veduta.packing import pack_features, unpack_features
+from veduta.schema import SCHEMA_VERSION, connect, migrate, write_schema
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
 from veduta.usefulness import CONFIRMING, confirm, expected_inliers, keep_useful
 
 FILE = "gallery.sqlite"
 MODELS = "models"  # folder of models that do not ship
-FEATURES = "SELECT r.features, u.counts FROM reference AS r LEFT JOIN usefulness AS u ON u.row = r.row"
-SCHEMA_VERSION = 2
-BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE landmark (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, latitude REAL, longitude REAL, url TEXT
-) STRICT, WITHOUT ROWID;
-CREATE TABLE reference (
-    row INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    landmark TEXT NOT NULL REFERENCES landmark (id) ON DELETE CASCADE,
-    photo TEXT NOT NULL,
-    sha256 TEXT NOT NULL UNIQUE,
-    descriptor BLOB NOT NULL,
-    features BLOB NOT NULL,
-    thumbnail BLOB NOT NULL
-) STRICT;
-CREATE INDEX reference_landmark ON reference (landmark);
-"""
-# Schema 2: usefulness counts, for each keypoint of a reference, the photos of the same landmark that confirm it, and
-# says whether the reference has been held against them (apart from its features, which would be written again each
-# time); kin keeps the inliers of each such pair, both ways round.
-SECOND = """
-CREATE TABLE usefulness (
-    row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE,
-    counts BLOB NOT NULL,
-    compared INTEGER NOT NULL
-) STRICT;
-CREATE TABLE kin (
-    a INTEGER NOT NULL REFERENCES reference (row) ON DELETE CASCADE,
-    b INTEGER NOT NULL REFERENCES reference (row) ON DELETE CASCADE,
-    num_inliers INTEGER NOT NULL,
-    PRIMARY KEY (a, b)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX kin_b ON kin (b);
-CREATE TABLE attachment (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"""
-MIGRATION = f"""BEGIN IMMEDIATE;
-{SECOND}
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;"""
+COUNTED = "SELECT f.features, u.counts FROM {} LEFT JOIN usefulness AS u ON u.row = f.row WHERE {} = ?"
+BY_ROW = COUNTED.format("features AS f", "f.row")
+BY_ID = COUNTED.format("reference AS r JOIN features AS f ON f.row = r.row", "r.id")
+REFERENCE = "SELECT id, landmark, photo, sha256, licence FROM reference"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +101,7 @@ class Store:
                 raise GalleryError(f"{folder}: is not empty; choose a new folder for the gallery")
             prepare(folder)
             draft = folder / f".{FILE}.{os.getpid()}"
-            _write_schema(draft, settings)
+            write_schema(draft, settings)
             draft.replace(folder / FILE)  # a creation killed half-way leaves no half gallery
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
@@ -150,7 +114,7 @@ class Store:
         folder = Path(path)
         if not (folder / FILE).is_file():
             raise GalleryError(f"{folder}: is not a gallery (no {FILE} in it); make one with 'veduta create {folder}'")
-        store = cls(folder, _connect(folder / FILE))
+        store = cls(folder, connect(folder / FILE))
         try:
             store._check_schema()
         except GalleryError:
@@ -164,24 +128,15 @@ class Store:
 
     def _check_schema(self) -> None:
         version = int(self._ask("PRAGMA user_version")[0][0])
-        if version == 1 and self.writable:
-            self._migrate()
-        elif version == 1:
+        older = 1 <= version < SCHEMA_VERSION
+        if older and self.writable:
+            with self._faults("cannot be brought up to date", "is another process using it?"):
+                migrate(self._db)
+        elif older:
             raise GalleryError(f"{self.path}: was made by an older Veduta; open it once where it may be written")
         elif version != SCHEMA_VERSION:
             wrong = f"has schema {version}, this Veduta reads {SCHEMA_VERSION}"
             raise GalleryError(f"{self.path}: {wrong}; use the Veduta that made it, or create a new gallery")
-
-    def _migrate(self) -> None:
-        """Bring a gallery of schema 1 up to date; another process may be doing the same."""
-        with self._faults("cannot be brought up to date", "is another process using it?"):
-            try:
-                self._db.executescript(MIGRATION)
-            except sqlite3.OperationalError:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                if int(self._ask("PRAGMA user_version")[0][0]) != SCHEMA_VERSION:
-                    raise
 
     @contextmanager
     def _faults(self, what: str, remedy: str) -> Iterator[None]:
@@ -270,9 +225,14 @@ class Store:
                    LEFT JOIN reference AS r ON r.landmark = l.id GROUP BY l.id ORDER BY l.id"""
         return {row[0]: (Landmark(*row[:5]), int(row[5])) for row in self._ask(query)}
 
+    def landmark(self, id: str) -> Landmark | None:
+        """Return one landmark, or None."""
+        found = self._ask("SELECT id, name, latitude, longitude, url FROM landmark WHERE id = ?", (id,))
+        return Landmark(*found[0]) if found else None
+
     def references(self, landmark: str | None = None) -> list[Reference]:
         """Return the references, of one landmark or of all, in the order of ids."""
-        query = "SELECT id, landmark, photo, sha256 FROM reference WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
+        query = f"{REFERENCE} WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
         return [Reference(*row) for row in self._ask(query, (landmark,))]
 
     def covers(self) -> dict[str, str]:
@@ -281,26 +241,54 @@ class Store:
 
     def find_content(self, sha256: str) -> Reference | None:
         """Return the reference made from a photo with this content, or None."""
-        query = "SELECT id, landmark, photo, sha256 FROM reference WHERE sha256 = ?"
-        return next((Reference(*row) for row in self._ask(query, (sha256,))), None)
+        return next((Reference(*row) for row in self._ask(f"{REFERENCE} WHERE sha256 = ?", (sha256,))), None)
 
     def rows(self) -> set[int]:
         """Return the row numbers of all references; a number is never given twice."""
         return {row for (row,) in self._ask("SELECT row FROM reference")}
 
-    def descriptors(self, after: int = 0) -> tuple[Int64, list[tuple[str, str]], Float32]:
-        """Return what was added past row `after`.
+    def descriptors(self, after: int = 0, most: int = -1) -> tuple[Int64, Float32]:
+        """Return what was added past row `after`: row numbers (N,), rising, and descriptors (N, D) float32 of norm 1.
 
-        Row numbers (N,), rising; (reference id, landmark id) of each; descriptors (N, D) float32 of norm 1.
+        Args:
+            after: a row number; 0 for all.
+            most: of how many at most, the first ones; -1 for no limit.
         """
-        query = "SELECT row, id, landmark, descriptor FROM reference WHERE row > ? ORDER BY row"
-        rows = self._ask(query, (after,))
-        numbers = np.array([row[0] for row in rows], np.int64)
-        return numbers, [(row[1], row[2]) for row in rows], _matrix([row[3] for row in rows])
+        rows = self._ask("SELECT row, descriptor FROM reference WHERE row > ? ORDER BY row LIMIT ?", (after, most))
+        return np.array([row for row, _ in rows], np.int64), _matrix([data for _, data in rows])
+
+    def labels(self, rows: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Return row -> (reference id, landmark id), for those of these rows that are there."""
+        marks = ",".join("?" * len(rows))
+        query = f"SELECT row, id, landmark FROM reference WHERE row IN ({marks})"  # noqa: S608
+        return {row: (id, landmark) for row, id, landmark in self._ask(query, rows)}
+
+    def removed(self, after: int = 0) -> tuple[int, Int64]:
+        """Return the rows (N,) that went since the log of removals had `after` entries, and how many it has now."""
+        found = self._ask("SELECT seq, row FROM removed WHERE seq > ? ORDER BY seq", (after,))
+        return (found[-1][0] if found else after), np.array([row for _, row in found], np.int64)
+
+    def removals(self) -> int:
+        """Return how many entries the log of removals has."""
+        return int(self._ask("SELECT coalesce(max(seq), 0) FROM removed")[0][0])
+
+    def last_row(self) -> int:
+        """Return the highest row number, 0 without references."""
+        return int(self._ask("SELECT coalesce(max(row), 0) FROM reference")[0][0])
+
+    def rows_of(self, landmarks: Iterable[str]) -> Int64:
+        """Return the rows (N,), rising, of these landmarks' references."""
+        ids = sorted(set(landmarks))
+        found: list[int] = []
+        for start in range(0, len(ids), 1000):
+            some = ids[start : start + 1000]
+            query = f"SELECT row FROM reference WHERE landmark IN ({','.join('?' * len(some))})"  # noqa: S608
+            found += [row for (row,) in self._ask(query, some)]
+        return np.array(sorted(found), np.int64)
 
     def features(self, id: str) -> tuple[LocalFeatures, UInt8] | None:
         """Return one reference's local features and how many photos confirm each (N,), or None when it is gone."""
-        found = self._ask(f"{FEATURES} WHERE r.id = ?", (id,))
+        found = self._ask(BY_ID, (id,))
         return _with_usefulness(*found[0]) if found else None
 
     # --- relatives: photos of one landmark held against one another -----------------------------------------------
@@ -320,7 +308,7 @@ class Store:
 
     def features_at(self, row: int) -> tuple[LocalFeatures, UInt8] | None:
         """Return what `features` does, by row."""
-        found = self._ask(f"{FEATURES} WHERE r.row = ?", (row,))
+        found = self._ask(BY_ROW, (row,))
         return _with_usefulness(*found[0]) if found else None
 
     def has_kin(self, row: int) -> set[int]:
@@ -381,9 +369,10 @@ class Store:
 
     def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
         """Return a reference with its local features and thumbnail, or None when it is gone."""
-        query = "SELECT id, landmark, photo, sha256, features, thumbnail FROM reference WHERE id = ?"
+        query = """SELECT r.id, r.landmark, r.photo, r.sha256, r.licence, f.features, t.thumbnail FROM reference AS r
+                   JOIN features AS f ON f.row = r.row JOIN thumbnail AS t ON t.row = r.row WHERE r.id = ?"""
         found = self._ask(query, (id,))
-        return (Reference(*found[0][:4]), unpack_features(found[0][4]), found[0][5]) if found else None
+        return (Reference(*found[0][:5]), unpack_features(found[0][5]), found[0][6]) if found else None
 
     def counts(self) -> tuple[int, int]:
         """Return how many landmarks and how many references there are."""
@@ -410,7 +399,7 @@ def _with_usefulness(features: bytes, useful: bytes | None) -> tuple[LocalFeatur
 
 
 def _counts(db: sqlite3.Connection, row: int) -> tuple[LocalFeatures, UInt8] | None:
-    found = db.execute(f"{FEATURES} WHERE r.row = ?", (row,)).fetchone()
+    found = db.execute(BY_ROW, (row,)).fetchone()
     return _with_usefulness(*found) if found else None
 
 
@@ -438,7 +427,7 @@ def _prune(db: sqlite3.Connection, row: int) -> None:
         return
     kept, counts = keep_useful(*found, confirming)
     if len(kept) < len(found[0]):
-        db.execute("UPDATE reference SET features = ? WHERE row = ?", (pack_features(kept), row))
+        db.execute("UPDATE features SET features = ? WHERE row = ?", (pack_features(kept), row))
         _put_usefulness(db, row, counts)
 
 
@@ -447,42 +436,6 @@ def _bytes(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:  # the log of changes goes when another process closes the gallery
         return 0
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    connection = None
-    try:
-        if not all(os.access(path, os.W_OK) for path in (file, file.parent)):
-            return _connect_reading(file)
-        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error as error:
-        if connection is not None:
-            connection.close()
-        raise GalleryError(f"{file}: cannot be opened ({error}); restore it from a copy") from error
-    return connection
-
-
-def _connect_reading(file: Path) -> sqlite3.Connection:
-    """Return a connection to a gallery that may only be read, such as one on a disc or of another user."""
-    # Without a log beside it the file is complete, and nobody who could change it is at work.
-    how = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
-    address = f"{file.absolute().as_uri()}?{how}"
-    return sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
-
-
-def _write_schema(file: Path, settings: Mapping[str, Any]) -> None:
-    file.unlink(missing_ok=True)
-    connection = sqlite3.connect(file, isolation_level=None)
-    try:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `shrink` can give space back
-        connection.executescript(f"BEGIN; {SCHEMA} {SECOND} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        rows = [("revision", "0"), ("settings", json.dumps(dict(settings), sort_keys=True))]
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
-    finally:
-        connection.close()
 
 
 def _put_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
@@ -503,38 +456,10 @@ def _put_entry(db: sqlite3.Connection, entry: Entry) -> Reference | None:
     name = reference.id
     if db.execute("SELECT 1 FROM reference WHERE id = ?", (name,)).fetchone():
         name = f"{reference.id}~{reference.sha256[:12]}"
-    values = (name, reference.landmark, reference.photo, reference.sha256)
-    blobs = (entry.descriptor.astype(np.float16).tobytes(), pack_features(entry.features), entry.thumbnail)
-    columns = "id, landmark, photo, sha256, descriptor, features, thumbnail"
-    db.execute(f"INSERT INTO reference ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values + blobs)  # noqa: S608
-    return Reference(*values)
-
-
-# --- local features as bytes ------------------------------------------------------------------------------------
-
-HEADER = struct.Struct("<HHIIf")  # keypoints, length of a descriptor, width, height, value of one descriptor step
-PLACES = 65_535
-
-
-def pack_features(features: LocalFeatures) -> bytes:
-    """Return local features as bytes: D + 6 a keypoint, positions to 1/65535 of the side, descriptors to 1/127."""
-    step = float(np.abs(features.descriptors).max(initial=1e-6)) / 127
-    side = np.array(features.size, np.float32)
-    places = np.clip(np.round((features.keypoints + 0.5) / side * PLACES), 0, PLACES).astype("<u2")
-    steps = np.clip(np.round(features.descriptors / step), -127, 127).astype(np.int8)
-    header = HEADER.pack(len(features), features.descriptors.shape[1], *features.size, step)
-    return b"".join((header, places.tobytes(), steps.tobytes(), features.scores.astype("<f2").tobytes()))
-
-
-def unpack_features(data: bytes) -> LocalFeatures:
-    """Return what `pack_features` kept; descriptors have norm 1 again."""
-    n, dim, width, height, step = HEADER.unpack_from(data)
-    places = np.frombuffer(data, "<u2", 2 * n, HEADER.size).reshape(n, 2)
-    steps = np.frombuffer(data, np.int8, dim * n, HEADER.size + 4 * n).reshape(n, dim)
-    scores = np.frombuffer(data, "<f2", n, HEADER.size + (4 + dim) * n)
-    keypoints = places.astype(np.float32) / PLACES * np.array((width, height), np.float32) - 0.5
-    descriptors = steps.astype(np.float32) * step
-    norms = np.linalg.norm(descriptors, axis=1, keepdims=True)
-    return LocalFeatures(
-        keypoints.astype(np.float32), descriptors / np.maximum(norms, 1e-12), scores.astype(np.float32), (width, height)
-    )
+    kept = Reference(name, reference.landmark, reference.photo, reference.sha256, reference.licence)
+    values = (*astuple(kept), entry.descriptor.astype(np.float16).tobytes())
+    columns = "id, landmark, photo, sha256, licence, descriptor"
+    row = db.execute(f"INSERT INTO reference ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608
+    db.execute("INSERT INTO features VALUES (?, ?)", (row, pack_features(entry.features)))
+    db.execute("INSERT INTO thumbnail VALUES (?, ?)", (row, entry.thumbnail))
+    return kept

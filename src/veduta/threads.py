@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
@@ -18,7 +18,7 @@ WORKERS = 2
 
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], workers: int = WORKERS
-) -> Iterator[tuple[Item, Result]]:
+) -> Generator[tuple[Item, Result], None, None]:
     """Yield (item, work(item)) in the order given, at most `2 * workers` items worked on ahead.
 
     The items are drawn by a thread of their own, so a result is given back when it is there, even while the next item

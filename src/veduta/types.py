@@ -198,12 +198,14 @@ class Reference:
         landmark: id of the landmark it shows.
         photo: the path it was added from, as given; never read again.
         sha256: hex digest of the photo's bytes.
+        licence: under which the photo may be used, where that is known.
     """
 
     id: str
     landmark: str
     photo: str
     sha256: str
+    licence: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,6 @@ where an earlier run was stopped, and a resumed table equals an uninterrupted on
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 import os
 import zlib
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import DatasetError
+from veduta.locks import locked
 from veduta.types import Failure, Float32
 
 ID_BYTES = 32
@@ -61,7 +61,7 @@ class Maker:
 
 def shard_of(id: str, count: int) -> int:
     """Return which of `count` shards, from 0, a photo belongs to; it depends on nothing but its id."""
-    return zlib.crc32(id.encode("ascii")) % count
+    return zlib.crc32(id.encode("utf-8", "surrogatepass")) % count
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -149,17 +149,6 @@ def open_shard(table: Path, maker: Maker, shard: tuple[int, int] = (1, 1)) -> It
                 writer.flush()
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be written ({error.strerror})") from error
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to a folder; DatasetError when one is."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(f"{folder}: another process is writing here; wait for it or end it") from None
-        yield
 
 
 def _check_siblings(table: Path, count: int) -> None:

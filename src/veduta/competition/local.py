@@ -10,8 +10,8 @@ from pathlib import Path
 from veduta.competition.photos import PhotoFolder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
+from veduta.packing import pack_features, unpack_features
 from veduta.protocols import Extractor
-from veduta.store import pack_features, unpack_features
 from veduta.threads import in_order
 from veduta.types import Image, LocalFeatures
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from veduta.competition.descriptors import DescriptorTable, locked
+from veduta.competition.descriptors import DescriptorTable
 from veduta.competition.embed import embed
 from veduta.competition.local import FeatureFile, check_ids_differ, extract_all
 from veduta.competition.photos import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
@@ -41,6 +41,7 @@ from veduta.competition.votes import ban_frequent
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
 from veduta.geometry import HomographyVerifier
+from veduta.locks import locked
 from veduta.models import card, is_model, read_card
 from veduta.types import Float32
 

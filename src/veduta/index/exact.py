@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import faiss
+from typing import Any
+
+import faiss as stubbed
 import numpy as np
 
 from veduta.types import Float32, Int64
 
+faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
 SPARE = 16  # neighbours asked for beyond k, so that equal similarities at the edge are ordered by id
 
 
@@ -54,20 +57,29 @@ class ExactIndex:
         found = [self._index.reconstruct(int(i)) for i in ids]
         return np.stack(found) if found else np.zeros((0, self.dim), np.float32)
 
-    def search(self, descriptors: Float32, k: int) -> tuple[Float32, Int64]:
-        """Return cosines (Q, k') and ids (Q, k') of the k' = min(k, len) nearest, nearest first, then id rising."""
+    def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
+        """Return cosines (Q, k') and ids (Q, k') of the nearest, nearest first, then id rising.
+
+        Args:
+            descriptors: (Q, D) of the queries.
+            k: neighbours wanted; k' = min(k, how many there are to find).
+            among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
+        """
         self._check(descriptors)
         if k < 1:
             raise ValueError(f"k: expected at least 1, got {k}")
-        k, wide = min(k, len(self)), min(k + SPARE, len(self))
+        chosen = None if among is None else np.array(sorted(self._ids.intersection(among.tolist())), np.int64)
+        total = len(self) if chosen is None else len(chosen)
+        k, wide = min(k, total), min(k + SPARE, total)
         if k == 0 or len(descriptors) == 0:
             return np.zeros((len(descriptors), k), np.float32), np.zeros((len(descriptors), k), np.int64)
+        options = None if chosen is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(chosen))
         while True:
-            similarity, ids = self._index.search(np.ascontiguousarray(descriptors), wide)
+            similarity, ids = self._index.search(np.ascontiguousarray(descriptors), wide, params=options)
             # Equal similarities past the last place would make the answer depend on the order of insertion.
-            if wide == len(self) or (similarity[:, k - 1] > similarity[:, -1]).all():
+            if wide == total or (similarity[:, k - 1] > similarity[:, -1]).all():
                 break
-            wide = min(2 * wide, len(self))
+            wide = min(2 * wide, total)
         order = np.lexsort((ids, -similarity), axis=1)[:, :k]
         return np.take_along_axis(similarity, order, 1), np.take_along_axis(ids, order, 1)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from veduta.errors import LibraryError
-from veduta.store import pack_features, unpack_features
+from veduta.packing import pack_features, unpack_features
 from veduta.types import Float32, LocalFeatures
 
 FILE = "features.sqlite"

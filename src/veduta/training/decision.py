@@ -29,8 +29,8 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.metrics import Prediction, evaluate
+from veduta.packing import pack_features, unpack_features
 from veduta.recognizer import to_glue
-from veduta.store import pack_features, unpack_features
 from veduta.threads import in_order
 from veduta.training.cases import Collection, Photo, nothing_centres
 from veduta.training.fitting import Case, fold_of, held_out_answers, learn

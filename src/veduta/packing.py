@@ -1,0 +1,35 @@
+"""Local features as bytes, as a gallery keeps them: D + 6 a keypoint."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from veduta.types import LocalFeatures
+
+HEADER = struct.Struct("<HHIIf")  # keypoints, length of a descriptor, width, height, value of one descriptor step
+PLACES = 65_535
+
+
+def pack_features(features: LocalFeatures) -> bytes:
+    """Return local features as bytes: D + 6 a keypoint, positions to 1/65535 of the side, descriptors to 1/127."""
+    step = float(np.abs(features.descriptors).max(initial=1e-6)) / 127
+    side = np.array(features.size, np.float32)
+    places = np.clip(np.round((features.keypoints + 0.5) / side * PLACES), 0, PLACES).astype("<u2")
+    steps = np.clip(np.round(features.descriptors / step), -127, 127).astype(np.int8)
+    header = HEADER.pack(len(features), features.descriptors.shape[1], *features.size, step)
+    return b"".join((header, places.tobytes(), steps.tobytes(), features.scores.astype("<f2").tobytes()))
+
+
+def unpack_features(data: bytes) -> LocalFeatures:
+    """Return what `pack_features` kept; descriptors have norm 1 again."""
+    n, dim, width, height, _ = HEADER.unpack_from(data)
+    places = np.frombuffer(data, "<u2", 2 * n, HEADER.size).reshape(n, 2)
+    steps = np.frombuffer(data, np.int8, dim * n, HEADER.size + 4 * n).reshape(n, dim)
+    scores = np.frombuffer(data, "<f2", n, HEADER.size + (4 + dim) * n)
+    keypoints = places.astype(np.float32) / PLACES * np.array((width, height), np.float32) - 0.5
+    descriptors = steps.astype(np.float32)
+    squares = np.einsum("ij,ij->i", descriptors, descriptors)  # whole numbers: exact; the step falls out with the norm
+    descriptors *= (1 / np.sqrt(np.maximum(squares, 1e-12)))[:, None]
+    return LocalFeatures(keypoints.astype(np.float32), descriptors, scores.astype(np.float32), (width, height))

@@ -1,0 +1,262 @@
+"""Which index a gallery searches, and how that is kept up with what is in its store.
+
+Exact up to `APPROXIMATE_FROM` references, approximate above: a cache in the gallery's folder, beside which what came
+and went since is held in memory. When that has become much, the cache is renewed by a process of its own, and every
+open gallery goes over to the new one at its next call.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from veduta.errors import GalleryError
+from veduta.index import ApproximateIndex, ExactIndex, Manifest
+from veduta.index.building import Progress, build, can_extend
+from veduta.locks import locked
+from veduta.protocols import Index
+from veduta.store import Store
+from veduta.types import Float32, Int64
+
+Kind = Literal["auto", "exact", "approximate"]
+APPROXIMATE_FROM = 200_000  # references; below, comparing all of them takes a few milliseconds
+RECALL = 0.99
+FOLDER, CURRENT, DRAFT, SETTING = "index", "current", "draft", "index"
+PIECE = 20_000  # descriptors read from the store at a time
+EXACT_BYTES = 4 << 30  # as much memory an exact index may take while there is no approximate one
+MUCH, LEAST, MOST = 0.02, 5_000, 20_000  # share of the cache, and bounds, of recent ones that make it stale
+GONE = 0.1  # share of the cache that may have been removed
+
+
+@dataclass(frozen=True)
+class IndexChoice:
+    """What a gallery searches with.
+
+    Attributes:
+        kind: ``auto``: exact below `APPROXIMATE_FROM` references and approximate above.
+        recall: share of the 30 nearest that an approximate index is to find.
+    """
+
+    kind: Kind = "auto"
+    recall: float = RECALL
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if not 0 < self.recall <= 1:
+            raise ValueError(f"recall: expected a share in (0, 1], got {self.recall}")
+
+    def to_bytes(self) -> bytes:
+        """Return it as JSON."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def of(cls, store: Store) -> IndexChoice:
+        """Return that of a gallery, as it was chosen or as it is where nobody chose."""
+        kept = store.attached(SETTING)
+        return cls() if kept is None else cls(**json.loads(kept))
+
+    def approximate(self, count: int) -> bool:
+        """Return whether so many references are searched approximately."""
+        return self.kind == "approximate" or (self.kind == "auto" and count >= APPROXIMATE_FROM)
+
+
+class Upkeep:
+    """The index of one open gallery.
+
+    Args:
+        store: its references.
+        dim: length D of a descriptor.
+    """
+
+    def __init__(self, store: Store, dim: int) -> None:
+        self._store, self._dim = store, dim
+        self._index: ExactIndex | ApproximateIndex | None = None
+        self._folder: Path | None = None
+        self._approximate = False
+        self._row, self._removals = 0, 0
+        self._builder: subprocess.Popen[bytes] | None = None
+
+    def refresh(self) -> Index:
+        """Return an index of what is in the store now; call it inside `Store.reading`."""
+        choice, count = IndexChoice.of(self._store), self._store.counts()[1]
+        approximate = self._approximate = choice.approximate(count)
+        folder = current(self._store.path) if approximate else None
+        if approximate and folder is None and count * self._dim * 4 > EXACT_BYTES:
+            raise GalleryError(
+                f"{self._store.path}: has {count:,} references and no index of them; "
+                f"make one with 'veduta index {self._store.path}'"
+            )
+        if self._index is None or folder != self._folder:
+            self._index = self._open(folder)
+        self._catch_up(self._index)
+        if approximate and self._store.writable and stale(self._index):
+            self._renew()
+        return self._index
+
+    def _open(self, folder: Path | None) -> ExactIndex | ApproximateIndex:
+        self._folder, self._row, self._removals = folder, 0, 0
+        if folder is None:
+            return ExactIndex(self._dim)
+        index = ApproximateIndex(self._dim, folder)
+        source = Manifest.read(folder).source
+        self._row, self._removals = int(source["row"]), int(source["removals"])
+        return index
+
+    def _catch_up(self, index: ExactIndex | ApproximateIndex) -> None:
+        """Bring an index up to what is in the store."""
+        self._removals, gone = self._store.removed(self._removals)
+        index.remove(gone)
+        for rows, descriptors in pieces(self._store, self._row):
+            index.add(rows, descriptors)
+            self._row = int(rows[-1])
+
+    def renewed(self) -> bool:
+        """Return whether another cache lies on disk than the one in use."""
+        return self._approximate and current(self._store.path) != self._folder
+
+    def _renew(self) -> None:
+        """Start a process that renews the cache, unless the last one is at work still."""
+        if self._builder is not None and self._builder.poll() is None:
+            return
+        command = [sys.executable, "-m", "veduta", "index", str(self._store.path), "--quiet"]
+        self._builder = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def close(self) -> None:
+        """End the process that renews the cache, if there is one; another one goes on where it was."""
+        if self._builder is not None and self._builder.poll() is None:
+            self._builder.terminate()
+            self._builder.wait()
+
+
+def stale(index: Index) -> bool:
+    """Return whether an index should be built anew: there is none on disk, or much has changed since."""
+    if not isinstance(index, ApproximateIndex) or index.manifest is None:
+        return True
+    count = index.manifest.count
+    return len(index.recent) > min(max(MUCH * count, LEAST), MOST) or index.gone > GONE * count
+
+
+def current(gallery: Path) -> Path | None:
+    """Return the folder of a gallery's approximate index, None if there is none."""
+    try:
+        name = (gallery / FOLDER / CURRENT).read_text("utf-8").strip()
+    except OSError:
+        return None
+    folder = gallery / FOLDER / name
+    return folder if (folder / "manifest.json").exists() else None
+
+
+def pieces(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
+    """Yield the rows past this one and their descriptors, a piece at a time."""
+    while True:
+        rows, descriptors = store.descriptors(after, PIECE)
+        if not len(rows):
+            return
+        yield rows, descriptors
+        after = int(rows[-1])
+
+
+def build_index(
+    store: Store, dim: int, progress: Progress = lambda what, share: None, *, anew: bool = False
+) -> Manifest:
+    """Build or renew a gallery's approximate index, put it in the place of the old one at once, and return what it is.
+
+    Centres are learned again only where the gallery has grown much. A build that was killed is gone on with.
+
+    Raises:
+        GalleryError: another process is building it, or the gallery's folder cannot be written.
+    """
+    choice, home = IndexChoice.of(store), store.path / FOLDER
+    try:
+        home.mkdir(exist_ok=True)
+        with locked(home, GalleryError):
+            return _build(store, dim, choice, home, progress, anew=anew)
+    except OSError as error:
+        reason = error.strerror or error
+        raise GalleryError(f"{home}: cannot be written ({reason}); make room or give the right") from error
+
+
+def _build(store: Store, dim: int, choice: IndexChoice, home: Path, progress: Progress, *, anew: bool) -> Manifest:
+    earlier = None if anew else _extendable(store, home)
+    plan, draft = _plan(store, choice, earlier), home / DRAFT
+    if not _same_plan(draft, plan):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        (draft / "plan.json").write_text(json.dumps(plan), "utf-8")
+    made = _draw(store, dim, choice, draft, progress, earlier)
+    number = 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
+    (draft / "plan.json").unlink()
+    draft.replace(home / f"{number:06d}")
+    pointer = home / f".{CURRENT}"
+    pointer.write_text(f"{number:06d}\n", "utf-8")
+    pointer.replace(home / CURRENT)
+    for old in home.iterdir():  # who has one of these open keeps it: what is mapped stays
+        if old.name.isdigit() and int(old.name) < number:
+            shutil.rmtree(old, ignore_errors=True)
+    return made
+
+
+def _draw(
+    store: Store, dim: int, choice: IndexChoice, draft: Path, progress: Progress, earlier: Path | None
+) -> Manifest:
+    """Build in the draft's folder from what is in the store now."""
+    plan = json.loads((draft / "plan.json").read_text("utf-8"))
+
+    def source(after: int) -> Iterator[tuple[Int64, Float32]]:
+        for rows, descriptors in pieces(store, after):
+            there = rows <= plan["row"]
+            if there.any():
+                yield rows[there], descriptors[there]
+            if not there.all():
+                return
+
+    about = {"row": plan["row"], "removals": plan["removals"]}
+    return build(draft, dim, source, choice.recall, about=about, earlier=earlier, progress=progress)
+
+
+def _plan(store: Store, choice: IndexChoice, earlier: Path | None) -> dict[str, Any]:
+    """Return what the next index is to hold; a draft begun for the same is gone on with.
+
+    What is removed from now on is to be removed again when it is opened; of an earlier one, what went since that.
+    """
+    removals = store.removals() if earlier is None else Manifest.read(earlier).source["removals"]
+    name = earlier.name if earlier else None
+    return {"recall": choice.recall, "earlier": name, "row": store.last_row(), "removals": removals}
+
+
+def _same_plan(draft: Path, plan: dict[str, Any]) -> bool:
+    with suppress(OSError, ValueError):
+        begun = json.loads((draft / "plan.json").read_text("utf-8"))
+        return bool({**begun, "row": 0, "removals": 0} == {**plan, "row": 0, "removals": 0})
+    return False
+
+
+def _extendable(store: Store, home: Path) -> Path | None:
+    """Return the folder of an index whose centres serve for what is in the store now."""
+    folder = current(home.parent)
+    if folder is None:
+        return None
+    manifest = Manifest.read(folder)
+    removed = len(store.removed(int(manifest.source["removals"]))[1])
+    grown = can_extend(manifest, store.counts()[1]) and removed <= GONE * manifest.count
+    return folder if grown and manifest.count else None
+
+
+def describe(store: Store) -> dict[str, Any]:
+    """Return what a gallery searches with, and what that was measured to find."""
+    choice, count = IndexChoice.of(store), store.counts()[1]
+    folder = current(store.path) if choice.approximate(count) else None
+    if folder is None:
+        return {"kind": "exact", "wanted": choice.kind, "recall": 1.0}
+    found = asdict(Manifest.read(folder))
+    return {"kind": "approximate", "wanted": choice.kind, **found}
