@@ -19,7 +19,7 @@ from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
-from veduta.index import Manifest, Narrowed
+from veduta.index import Manifest
 from veduta.index.building import Progress as Building
 from veduta.listing import Listed, list_csv, list_folder
 from veduta.masks import DEFAULT_MASK, make_mask
@@ -27,12 +27,12 @@ from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
 from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Index, Matcher
-from veduta.recognizer import Effort, Near, Recognizer, Shelf, Stages
+from veduta.recognizer import Among, Effort, Near, Recognizer, Shelf, Stages
 from veduta.report import Exhibit, Pair, write_page
 from veduta.searching import SETTING, IndexChoice, Kind, Upkeep, build_index, describe
 from veduta.store import MODELS, Store
 from veduta.threads import in_order
-from veduta.types import Candidate, Failure, Image, Int64, Landmark, LocalFeatures, Recognition, Reference
+from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
 
 
 @dataclass(frozen=True)
@@ -426,8 +426,9 @@ class Gallery:
             matcher: ``nearest``, or ``lighterglue`` for fifty times the cost a pair.
             depth: candidates retrieved.
             rerank_depth: most candidates geometry is asked about; None for what the effort says.
-            landmarks: ids of the only landmarks to look among; None for all.
-            near: look only among landmarks whose place is known to lie within this distance.
+            landmarks: ids of the only landmarks to be named; None for all. What the photo may show instead still
+                counts against them, so the answer to a photo of another landmark is none.
+            near: name only landmarks whose place is known to lie in this circle; with `landmarks`, those in both.
 
         Raises:
             GalleryError: no floor is known to reach the precision, or there is no such landmark.
@@ -446,20 +447,20 @@ class Gallery:
         steps = EFFORTS[effort]
         glue = self._matcher(GLUE) if "glue" in steps and (extractor.name, matcher) == GLUED else None
         stages = Stages(embedder, extractor, self._matcher(matcher), HomographyVerifier(), glue)
-        some = self._select(landmarks, near)
         shelf = Shelf(
-            index if some is None else Narrowed(index, some),
+            index,
             self._store.labels,
             self._landmarks,
             self._store.features,
             self._counts,
             self._store.expected_inliers,
+            self._select(landmarks, near),
         )
         wanted = Effort(steps, depth, rerank_depth, budget_ms)
         return Recognizer(stages, shelf, decider, wanted, DEFAULT_FLOOR if floor is None else floor, gps=gps)
 
-    def _select(self, landmarks: Collection[str] | None, near: Near | None) -> Int64 | None:
-        """Return the rows (N,) of the references to look among, None for all."""
+    def _select(self, landmarks: Collection[str] | None, near: Near | None) -> Among | None:
+        """Return the landmarks to look among, None for all."""
         if landmarks is None and near is None:
             return None
         wanted = set(self._landmarks if landmarks is None else landmarks)
@@ -468,7 +469,7 @@ class Gallery:
             raise self._unknown("landmark", unknown[0])
         if near is not None:
             wanted = {key for key in wanted if near.holds(self._landmarks[key])}
-        return self._store.rows_of(wanted)
+        return Among(frozenset(wanted), self._store.rows_of(wanted))
 
     def recognize(
         self, photos: Iterable[str | os.PathLike[str]], **options: Unpack[Options]

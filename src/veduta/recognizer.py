@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from veduta.types import (
     Decision,
     Float32,
     Image,
+    Int64,
     Landmark,
     LocalFeatures,
     Matches,
@@ -104,6 +106,19 @@ def _no_relatives(references: Sequence[str]) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, eq=False)
+class Among:
+    """Some of the landmarks, the only ones that are to be named.
+
+    Attributes:
+        landmarks: their ids.
+        numbers: (N,) the numbers of their references.
+    """
+
+    landmarks: frozenset[str]
+    numbers: Int64
+
+
+@dataclass(frozen=True, eq=False)
 class Shelf:
     """The references a recognizer looks through.
 
@@ -115,6 +130,7 @@ class Shelf:
             removed.
         counts: landmark id -> how many references it has.
         expected_inliers: reference ids -> inliers with their relatives, for those that have any.
+        among: the only landmarks to be named; None for all. The others are still what a photo may show instead.
     """
 
     index: Index
@@ -123,6 +139,7 @@ class Shelf:
     features: Callable[[str], tuple[LocalFeatures, UInt8] | None]
     counts: Mapping[str, int] = field(default_factory=dict)
     expected_inliers: Callable[[Sequence[str]], Mapping[str, float]] = _no_relatives
+    among: Among | None = None
 
 
 @dataclass(frozen=True)
@@ -201,12 +218,22 @@ class Recognizer:
     def retrieve(self, descriptor: Float32, without: Collection[str] = ()) -> list[Candidate]:
         """Return the `depth` most similar references, most similar first, equal ones by reference id.
 
+        Where only some landmarks are to be named, as many of theirs beside those of all, in turn.
+
         Args:
             descriptor: the photo's, (D,).
             without: landmarks to do as if the gallery did not know them.
         """
+        found = self._nearest(descriptor, without)
+        if self.shelf.among is None:
+            return found
+        some = self._nearest(descriptor, without, self.shelf.among.numbers)
+        turns = (c for pair in zip_longest(some, found) for c in pair if c is not None)
+        return list({c.number: c for c in turns}.values())
+
+    def _nearest(self, descriptor: Float32, without: Collection[str], among: Int64 | None = None) -> list[Candidate]:
         hidden = sum(self.shelf.counts.get(landmark, 0) for landmark in without)
-        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE + hidden)
+        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE + hidden, among)
         labels = self.shelf.labels(numbers[0].tolist())
         found = [
             Candidate(*labels[number], similarity=min(1.0, cosine), number=number)
@@ -283,7 +310,18 @@ class Recognizer:
         """
         if not candidates:
             return decide((), ())
-        judged = self.judge(candidates, self.surroundings(descriptor, candidates))
+        return self._decide(self.judge(candidates, self.surroundings(descriptor, candidates)), candidates, position)
+
+    def _decide(
+        self,
+        judged: Sequence[Judgement],
+        candidates: Sequence[Candidate],
+        position: tuple[float, float] | Area | None,
+    ) -> Decision:
+        """Return the decision for what may be named."""
+        if (among := self.shelf.among) is not None:
+            judged = [j for j in judged if j.landmark in among.landmarks]
+            candidates = [c for c in candidates if c.landmark in among.landmarks]
         return decide(judged, candidates, self.floor, self.prior(judged, position))
 
     def prior(self, judged: Sequence[Judgement], position: tuple[float, float] | Area | None) -> dict[str, float]:
@@ -315,7 +353,7 @@ class Recognizer:
         decision = decide((), ())
         if candidates:
             candidates, judged = self.gather(image, descriptor, candidates, until)
-            decision = decide(judged, candidates, self.floor, self.prior(judged, image.position or area))
+            decision = self._decide(judged, candidates, image.position or area)
         return Recognition(
             photo=image.name,
             landmark=self.shelf.landmarks[decision.landmark] if decision.landmark is not None else None,

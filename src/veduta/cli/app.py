@@ -12,17 +12,28 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, jobs, library, models, serving, show, training
+from veduta.cli import competition, indexing, jobs, library, models, serving, show, training
+from veduta.cli.asking import (
+    Budget,
+    Circle,
+    Depth,
+    Effort,
+    EffortName,
+    Floor,
+    Gps,
+    Matcher,
+    Only,
+    Precision,
+    RerankDepth,
+    how,
+)
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.errors import VedutaError
-
-if TYPE_CHECKING:
-    from veduta.gallery import Options
 
 app = typer.Typer(
     name="veduta",
@@ -36,7 +47,15 @@ app.add_typer(competition.app)
 app.add_typer(jobs.app)
 app.add_typer(library.app)
 
-RESUMABLE = {"add", "competition", "jobs", "library", "models", "train"}  # commands that go on where they were stopped
+RESUMABLE = {
+    "add",
+    "competition",
+    "index",
+    "jobs",
+    "library",
+    "models",
+    "train",
+}  # commands that go on where they were stopped
 SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -51,65 +70,6 @@ class Format(enum.StrEnum):
 
 
 GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
-
-
-class EffortName(enum.StrEnum):
-    """How much work a photo is worth."""
-
-    fast = "fast"
-    default = "default"
-    thorough = "thorough"
-
-
-Effort = Annotated[EffortName, typer.Option(help="How much work a photo is worth: fast, default or thorough.")]
-Budget = Annotated[
-    float | None, typer.Option(min=0, metavar="MS", help="Begin no further work on a photo after this time.")
-]
-Precision = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, metavar="SHARE", help="Choose the floor so that this share of the answers is right."),
-]
-Floor = Annotated[
-    float | None,
-    typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 unless said; below it the answer is none."),
-]
-Gps = Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")]
-Matcher = Annotated[
-    str,
-    typer.Option(
-        help="nearest; or what finds more and costs more: lighterglue (xfeat), lightglue (superpoint, disk, aliked), "
-        "superglue (superpoint)."
-    ),
-]
-Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
-RerankDepth = Annotated[
-    int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
-]
-
-
-def _how(
-    effort: EffortName,
-    budget_ms: float | None,
-    precision: float | None,
-    floor: float | None,
-    gps: bool,  # noqa: FBT001
-    matcher: str,
-    depth: int,
-    rerank_depth: int | None,
-) -> Options:
-    """Return the options of `Gallery.recognizer`."""
-    if precision is not None and floor is not None:
-        raise typer.BadParameter("give either --precision or --floor")
-    return {
-        "effort": effort.value,
-        "budget_ms": budget_ms,
-        "precision": precision,
-        "floor": floor,
-        "gps": gps,
-        "matcher": matcher,
-        "depth": depth,
-        "rerank_depth": rerank_depth,
-    }
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001
@@ -228,6 +188,8 @@ def recognize(
     matcher: Matcher = "nearest",
     depth: Depth = 100,
     rerank_depth: RerankDepth = None,
+    landmark: Only = None,
+    near: Circle = None,
     provider: Provider = "cpu",
     format: Annotated[
         Format, typer.Option(help="table, json (one list), jsonl (one object a line) or csv.")
@@ -236,9 +198,9 @@ def recognize(
     """Name the landmark in each photo, or say that it is none the gallery knows."""
     from veduta.gallery import Gallery
 
-    how = _how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth)
+    asked = how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
-        answers = opened.recognize(show.from_stdin(photos), **how)
+        answers = opened.recognize(show.from_stdin(photos), **asked)
         failed = show.recognitions(answers, format.value)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -278,14 +240,16 @@ def explain(
     matcher: Matcher = "nearest",
     depth: Depth = 100,
     rerank_depth: RerankDepth = None,
+    landmark: Only = None,
+    near: Circle = None,
     provider: Provider = "cpu",
 ) -> None:
     """Write the evidence for one photo as pictures and a self-contained page."""
     from veduta.gallery import Gallery
 
-    how = _how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth)
+    asked = how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
-        page = opened.explain(photo, out, **how)
+        page = opened.explain(photo, out, **asked)
     show.say(f"wrote {page}")
 
 
@@ -325,6 +289,7 @@ def calibrate(
         raise typer.Exit(SOME_FAILED)
 
 
+app.command()(indexing.index)
 app.command()(training.train)
 
 

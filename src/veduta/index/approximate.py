@@ -16,10 +16,12 @@ from typing import Any
 
 import faiss as stubbed
 import numpy as np
+import numpy.typing as npt
 
 from veduta.errors import GalleryError
+from veduta.index.cosines import CLOSE, cosines, roughly
 from veduta.index.exact import ExactIndex
-from veduta.index.lists import Lists
+from veduta.index.lists import NEAREST, Lists
 from veduta.index.rows import CODES, RowFiles
 from veduta.types import Float32, Int64
 
@@ -40,8 +42,8 @@ class Manifest:
         code: components of a code, at most D.
         count: descriptors in it.
         lists: lists of the inverted file.
-        reach: how much less similar than the 30th found a list's centre may be for it to be looked at; None: all
-            lists are.
+        reach: by how many standard deviations a list's members may be less similar than the 30th found for it to be
+            looked at; None: all lists are.
         candidates: how many times the neighbours wanted are chosen by the inverted file, at least.
         rescored: how many times the neighbours wanted are compared exactly.
         recall: share of the true neighbours that it was to find.
@@ -81,6 +83,26 @@ class Manifest:
             raise GalleryError(f"{folder}: is not an approximate index ({error}); build it again") from error
 
 
+class Selection:
+    """Which positions of an index count.
+
+    Args:
+        total: how many there are.
+        there: (N,) bool, whether each counts; None for all.
+    """
+
+    def __init__(self, total: int, there: npt.NDArray[np.bool_] | None = None) -> None:
+        self.total = total
+        self.count = total if there is None else int(there.sum())
+        few = self.count <= max(FEW, SHARE * total)
+        self.positions: Int64 | None = None
+        if few:
+            self.positions = np.arange(total) if there is None else np.flatnonzero(there)
+        # The selector looks at the bits, which have to stay.
+        self._bits = None if self.count == total or there is None else np.packbits(there, bitorder="little")
+        self.selector = None if self._bits is None else faiss.IDSelectorBitmap(self._bits)
+
+
 class Base:
     """The part of an approximate index that is on disk.
 
@@ -104,38 +126,37 @@ class Base:
             with file.open("rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
-    def nearest(self, query: Float32, k: int, there: Any, allowed: Int64 | None) -> tuple[Float32, Int64]:
+    def nearest(self, query: Float32, k: int, some: Selection, rank: int = NEAREST) -> tuple[Float32, Int64]:
         """Return cosines (k,) and positions (k,) of the nearest that it finds, the most similar first.
 
         Args:
             query: (D,) float32.
             k: neighbours wanted, at most as many as there are.
-            there: (N,) bool, which positions count.
-            allowed: (n,) positions of those that are asked for and count, rising; None for all.
+            some: which positions count.
+            rank: of the neighbour that says how far to look.
         """
-        count = int(there.sum()) if allowed is None else len(allowed)
-        if count <= FEW:
-            positions = np.flatnonzero(there) if allowed is None else allowed
-        elif allowed is not None and count < SHARE * len(there):
-            positions = self._choose(self._coded(query), allowed, self._exactly(k))
+        if some.positions is not None and len(some.positions) <= FEW:
+            positions = some.positions
+        elif some.positions is not None and len(some.positions) < SHARE * some.total:
+            positions = self._choose(self._coded(query), some.positions, self._exactly(k))
         else:
-            positions = self._look(query, k, there, allowed, count)
-        similarity = cosines(self.rows.take(positions), query)
+            positions = self._look(query, k, some, rank)
+        rows = self.rows.take(positions)
+        if len(positions) > self._exactly(k):
+            rough = roughly(rows, query)
+            near = np.flatnonzero(rough >= np.partition(rough, -k)[-k] - CLOSE)
+            rows, positions = rows[near], positions[near]
+        similarity = cosines(rows, query)
         best = np.lexsort((positions, -similarity))[:k]
         return similarity[best], positions[best]
 
-    def _look(self, query: Float32, k: int, there: Any, allowed: Int64 | None, count: int) -> Int64:
+    def _look(self, query: Float32, k: int, some: Selection, rank: int) -> Int64:
         """Return the positions worth comparing exactly, from all lists if the nearest have too few that count."""
-        coded, mask = self._coded(query), there
-        if allowed is not None:
-            mask = np.zeros(len(there), bool)
-            mask[allowed] = True
-        bits = None if mask.all() else np.packbits(mask, bitorder="little")
-        selector = None if bits is None else faiss.IDSelectorBitmap(bits)
-        wide = min(self.manifest.candidates * max(k, SPARE), count)
-        found = self.lists.look(coded, wide, self.manifest.reach, selector)
-        if len(found) < min(k, count):
-            found = self.lists.look(coded, wide, None, selector)
+        coded = self._coded(query)
+        wide = min(self.manifest.candidates * max(k, SPARE), some.count)
+        found = self.lists.look(coded, wide, self.manifest.reach, some.selector, rank)
+        if len(found) < min(k, some.count):
+            found = self.lists.look(coded, wide, None, some.selector)
         return self._choose(coded, found, self._exactly(k))
 
     def _exactly(self, k: int) -> int:
@@ -152,7 +173,7 @@ class Base:
         scaled, similarity = coded * self._step, np.empty(len(positions), np.float32)
         for start in range(0, len(positions), PIECE):
             codes = self.rows.codes(positions[start : start + PIECE])
-            similarity[start : start + PIECE] = codes.astype(np.float32) @ scaled
+            similarity[start : start + PIECE] = roughly(codes.astype(np.float32), scaled)
         return positions[np.argpartition(-similarity, most - 1)[:most]]
 
 
@@ -176,11 +197,14 @@ class ApproximateIndex:
             return
         manifest = Manifest.read(folder)
         self.base = Base(folder, manifest)
-        found = len(self.base.rows), self.base.lists.count, manifest.dim
-        if found != (manifest.count, manifest.count, dim):
-            expected = f"{manifest.count} descriptors of {dim} components"
-            raise GalleryError(f"{folder}: expected {expected}, got {found}; build it again")
+        counts = self.base.rows.counts | {self.base.lists.count}
+        if (counts, manifest.dim) != ({manifest.count}, dim):
+            got = f"{' or '.join(map(str, sorted(counts)))} of {manifest.dim}"
+            raise GalleryError(
+                f"{folder}: expected {manifest.count} descriptors of {dim} components, got {got}; build it again"
+            )
         self._there = np.ones(manifest.count, bool)
+        self._everything: Selection | None = None
         self._count = manifest.count
 
     def __len__(self) -> int:
@@ -210,6 +234,7 @@ class ApproximateIndex:
         if len(positions):
             self._there[positions] = False
             self._count -= len(positions)
+            self._everything = None
         return len(positions) + self.recent.remove(ids)
 
     def vectors(self, ids: Int64) -> Float32:
@@ -233,30 +258,28 @@ class ApproximateIndex:
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
         recent = self.recent.search(descriptors, k, among)
-        if self.base is None or not self._count or not len(descriptors):
-            return recent if self.base is None else (recent[0], recent[1]) if len(descriptors) else self._none(k, among)
-        allowed = self._allowed(among)
-        total = self._count if allowed is None else len(allowed)
-        parts = [self.base.nearest(query, min(k, total), self._there, allowed) for query in descriptors]
+        if self.base is None or not self._count:
+            return recent
+        some = self._selected(among)
+        width = min(k, some.count + recent[1].shape[1])
+        if not len(descriptors) or not some.count:
+            return recent if not some.count else (np.zeros((0, width), np.float32), np.zeros((0, width), np.int64))
+        parts = [self.base.nearest(query, min(k, some.count), some) for query in descriptors]
         ids = self.base.rows.ids
         similarity = np.concatenate([np.stack([found for found, _ in parts]), recent[0]], axis=1)
         numbers = np.concatenate([np.stack([ids[where] for _, where in parts]), recent[1]], axis=1)
-        order = np.lexsort((numbers, -similarity), axis=1)[:, : min(k, numbers.shape[1])]
+        order = np.lexsort((numbers, -similarity), axis=1)[:, :width]
         return np.take_along_axis(similarity, order, 1), np.take_along_axis(numbers, order, 1)
 
-    def _none(self, k: int, among: Int64 | None) -> tuple[Float32, Int64]:
-        """Return the answer to no queries."""
-        allowed = self._allowed(among)
-        there = self._count if allowed is None else len(allowed)
-        width = min(k, there + self.recent.search(np.zeros((0, self.dim), np.float32), k, among)[1].shape[1])
-        return np.zeros((0, width), np.float32), np.zeros((0, width), np.int64)
-
-    def _allowed(self, among: Int64 | None) -> Int64 | None:
-        """Return where on disk the ids asked for are, rising; None for all."""
+    def _selected(self, among: Int64 | None) -> Selection:
+        """Return which positions on disk count: of all that are there, those asked for."""
         if among is None:
-            return None
-        positions = np.unique(self._positions(among))
-        return np.asarray(positions[positions >= 0], np.int64)
+            if self._everything is None:
+                self._everything = Selection(len(self._there), self._there)
+            return self._everything
+        asked, positions = np.zeros(len(self._there), bool), self._positions(among)
+        asked[positions[positions >= 0]] = True
+        return Selection(len(self._there), asked)
 
     def _positions(self, ids: Int64) -> Int64:
         """Return where on disk each of these ids is, -1 for one that is not, or not any more."""
@@ -264,11 +287,3 @@ class ApproximateIndex:
             return np.full(len(ids), -1, np.int64)
         found = self.base.rows.positions(np.asarray(ids, np.int64))
         return np.where((found >= 0) & self._there[found], found, -1)
-
-
-def cosines(rows: Float32, query: Float32) -> Float32:
-    """Return the inner products (n,) of rows (n, D) and a query (D,), as an exact index makes them for one query."""
-    # By faiss and not by BLAS: the same sums in the same order.
-    found, arrays = np.empty(len(rows), np.float32), (np.ascontiguousarray(query), np.ascontiguousarray(rows))
-    faiss.fvec_inner_products_ny(faiss.swig_ptr(found), *map(faiss.swig_ptr, arrays), *rows.shape[::-1])
-    return found

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from veduta.index.approximate import AXES, LISTS, STEPS, Base, Manifest
+from veduta.index.approximate import AXES, LISTS, STEPS, Base, Manifest, Selection
 from veduta.index.blocks import search_blocks
-from veduta.index.lists import NEAREST, Lists, make_lists
+from veduta.index.lists import NEAREST, SPREAD, Lists, make_lists
 from veduta.index.rows import CODES, IDS, NORMS, ROWS, RowFiles, Source, append_rows
 from veduta.types import Int64
 
@@ -32,8 +32,9 @@ SAVED = 1_000_000  # rows after which what is encoded is kept, so that a killed 
 QUERIES = 512  # rows that the reach is measured with; half to choose by, half to say what it is worth
 CANDIDATES = (4, 8, 16, 32, 64, 128)
 RESCORED = (2, 4, 8, 16, 32)
-REACHES = tuple(float(x) for x in np.round(np.arange(0.0, 1.001, 0.005), 3))
+REACHES = tuple(float(x) for x in np.round(np.arange(0.0, 12.01, 0.05), 2))
 LEAST = 256  # descriptors that codes are learned from; fewer are repeated
+CERTAIN = 2 * NEAREST  # so few are compared exactly, and nothing is to be measured
 GROWTH = 2  # centres learned from this many times fewer descriptors still serve
 TRAINED = "trained.faiss"
 
@@ -113,7 +114,7 @@ def _take_over(earlier: Path, folder: Path) -> Manifest:
     manifest = Manifest.read(earlier)
     for file in earlier.iterdir():
         target = folder / file.name
-        lasts = file.name.partition("-")[0] in (ROWS, NORMS, IDS, CODES) or file.name in (AXES, STEPS)
+        lasts = file.name.partition("-")[0] in (ROWS, NORMS, IDS, CODES) or file.name in (AXES, SPREAD, STEPS)
         if lasts and not target.exists():
             try:
                 os.link(file, target)
@@ -177,7 +178,7 @@ def _encode(folder: Path, rows: RowFiles, lists: Lists, first: int, progress: Pr
 
 def _tune(folder: Path, made: Manifest, progress: Progress) -> Manifest:
     """Return the manifest with the least work that finds what is to be found."""
-    if made.recall == 1 or made.count <= 2 * NEAREST:
+    if made.recall == 1 or made.count <= CERTAIN:
         return made
     progress("measuring recall", 0.0)
     base = Base(folder, made)
@@ -204,7 +205,7 @@ class _Trial:
 
     def __init__(self, base: Base, chosen: Int64, truth: list[set[int]]) -> None:
         self.base, self._chosen, self._truth = base, chosen, truth
-        self._queries, self._there = base.rows.take(chosen), np.ones(len(base.rows), bool)
+        self._queries, self._all = base.rows.take(chosen), Selection(len(base.rows))
 
     def with_(self, **changes: Any) -> _Trial:
         """Return one of the same rows with other settings."""
@@ -217,7 +218,7 @@ class _Trial:
         """Return the share of the true neighbours that is found, of some of the rows."""
         shares = []
         for own, query, wanted in zip(self._chosen[which], self._queries[which], self._truth[which], strict=True):
-            found = self.base.nearest(query, NEAREST + 1, self._there, None)[1].tolist()
+            found = self.base.nearest(query, NEAREST + 1, self._all, NEAREST + 1)[1].tolist()
             shares.append(len(wanted & set([i for i in found if i != own][:NEAREST])) / len(wanted))
         return float(np.mean(shares))
 

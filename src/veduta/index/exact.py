@@ -7,6 +7,7 @@ from typing import Any
 import faiss as stubbed
 import numpy as np
 
+from veduta.index.cosines import CLOSE, cosines
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
@@ -54,8 +55,8 @@ class ExactIndex:
         unknown = {int(i) for i in ids} - self._ids
         if unknown:
             raise KeyError(f"no descriptor has the id {min(unknown)}")
-        found = [self._index.reconstruct(int(i)) for i in ids]
-        return np.stack(found) if found else np.zeros((0, self.dim), np.float32)
+        found = self._index.reconstruct_batch(np.asarray(ids, np.int64)) if len(ids) else np.zeros((0, self.dim))
+        return np.asarray(found, np.float32)
 
     def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the nearest, nearest first, then id rising.
@@ -76,10 +77,12 @@ class ExactIndex:
         options = None if chosen is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(chosen))
         while True:
             similarity, ids = self._index.search(np.ascontiguousarray(descriptors), wide, params=options)
-            # Equal similarities past the last place would make the answer depend on the order of insertion.
-            if wide == total or (similarity[:, k - 1] > similarity[:, -1]).all():
+            # What may be equal to the last one decides by its id, or the order of insertion would decide.
+            if wide == total or (similarity[:, k - 1] > similarity[:, -1] + CLOSE).all():
                 break
             wide = min(2 * wide, total)
+        for row, (query, near) in enumerate(zip(descriptors, ids, strict=True)):
+            similarity[row] = cosines(self._index.reconstruct_batch(near), query)
         order = np.lexsort((ids, -similarity), axis=1)[:, :k]
         return np.take_along_axis(similarity, order, 1), np.take_along_axis(ids, order, 1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,73 @@ import faiss as stubbed
 import numpy as np
 
 from veduta.errors import GalleryError
+from veduta.index.cosines import roughly
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
-FIRST = 128  # one in so many lists is looked at before it is decided how far to go on
+FIRST = 256  # one in so many lists is looked at before it is decided how far to go on
+FEW = 8  # members of which little is known
+SPREAD = "spread.npy"  # beside the file of the lists
 NEAREST = 30  # the neighbour whose similarity decides that
 WORKERS = max(1, min(4, os.cpu_count() or 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How alike the members of each list are to its centre: what a query may expect to find there.
+
+    Attributes:
+        mean: (L,) cosine of a member and the centre, on average.
+        variance: (L,) of that cosine.
+        freedom: dimensions that members differ in beside it.
+    """
+
+    mean: Float32
+    variance: Float32
+    freedom: float
+
+    def expected(self, similarity: Float32) -> Float32:
+        """Return (L,) the similarity to a query that a member has on average, by that (L,) of the centres."""
+        return similarity * self.mean
+
+    def promising(self, similarity: Float32, enough: float, reach: float) -> Int64:
+        """Return the lists whose average is at most `reach` standard deviations below a similarity.
+
+        A member is its share of the centre and a rest in a direction of its own, so a query sees both: the share as
+        much as it sees the centre, the rest as it sees anything. Where the same share of each list is worth
+        finding, the least is looked at for what is found.
+        """
+        seen = np.minimum(similarity * similarity, 1)
+        rest = np.maximum(1 - self.mean**2 - self.variance, 0) * (1 - seen) / self.freedom
+        deviation = np.sqrt(seen * self.variance + rest)
+        return np.flatnonzero(self.expected(similarity) + np.float32(reach) * deviation >= enough)
+
+    @classmethod
+    def of(cls, sample: Float32, similarity: Float32, nearest: Int64, centres: Float32) -> Spread:
+        """Return that of lists by a sample (n, d) with their nearest centres (n,) and the cosines (n,) with these."""
+        counts = np.bincount(nearest, minlength=len(centres))
+        total, squares = (np.bincount(nearest, similarity**power, len(centres)) for power in (1, 2))
+        middle, wide = float(similarity.mean()), float(similarity.var())
+        # A list with few in the sample is taken to be like all lists as much as like these few.
+        mean = (total + FEW * middle) / (counts + FEW)
+        variance = np.maximum(squares - 2 * mean * total + counts * mean**2, 0) + FEW * wide
+        rest = sample - similarity[:, None] * centres[nearest]
+        spectrum = np.linalg.eigvalsh(rest.T @ rest / len(rest))
+        freedom = float(spectrum.sum() ** 2 / max((spectrum**2).sum(), 1e-12))
+        return cls(mean.astype(np.float32), (variance / (counts + FEW)).astype(np.float32), max(freedom, 1.0))
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file."""
+        np.save(path, np.stack([self.mean, self.variance, np.full_like(self.mean, self.freedom)]))
+
+    @classmethod
+    def read(cls, path: Path) -> Spread:
+        """Return that kept in a file; GalleryError if it cannot be read."""
+        try:
+            mean, variance, freedom = np.load(path)
+            return cls(mean, variance, float(freedom[0]))
+        except (OSError, ValueError, EOFError) as error:
+            raise GalleryError(f"{path}: cannot be read ({error}); build the index again") from error
 
 
 class Lists:
@@ -30,24 +92,27 @@ class Lists:
 
     Args:
         index: of faiss, trained.
+        spread: of its lists.
     """
 
-    def __init__(self, index: Any) -> None:
-        self.index = index
+    def __init__(self, index: Any, spread: Spread) -> None:
+        self.index, self.spread = index, spread
         self._centres = np.ascontiguousarray(index.quantizer.reconstruct_n(0, index.nlist))
-        self._pool = ThreadPoolExecutor(WORKERS)
+        # The lists are dealt to these threads; faiss would start as many again in each.
+        self._pool = ThreadPoolExecutor(WORKERS, initializer=partial(faiss.omp_set_num_threads, 1))
 
     @classmethod
     def read(cls, path: Path) -> Lists:
-        """Return the inverted file kept in a file; GalleryError if it cannot be read."""
+        """Return the inverted file kept in a file, with its spread beside it; GalleryError if it cannot be read."""
         try:
-            return cls(faiss.read_index(str(path)))
+            return cls(faiss.read_index(str(path)), Spread.read(path.with_name(SPREAD)))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise GalleryError(f"{path}: cannot be read ({reason}); build the index again") from error
 
     def write(self, path: Path) -> None:
-        """Keep it in a file, which is there as a whole or not at all."""
+        """Keep it in a file, which is there as a whole or not at all, and its spread beside it."""
+        self.spread.write(path.with_name(SPREAD))
         draft = path.with_name(f".{path.name}")
         faiss.write_index(self.index, str(draft))
         draft.replace(path)
@@ -64,33 +129,40 @@ class Lists:
         """Add descriptors (N, d); their positions go on from those before."""
         self.index.add(np.ascontiguousarray(descriptors))
 
-    def look(self, query: Float32, wide: int, reach: float | None, selector: Any = None) -> Int64:
+    def look(self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NEAREST) -> Int64:
         """Return the positions (n,), n <= `wide`, of those most similar to a query by their codes.
 
         A few lists are looked at first. Those of a query with many like it have shown enough by then; for the others
-        it goes on to every list whose centre is at most `reach` less similar than the 30th found so far: a member that
-        much more similar than its centre is rare.
+        it goes on to every list whose members are, on average, at most `reach` standard deviations less similar than
+        the one of this rank found so far.
 
         Args:
             query: (d,) float32.
             wide: how many to return at most.
-            reach: similarity; None looks at all lists.
+            reach: in standard deviations; None looks at all lists.
             selector: of faiss, which positions count; None for all.
+            rank: of the neighbour that says how far to look.
         """
-        similarity = self._centres @ query
-        order = np.argsort(-similarity, kind="stable")
-        first = -(-len(order) // FIRST)
-        scores, found = self._scan(query, order[:first], similarity, wide, selector)
-        enough = np.partition(scores, -NEAREST)[-NEAREST] if len(scores) >= NEAREST else -np.inf
-        end = len(order)
+        similarity = roughly(self._centres, query)
+        first = self._first(similarity)
+        scores, found = self._scan(query, first, similarity, wide, selector)
+        enough = float(np.partition(scores, -rank)[-rank]) if len(scores) >= rank else -np.inf
+        wanted = np.arange(len(similarity))
         if reach is not None:
-            end = int(np.searchsorted(-similarity[order], reach - enough, side="right"))
-        if end > first:
-            more = self._scan(query, order[first:end], similarity, wide, selector)
+            wanted = self.spread.promising(similarity, enough, reach)
+        rest = np.setdiff1d(wanted, first, assume_unique=True)
+        if len(rest):
+            more = self._scan(query, rest, similarity, wide, selector)
             scores, found = np.concatenate([scores, more[0]]), np.concatenate([found, more[1]])
         if len(found) > wide:
             found = found[np.argpartition(-scores, wide - 1)[:wide]]
         return found
+
+    def _first(self, similarity: Float32) -> Int64:
+        """Return the lists that promise most."""
+        expected = self.spread.expected(similarity)
+        most = -(-len(expected) // FIRST)
+        return np.asarray(np.argpartition(-expected, most - 1)[:most], np.int64)
 
     def _scan(
         self, query: Float32, lists: Int64, similarity: Float32, wide: int, selector: Any
@@ -117,7 +189,7 @@ class Lists:
 
 
 def make_lists(sample: Float32, lists: int, iterations: int, most: int) -> Lists:
-    """Return an empty inverted file whose centres and codes are learned from a sample.
+    """Return an empty inverted file whose centres, codes and spread are learned from a sample.
 
     Args:
         sample: (n, d) float32.
@@ -133,4 +205,6 @@ def make_lists(sample: Float32, lists: int, iterations: int, most: int) -> Lists
     index.cp.spherical, index.cp.max_points_per_centroid = True, most
     index.pq.cp.niter = 25
     index.train(np.ascontiguousarray(sample))
-    return Lists(index)
+    similarity, nearest = index.quantizer.search(np.ascontiguousarray(sample), 1)
+    centres = index.quantizer.reconstruct_n(0, lists)
+    return Lists(index, Spread.of(sample, similarity[:, 0], nearest[:, 0], centres))

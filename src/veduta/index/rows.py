@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from veduta.types import Float32, Int64, UInt8
 # What is past an id: ids (n,), rising, and descriptors (n, D), a piece at a time.
 Source = Callable[[int], Iterable[tuple[Int64, Float32]]]
 ROWS, NORMS, IDS, CODES = "rows", "norms", "ids", "codes"
+READ = 4_096  # as many rows are read one by one; more of them by a map
 UNIT = 1e-4  # norms nearer to 1 than this are meant to be 1
 
 
@@ -34,6 +36,8 @@ class RowFiles:
         self.folder, self.dim = folder, dim
         names = [str(number) for number in range(sum(1 for _ in folder.glob(f"{ROWS}-*")))]
         self.blocks: tuple[npt.NDArray[Any], ...] = tuple(self._map(f"{ROWS}-{n}", dim, np.float16) for n in names)
+        self._files = [os.open(folder / f"{ROWS}-{n}", os.O_RDONLY) for n in names]
+        weakref.finalize(self, _close, self._files)
         self._codes = tuple(self._map(f"{CODES}-{n}", code, np.uint8) for n in names) if code else ()
         self.norms = _joined([np.fromfile(folder / f"{NORMS}-{name}", np.float32) for name in names], np.float32)
         self.ids: Int64 = _joined([np.fromfile(folder / f"{IDS}-{name}", np.int64) for name in names], np.int64)
@@ -47,10 +51,23 @@ class RowFiles:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def counts(self) -> set[int]:
+        """How many rows each of the kinds of files has: one number, unless files are cut short or of another index."""
+        parts = (self.blocks, self._codes) if self._codes else (self.blocks,)
+        return {len(self.ids), len(self.norms), *(sum(map(len, blocks)) for blocks in parts)}
+
     def take(self, positions: Int64) -> Float32:
         """Return the descriptors (n, D) float32 at these (n,) positions."""
-        half = self._gather(self.blocks, positions)
+        half = self._read(positions) if len(positions) <= READ else self._gather(self.blocks, positions)
         return np.asarray(half.astype(np.float32) / self.norms[positions][:, None], np.float32)
+
+    def _read(self, positions: Int64) -> npt.NDArray[np.float16]:
+        """Return a few rows (n, D), read and not mapped: what a map was looked at stays in this process's memory."""
+        width, where = 2 * self.dim, np.searchsorted(self._starts, positions, side="right") - 1
+        places = zip(where.tolist(), ((positions - self._starts[where]) * width).tolist(), strict=True)
+        data = b"".join(os.pread(self._files[number], width, place) for number, place in places)
+        return np.frombuffer(data, np.float16).reshape(len(positions), self.dim)
 
     def codes(self, positions: Int64) -> UInt8:
         """Return the codes (n, d) uint8 at these (n,) positions."""
@@ -72,6 +89,11 @@ class RowFiles:
             return np.full(len(ids), -1, np.int64)
         place = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[place] == ids, place, -1).astype(np.int64)
+
+
+def _close(files: list[int]) -> None:
+    for file in files:
+        os.close(file)
 
 
 def append_rows(folder: Path, segment: int, source: Source, dim: int, after: int = -1) -> int:

@@ -1,0 +1,93 @@
+"""The options of the commands that recognise, as what `Gallery.recognizer` takes."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from veduta.gallery import Options
+    from veduta.recognizer import Near
+
+
+class EffortName(enum.StrEnum):
+    """How much work a photo is worth."""
+
+    fast = "fast"
+    default = "default"
+    thorough = "thorough"
+
+
+Effort = Annotated[EffortName, typer.Option(help="How much work a photo is worth: fast, default or thorough.")]
+Budget = Annotated[
+    float | None, typer.Option(min=0, metavar="MS", help="Begin no further work on a photo after this time.")
+]
+Precision = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, metavar="SHARE", help="Choose the floor so that this share of the answers is right."),
+]
+Floor = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 unless said; below it the answer is none."),
+]
+Gps = Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")]
+Matcher = Annotated[
+    str,
+    typer.Option(
+        help="nearest; or what finds more and costs more: lighterglue (xfeat), lightglue (superpoint, disk, aliked), "
+        "superglue (superpoint)."
+    ),
+]
+Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
+RerankDepth = Annotated[
+    int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
+]
+Only = Annotated[
+    list[str] | None, typer.Option("--landmark", metavar="ID", help="Look only among these; may be given many times.")
+]
+Circle = Annotated[
+    str | None,
+    typer.Option("--near", metavar="LAT,LON,KM", help="Look only among landmarks known to be within this distance."),
+]
+
+
+def how(
+    effort: EffortName,
+    budget_ms: float | None,
+    precision: float | None,
+    floor: float | None,
+    gps: bool,  # noqa: FBT001
+    matcher: str,
+    depth: int,
+    rerank_depth: int | None,
+    landmark: list[str] | None,
+    near: str | None,
+) -> Options:
+    """Return the options of `Gallery.recognizer`."""
+    if precision is not None and floor is not None:
+        raise typer.BadParameter("give either --precision or --floor")
+    return {
+        "effort": effort.value,
+        "budget_ms": budget_ms,
+        "precision": precision,
+        "floor": floor,
+        "gps": gps,
+        "matcher": matcher,
+        "depth": depth,
+        "rerank_depth": rerank_depth,
+        "landmarks": landmark or None,
+        "near": None if near is None else _circle(near),
+    }
+
+
+def _circle(text: str) -> Near:
+    """Return the circle that LAT,LON,KM says."""
+    from veduta.recognizer import Near
+
+    try:
+        latitude, longitude, kilometres = map(float, text.split(","))
+        return Near(latitude, longitude, kilometres)
+    except ValueError:
+        raise typer.BadParameter(f"expected --near LAT,LON,KM, such as 48.858,2.294,5, got {text!r}") from None

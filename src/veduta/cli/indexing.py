@@ -1,0 +1,48 @@
+"""`veduta index`: what a gallery is searched with."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from veduta.cli import show
+from veduta.cli.options import AsListing, Listing
+
+STEPS = 1000  # of a bar
+
+
+class IndexKind(enum.StrEnum):
+    """What a gallery may be searched with."""
+
+    auto = "auto"
+    exact = "exact"
+    approximate = "approximate"
+
+
+def index(
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)],
+    kind: Annotated[
+        IndexKind | None,
+        typer.Option(help="auto (exact below 200,000 references), exact or approximate; kept in the gallery."),
+    ] = None,
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=1, metavar="SHARE", help="Share of the 30 nearest to find; kept in the gallery."),
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Make everything again, not only what is new.")] = False,  # noqa: FBT002
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,  # noqa: FBT002
+    format: AsListing = Listing.table,
+) -> None:
+    """Choose what a gallery is searched with, bring that up to date, and say what it was measured to find."""
+    from veduta.gallery import Gallery
+
+    with Gallery.open(gallery) as opened:
+        opened.choose_index(None if kind is None else kind.value, recall)
+        with show.progress("index") as progress:
+            opened.build_index(lambda what, share: progress(round(share * STEPS), STEPS, what), anew=anew)
+        found = opened.info().index
+    if not quiet:
+        show.facts(found, as_json=format is Listing.json)

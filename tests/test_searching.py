@@ -1,0 +1,381 @@
+"""Which index a gallery searches, how that keeps up with its store, and what is left when a build is killed."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import stat
+import time
+
+import numpy as np
+import pytest
+from running import started, veduta, wait_until
+from test_approximate import clustered, exact, found, unit
+from test_store import entry, put
+
+from veduta import searching
+from veduta.errors import GalleryError
+from veduta.gallery import Gallery, to_dict
+from veduta.index import ApproximateIndex, ExactIndex, Manifest, building
+from veduta.locks import locked
+from veduta.recognizer import Near
+from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
+from veduta.store import Store
+from veduta.types import Landmark
+
+DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
+QUERIES = clustered(6, stream=1)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """Builds are measured with few queries: it is not what is found that matters."""
+    monkeypatch.setattr(building, "QUERIES", 40)
+
+
+@pytest.fixture
+def store(tmp_path):
+    with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as made:
+        yield made
+
+
+def fill(store, first, count, landmarks=7):
+    """Add references first, first + 1, ... of a few landmarks."""
+    descriptors = clustered(first + count)[first:]
+    put(store, *(entry(first + i, f"l{(first + i) % landmarks}", descriptor=d) for i, d in enumerate(descriptors)))
+
+
+def choose(store, kind, recall=1.0):
+    store.attach(searching.SETTING, IndexChoice(kind, recall).to_bytes())
+
+
+def upkeep(store):
+    return contextlib.closing(Upkeep(store, DIM))
+
+
+def truth(store):
+    """An exact index of what is in the store."""
+    return exact(*store.descriptors())
+
+
+# --- the choice -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "approximate"),
+    [("auto", 199_999, False), ("auto", 200_000, True), ("exact", 10**7, False), ("approximate", 1, True)],
+)
+def test_it_is_chosen_by_size_unless_somebody_has_chosen(kind, count, approximate):
+    assert IndexChoice(kind).approximate(count) is approximate
+
+
+def test_a_choice_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="kind: expected one of auto, exact, approximate, got 'fast'"):
+        IndexChoice("fast")
+    with pytest.raises(ValueError, match="recall: expected a share"):
+        IndexChoice(recall=0)
+
+
+def test_a_choice_is_kept_and_what_is_not_said_stays(gallery_path):
+    with Gallery.open(gallery_path) as gallery:
+        assert gallery.choose_index() == IndexChoice("auto", 0.99)
+        gallery.choose_index(recall=0.95)
+        gallery.choose_index("approximate")
+    with Gallery.open(gallery_path) as gallery:
+        assert gallery.choose_index() == IndexChoice("approximate", 0.95)
+        assert gallery.info().index["wanted"] == "approximate"
+
+
+def test_a_gallery_searched_exactly_has_nothing_to_build(gallery_path):
+    with Gallery.open(gallery_path) as gallery:
+        assert gallery.build_index() is None
+        assert gallery.info().index == {"kind": "exact", "wanted": "auto", "recall": 1.0}
+    assert not (gallery_path / FOLDER).exists()
+
+
+# --- keeping up -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_whatever_comes_and_goes_is_seen_at_the_next_look(store, kind):
+    choose(store, kind)
+    fill(store, 0, 300)
+    if kind == "approximate":
+        build_index(store, DIM)
+    with upkeep(store) as kept:
+        assert isinstance(kept.refresh(), ApproximateIndex if kind == "approximate" else ExactIndex)
+        for turn in range(4):
+            fill(store, 300 + 50 * turn, 50)
+            store.remove_reference(f"{turn * 40}.jpg")
+            store.remove_reference(f"{310 + 50 * turn}.jpg")
+            if turn == 2:
+                store.remove_landmark("l3")
+            index = kept.refresh()
+            assert len(index) == store.counts()[1]
+            assert found(index, QUERIES) == found(truth(store), QUERIES)
+
+
+def test_what_came_and_went_while_it_was_built_is_not_forgotten(store, monkeypatch):
+    choose(store, "approximate")
+    fill(store, 0, 300)
+
+    def meanwhile(what, share):
+        if what == "learning centres":
+            fill(store, 300, 20)
+            store.remove_landmark("l1")
+
+    made = build_index(store, DIM, meanwhile)
+    assert made.count == 300
+    with upkeep(store) as kept:
+        index = kept.refresh()
+        assert (len(index.recent), index.gone) == (17, 43)
+        assert found(index, QUERIES) == found(truth(store), QUERIES)
+
+
+def test_an_open_gallery_goes_over_to_a_new_index_at_its_next_look(store):
+    choose(store, "approximate")
+    fill(store, 0, 200)
+    build_index(store, DIM)
+    with upkeep(store) as kept:
+        before = kept.refresh()
+        fill(store, 200, 100)
+        assert not kept.renewed()
+        build_index(store, DIM)
+        assert kept.renewed()
+        assert found(before, QUERIES)  # what is mapped stays, though its folder is gone
+        index = kept.refresh()
+        assert index is not before
+        assert (index.manifest.count, len(index.recent)) == (300, 0)
+        assert found(index, QUERIES) == found(truth(store), QUERIES)
+    assert len([p for p in (store.path / FOLDER).iterdir() if p.name.isdigit()]) == 1
+
+
+def test_centres_are_learned_again_only_when_it_has_grown_much_or_shrunk(store):
+    choose(store, "approximate")
+    fill(store, 0, 100)
+    assert build_index(store, DIM).trained == 100
+    fill(store, 100, 80)
+    extended = build_index(store, DIM)
+    assert (extended.count, extended.trained) == (180, 100)
+    fill(store, 180, 100)
+    assert build_index(store, DIM).trained == 280
+    store.remove_landmark("l2")
+    assert build_index(store, DIM).count == store.counts()[1]
+    assert build_index(store, DIM, anew=True).trained == store.counts()[1]
+
+
+def test_it_is_stale_when_much_has_come_or_gone(store, monkeypatch):
+    choose(store, "approximate")
+    fill(store, 0, 100)
+    build_index(store, DIM)
+    monkeypatch.setattr(searching, "LEAST", 10)
+    monkeypatch.setattr(Upkeep, "_renew", lambda self: None)
+    with upkeep(store) as kept:
+        assert not stale(kept.refresh())
+        fill(store, 100, 10)
+        assert not stale(kept.refresh())
+        fill(store, 110, 1)
+        assert stale(kept.refresh())
+    assert stale(ExactIndex(DIM))
+
+
+def test_so_many_that_memory_might_not_hold_them_are_not_searched_without_an_index(store, monkeypatch):
+    choose(store, "approximate")
+    fill(store, 0, 20)
+    monkeypatch.setattr(searching, "EXACT_BYTES", 20 * DIM * 4 - 1)
+    with upkeep(store) as kept, pytest.raises(GalleryError, match=r"20 references and no index .* 'veduta index "):
+        kept.refresh()
+
+
+def test_one_process_builds_at_a_time(store):
+    choose(store, "approximate")
+    fill(store, 0, 20)
+    (store.path / FOLDER).mkdir()
+    with locked(store.path / FOLDER), pytest.raises(GalleryError, match="another process is writing here"):
+        build_index(store, DIM)
+
+
+def test_a_pointer_to_nothing_is_as_none_and_the_next_build_repairs_it(store):
+    choose(store, "approximate")
+    fill(store, 0, 50)
+    build_index(store, DIM)
+    shutil.rmtree(current(store.path))
+    assert current(store.path) is None
+    assert describe(store)["kind"] == "exact"
+    build_index(store, DIM)
+    assert describe(store)["kind"] == "approximate"
+
+
+class KilledError(Exception):
+    """The build was stopped here."""
+
+
+@pytest.mark.parametrize("step", ["reading", "encoding", "measuring recall", "done"])
+def test_a_build_stopped_anywhere_leaves_the_old_index_and_goes_on(store, step):
+    choose(store, "approximate", 0.9)
+    fill(store, 0, 100)
+    build_index(store, DIM)
+    before = current(store.path)
+    fill(store, 100, 150)
+
+    def dying(what, share):
+        if what == step:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        build_index(store, DIM, dying)
+    assert current(store.path) == before
+    fill(store, 250, 5)  # what comes between is left to what is in memory, or taken in
+    build_index(store, DIM)
+    assert current(store.path) != before
+    with upkeep(store) as kept:
+        assert found(kept.refresh(), QUERIES) == found(truth(store), QUERIES)
+
+
+# --- a real gallery, real processes -----------------------------------------------------------------------------
+
+
+def told(gallery, queries, **options):
+    return [to_dict(result) | {"seconds": None} for result in gallery.recognize(queries, **options)]
+
+
+def test_answers_are_the_same_whichever_index_a_gallery_has(gallery_path, views, distractors):
+    queries = [*views, *distractors]
+    with Gallery.open(gallery_path) as gallery:
+        before = told(gallery, queries)
+        gallery.choose_index("approximate", 1)
+        made = gallery.build_index()
+        assert made.count == gallery.counts()[1]
+        assert told(gallery, queries) == before
+        assert gallery.info().index["kind"] == "approximate"
+
+
+def test_the_command_builds_says_what_was_measured_and_keeps_the_choice(gallery_path):
+    done = veduta("index", gallery_path, "--kind", "approximate", "--recall", "0.9", "--format", "json")
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert (told["kind"], told["wanted"], told["recall"], told["count"]) == ("approximate", "approximate", 0.9, 12)
+    assert "measured" in veduta("index", gallery_path).stdout
+    assert veduta("index", gallery_path, "--quiet").stdout == ""
+    assert json.loads(veduta("info", gallery_path, "--format", "json").stdout)["index"]["kind"] == "approximate"
+    done = veduta("index", gallery_path, "--kind", "exact", "--format", "json")
+    assert json.loads(done.stdout)["kind"] == "exact"
+
+
+@pytest.mark.parametrize("wrong", [["--kind", "fast"], ["--recall", "1.5"], ["--recall", "0"]])
+def test_a_wrong_option_is_named(gallery_path, wrong):
+    done = veduta("index", gallery_path, *wrong)
+    assert done.returncode == 2
+    assert wrong[0] in done.stderr
+
+
+def test_an_open_gallery_renews_its_index_in_the_background_and_answers_meanwhile(gallery_path, views):
+    with Gallery.open(gallery_path) as gallery:
+        gallery.choose_index("approximate", 1)
+        before = told(gallery, views)  # there is no index yet, so a process is started to make one
+        end = time.monotonic() + 120
+        while current(gallery_path) is None:
+            assert told(gallery, views) == before
+            assert time.monotonic() < end, "it was never made"
+        assert told(gallery, views) == before
+        assert gallery.info().index["kind"] == "approximate"
+
+
+def test_a_closed_gallery_leaves_no_process_behind(gallery_path, view):
+    with Gallery.open(gallery_path) as gallery:
+        gallery.choose_index("approximate")
+        told(gallery, [view])
+        builder = gallery._upkeep._builder
+        assert builder.poll() is None
+    assert builder.poll() is not None
+
+
+def test_a_gallery_that_may_only_be_read_is_searched_with_the_index_it_has(gallery_path, views):
+    with Gallery.open(gallery_path) as gallery:
+        gallery.choose_index("approximate", 1)
+        gallery.build_index()
+        before = told(gallery, views)
+    for path in [*gallery_path.rglob("*"), gallery_path]:
+        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    try:
+        with Gallery.open(gallery_path) as gallery:
+            assert told(gallery, views) == before
+            assert gallery._upkeep._builder is None
+    finally:
+        for path in [gallery_path, *gallery_path.rglob("*")]:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):
+    """A real process, killed without warning, with enough to do to be killed in the midst of it."""
+    path = tmp_path / "gallery"
+    with Gallery.create(path):
+        pass
+    rng = np.random.default_rng(0)
+    rows = unit(rng.normal(size=(2_000, 1280)).astype(np.float32))
+    with contextlib.closing(Store.open(path)) as store:
+        put(store, *(entry(i, descriptor=row) for i, row in enumerate(rows)))
+        choose(store, "approximate", 0.9)
+    for _ in range(4):
+        with started("index", path, "--quiet") as process:
+            wait_until(process, (path / FOLDER).exists)
+            time.sleep(random.Random(os.getpid()).uniform(0, 0.6))
+    with contextlib.closing(Store.open(path)) as store, contextlib.closing(Upkeep(store, 1280)) as kept:
+        assert found(kept.refresh(), rows[:3]) == found(truth(store), rows[:3])
+    assert veduta("index", path, "--quiet").returncode == 0
+    assert Manifest.read(current(path)).count == 2_000
+    assert sorted(p.name for p in (path / FOLDER).iterdir()) == sorted({".lock", "current", current(path).name})
+
+
+# --- looking among some -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def placed(gallery_path):
+    """A gallery two of whose landmarks have a place, in Rome and in Florence."""
+    with Gallery.open(gallery_path) as gallery:
+        gallery.put_landmark(Landmark("palazzo-0", "Palazzo", 41.9, 12.5))
+        gallery.put_landmark(Landmark("palazzo-1", "Palazzo", 43.77, 11.25))
+        yield gallery
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_among_some_landmarks_no_other_is_named(placed, views, kind):
+    placed.choose_index(kind, 1)
+    placed.build_index()
+    some = ["palazzo-0", "palazzo-4"]
+    for photo, landmark in views.items():
+        (answer,) = placed.recognize([photo], landmarks=some)
+        assert {candidate.landmark for candidate in answer.evidence} <= set(some)
+        assert (answer.landmark.id if answer.landmark else None) == (landmark if landmark in some else None)
+
+
+def test_near_a_place_only_landmarks_known_to_stand_there_are_looked_among(placed, views):
+    for photo, landmark in views.items():
+        (answer,) = placed.recognize([photo], near=Near(41.8, 12.4, 50))
+        assert {candidate.landmark for candidate in answer.evidence} <= {"palazzo-0"}
+        assert (answer.landmark is not None) == (landmark == "palazzo-0")
+    (answer,) = placed.recognize([next(iter(views))], near=Near(0, 0, 1))
+    assert (answer.landmark, answer.evidence) == (None, ())
+
+
+def test_an_unknown_landmark_to_look_among_is_named(placed, view):
+    with pytest.raises(GalleryError, match="has no landmark 'nowhere'"):
+        list(placed.recognize([view], landmarks=["palazzo-0", "nowhere"]))
+
+
+def test_the_command_looks_among_some(placed, views):
+    photo, landmark = next(iter(views.items()))
+    for options, known in ((["--landmark", landmark], True), (["--landmark", "palazzo-3"], False)):
+        done = veduta("recognize", placed.path, photo, *options, "--format", "json")
+        assert (json.loads(done.stdout)[0]["landmark"] is not None) is known
+    done = veduta("recognize", placed.path, photo, "--near", "43.7,11.2,30", "--format", "json")
+    assert {c["landmark"] for c in json.loads(done.stdout)[0]["evidence"]} == {"palazzo-1"}
+
+
+@pytest.mark.parametrize("wrong", ["48.8", "48.8,2.3", "91,0,1", "0,0,-1", "a,b,c", "nan,0,1"])
+def test_a_place_that_is_none_is_refused(gallery_path, view, wrong):
+    done = veduta("recognize", gallery_path, view, f"--near={wrong}")
+    assert done.returncode == 2
+    assert "expected --near LAT,LON,KM" in done.stderr
