@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from veduta.index.approximate import AXES, LISTS, STEPS, Base, Manifest, Selection
+from veduta.index.approximate import AXES, FEW, LISTS, STEPS, Base, Manifest, Selection
 from veduta.index.blocks import search_blocks
 from veduta.index.lists import NEAREST, SPREAD, Lists, make_lists
 from veduta.index.rows import CODES, IDS, NORMS, ROWS, RowFiles, Source, append_rows
@@ -34,7 +34,6 @@ CANDIDATES = (4, 8, 16, 32, 64, 128)
 RESCORED = (2, 4, 8, 16, 32)
 REACHES = tuple(float(x) for x in np.round(np.arange(0.0, 12.01, 0.05), 2))
 LEAST = 256  # descriptors that codes are learned from; fewer are repeated
-CERTAIN = 2 * NEAREST  # so few are compared exactly, and nothing is to be measured
 GROWTH = 2  # centres learned from this many times fewer descriptors still serve
 TRAINED = "trained.faiss"
 
@@ -178,7 +177,7 @@ def _encode(folder: Path, rows: RowFiles, lists: Lists, first: int, progress: Pr
 
 def _tune(folder: Path, made: Manifest, progress: Progress) -> Manifest:
     """Return the manifest with the least work that finds what is to be found."""
-    if made.recall == 1 or made.count <= CERTAIN:
+    if made.recall == 1 or made.count <= FEW:  # compared one by one
         return made
     progress("measuring recall", 0.0)
     base = Base(folder, made)
