@@ -302,6 +302,9 @@ def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
     show.any_names()
     show.warnings()
+    if sys.argv[1:2] != ["train"]:  # which has the machine to itself, or should
+        # Before faiss loads: its threads wait by spinning, on a busy machine for the very ones that spin.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except VedutaError as error:

@@ -8,7 +8,9 @@ et al. 2015); by faiss (Douze et al. 2024).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -204,7 +206,21 @@ def make_lists(sample: Float32, lists: int, iterations: int, most: int) -> Lists
         clustering.niter, clustering.seed, clustering.min_points_per_centroid = iterations, 1, 1
     index.cp.spherical, index.cp.max_points_per_centroid = True, most
     index.pq.cp.niter = 25
-    index.train(np.ascontiguousarray(sample))
-    similarity, nearest = index.quantizer.search(np.ascontiguousarray(sample), 1)
+    sample = np.ascontiguousarray(sample)
+    index.train_q1(len(sample), faiss.swig_ptr(sample), False, faiss.METRIC_INNER_PRODUCT)  # noqa: FBT003
+    with _one_thread():
+        index.train(sample)
+    similarity, nearest = index.quantizer.search(sample, 1)
     centres = index.quantizer.reconstruct_n(0, lists)
     return Lists(index, Spread.of(sample, similarity[:, 0], nearest[:, 0], centres))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep faiss to one thread: codes are learned in thousands of small steps, at each of which threads would wait."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
