@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format bench course docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python demo/run.py
@@ -28,6 +28,14 @@ bench: $(VENV)/installed-dev
 	$(BIN)/python benchmarks/descriptor.py $(DATA) --runs benchmarks/runs --only shipped --out benchmarks/results/descriptor.json
 	$(BIN)/python benchmarks/decision.py $(DATA) --runs benchmarks/runs/shipped --out benchmarks/results/decision.json
 
+# The course: each lesson executed, then a page. Pictures are made here and not committed.
+course: $(VENV)/installed-docs
+	$(BIN)/python docs/course/making.py notebooks build/course
+	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 -c docs/course/pytest.ini \
+	  --rootdir build/course --nbmake --nbmake-timeout=300 --overwrite --durations=0 build/course
+	rm -rf build/pages/course
+	$(BIN)/python docs/course/making.py pages build/course build/pages/course
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Veduta needs Python 3.11 or newer; name one: make demo PYTHON=python3.12"; exit 2; }
@@ -48,5 +56,9 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	  || echo "no exiftool here, so the tests of what it reads and writes are skipped; install it with: apt-get install libimage-exiftool-perl"
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed-dev requirements-docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo/photos demo/views demo/gallery demo/report.html .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build demo/photos demo/views demo/gallery demo/report.html .pytest_cache .mypy_cache .ruff_cache .hypothesis
