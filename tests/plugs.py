@@ -1,5 +1,6 @@
 """One of each plug, made once per process, and the geometry the tests know the truth by."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -45,10 +46,24 @@ def shelf(photos):
         index.add(np.array([number]), embedder().embed([image]))
         labels[number] = (reference, landmark)
         found = extractor("xfeat").extract(image)
-        features[reference] = found, np.zeros(len(found), np.uint8)
+        features[number] = found, np.zeros(len(found), np.uint8)
         counts[landmark] = counts.get(landmark, 0) + 1
     landmarks = {landmark: Landmark(landmark, landmark.title()) for _, landmark in labels.values()}
-    return Shelf(index, lambda numbers: labels, landmarks, features.get, counts)
+    return Shelf(index, lambda numbers: labels, landmarks, among(features), counts)
+
+
+def without(shelf, reference):
+    """A shelf one of whose references has just been removed."""
+    labels = shelf.labels(range(len(shelf.index)))
+    return replace(
+        shelf,
+        features=lambda numbers: {n: f for n, f in shelf.features(numbers).items() if labels[n][0] != reference},
+    )
+
+
+def among(kept):
+    """What a shelf asks for local features, of those in a dict by number."""
+    return lambda numbers: {number: kept[number] for number in numbers if number in kept}
 
 
 def recognizer(shelf, matching="nearest", floor=0.5, decider=None, **effort):

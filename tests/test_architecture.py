@@ -14,8 +14,8 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"types", "errors"},
-    {"frame"},
-    {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness", "packing", "schema", "locks"},
+    {"frame", "schema"},
+    {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness", "packing", "locks", "readers"},
     {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "review", "store"},
     {"adding", "recognizer", "report", "searching"},
     {"gallery"},

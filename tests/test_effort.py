@@ -183,7 +183,7 @@ def test_the_costlier_matcher_finds_inliers_where_there_are_any(shelf, image):
 
 
 def test_what_has_just_been_removed_is_not_asked_about(shelf, image):
-    gone = replace(shelf, features=lambda reference: None if reference == "0-1" else shelf.features(reference))
+    gone = plugs.without(shelf, "0-1")
     glue = Counted()
     asking(gone, Told(full=0.5, glue=0.5), "thorough", glue).recognize(image)
     assert glue.calls == 2
@@ -196,10 +196,14 @@ def some_of(landmark, *inliers):
 def test_the_best_two_of_the_likeliest_landmark_and_the_best_of_the_next_are_asked_about():
     judged = [Judgement(name, 0.0, 0.5, ()) for name in "bac"]
     candidates = [*some_of("a", 40, 50), *some_of("b", 10, None, 30, 20), *some_of("c", 90)]
-    assert to_glue(candidates, judged) == to_glue(candidates[::-1], judged) == ["b2", "b3", "a1"]
-    assert to_glue(candidates, judged[:1]) == ["b2", "b3"]
-    assert to_glue(some_of("b", 7), judged) == ["b0"]
-    assert to_glue(candidates, []) == []
+
+    def asked(*given):
+        return [candidate.reference for candidate in to_glue(*given)]
+
+    assert asked(candidates, judged) == asked(candidates[::-1], judged) == ["b2", "b3", "a1"]
+    assert asked(candidates, judged[:1]) == ["b2", "b3"]
+    assert asked(some_of("b", 7), judged) == ["b0"]
+    assert asked(candidates, []) == []
     assert GLUED == 2
 
 
@@ -271,7 +275,8 @@ def test_withholding_most_of_a_gallery_leaves_as_many_as_there_are():
     index = ExactIndex(3)
     index.add(np.arange(42), np.array([[1, 0, 0]] * 40 + [[0.6, 0.8, 0]] * 2, np.float32))
     labels = {i: (f"{i:02}", landmark) for i, landmark in enumerate(landmarks)}
-    recognizer = plugs.recognizer(Shelf(index, lambda numbers: labels, {}, {}.get, Counter(landmarks)), depth=2)
+    shelf = Shelf(index, lambda numbers: labels, {}, plugs.among({}), Counter(landmarks))
+    recognizer = plugs.recognizer(shelf, depth=2)
     descriptor = np.array([1, 0, 0], np.float32)
     assert [c.reference for c in recognizer.retrieve(descriptor)] == ["00", "01"]
     assert [c.reference for c in recognizer.retrieve(descriptor, without=["many"])] == ["40", "41"]

@@ -137,11 +137,10 @@ def test_only_the_first_candidates_are_verified(shelf, depth):
 @settings(max_examples=25, deadline=None)
 def test_rerank_only_permutes_and_verifies(rows, depth):
     features = plugs.found("xfeat", 0)
-    shelf = Shelf(
-        plugs.shelf({}).index, lambda numbers: {}, {}, {"0": (features[1], None), "1": (features[0], None)}.get
-    )
+    kept = plugs.among({0: (features[1], None), 1: (features[0], None)})
+    shelf = Shelf(plugs.shelf({}).index, lambda numbers: {}, {}, kept)
     recognizer = plugs.recognizer(shelf, rerank_depth=depth)
-    given_ones = [Candidate(str(i), str(i % 3), s) for i, s in rows]
+    given_ones = [Candidate(str(i), str(i % 3), s, number=i) for i, s in rows]
     after = recognizer.rerank(features[0], given_ones)
     assert Counter(replace(c, num_inliers=None) for c in after) == Counter(given_ones)
     known = {c.reference for c in given_ones[:depth]} & {"0", "1"}  # of the others nobody has the features
@@ -156,7 +155,7 @@ def test_verified_in_vain_is_not_the_same_as_not_verified(shelf):
 
 
 def test_a_reference_that_has_just_been_removed_stays_unverified(shelf):
-    gone = replace(shelf, features=lambda reference: None if reference == "0-0" else shelf.features(reference))
+    gone = plugs.without(shelf, "0-0")
     evidence = plugs.recognizer(gone).recognize(from_array(world.facade(0))).evidence
     assert "0-0" in [c.reference for c in evidence if c.num_inliers is None]
     assert next(c for c in evidence if c.reference == "0-1").num_inliers is not None

@@ -19,6 +19,7 @@ from veduta.draw import thumbnail
 from veduta.errors import GalleryError
 from veduta.images import from_array
 from veduta.packing import pack_features, unpack_features
+from veduta.readers import Readers
 from veduta.schema import PAGE, SCHEMA_VERSION
 from veduta.store import FILE, Entry, Store
 from veduta.types import Landmark, LocalFeatures, Reference
@@ -350,6 +351,33 @@ def test_the_rows_of_landmarks_are_those_of_their_references(store):
     wanted = [row for row, (_, landmark) in labels.items() if landmark in ("l0", "l2")]
     assert store.rows_of(["l2", "none such", "l0", "l2"]).tolist() == sorted(wanted)
     assert store.rows_of([]).tolist() == []
+
+
+@pytest.mark.parametrize("slow", [0, 10])
+@pytest.mark.parametrize("count", [0, 1, 3, 30])
+def test_many_local_features_are_what_each_is_alone_however_they_are_read(store, slow, count):
+    """By one connection where the disk is fast, by several where it is not."""
+    rng = np.random.default_rng(3)
+    put(store, *(entry(i, features=features(rng, int(rng.integers(0, 60)), 64)) for i in range(40)))
+    store._readers = Readers(store.path / FILE, store._db, slow)
+    rows = rng.permutation(sorted(store.rows()))[:count].tolist()
+    found = store.features_of([*rows, *rows[:2], 10**6])
+    assert sorted(found) == sorted(rows)
+    for row, (kept, counts) in found.items():
+        alone, confirmed = store.features_at(row)
+        for name in ("keypoints", "descriptors", "scores"):
+            assert np.array_equal(getattr(kept, name), getattr(alone, name))
+        assert (kept.size, counts.tolist()) == (alone.size, confirmed.tolist())
+
+
+def test_what_was_just_removed_has_no_local_features_however_they_are_read(store):
+    put(store, *(entry(i) for i in range(30)))
+    store._readers = Readers(store.path / FILE, store._db, 0)
+    rows = sorted(store.rows())
+    assert sorted(store.features_of(rows)) == rows  # all connections are open now
+    gone = next(row for row, (id, _) in store.labels(rows).items() if id == "17.jpg")
+    store.remove_reference("17.jpg")
+    assert sorted(store.features_of(rows)) == [row for row in rows if row != gone]
 
 
 def test_a_licence_is_kept(store):

@@ -555,7 +555,7 @@ def test_where_keypoints_are_dropped_those_kept_are_about_those_a_gallery_keeps(
         recognizer, query = gallery.recognizer(), len(references)
         found = recognizer.verify(collection.photos[query].features, recognizer.retrieve(descriptors[query]))
         for candidate in found:
-            assert len(recognizer.shelf.features(candidate.reference)[0]) == KEYPOINTS
+            assert len(recognizer.shelf.features([candidate.number])[candidate.number][0]) == KEYPOINTS
             (place,) = numbers_of(collection, candidate.reference).tolist()
             inliers, geometry = collection.pair(query, place)
             assert inliers == pytest.approx(candidate.num_inliers, abs=3)

@@ -451,7 +451,7 @@ class Gallery:
             index,
             self._store.labels,
             self._landmarks,
-            self._store.features,
+            self._store.features_of,
             self._counts,
             self._store.expected_inliers,
             self._select(landmarks, near),

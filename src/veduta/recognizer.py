@@ -126,7 +126,7 @@ class Shelf:
         index: their descriptors, by number.
         labels: numbers -> number -> (reference id, landmark id); without those just removed.
         landmarks: landmark id -> landmark.
-        features: reference id -> its local features, and how many photos confirm each; None when it has just been
+        features: numbers -> number -> its local features, and how many photos confirm each; without those just
             removed.
         counts: landmark id -> how many references it has.
         expected_inliers: reference ids -> inliers with their relatives, for those that have any.
@@ -136,7 +136,7 @@ class Shelf:
     index: Index
     labels: Callable[[Sequence[int]], Mapping[int, tuple[str, str]]]
     landmarks: Mapping[str, Landmark]
-    features: Callable[[str], tuple[LocalFeatures, UInt8] | None]
+    features: Callable[[Sequence[int]], Mapping[int, tuple[LocalFeatures, UInt8]]]
     counts: Mapping[str, int] = field(default_factory=dict)
     expected_inliers: Callable[[Sequence[str]], Mapping[str, float]] = _no_relatives
     among: Among | None = None
@@ -264,13 +264,17 @@ class Recognizer:
         depth = self.rerank_depth if depth is None else depth
         result = list(candidates)
         todo = [i for i, candidate in enumerate(result[:depth]) if candidate.num_inliers is None]
+        if not todo or _over(until):
+            return result
         together = TOGETHER if until is None else 1
+        # Of all at once: they may have to come from a disk.
+        kept = self.shelf.features([result[i].number for i in todo])
         with one_blas_thread():
             for start in range(0, len(todo), together):
                 if _over(until):
                     break
                 some = todo[start : start + together]
-                for i, verified in zip(some, self._verified(features, [result[i] for i in some]), strict=True):
+                for i, verified in zip(some, self._verified(features, [result[i] for i in some], kept), strict=True):
                     result[i] = verified
         return result
 
@@ -399,17 +403,21 @@ class Recognizer:
         matches = self.stages.matcher.match(query, reference)
         return matches, self.stages.verifier.verify(query, reference, matches)
 
-    def _verified(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _verified(
+        self,
+        features: LocalFeatures,
+        candidates: Sequence[Candidate],
+        kept: Mapping[int, tuple[LocalFeatures, UInt8]],
+    ) -> list[Candidate]:
         """Return the candidates verified, but for those whose reference has just been removed."""
-        kept = [self.shelf.features(candidate.reference) for candidate in candidates]
-        there = [found for found in kept if found is not None]
+        there = [kept[candidate.number] for candidate in candidates if candidate.number in kept]
         matched = iter(self.stages.matcher.match_many(features, [reference for reference, _ in there]))
         result = []
-        for candidate, found in zip(candidates, kept, strict=True):
-            if found is None:
+        for candidate in candidates:
+            if candidate.number not in kept:
                 result.append(candidate)
                 continue
-            (reference, confirmed), matches = found, next(matched)
+            (reference, confirmed), matches = kept[candidate.number], next(matched)
             verification = self.stages.verifier.verify(features, reference, matches)
             geometry = describe(features, reference, matches, verification, confirmed)
             result.append(replace(candidate, num_inliers=verification.num_inliers, geometry=geometry))
@@ -433,13 +441,15 @@ class Recognizer:
         found: dict[str, int] = {}
         if self.stages.glue is None:
             return found
-        for reference in to_glue(candidates, judged):
+        wanted = to_glue(candidates, judged)
+        kept = self.shelf.features([candidate.number for candidate in wanted])
+        for candidate in wanted:
             if _over(until):
                 break
-            kept = self.shelf.features(reference)
-            if kept is not None:
-                matches = self.stages.glue.match(features, kept[0])
-                found[reference] = self.stages.verifier.verify(features, kept[0], matches).num_inliers
+            if candidate.number in kept:
+                reference, _ = kept[candidate.number]
+                matches = self.stages.glue.match(features, reference)
+                found[candidate.reference] = self.stages.verifier.verify(features, reference, matches).num_inliers
         return found
 
 
@@ -447,12 +457,12 @@ def _over(until: float | None) -> bool:
     return until is not None and time.perf_counter() >= until
 
 
-def to_glue(candidates: Sequence[Candidate], judged: Sequence[Judgement]) -> list[str]:
-    """Return the references the costlier matcher is asked about: the best of the likeliest two landmarks."""
+def to_glue(candidates: Sequence[Candidate], judged: Sequence[Judgement]) -> list[Candidate]:
+    """Return those the costlier matcher is asked about: the best of the likeliest two landmarks."""
     ranked = order(candidates)
-    wanted = []
+    wanted: list[Candidate] = []
     for judgement, most in zip(judged, (GLUED, GLUED // 2), strict=False):
-        wanted += [c.reference for c in ranked if c.landmark == judgement.landmark][:most]
+        wanted += [c for c in ranked if c.landmark == judgement.landmark][:most]
     return wanted
 
 

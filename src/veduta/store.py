@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.packing import pack_features, unpack_features
+from veduta.packing import pack_features, unpack_features, unpack_many
+from veduta.readers import Readers
 from veduta.schema import SCHEMA_VERSION, connect, migrate, write_schema
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
 from veduta.usefulness import CONFIRMING, confirm, expected_inliers, keep_useful
@@ -29,6 +30,8 @@ FILE = "gallery.sqlite"
 MODELS = "models"  # folder of models that do not ship
 COUNTED = "SELECT f.features, u.counts FROM {} LEFT JOIN usefulness AS u ON u.row = f.row WHERE {} = ?"
 BY_ROW = COUNTED.format("features AS f", "f.row")
+BY_ROWS = """SELECT f.row, f.features, u.counts FROM features AS f LEFT JOIN usefulness AS u ON u.row = f.row
+             WHERE f.row IN ({})"""
 BY_ID = COUNTED.format("reference AS r JOIN features AS f ON f.row = r.row", "r.id")
 REFERENCE = "SELECT id, landmark, photo, sha256, licence FROM reference"
 
@@ -77,6 +80,7 @@ class Store:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._db = path, connection
+        self._readers = Readers(path / FILE, connection)
         self.writable = all(os.access(file, os.W_OK) for file in (path, path / FILE))
 
     @classmethod
@@ -124,6 +128,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file; the store cannot be used any more."""
+        self._readers.close()
         self._db.close()
 
     def _check_schema(self) -> None:
@@ -256,6 +261,16 @@ class Store:
         """
         rows = self._ask("SELECT row, descriptor FROM reference WHERE row > ? ORDER BY row LIMIT ?", (after, most))
         return np.array([row for row, _ in rows], np.int64), _matrix([data for _, data in rows])
+
+    def features_of(self, rows: Sequence[int]) -> dict[int, tuple[LocalFeatures, UInt8]]:
+        """Return row -> its local features and how many photos confirm each (N,), for those of these that are there."""
+        with self._faults("cannot be read", "restore it from a copy"):
+            found = self._readers.fetch(BY_ROWS, rows)
+        unpacked = unpack_many([data for _, data, _ in found])
+        return {
+            row: (features, _usefulness(features, useful))
+            for (row, _, useful), features in zip(found, unpacked, strict=True)
+        }
 
     def labels(self, rows: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return row -> (reference id, landmark id), for those of these rows that are there."""
@@ -394,8 +409,11 @@ def _matrix(rows: Sequence[bytes]) -> Float32:
 
 def _with_usefulness(features: bytes, useful: bytes | None) -> tuple[LocalFeatures, UInt8]:
     unpacked = unpack_features(features)
-    counts = np.frombuffer(useful, np.uint8) if useful else np.zeros(len(unpacked), np.uint8)
-    return unpacked, counts
+    return unpacked, _usefulness(unpacked, useful)
+
+
+def _usefulness(features: LocalFeatures, useful: bytes | None) -> UInt8:
+    return np.frombuffer(useful, np.uint8) if useful else np.zeros(len(features), np.uint8)
 
 
 def _counts(db: sqlite3.Connection, row: int) -> tuple[LocalFeatures, UInt8] | None:

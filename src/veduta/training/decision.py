@@ -173,7 +173,8 @@ class Gluing:
         if not low < float(stage.probability(scores.max())) < high:
             return {}
         ranked = [Judgement(case.landmarks["full"][i], 0.0, 0.0, ()) for i in np.argsort(-scores, kind="stable")]
-        return {id: self._inliers(query, self._number[id]) for id in to_glue(candidates, ranked)}
+        wanted = [candidate.reference for candidate in to_glue(candidates, ranked)]
+        return {id: self._inliers(query, self._number[id]) for id in wanted}
 
     def _inliers(self, query: int, reference: int) -> int:
         if (query, reference) not in self.known:
