@@ -31,7 +31,7 @@ def describe():
 
 def spread(seconds):
     """Return median, 10th and 90th percentile of some durations, in milliseconds."""
-    low, middle, high = np.percentile(np.asarray(seconds) * 1000, [10, 50, 90])
+    low, middle, high = np.percentile(np.asarray(seconds) * 1000, [10, 50, 90]).tolist()
     return {"median_ms": round(middle, 2), "p10_ms": round(low, 2), "p90_ms": round(high, 2), "n": len(seconds)}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.packing import pack_features, unpack_features, unpack_many
+from veduta.packing import pack_features, unpack_features
 from veduta.readers import Readers
 from veduta.schema import SCHEMA_VERSION, connect, migrate, write_schema
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
@@ -266,11 +266,7 @@ class Store:
         """Return row -> its local features and how many photos confirm each (N,), for those of these that are there."""
         with self._faults("cannot be read", "restore it from a copy"):
             found = self._readers.fetch(BY_ROWS, rows)
-        unpacked = unpack_many([data for _, data, _ in found])
-        return {
-            row: (features, _usefulness(features, useful))
-            for (row, _, useful), features in zip(found, unpacked, strict=True)
-        }
+        return {row: _with_usefulness(features, useful) for row, features, useful in found}
 
     def labels(self, rows: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return row -> (reference id, landmark id), for those of these rows that are there."""
@@ -409,11 +405,8 @@ def _matrix(rows: Sequence[bytes]) -> Float32:
 
 def _with_usefulness(features: bytes, useful: bytes | None) -> tuple[LocalFeatures, UInt8]:
     unpacked = unpack_features(features)
-    return unpacked, _usefulness(unpacked, useful)
-
-
-def _usefulness(features: LocalFeatures, useful: bytes | None) -> UInt8:
-    return np.frombuffer(useful, np.uint8) if useful else np.zeros(len(features), np.uint8)
+    counts = np.frombuffer(useful, np.uint8) if useful else np.zeros(len(unpacked), np.uint8)
+    return unpacked, counts
 
 
 def _counts(db: sqlite3.Connection, row: int) -> tuple[LocalFeatures, UInt8] | None:
