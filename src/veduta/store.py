@@ -226,9 +226,11 @@ class Store:
 
     def landmarks(self) -> dict[str, tuple[Landmark, int]]:
         """Return every landmark with its number of references, by id, in the order of ids."""
-        query = """SELECT l.id, l.name, l.latitude, l.longitude, l.url, count(r.row) FROM landmark AS l
-                   LEFT JOIN reference AS r ON r.landmark = l.id GROUP BY l.id ORDER BY l.id"""
-        return {row[0]: (Landmark(*row[:5]), int(row[5])) for row in self._ask(query)}
+        counts = dict(
+            self._ask("SELECT landmark, count(*) FROM reference GROUP BY landmark")
+        )  # a join takes twice that
+        rows = self._ask("SELECT id, name, latitude, longitude, url FROM landmark ORDER BY id")
+        return {row[0]: (Landmark(*row), counts.get(row[0], 0)) for row in rows}
 
     def landmark(self, id: str) -> Landmark | None:
         """Return one landmark, or None."""
