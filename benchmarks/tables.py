@@ -373,6 +373,55 @@ def grouping(result):
     )
 
 
+def scale(result):
+    """Return the tables of scale.py."""
+    head = ["descriptors", "index", "build s", "private MB then", "disk MB", "open s", "memory MB", "private MB"]
+    head += ["recall@30", "p50 ms", "p99 ms"]
+    rows = [
+        [
+            f"{int(size):,}",
+            kind,
+            *(f"{row[k]:,.0f}" for k in ("build_s", "build_private_mb", "disk_mb")),
+            f"{row['open_s']:.2f}",
+            *(f"{row[k]:,}" for k in ("process_mb", "private_mb")),
+            f"{row['recall']:.3f}",
+            *(f"{row[k]:.2f}" for k in ("p50_ms", "p99_ms")),
+        ]
+        for size, kinds in result["sizes"].items()
+        for kind, row in kinds.items()
+    ]
+    said = (
+        f"{result['dim']} components, {result['queries']:,} queries one at a time, none of them a descriptor of the "
+        f"index; Veduta's recall was to be {result['recall_wanted']}, its peers look at the least that reaches 0.97. "
+        "Memory is that of the whole process, files that are mapped included; private memory is without these."
+    )
+    return f"{origin(result)}\n\n{said}\n\n{table(head, rows)}"
+
+
+def features_at_scale(result):
+    """Return the table of features_at_scale.py."""
+    rows = []
+    for size, layouts in result["layouts"].items():
+        for layout, found in layouts.items():
+            for way, times in found.items():
+                if way == "bytes":
+                    continue
+                spread = [
+                    f"{times[k]['median_ms']:.1f} ({times[k]['p10_ms']:.1f} to {times[k]['p90_ms']:.1f})"
+                    if k in times
+                    else ""
+                    for k in ("cold", "warm")
+                ]
+                rows.append([size, layout, way, f"{found['bytes']:,}", *spread])
+    disk = "; ".join(f"{name}: {times['median_ms']:.1f} ms" for name, times in result["disk"].items())
+    said = (
+        f"{result['references']:,} references, {result['read']} of them at random, {result['rounds']} times; the disk "
+        f"itself, cold, one read after another: {disk}. The gallery's figures contain unpacking."
+    )
+    head = ["features", "layout", "read", "bytes each", "from disk, ms", "from memory, ms"]
+    return f"{origin(result)}\n\n{said}\n\n{table(head, rows)}"
+
+
 # Name of the result -> what writes its tables.
 WRITERS = {
     "recognize": lambda result: put(README, "recognize", recognition(result)),
@@ -382,6 +431,8 @@ WRITERS = {
     "service": lambda result: put(ROOT / "docs" / "service.md", "service", service(result)),
     "library": lambda result: put(ROOT / "docs" / "library.md", "library", library(result)),
     "grouping": lambda result: put(ROOT / "docs" / "library.md", "grouping", grouping(result)),
+    "scale": lambda result: put(ROOT / "docs" / "scale.md", "scale", scale(result)),
+    "features_at_scale": lambda result: put(ROOT / "docs" / "scale.md", "features_at_scale", features_at_scale(result)),
     "competition-run": lambda result: put(README, "competition-run", competition(result)),
     "competition-size": lambda result: put(README, "competition-size", competition(result)),
 }

@@ -226,9 +226,7 @@ class Store:
 
     def landmarks(self) -> dict[str, tuple[Landmark, int]]:
         """Return every landmark with its number of references, by id, in the order of ids."""
-        counts = dict(
-            self._ask("SELECT landmark, count(*) FROM reference GROUP BY landmark")
-        )  # a join takes twice that
+        counts = dict(self._ask("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
         rows = self._ask("SELECT id, name, latitude, longitude, url FROM landmark ORDER BY id")
         return {row[0]: (Landmark(*row), counts.get(row[0], 0)) for row in rows}
 
