@@ -36,6 +36,13 @@ course: $(VENV)/installed-docs
 	rm -rf build/pages/course
 	$(BIN)/python docs/course/making.py pages build/course build/pages/course
 
+# The documentation's pages, in build/site: blocks of code run, the course executed, links checked.
+docs: course
+	$(BIN)/python docs/running.py README.md docs/*.md docs/tutorials/*.md
+	$(BIN)/python docs/site.py build/pages
+	NO_COLOR=1 $(BIN)/zensical build --clean
+	$(BIN)/python docs/site.py build/pages build/site
+
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Veduta needs Python 3.11 or newer; name one: make demo PYTHON=python3.12"; exit 2; }

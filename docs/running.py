@@ -1,0 +1,93 @@
+"""Every code block of the documentation is run, in order, in a folder of its own, or says why it is not.
+
+    python docs/running.py README.md docs/*.md docs/tutorials/*.md
+
+Blocks fenced as ``sh`` go to bash, blocks fenced as ``python`` to one interpreter for the whole file. Before the block:
+``<!-- not run: WHY -->`` leaves it out; ``<!-- first: ... -->`` holds commands of the shell that prepare what the
+block takes for granted (a photo, a folder), and are not shown. In the folder, `demo/photos` has the demo's photos and
+`.venv` is this one; $VEDUTA is the project's folder.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+STEP = re.compile(r"<!-- (first|not run): ?(.*?)-->\n*|^```(\w*)\n(.*?)^```$", re.S | re.M)
+SECONDS = 600
+
+
+def steps(text):
+    """Yield (language, code) of what is to be run, and ("", reason) for a block that is not."""
+    reason = None
+    for found in STEP.finditer(text):
+        kind, said, language, code = found.groups()
+        if kind == "first":
+            yield "sh", said
+        elif kind:
+            reason = " ".join(said.split())
+        elif language in ("sh", "python"):
+            yield ("", reason) if reason else (language, code)
+            reason = None
+
+
+def run(path):
+    """Run the blocks of a file in a fresh folder; return how many were run and how many were not."""
+    counts = {"run": 0, "not run": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder))
+        environment = os.environ | {
+            "PATH": f"{ROOT / '.venv' / 'bin'}:{os.environ['PATH']}",
+            "VEDUTA": str(ROOT),
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        written = []
+        for language, code in steps(path.read_text("utf-8")):
+            counts["run" if language else "not run"] += 1
+            if language == "sh":
+                do(path, ["bash", "-euo", "pipefail", "-c", code], code, folder, environment)
+            elif language == "python":
+                # What earlier blocks made is made again: names live on, and files are where they were.
+                written.append(code)
+                script = Path(folder) / ".blocks.py"
+                script.write_text("\n".join(written), "utf-8")
+                do(path, [sys.executable, str(script)], code, folder, environment)
+    return counts
+
+
+def prepare(folder):
+    """Put into a folder what the documentation takes for granted."""
+    (folder / ".venv").symlink_to(ROOT / ".venv")
+    for name in ("photos", "views"):
+        shutil.copytree(ROOT / "demo" / name, folder / "demo" / name)
+
+
+def do(path, command, code, folder, environment):
+    """Run one block; SystemExit with what it printed when it fails."""
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"{path}: this block has failed:\n\n{code}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+
+
+def main():
+    """Run all files named on the command line."""
+    sys.path.insert(0, str(ROOT / "demo"))
+    import run as demo
+
+    demo.fetch()
+    demo.write_table()
+    demo.questions()
+    for name in sys.argv[1:]:
+        counts = run(Path(name).absolute())
+        if any(counts.values()):
+            print(f"{name}: {counts['run']} blocks run, {counts['not run']} not, with the reason", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Put the documentation's pages together: python docs/site.py OUT [SITE].
+
+The pages of docs/ with their pictures, the changelog and the benchmarks go to OUT, where the course's lessons are already.
+Links that lead out of the documentation lead to the project's files. With SITE, the built pages are checked: every link and
+picture of every page has to lead somewhere.
+"""
+
+import html.parser
+import re
+import shutil
+import sys
+import urllib.parse
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+FILES = "https://github.com/veduta/veduta/blob/main"
+EXTRA = {"changelog.md": ROOT / "CHANGELOG.md", "benchmarks.md": ROOT / "benchmarks" / "README.md"}
+LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
+
+
+def assemble(out):
+    """Copy all pages and pictures, links made to lead where things are now."""
+    for folder in ("pictures",):
+        shutil.copytree(HERE / folder, out / folder, dirs_exist_ok=True)
+    pages = {
+        page.relative_to(HERE): page for folder in ("", "tutorials", "api") for page in (HERE / folder).glob("*.md")
+    }
+    for place, page in {**pages, **{Path(name): path for name, path in EXTRA.items()}}.items():
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        (out / place).write_text(relinked(page.read_text("utf-8"), page, place), "utf-8")
+
+
+def relinked(text, page, place):
+    """Return a page's text with its links as seen from its place on the site."""
+    moved = {path.resolve(): name for name, path in EXTRA.items()}
+
+    def to(found):
+        opening, target, anchor, closing = found.groups()
+        if urllib.parse.urlsplit(target).scheme:
+            return found[0]
+        path = (page.parent / target).resolve()
+        if path in moved:
+            target = moved[path]
+        elif path.is_relative_to(HERE):
+            target = path.relative_to(HERE).as_posix()
+        else:
+            return f"{opening}{FILES}/{path.relative_to(ROOT).as_posix()}{anchor or ''}{closing}"
+        up = "../" * (len(place.parts) - 1)
+        return f"{opening}{up}{target}{anchor or ''}{closing}"
+
+    return LINK.sub(to, text)
+
+
+class Links(html.parser.HTMLParser):
+    """What a page links to and shows, and the anchors it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets, self.anchors = [], set()
+
+    def handle_starttag(self, tag, attributes):
+        """Note a tag's link and name."""
+        found = dict(attributes)
+        self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
+        if tag in ("a", "img", "script", "link"):
+            self.targets += [found[key] for key in ("href", "src") if found.get(key)]
+
+
+def check(site):
+    """Return what is wrong with the links of the pages of a site."""
+    pages = {}
+    for page in site.rglob("*.html"):
+        pages[page] = links = Links()
+        links.feed(page.read_text("utf-8"))
+    wrong = []
+    for page, links in pages.items():
+        for target in links.targets:
+            parts = urllib.parse.urlsplit(target)
+            if parts.scheme or parts.netloc or page.name == "404.html":
+                continue
+            path = page if not parts.path else (page.parent / urllib.parse.unquote(parts.path)).resolve()
+            path = path / "index.html" if path.is_dir() else path
+            anchor = urllib.parse.unquote(parts.fragment)
+            if not path.exists() or (anchor and path in pages and anchor not in pages[path].anchors):
+                wrong.append(f"{page.relative_to(site)} leads to {target}")
+    return sorted(set(wrong))
+
+
+def main():
+    """Do what the command line says."""
+    assemble(Path(sys.argv[1])) if len(sys.argv) == 2 else None
+    if len(sys.argv) == 3:
+        wrong = check(Path(sys.argv[2]).resolve())
+        if wrong:
+            raise SystemExit("\n".join(wrong))
+        print("every link leads somewhere")
+
+
+if __name__ == "__main__":
+    main()
