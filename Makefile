@@ -39,9 +39,9 @@ course: $(VENV)/installed-docs
 # The documentation's pages, in build/site: blocks of code run, the course executed, links checked.
 docs: course
 	$(BIN)/python docs/running.py README.md docs/*.md docs/tutorials/*.md
-	$(BIN)/python docs/site.py build/pages
+	$(BIN)/python docs/site.py together build/pages
 	NO_COLOR=1 $(BIN)/zensical build --clean
-	$(BIN)/python docs/site.py build/pages build/site
+	$(BIN)/python docs/site.py finish build/site
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

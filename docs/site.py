@@ -1,10 +1,13 @@
-"""Put the documentation's pages together: python docs/site.py OUT [SITE].
+"""What comes before and after the documentation's pages are built.
 
-The pages of docs/ with their pictures, the changelog and the benchmarks go to OUT, where the course's lessons are already.
-Links that lead out of the documentation lead to the project's files. With SITE, the built pages are checked: every link and
-picture of every page has to lead somewhere.
+    python docs/site.py together OUT    # the sources of all pages, put into OUT, where the course's lessons are already
+    python docs/site.py finish SITE     # formulas drawn, and every link and picture checked
+
+Links that lead out of the documentation lead to the project's files. Formulas become MathML, which browsers draw
+without any script.
 """
 
+import html
 import html.parser
 import re
 import shutil
@@ -12,10 +15,14 @@ import sys
 import urllib.parse
 from pathlib import Path
 
+import latex2mathml.converter
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 FILES = "https://github.com/veduta/veduta/blob/main"
 EXTRA = {"changelog.md": ROOT / "CHANGELOG.md", "benchmarks.md": ROOT / "benchmarks" / "README.md"}
+FOLDERS = ("", "tutorials", "api")
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 
 
@@ -50,6 +57,20 @@ def relinked(text, page, place):
         return f"{opening}{up}{target}{anchor or ''}{closing}"
 
     return LINK.sub(to, text)
+
+
+def draw_formulas(site):
+    """Put MathML in the place of every formula of the pages of a site."""
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        drawn = FORMULA.sub(_mathml, text)
+        if drawn != text:
+            page.write_text(drawn, "utf-8")
+
+
+def _mathml(found):
+    latex = html.unescape(found[3])
+    return latex2mathml.converter.convert(latex, display="block" if found[2] == "[" else "inline")
 
 
 class Links(html.parser.HTMLParser):
@@ -89,12 +110,14 @@ def check(site):
 
 def main():
     """Do what the command line says."""
-    assemble(Path(sys.argv[1])) if len(sys.argv) == 2 else None
-    if len(sys.argv) == 3:
-        wrong = check(Path(sys.argv[2]).resolve())
-        if wrong:
-            raise SystemExit("\n".join(wrong))
-        print("every link leads somewhere")
+    step, folder = sys.argv[1], Path(sys.argv[2]).resolve()
+    if step == "together":
+        assemble(folder)
+        return
+    draw_formulas(folder)
+    if wrong := check(folder):
+        raise SystemExit("\n".join(wrong))
+    print("every link leads somewhere")
 
 
 if __name__ == "__main__":

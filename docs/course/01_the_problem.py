@@ -31,7 +31,7 @@ from shown import BLUE, ORANGE, picture, plt
 
 LANDMARKS, PHOTOS = 81_313, 1_580_470
 rank = np.arange(LANDMARKS)
-share = (rank + 30.0) ** -0.805
+share = (rank + 30.0) ** -0.795
 counts = np.maximum(1, np.random.default_rng(0).poisson(PHOTOS * share / share.sum()))
 few = np.mean(counts <= 10)
 
