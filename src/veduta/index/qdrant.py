@@ -1,8 +1,8 @@
 """Qdrant as an index: descriptors that one machine does not hold, in a cluster with shards and replicas.
 
-Qdrant chooses by codes of one byte a component and compares by the descriptors themselves; what it finds is compared here
-once more, so that a cosine is the same number to the last bit, and equal ones come in the same order, whichever index
-it came from.
+Qdrant chooses by codes of one byte a component and compares by the descriptors themselves; what it finds is compared
+here once more, so that a cosine is the same number to the last bit, and equal ones come in the same order, whichever
+index it came from.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.index.changed import merged
-from veduta.index.cosines import cosines
+from veduta.index.cosines import CLOSE, cosines
 from veduta.index.qdrant_link import Link, models
 from veduta.index.qdrant_points import Points, Where, among_ids, met, parts
 from veduta.types import Float32, Int64
@@ -25,7 +25,6 @@ IDS = 1_000  # asked for or removed by id at a time
 FOUND = 4_000  # points in one answer; with 256 components each some 12 MB
 SPARE = 16  # found beyond what is asked for, so that equal similarities at the edge are ordered by id
 MOST = 10_000  # found where still more than that are equally similar
-EDGE = 1e-5  # more than Qdrant's sums and ours may differ by, of a cosine
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Found:
 
     def settled(self, k: int, wide: int) -> bool:
         """Return whether nothing that is missing can be among the best k, `wide` having been asked for."""
-        return len(self.ids) < wide or bool(self.similarity[k - 1] > self.lowest + EDGE)
+        return len(self.ids) < wide or bool(self.similarity[k - 1] > self.lowest + CLOSE)
 
 
 class QdrantIndex:
@@ -87,7 +86,7 @@ class QdrantIndex:
     def __init__(self, link: Link, collection: str, dim: int, options: SearchOptions | None = None) -> None:
         self.link, self.collection, self.dim = link, collection, dim
         self.options = options or SearchOptions()
-        found = link.ask(f"opening {collection}", lambda client: client.get_collection(collection))
+        found = link.do(f"opening {collection}", "get_collection", collection)
         size = getattr(found.config.params.vectors, "size", None)
         if size != dim:
             wrong = f"{collection} has descriptors of length {size}, expected {dim}"
@@ -102,7 +101,7 @@ class QdrantIndex:
 
     def _count(self, conditions: list[Any]) -> int:
         chosen = models().Filter(must=conditions) if conditions else None
-        return int(self._ask("counting", lambda client, name: client.count(name, count_filter=chosen)).count)
+        return int(self._do("counting", "count", count_filter=chosen).count)
 
     # --- changing ---------------------------------------------------------------------------------------------------
 
@@ -118,7 +117,7 @@ class QdrantIndex:
             pass
 
     def upsert(self, points: Points, confirmed: Callable[[int], None] = lambda id: None) -> None:
-        """Keep these references, new or in the place of what was kept under their numbers; doing it twice changes nothing.
+        """Keep these references, new or in the place of those with their numbers; doing it twice changes nothing.
 
         Args:
             points: the references.
@@ -132,10 +131,7 @@ class QdrantIndex:
         for part in parts(len(ids), BATCH):
             numbers, vectors = [int(i) for i in ids[part]], descriptors[part].tolist()
             batch = models().Batch(ids=numbers, vectors=vectors, payloads=list(payloads[part]))
-            self._ask(
-                f"sending {len(numbers)} references",
-                lambda client, name, batch=batch: client.upsert(name, batch, wait=True),
-            )
+            self._do(f"sending {len(numbers)} references", "upsert", batch, wait=True)
             yield numbers[-1]
 
     def remove(self, ids: Int64) -> int:
@@ -143,14 +139,14 @@ class QdrantIndex:
         there = sorted(self._there(ids))
         for part in parts(len(there), IDS):
             gone = models().PointIdsList(points=there[part])
-            self._ask("removing references", lambda client, name, gone=gone: client.delete(name, gone, wait=True))
+            self._do("removing references", "delete", gone, wait=True)
         return len(there)
 
     def remove_landmark(self, landmark: str) -> int:
         """Remove all references of a landmark; return how many there were."""
         conditions = met(Where(landmarks=[landmark]))
         count, gone = self._count(conditions), models().FilterSelector(filter=models().Filter(must=conditions))
-        self._ask(f"removing landmark {landmark!r}", lambda client, name: client.delete(name, gone, wait=True))
+        self._do(f"removing landmark {landmark!r}", "delete", gone, wait=True)
         return count
 
     # --- asking -----------------------------------------------------------------------------------------------------
@@ -202,11 +198,11 @@ class QdrantIndex:
     def _query(self, descriptors: Float32, wide: int, conditions: list[Any], *, exact: bool) -> list[list[Any]]:
         """Return for each query the points Qdrant finds, with their descriptors."""
         kinds, found = models(), []
-        shared = {"filter": kinds.Filter(must=conditions) if conditions else None, "limit": wide, "with_vector": True}
+        chosen = kinds.Filter(must=conditions) if conditions else None
+        shared = {"filter": chosen, "params": self._params(exact), "limit": wide, "with_vector": True}
         for part in parts(len(descriptors), max(1, FOUND // wide)):
-            asked = [kinds.QueryRequest(query=q, params=self._params(exact), **shared) for q in descriptors[part].tolist()]
-            answers = self._ask("searching", lambda client, name, asked=asked: client.query_batch_points(name, asked))
-            found += [answer.points for answer in answers]
+            asked = [kinds.QueryRequest(query=each, **shared) for each in descriptors[part].tolist()]
+            found += [answer.points for answer in self._do("searching", "query_batch_points", asked)]
         return found
 
     def search_landmarks(
@@ -250,7 +246,7 @@ class QdrantIndex:
             "with_payload": False,
             "with_vectors": True,
         }
-        answer = self._ask("searching", lambda client, name: client.query_points_groups(name, "landmark", **options))
+        answer = self._do("searching", "query_points_groups", "landmark", **options)
         return list(answer.groups)
 
     def _compare(self, points: Sequence[Any], query: Float32) -> Found:
@@ -273,13 +269,10 @@ class QdrantIndex:
         wanted = sorted({int(i) for i in ids if i >= 0})
         options = {"with_payload": False, "with_vectors": vectors}
         for part in parts(len(wanted), IDS):
-            yield from self._ask(
-                "looking references up",
-                lambda client, name, some=wanted[part]: client.retrieve(name, some, **options),
-            )
+            yield from self._do("looking references up", "retrieve", wanted[part], **options)
 
-    def _ask(self, what: str, call: Callable[[Any, str], Any]) -> Any:
-        return self.link.ask(f"{what} in {self.collection}", lambda client: call(client, self.collection))
+    def _do(self, what: str, method: str, *args: Any, **options: Any) -> Any:
+        return self.link.do(f"{what} in {self.collection}", method, self.collection, *args, **options)
 
     def _check(self, descriptors: Float32) -> None:
         if descriptors.ndim != 2 or descriptors.shape[1] != self.dim or descriptors.dtype != np.float32:

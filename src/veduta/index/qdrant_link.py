@@ -126,6 +126,10 @@ class Link:
             self._pause(attempt, fault)
         raise ValueError("expected at least one try")  # Patience has seen to that
 
+    def do(self, what: str, method: str, *args: Any, **options: Any) -> Any:
+        """Return what a client's method of this name returns, asked as `ask` does."""
+        return self.ask(what, lambda client: getattr(client, method)(*args, **options))
+
     def _pause(self, attempt: int, fault: Fault) -> None:
         patience = self.patience
         time.sleep(min(max(patience.pause * 2 ** (attempt - 1), fault.pause), patience.longest))

@@ -1,8 +1,8 @@
 """Versions of what one name stands for in Qdrant: a collection each, and an alias that goes over to the next at once.
 
 A collection is called ``NAME--SHA-N``: the first twelve digits of the sha256 of the model whose descriptors it holds,
-and a number that grows. Clients ask for the alias NAME, which is given to a collection when it is complete, so that they
-never see half of one, and never none.
+and a number that grows. Clients ask for the alias NAME, which is given to a collection when it is complete, so that
+they never see half of one, and never none.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def check_name(name: str) -> str:
 
 def versions(link: Link, name: str) -> list[Version]:
     """Return the versions there are of a name, the oldest first; also half-finished ones."""
-    found = link.ask("listing collections", lambda client: client.get_collections()).collections
+    found = link.do("listing collections", "get_collections").collections
     parsed = [Version.parse(each.name) for each in found]
     return sorted(version for version in parsed if version is not None and version.name == name)
 
@@ -92,8 +92,8 @@ def resolve(link: Link, name: str, model: str | None = None) -> str:
     Raises:
         GalleryError: there is no such alias, or what it leads to was made by another model.
     """
-    aliases = link.ask("listing aliases", lambda client: client.get_aliases()).aliases
-    found = next((each.collection_name for each in aliases if each.alias_name == name), None)
+    aliases = link.do("listing aliases", "get_aliases").aliases
+    found: str | None = next((each.collection_name for each in aliases if each.alias_name == name), None)
     if found is None:
         begun = [version.collection for version in versions(link, name)]
         half = f", though {begun[-1]} was begun" if begun else ""
@@ -144,22 +144,19 @@ def _make(link: Link, collection: str, options: dict[str, Any]) -> None:
 
     link.ask(f"making {collection}", make)
     for field, kind in () if link.local else INDEXED.items():  # in this process they would do nothing
-        link.ask(
-            f"indexing {field} in {collection}",
-            lambda client, field=field, kind=kind: client.create_payload_index(collection, field, kind, wait=True),
-        )
+        link.do(f"indexing {field} in {collection}", "create_payload_index", collection, field, kind, wait=True)
 
 
 def switch(link: Link, version: Version) -> str | None:
     """Let a version's name lead to it, at once, and return the collection it led to before, if there was one."""
-    aliases = link.ask("listing aliases", lambda client: client.get_aliases()).aliases
+    aliases = link.do("listing aliases", "get_aliases").aliases
     before = next((each.collection_name for each in aliases if each.alias_name == version.name), None)
     kinds, changes = models(), []
     if before is not None:
         changes.append(kinds.DeleteAliasOperation(delete_alias=kinds.DeleteAlias(alias_name=version.name)))
     made = kinds.CreateAlias(collection_name=version.collection, alias_name=version.name)
     changes.append(kinds.CreateAliasOperation(create_alias=made))
-    link.ask(f"switching {version.name!r}", lambda client: client.update_collection_aliases(changes))
+    link.do(f"switching {version.name!r}", "update_collection_aliases", changes)
     return before
 
 
@@ -171,5 +168,5 @@ def drop_old(link: Link, name: str) -> list[str]:
     current = Version.parse(resolve(link, name))
     old = [version.collection for version in versions(link, name) if current and version.number < current.number]
     for collection in old:
-        link.ask(f"dropping {collection}", lambda client, gone=collection: client.delete_collection(gone))
+        link.do(f"dropping {collection}", "delete_collection", collection)
     return old
