@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.drop()
         return self.answer(200, {"result": plain(result), "status": "ok", "time": 0.001})
 
-    do_GET = do_PUT = do_POST = do_DELETE = handle_one
+    do_GET = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
 
     def drop(self):
         self.connection.shutdown(socket.SHUT_RDWR)
@@ -144,15 +144,16 @@ def query(store, name, body):
 
 
 def groups(store, name, body):
+    asked = models.QueryGroupsRequest.model_validate(body)
     return store.query_points_groups(
         name,
-        body["group_by"],
-        body["query"],
-        query_filter=models.Filter.model_validate(body["filter"]) if body.get("filter") else None,
-        limit=body["limit"],
-        group_size=body["group_size"],
-        with_payload=body["with_payload"],
-        with_vectors=body["with_vector"],
+        asked.group_by,
+        asked.query,
+        query_filter=asked.filter,
+        limit=asked.limit,
+        group_size=asked.group_size,
+        with_payload=asked.with_payload,
+        with_vectors=asked.with_vector,
     )
 
 

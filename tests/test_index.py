@@ -15,7 +15,7 @@ from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex
 from veduta.index.building import build
 from veduta.index.qdrant import QdrantIndex
 from veduta.index.qdrant_link import MEMORY, Link
-from veduta.index.qdrant_versions import create
+from veduta.index.qdrant_versions import Version, create
 
 DIM = 4
 
@@ -54,8 +54,9 @@ class Changed(ChangedIndex):
 
 def in_qdrant(place, dim):
     """An index in a Qdrant inside this process."""
-    link = Link(place)
-    return QdrantIndex(link, create(link, "drawn", "0" * 64, dim).collection, dim)
+    link, version = Link(place), Version(1, "drawn", "0" * 12)
+    create(link, version, dim)
+    return QdrantIndex(link, version.collection, dim)
 
 
 def in_memory(dim):

@@ -1,4 +1,5 @@
-"""Qdrant against the exact index: what is asked of it beyond the contract of every index, and what happens when it fails.
+"""Qdrant against the exact index: what is asked of it beyond the contract of every index, and what happens when it
+fails.
 
 The contract itself is in test_index.py, for a Qdrant inside this process; here are also nodes of their own with real
 sockets (qdrant_server.py).
@@ -19,7 +20,7 @@ from veduta.errors import GalleryError
 from veduta.index.qdrant import BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant_link import KEY, MEMORY, Link, Patience, addresses
 from veduta.index.qdrant_points import Points, Where
-from veduta.index.qdrant_versions import Shape, Version, create, drop_old, resolve, switch, versions
+from veduta.index.qdrant_versions import Shape, Version, create, drop_old, propose, resolve, switch, versions
 from veduta.recognizer import Near, kilometres
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
@@ -45,8 +46,14 @@ def points(count, landmarks=7, first=1, places=None):
     )
 
 
+def made(link, name="sights", model=MODEL, shape=None):
+    version = propose(link, name, model)
+    create(link, version, DIM, shape)
+    return version
+
+
 def filled(link, some, name="sights", model=MODEL):
-    version = create(link, name, model, DIM)
+    version = made(link, name, model)
     index = QdrantIndex(link, version.collection, DIM)
     index.upsert(some)
     return version, index
@@ -78,7 +85,7 @@ def test_over_the_wire_it_finds_what_the_exact_index_finds_to_the_last_bit(serve
 def test_a_collection_is_made_with_codes_in_memory_and_searched_with_rescoring(server):
     link = Link(server.address, HASTY)
     shape = Shape(shards=6, replicas=2, writes=2, links=24, effort=256)
-    version = create(link, "sights", MODEL, DIM, shape)
+    version = made(link, shape=shape)
     index = QdrantIndex(link, version.collection, DIM, SearchOptions(breadth=77, oversampling=3))
     index.upsert(points(60))
     index.search(QUERIES, 3)
@@ -246,7 +253,7 @@ def test_names_of_versions_are_read_back():
     )
     assert Version.parse("somebody-elses") is None
     with pytest.raises(ValueError, match="name: expected letters"):
-        create(Link(MEMORY), "a/b", MODEL, DIM)
+        propose(Link(MEMORY), "a/b", MODEL)
     with pytest.raises(ValueError, match="no more writes than replicas"):
         Shape(replicas=1, writes=2)
 
@@ -257,7 +264,7 @@ def test_names_of_versions_are_read_back():
 @pytest.mark.parametrize("fault", ["close", "hang", "lost", 500, 503, 429])
 def test_a_fault_that_passes_is_not_noticed(server, fault):
     some = points(BATCH + 40)
-    version = create(Link(server.address, HASTY), "sights", MODEL, DIM)
+    version = made(Link(server.address, HASTY))
     index = QdrantIndex(Link(server.address, HASTY), version.collection, DIM)
     server.faults = [None, fault, fault]
     index.upsert(some)
@@ -269,7 +276,7 @@ def test_a_fault_that_passes_is_not_noticed(server, fault):
 @pytest.mark.parametrize("fault", ["close", "lost"])
 def test_a_collection_whose_making_was_not_confirmed_is_made_once(server, fault):
     server.faults = [None, None, fault]
-    version = create(Link(server.address, HASTY), "sights", MODEL, DIM)
+    version = made(Link(server.address, HASTY))
     assert versions(Link(server.address), "sights") == [version]
 
 
@@ -330,12 +337,12 @@ def test_another_length_of_descriptors_and_a_collection_that_is_not_there_are_sa
 
 def test_the_key_comes_from_the_environment_alone(server, monkeypatch):
     server.key = "secret"
-    message = refusal(create, Link(server.address, HASTY), "sights", MODEL, DIM)
+    message = refusal(made, Link(server.address, HASTY))
     assert (
         f"refuses the key (Must provide an API key) while listing collections; put the right one into {KEY}" in message
     )
     monkeypatch.setenv(KEY, "secret")
-    version = create(Link(server.address, HASTY), "sights", MODEL, DIM)
+    version = made(Link(server.address, HASTY))
     assert "secret" not in repr(vars(QdrantIndex(Link(server.address, HASTY), version.collection, DIM)))
 
 

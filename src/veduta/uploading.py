@@ -21,7 +21,7 @@ from veduta.index import ChangedIndex
 from veduta.index.qdrant import BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant_link import Link, Patience
 from veduta.index.qdrant_points import Points
-from veduta.index.qdrant_versions import DIGITS, Shape, Version, create, switch
+from veduta.index.qdrant_versions import DIGITS, Shape, Version, create, propose, switch
 from veduta.store import Store
 from veduta.types import Float32, Int64
 
@@ -171,14 +171,22 @@ def _begin(store: Store, link: Link, target: Target, dim: int, home: Path, *, an
     if anew and draft is not None and complete is not None and draft.collection == complete.collection:
         draft = None
     for known in (draft, None if anew else complete):
-        if known is not None and _exists(link, known.collection):
-            check_model(store, known)
-            return known
+        if known is not None and (known.row == 0 or _exists(link, known.collection)):
+            return _made(store, link, known, target, dim)
     removals = store.removals()  # before the first row is read, so that none that goes is missed
-    version = create(link, target.name, str(store.settings()["embedder"]["sha256"]), dim, target.shape)
+    version = propose(link, target.name, str(store.settings()["embedder"]["sha256"]))
     fresh = Upload(target.address, target.name, version.collection, removals=removals)
-    fresh.write(home / DRAFT)
-    return fresh
+    fresh.write(home / DRAFT)  # before it is made, so that it is found again if it is made by half
+    return _made(store, link, fresh, target, dim)
+
+
+def _made(store: Store, link: Link, known: Upload, target: Target, dim: int) -> Upload:
+    """Return what has been sent of an upload whose collection is there now."""
+    check_model(store, known)
+    version = Version.parse(known.collection)
+    if known.row == 0 and version is not None:
+        create(link, version, dim, target.shape)
+    return known
 
 
 def _exists(link: Link, collection: str) -> bool:

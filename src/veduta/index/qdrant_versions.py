@@ -108,21 +108,24 @@ def resolve(link: Link, name: str, model: str | None = None) -> str:
     return found
 
 
-def create(link: Link, name: str, model: str, dim: int, shape: Shape | None = None) -> Version:
-    """Make the next, empty collection of a name and return its version; its alias stays where it is.
+def propose(link: Link, name: str, model: str) -> Version:
+    """Return the next version of a name, by the sha256 of its model, without making it."""
+    number = 1 + max((version.number for version in versions(link, check_name(name))), default=0)
+    return Version(number, name, model[:DIGITS])
+
+
+def create(link: Link, version: Version, dim: int, shape: Shape | None = None) -> None:
+    """Make a version's collection, empty, or what is missing of it; its alias stays where it is.
 
     Descriptors lie on disk, and one byte a component of them in memory; Qdrant compares by those and then again by the
     descriptors.
 
     Args:
         link: to Qdrant.
-        name: what it is to be a version of.
-        model: sha256 of the model.
+        version: as `propose` returned it.
         dim: length D of a descriptor.
         shape: how it is laid out.
     """
-    number = 1 + max((version.number for version in versions(link, check_name(name))), default=0)
-    version = Version(number, name, model[:DIGITS])
     shape, kinds = shape or Shape(), models()
     scalar = kinds.ScalarQuantizationConfig(type=kinds.ScalarType.INT8, quantile=0.99, always_ram=True)
     options = {
@@ -133,11 +136,8 @@ def create(link: Link, name: str, model: str, dim: int, shape: Shape | None = No
         "replication_factor": shape.replicas,
         "write_consistency_factor": shape.writes,
     }
-    _make(link, version.collection, options)
-    return version
+    collection = version.collection
 
-
-def _make(link: Link, collection: str, options: dict[str, Any]) -> None:
     def make(client: Any) -> None:
         if not client.collection_exists(collection):  # a try before may have got through
             client.create_collection(collection, **options)
