@@ -5,12 +5,11 @@ import json
 import os
 import random
 import shutil
-import stat
 import time
 
 import numpy as np
 import pytest
-from running import started, veduta, wait_until
+from running import read_only, started, veduta, wait_until
 from test_approximate import clustered, exact, found, unit
 from test_store import entry, put
 
@@ -296,15 +295,9 @@ def test_a_gallery_that_may_only_be_read_is_searched_with_the_index_it_has(galle
         gallery.choose_index("approximate", 1)
         gallery.build_index()
         before = told(gallery, views)
-    for path in [*gallery_path.rglob("*"), gallery_path]:
-        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
-    try:
-        with Gallery.open(gallery_path) as gallery:
-            assert told(gallery, views) == before
-            assert gallery._upkeep._builder is None
-    finally:
-        for path in [gallery_path, *gallery_path.rglob("*")]:
-            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    with read_only(gallery_path), Gallery.open(gallery_path) as gallery:
+        assert told(gallery, views) == before
+        assert gallery._upkeep._builder is None
 
 
 def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import stat
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from qdrant_server import Server
+from running import read_only
 from test_approximate import clustered, exact, found
 from test_gallery import told
 from test_store import entry, put
@@ -312,12 +312,6 @@ def test_a_gallery_that_may_only_be_read_is_searched_there(gallery_path, server,
         gallery.choose_index("qdrant", address=server.address)
         gallery.build_index()
         before = told(gallery, views)
-    for path in [*gallery_path.rglob("*"), gallery_path]:
-        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
-    try:
-        with Gallery.open(gallery_path) as gallery:
-            assert told(gallery, views) == before
-            assert gallery.info().index["kind"] == "qdrant"
-    finally:
-        for path in [gallery_path, *gallery_path.rglob("*")]:
-            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    with read_only(gallery_path), Gallery.open(gallery_path) as gallery:
+        assert told(gallery, views) == before
+        assert gallery.info().index["kind"] == "qdrant"
