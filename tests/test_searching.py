@@ -70,7 +70,7 @@ def test_it_is_chosen_by_size_unless_somebody_has_chosen(kind, count, approximat
 
 
 def test_a_choice_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="kind: expected one of auto, exact, approximate, got 'fast'"):
+    with pytest.raises(ValueError, match="kind: expected one of auto, exact, approximate, qdrant, got 'fast'"):
         IndexChoice("fast")
     with pytest.raises(ValueError, match="recall: expected a share"):
         IndexChoice(recall=0)

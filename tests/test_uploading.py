@@ -192,7 +192,7 @@ def test_so_many_that_memory_might_not_hold_them_need_a_complete_upload(store, s
     monkeypatch.setattr(searching, "EXACT_BYTES", 100)
     with (
         contextlib.closing(Upkeep(store, DIM)) as kept,
-        pytest.raises(GalleryError, match="has 20 references and no complete index of them; make one with 'veduta"),
+        pytest.raises(GalleryError, match="has 20 references and no index of them; make one with 'veduta"),
     ):
         kept.refresh()
 

@@ -121,7 +121,7 @@ class Upkeep:
         lasting = choice.target is not None or choice.approximate(count)
         if lasting and cache is None and count * self._dim * 4 > EXACT_BYTES:
             raise GalleryError(
-                f"{self._store.path}: has {count:,} references and no complete index of them; "
+                f"{self._store.path}: has {count:,} references and no index of them; "
                 f"make one with 'veduta index {self._store.path}'"
             )
         if self._index is None or cache != self._cache:

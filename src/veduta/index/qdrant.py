@@ -70,6 +70,9 @@ class Found:
         return len(self.ids) < wide or bool(self.similarity[k - 1] > self.lowest + CLOSE)
 
 
+NOTHING = Found(np.zeros(0, np.float32), np.zeros(0, np.int64), 0.0)
+
+
 class QdrantIndex:
     """One collection of a Qdrant, or what an alias leads to at each call.
 
@@ -182,15 +185,16 @@ class QdrantIndex:
         return merged([similarity for similarity, _ in parts], [ids for _, ids in parts], k)
 
     def _nearest(self, descriptors: Float32, k: int, conditions: list[Any]) -> tuple[Float32, Int64]:
-        wide, exact = k + SPARE, self.options.exact or self.link.local
-        while True:
-            answers = self._query(descriptors, wide, conditions, exact=exact)
+        found: list[Found] = [NOTHING] * len(descriptors)
+        wide, exact, asked = k + SPARE, self.options.exact or self.link.local, list(range(len(descriptors)))
+        while asked:
+            answers = self._query(descriptors[asked], wide, conditions, exact=exact)
             if not exact and min(map(len, answers)) < wide:  # it may have lost its way in the graph
                 exact = True
                 continue
-            found = [self._compare(points, query) for points, query in zip(answers, descriptors, strict=True)]
-            if wide >= MOST or all(each.settled(k, wide) for each in found):
-                break
+            for number, points in zip(asked, answers, strict=True):
+                found[number] = self._compare(points, descriptors[number])
+            asked = [number for number in asked if wide < MOST and not found[number].settled(k, wide)]
             wide = min(2 * wide, MOST)
         width = min(k, *(len(each.ids) for each in found))  # alike, unless somebody is adding just now
         return np.stack([each.similarity[:width] for each in found]), np.stack([each.ids[:width] for each in found])

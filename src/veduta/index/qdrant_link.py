@@ -183,7 +183,7 @@ def _faults() -> tuple[type[Exception], ...]:
     plain = ValueError, RuntimeError, OSError, sqlite3.Error
     try:
         from qdrant_client.common.client_exceptions import QdrantException
-    except ImportError:  # before 1.13
+    except ImportError:  # an older client has none of its own for that
         return ApiException, *plain
     return ApiException, QdrantException, *plain
 
