@@ -21,7 +21,6 @@ from veduta.locks import locked
 from veduta.recognizer import Near
 from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
 from veduta.store import Store
-from veduta.types import Landmark
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)
@@ -322,15 +321,6 @@ def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):
 
 
 # --- looking among some -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def placed(gallery_path):
-    """A gallery two of whose landmarks have a place, in Rome and in Florence."""
-    with Gallery.open(gallery_path) as gallery:
-        gallery.put_landmark(Landmark("palazzo-0", "Palazzo", 41.9, 12.5))
-        gallery.put_landmark(Landmark("palazzo-1", "Palazzo", 43.77, 11.25))
-        yield gallery
 
 
 @pytest.mark.parametrize("kind", ["exact", "approximate"])

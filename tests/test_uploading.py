@@ -25,7 +25,6 @@ from veduta.index.qdrant_versions import resolve, versions
 from veduta.recognizer import Near
 from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, describe, stale
 from veduta.store import Store
-from veduta.types import Landmark
 
 DIM, MODEL = 32, "c" * 64
 SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -280,14 +279,6 @@ def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
 
 
 # --- galleries --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def placed(gallery_path):
-    with Gallery.open(gallery_path) as gallery:
-        gallery.put_landmark(Landmark("palazzo-0", "Palazzo", 41.9, 12.5))
-        gallery.put_landmark(Landmark("palazzo-1", "Palazzo", 43.77, 11.25))
-        yield gallery
 
 
 @pytest.mark.parametrize("wire", [False, True])
