@@ -12,6 +12,7 @@ import pytest
 import world
 
 from veduta.gallery import Gallery
+from veduta.types import Landmark
 
 
 @pytest.fixture(scope="session")
@@ -81,6 +82,15 @@ def gallery(gallery_path):
     """The gallery in `gallery_path`, open."""
     with Gallery.open(gallery_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def placed(gallery_path):
+    """A gallery two of whose landmarks have a place, in Rome and in Florence."""
+    with Gallery.open(gallery_path) as gallery:
+        gallery.put_landmark(Landmark("palazzo-0", "Palazzo", 41.9, 12.5))
+        gallery.put_landmark(Landmark("palazzo-1", "Palazzo", 43.77, 11.25))
+        yield gallery
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import time
@@ -46,6 +47,18 @@ def wait_until(process, condition):
         assert process.poll() is None, f"it ended first: {process.stderr.read()}"
         assert time.monotonic() < end, "it never happened"
         time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def read_only(folder):
+    """Take the right to write from a folder and all that is in it, and give it back in the end."""
+    for path in [*folder.rglob("*"), folder]:
+        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    try:
+        yield
+    finally:
+        for path in [folder, *folder.rglob("*")]:
+            path.chmod(path.stat().st_mode | stat.S_IWUSR)
 
 
 def rows(gallery, query):

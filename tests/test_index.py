@@ -1,5 +1,8 @@
 """What every index promises, against the simplest search there is."""
 
+import atexit
+import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.index import ApproximateIndex, ExactIndex
+from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex
 from veduta.index.building import build
+from veduta.index.qdrant import QdrantIndex
+from veduta.index.qdrant_link import MEMORY, Link
+from veduta.index.qdrant_versions import Version, create
 
 DIM = 4
 
@@ -29,7 +35,49 @@ class Built(ApproximateIndex):
             super().__init__(self.dim, Path(folder))
 
 
-INDEXES = {"exact": ExactIndex, "in memory": ApproximateIndex, "on disk": Built}
+class Changed(ChangedIndex):
+    """An index whose first half lies elsewhere."""
+
+    def __init__(self, dim):
+        super().__init__(ExactIndex(dim), dim, -1)
+
+    def add(self, ids, descriptors):
+        half = len(ids) // 2
+        if len(self) or not half or len(set(ids.tolist())) < len(ids):
+            super().add(ids, descriptors)
+            return
+        base = ExactIndex(self.recent.dim)
+        base.add(ids[:half], descriptors[:half])
+        super().__init__(base, self.recent.dim, int(ids[:half].max()))
+        self.add(ids[half:], descriptors[half:])
+
+
+def in_qdrant(place, dim):
+    """An index in a Qdrant inside this process."""
+    link, version = Link(place), Version(1, "drawn", "0" * 12)
+    create(link, version, dim)
+    return QdrantIndex(link, version.collection, dim)
+
+
+def in_memory(dim):
+    return in_qdrant(MEMORY, dim)
+
+
+def in_a_folder(dim):
+    return in_qdrant(tempfile.mkdtemp(dir=SCRATCH), dim)
+
+
+# In memory where there is room: it waits for the disk after each point.
+SCRATCH = tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+INDEXES = {
+    "exact": ExactIndex,
+    "in memory": ApproximateIndex,
+    "on disk": Built,
+    "changed": Changed,
+    "qdrant in memory": in_memory,
+    "qdrant in a folder": in_a_folder,
+}
 
 
 @pytest.fixture(params=sorted(INDEXES))

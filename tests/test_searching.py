@@ -5,12 +5,11 @@ import json
 import os
 import random
 import shutil
-import stat
 import time
 
 import numpy as np
 import pytest
-from running import started, veduta, wait_until
+from running import read_only, started, veduta, wait_until
 from test_approximate import clustered, exact, found, unit
 from test_store import entry, put
 
@@ -22,7 +21,6 @@ from veduta.locks import locked
 from veduta.recognizer import Near
 from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
 from veduta.store import Store
-from veduta.types import Landmark
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)
@@ -71,7 +69,7 @@ def test_it_is_chosen_by_size_unless_somebody_has_chosen(kind, count, approximat
 
 
 def test_a_choice_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="kind: expected one of auto, exact, approximate, got 'fast'"):
+    with pytest.raises(ValueError, match="kind: expected one of auto, exact, approximate, qdrant, got 'fast'"):
         IndexChoice("fast")
     with pytest.raises(ValueError, match="recall: expected a share"):
         IndexChoice(recall=0)
@@ -296,15 +294,9 @@ def test_a_gallery_that_may_only_be_read_is_searched_with_the_index_it_has(galle
         gallery.choose_index("approximate", 1)
         gallery.build_index()
         before = told(gallery, views)
-    for path in [*gallery_path.rglob("*"), gallery_path]:
-        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
-    try:
-        with Gallery.open(gallery_path) as gallery:
-            assert told(gallery, views) == before
-            assert gallery._upkeep._builder is None
-    finally:
-        for path in [gallery_path, *gallery_path.rglob("*")]:
-            path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    with read_only(gallery_path), Gallery.open(gallery_path) as gallery:
+        assert told(gallery, views) == before
+        assert gallery._upkeep._builder is None
 
 
 def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):
@@ -329,15 +321,6 @@ def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):
 
 
 # --- looking among some -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def placed(gallery_path):
-    """A gallery two of whose landmarks have a place, in Rome and in Florence."""
-    with Gallery.open(gallery_path) as gallery:
-        gallery.put_landmark(Landmark("palazzo-0", "Palazzo", 41.9, 12.5))
-        gallery.put_landmark(Landmark("palazzo-1", "Palazzo", 43.77, 11.25))
-        yield gallery
 
 
 @pytest.mark.parametrize("kind", ["exact", "approximate"])

@@ -33,6 +33,7 @@ from veduta.searching import SETTING, IndexChoice, Kind, Upkeep, build_index, de
 from veduta.store import MODELS, Store
 from veduta.threads import in_order
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
+from veduta.uploading import Upload
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class Gallery:
 
     def close(self) -> None:
         """Close the gallery's file; everything is already on disk."""
+        self._index = None
         if self._upkeep is not None:
             self._upkeep.close()
         self._store.close()
@@ -343,37 +345,63 @@ class Gallery:
 
     # --- indexing -----------------------------------------------------------------------------------------------
 
-    def choose_index(self, kind: Kind | None = None, recall: float | None = None) -> IndexChoice:
+    def choose_index(
+        self,
+        kind: Kind | None = None,
+        recall: float | None = None,
+        *,
+        address: str | None = None,
+        name: str | None = None,
+        shards: int | None = None,
+        replicas: int | None = None,
+    ) -> IndexChoice:
         """Keep in the gallery what it is to be searched with, and return that; what is not said stays as it is.
 
         Args:
             kind: ``auto``: exact below 200,000 references and approximate above; ``exact`` or ``approximate``: whatever
-                their number.
-            recall: share of the 30 nearest that an approximate index is to find.
+                their number; ``qdrant``: in a Qdrant, once `build_index` has uploaded it.
+            recall: share of the 30 nearest that an approximate index, or a Qdrant, is to find.
+            address: of the Qdrant: ``http(s)://host:port``, several nodes of one with commas between them, or a folder
+                for one inside this process. A key is taken from VEDUTA_QDRANT_API_KEY and kept nowhere.
+            name: what the references are called there; ``veduta`` unless said.
+            shards: parts that a new collection is cut into there.
+            replicas: nodes that have each part.
 
         Raises:
-            ValueError: there is no such kind, or the recall is not a share in (0, 1].
+            ValueError: there is no such kind, the recall is not a share in (0, 1], or address, name or number is none.
         """
         now = IndexChoice.of(self._store)
-        choice = IndexChoice(now.kind if kind is None else kind, now.recall if recall is None else recall)
+        choice = IndexChoice(
+            kind=now.kind if kind is None else kind,
+            recall=now.recall if recall is None else recall,
+            address=now.address if address is None else address,
+            name=now.name if name is None else name,
+            shards=now.shards if shards is None else shards,
+            replicas=now.replicas if replicas is None else replicas,
+        )
         if choice != now:
             self._store.attach(SETTING, choice.to_bytes())
         return choice
 
-    def build_index(self, progress: Building = lambda what, share: None, *, anew: bool = False) -> Manifest | None:
+    def build_index(
+        self, progress: Building = lambda what, share: None, *, anew: bool = False
+    ) -> Manifest | Upload | None:
         """Build or renew the approximate index, and return what it is; None where the gallery is searched exactly.
 
         What is there is added to as long as the gallery has not grown to twice of what the index was made for. A build
-        that was killed is gone on with. Searches go on meanwhile, and go over to it when it is done.
+        that was killed is gone on with. Searches go on meanwhile, and go over to it when it is done. Of a gallery that
+        names a Qdrant, uploads what that does not have yet.
 
         Args:
             progress: called with what is being done and the share of it that is.
             anew: make everything again.
 
         Raises:
-            GalleryError: another process is building it, or the gallery's folder cannot be written.
+            GalleryError: another process is building it, the gallery's folder cannot be written, or the Qdrant cannot
+                be reached, refuses, or has lost something.
         """
-        if not IndexChoice.of(self._store).approximate(self._store.counts()[1]):
+        choice = IndexChoice.of(self._store)
+        if choice.target is None and not choice.approximate(self._store.counts()[1]):
             return None
         return build_index(self._store, self._make_stages()[0].dim, progress, anew=anew)
 

@@ -1,8 +1,8 @@
 """Which index a gallery searches, and how that is kept up with what is in its store.
 
-Exact up to `APPROXIMATE_FROM` references, approximate above: a cache in the gallery's folder, beside which what came
-and went since is held in memory. When that has become much, the cache is renewed by a process of its own, and every
-open gallery goes over to the new one at its next call.
+Exact up to `APPROXIMATE_FROM` references, approximate above: a cache in the gallery's folder, or in a Qdrant that the
+gallery names, beside which what came and went since is held in memory. When that has become much, the cache is renewed
+by a process of its own, and every open gallery goes over to the new one at its next call.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
-from veduta.index import ApproximateIndex, ExactIndex, Manifest
+from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex, Manifest
 from veduta.index.building import Progress, build, can_extend
+from veduta.index.qdrant_link import addresses
+from veduta.index.qdrant_versions import Shape, check_name
 from veduta.locks import locked
 from veduta.protocols import Index
 from veduta.store import Store
 from veduta.types import Float32, Int64
+from veduta.uploading import UPLOAD, Target, Upload, open_upload, upload
 
-Kind = Literal["auto", "exact", "approximate"]
+Kind = Literal["auto", "exact", "approximate", "qdrant"]
 APPROXIMATE_FROM = 200_000  # references; below, comparing all of them takes a few milliseconds
 RECALL = 0.99
 FOLDER, CURRENT, DRAFT, SETTING = "index", "current", "draft", "index"
@@ -41,17 +44,38 @@ class IndexChoice:
 
     Attributes:
         kind: ``auto``: exact below `APPROXIMATE_FROM` references and approximate above.
-        recall: share of the 30 nearest that an approximate index is to find.
+        recall: share of the 30 nearest that an approximate index, or a Qdrant, is to find.
+        address: of the Qdrant: ``http(s)://host:port``, several of one cluster with commas between them, or a folder.
+        name: what the references are called there.
+        shards: parts they are cut into there.
+        replicas: nodes that have each part.
     """
 
     kind: Kind = "auto"
     recall: float = RECALL
+    address: str | None = None
+    name: str = "veduta"
+    shards: int = 1
+    replicas: int = 1
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
         if not 0 < self.recall <= 1:
             raise ValueError(f"recall: expected a share in (0, 1], got {self.recall}")
+        if self.kind == "qdrant" and self.address is None:
+            raise ValueError("address: expected that of a Qdrant, got none")
+        if self.address is not None:
+            addresses(self.address)
+        check_name(self.name)
+        Shape(self.shards, self.replicas)
+
+    @property
+    def target(self) -> Target | None:
+        """Where the references go, None if they stay in the gallery's folder."""
+        if self.kind != "qdrant" or self.address is None:
+            return None
+        return Target(self.address, self.name, Shape(self.shards, self.replicas), self.recall)
 
     def to_bytes(self) -> bytes:
         """Return it as JSON."""
@@ -68,6 +92,10 @@ class IndexChoice:
         return self.kind == "approximate" or (self.kind == "auto" and count >= APPROXIMATE_FROM)
 
 
+Kept = ExactIndex | ApproximateIndex | ChangedIndex
+Cache = Path | Upload | None  # a folder, or what a Qdrant has
+
+
 class Upkeep:
     """The index of one open gallery.
 
@@ -78,39 +106,44 @@ class Upkeep:
 
     def __init__(self, store: Store, dim: int) -> None:
         self._store, self._dim = store, dim
-        self._index: ExactIndex | ApproximateIndex | None = None
-        self._folder: Path | None = None
-        self._approximate = False
+        self._index: Kept | None = None
+        self._cache: Cache = None
+        self._choice: IndexChoice | None = None
+        self._count = 0
         self._row, self._removals = 0, 0
         self._builder: subprocess.Popen[bytes] | None = None
 
     def refresh(self) -> Index:
         """Return an index of what is in the store now; call it inside `Store.reading`."""
         choice, count = IndexChoice.of(self._store), self._store.counts()[1]
-        approximate = self._approximate = choice.approximate(count)
-        folder = current(self._store.path) if approximate else None
-        if approximate and folder is None and count * self._dim * 4 > EXACT_BYTES:
+        self._choice, self._count = choice, count
+        cache = find_cache(self._store, choice, count)
+        lasting = choice.target is not None or choice.approximate(count)
+        if lasting and cache is None and count * self._dim * 4 > EXACT_BYTES:
             raise GalleryError(
                 f"{self._store.path}: has {count:,} references and no index of them; "
                 f"make one with 'veduta index {self._store.path}'"
             )
-        if self._index is None or folder != self._folder:
-            self._index = self._open(folder)
+        if self._index is None or cache != self._cache:
+            self._index = self._open(cache)
         self._catch_up(self._index)
-        if approximate and self._store.writable and stale(self._index):
+        if lasting and self._store.writable and stale(self._index) and not _first_upload(choice, cache):
             self._renew()
         return self._index
 
-    def _open(self, folder: Path | None) -> ExactIndex | ApproximateIndex:
-        self._folder, self._row, self._removals = folder, 0, 0
-        if folder is None:
-            return ExactIndex(self._dim)
-        index = ApproximateIndex(self._dim, folder)
-        source = Manifest.read(folder).source
-        self._row, self._removals = int(source["row"]), int(source["removals"])
+    def _open(self, cache: Cache) -> Kept:
+        self._cache, self._row, self._removals = None, 0, 0
+        index: Kept = ExactIndex(self._dim)
+        if isinstance(cache, Path):
+            index, source = ApproximateIndex(self._dim, cache), Manifest.read(cache).source
+            self._row, self._removals = int(source["row"]), int(source["removals"])
+        elif cache is not None:
+            index = open_upload(self._store, cache, self._dim)
+            self._row, self._removals = cache.row, cache.removals
+        self._cache = cache
         return index
 
-    def _catch_up(self, index: ExactIndex | ApproximateIndex) -> None:
+    def _catch_up(self, index: Kept) -> None:
         """Bring an index up to what is in the store."""
         self._removals, gone = self._store.removed(self._removals)
         index.remove(gone)
@@ -120,7 +153,7 @@ class Upkeep:
 
     def renewed(self) -> bool:
         """Return whether another cache lies on disk than the one in use."""
-        return self._approximate and current(self._store.path) != self._folder
+        return self._choice is not None and find_cache(self._store, self._choice, self._count) != self._cache
 
     def _renew(self) -> None:
         """Start a process that renews the cache, unless the last one is at work still."""
@@ -132,7 +165,8 @@ class Upkeep:
         )
 
     def close(self) -> None:
-        """End the process that renews the cache, if there is one; another one goes on where it was."""
+        """Let the index go, and end the process that renews the cache if there is one; another goes on where it was."""
+        self._index = None
         if self._builder is not None and self._builder.poll() is None:
             self._builder.terminate()
             self._builder.wait()
@@ -140,9 +174,12 @@ class Upkeep:
 
 def stale(index: Index) -> bool:
     """Return whether an index should be built anew: there is none on disk, or much has changed since."""
-    if not isinstance(index, ApproximateIndex) or index.manifest is None:
+    if isinstance(index, ChangedIndex):
+        count = len(index) - len(index.recent) + index.gone
+    elif isinstance(index, ApproximateIndex) and index.manifest is not None:
+        count = index.manifest.count
+    else:
         return True
-    count = index.manifest.count
     return len(index.recent) > min(max(MUCH * count, LEAST), MOST) or index.gone > GONE * count
 
 
@@ -154,6 +191,19 @@ def current(gallery: Path) -> Path | None:
         return None
     folder = gallery / FOLDER / name
     return folder if (folder / "manifest.json").exists() else None
+
+
+def find_cache(store: Store, choice: IndexChoice, count: int) -> Cache:
+    """Return what lasts of a gallery's index when nobody has it open, None if nothing does."""
+    target = choice.target
+    if target is not None:
+        return Upload.read(store.path / FOLDER / UPLOAD, target)
+    return current(store.path) if choice.approximate(count) else None
+
+
+def _first_upload(choice: IndexChoice, cache: Cache) -> bool:
+    """Return whether somebody has to ask for it: a gallery sends nothing for the first time, or here, by itself."""
+    return choice.target is not None and (cache is None or "://" not in choice.target.address)
 
 
 def pieces(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
@@ -168,18 +218,21 @@ def pieces(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
 
 def build_index(
     store: Store, dim: int, progress: Progress = lambda what, share: None, *, anew: bool = False
-) -> Manifest:
-    """Build or renew a gallery's approximate index, put it in the place of the old one at once, and return what it is.
+) -> Manifest | Upload:
+    """Build or renew a gallery's index, put it in the place of the old one at once, and return what it is.
 
     Centres are learned again only where the gallery has grown much. A build that was killed is gone on with.
 
     Raises:
-        GalleryError: another process is building it, or the gallery's folder cannot be written.
+        GalleryError: another process is building it, the gallery's folder cannot be written, or of a Qdrant whatever
+            `veduta.uploading.upload` says of it.
     """
     choice, home = IndexChoice.of(store), store.path / FOLDER
     try:
         home.mkdir(exist_ok=True)
         with locked(home, GalleryError):
+            if choice.target is not None:
+                return upload(store, choice.target, dim, home, progress, anew=anew)
             return _build(store, dim, choice, home, progress, anew=anew)
     except OSError as error:
         reason = error.strerror or error
@@ -254,9 +307,10 @@ def _extendable(store: Store, home: Path) -> Path | None:
 
 def describe(store: Store) -> dict[str, Any]:
     """Return what a gallery searches with, and what that was measured to find."""
-    choice, count = IndexChoice.of(store), store.counts()[1]
-    folder = current(store.path) if choice.approximate(count) else None
-    if folder is None:
+    choice = IndexChoice.of(store)
+    cache = find_cache(store, choice, store.counts()[1])
+    if cache is None:
         return {"kind": "exact", "wanted": choice.kind, "recall": 1.0}
-    found = asdict(Manifest.read(folder))
-    return {"kind": "approximate", "wanted": choice.kind, **found}
+    if isinstance(cache, Path):
+        return {"kind": "approximate", "wanted": choice.kind, **asdict(Manifest.read(cache))}
+    return {"kind": "qdrant", "wanted": choice.kind, **asdict(cache)}

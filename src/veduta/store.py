@@ -274,6 +274,13 @@ class Store:
         query = f"SELECT row, id, landmark FROM reference WHERE row IN ({marks})"  # noqa: S608
         return {row: (id, landmark) for row, id, landmark in self._ask(query, rows)}
 
+    def placed(self, rows: Sequence[int]) -> dict[int, tuple[str, str, str | None, float | None, float | None]]:
+        """Return row -> (reference id, landmark id, licence, latitude, longitude), where there is one."""
+        marks = ",".join("?" * len(rows))
+        query = f"""SELECT r.row, r.id, r.landmark, r.licence, l.latitude, l.longitude FROM reference AS r
+                    JOIN landmark AS l ON l.id = r.landmark WHERE r.row IN ({marks})"""  # noqa: S608
+        return {row: (id, landmark, *rest) for row, id, landmark, *rest in self._ask(query, rows)}
+
     def removed(self, after: int = 0) -> tuple[int, Int64]:
         """Return the rows (N,) that went since the log of removals had `after` entries, and how many it has now."""
         found = self._ask("SELECT seq, row FROM removed WHERE seq > ? ORDER BY seq", (after,))

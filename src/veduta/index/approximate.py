@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import GalleryError
+from veduta.index.changed import merged
 from veduta.index.cosines import CLOSE, cosines, roughly
 from veduta.index.exact import ExactIndex
 from veduta.index.lists import NEAREST, Lists
@@ -266,10 +267,8 @@ class ApproximateIndex:
             return recent if not some.count else (np.zeros((0, width), np.float32), np.zeros((0, width), np.int64))
         parts = [self.base.nearest(query, min(k, some.count), some) for query in descriptors]
         ids = self.base.rows.ids
-        similarity = np.concatenate([np.stack([found for found, _ in parts]), recent[0]], axis=1)
-        numbers = np.concatenate([np.stack([ids[where] for _, where in parts]), recent[1]], axis=1)
-        order = np.lexsort((numbers, -similarity), axis=1)[:, :width]
-        return np.take_along_axis(similarity, order, 1), np.take_along_axis(numbers, order, 1)
+        similarity, numbers = np.stack([found for found, _ in parts]), np.stack([ids[where] for _, where in parts])
+        return merged([similarity, recent[0]], [numbers, recent[1]], width)
 
     def _selected(self, among: Int64 | None) -> Selection:
         """Return which positions on disk count: of all that are there, those asked for."""

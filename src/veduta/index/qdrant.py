@@ -1,0 +1,290 @@
+"""Qdrant as an index: descriptors that one machine does not hold, in a cluster with shards and replicas.
+
+Qdrant chooses by codes of one byte a component and compares by the descriptors themselves; what it finds is compared
+here once more, so that a cosine is the same number to the last bit, and equal ones come in the same order, whichever
+index it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from veduta.errors import GalleryError
+from veduta.index.changed import merged
+from veduta.index.cosines import CLOSE, cosines
+from veduta.index.qdrant_link import Link, models
+from veduta.index.qdrant_points import Points, Where, among_ids, met, parts
+from veduta.types import Float32, Int64
+
+BATCH = 256  # points sent at a time
+IDS = 1_000  # asked for or removed by id at a time
+FOUND = 4_000  # points in one answer; with 256 components each some 12 MB
+SPARE = 16  # found beyond what is asked for, so that equal similarities at the edge are ordered by id
+MOST = 10_000  # found where still more than that are equally similar
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How thoroughly Qdrant looks.
+
+    Attributes:
+        breadth: how much of its graph is kept in sight (`ef` of HNSW); None for Qdrant's own choice.
+        oversampling: how many times the neighbours wanted are chosen by codes of one byte.
+        exact: compare everything, without graph and codes.
+    """
+
+    breadth: int | None = 128
+    oversampling: float = 2.0
+    exact: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkGroup:
+    """The references of one landmark that are most like a query.
+
+    Attributes:
+        landmark: its id.
+        similarity: (n,) float32, their cosines, falling.
+        ids: (n,) int64, their numbers.
+    """
+
+    landmark: str
+    similarity: Float32
+    ids: Int64
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What Qdrant found for one query, compared once more: cosines (n,), falling, ids (n,), and its lowest score."""
+
+    similarity: Float32
+    ids: Int64
+    lowest: float
+
+    def settled(self, k: int, wide: int) -> bool:
+        """Return whether nothing that is missing can be among the best k, `wide` having been asked for."""
+        return len(self.ids) < wide or bool(self.similarity[k - 1] > self.lowest + CLOSE)
+
+
+NOTHING = Found(np.zeros(0, np.float32), np.zeros(0, np.int64), 0.0)
+
+
+class QdrantIndex:
+    """One collection of a Qdrant, or what an alias leads to at each call.
+
+    Args:
+        link: to Qdrant.
+        collection: its name, or an alias.
+        dim: length D of a descriptor.
+        options: how thoroughly it looks.
+
+    Raises:
+        GalleryError: there is no such collection, its descriptors are of another length, or Qdrant does not answer.
+    """
+
+    def __init__(self, link: Link, collection: str, dim: int, options: SearchOptions | None = None) -> None:
+        self.link, self.collection, self.dim = link, collection, dim
+        self.options = options or SearchOptions()
+        found = link.do(f"opening {collection}", "get_collection", collection)
+        size = getattr(found.config.params.vectors, "size", None)
+        if size != dim:
+            wrong = f"{collection} has descriptors of length {size}, expected {dim}"
+            raise GalleryError(f"{link.address}: {wrong}; name another one, or upload a gallery of this model")
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def count(self, where: Where | None = None) -> int:
+        """Return how many descriptors there are, or how many of them count."""
+        return self._count(met(where))
+
+    def _count(self, conditions: list[Any]) -> int:
+        chosen = models().Filter(must=conditions) if conditions else None
+        return int(self._do("counting", "count", count_filter=chosen).count)
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    def add(self, ids: Int64, descriptors: Float32) -> None:
+        """Add (N,) ids with their (N, D) descriptors; ValueError for a wrong shape or an id already there."""
+        self._check(descriptors)
+        if len(ids) != len(descriptors):
+            raise ValueError(f"ids: expected {len(descriptors)}, one per descriptor, got {len(ids)}")
+        known = sorted(self._there(ids))[:5]
+        if known or len({int(i) for i in ids}) != len(ids):
+            raise ValueError(f"ids: expected new and different ones, got {known or 'repeated ones'}")
+        for _ in self._put(ids, descriptors, [{}] * len(ids)):
+            pass
+
+    def upsert(self, points: Points, confirmed: Callable[[int], None] = lambda id: None) -> None:
+        """Keep these references, new or in the place of those with their numbers; doing it twice changes nothing.
+
+        Args:
+            points: the references.
+            confirmed: called after each batch that Qdrant has, with the number of its last reference.
+        """
+        self._check(points.descriptors)
+        for last in self._put(points.ids, points.descriptors, points.payloads()):
+            confirmed(last)
+
+    def _put(self, ids: Int64, descriptors: Float32, payloads: Sequence[dict[str, Any]]) -> Iterator[int]:
+        for part in parts(len(ids), BATCH):
+            numbers, vectors = [int(i) for i in ids[part]], descriptors[part].tolist()
+            batch = models().Batch(ids=numbers, vectors=vectors, payloads=list(payloads[part]))
+            self._do(f"sending {len(numbers)} references", "upsert", batch, wait=True)
+            yield numbers[-1]
+
+    def remove(self, ids: Int64) -> int:
+        """Remove these ids, ignoring unknown ones; return how many were there."""
+        there = sorted(self._there(ids))
+        for part in parts(len(there), IDS):
+            gone = models().PointIdsList(points=there[part])
+            self._do("removing references", "delete", gone, wait=True)
+        return len(there)
+
+    def remove_landmark(self, landmark: str) -> int:
+        """Remove all references of a landmark; return how many there were."""
+        conditions = met(Where(landmarks=[landmark]))
+        count, gone = self._count(conditions), models().FilterSelector(filter=models().Filter(must=conditions))
+        self._do(f"removing landmark {landmark!r}", "delete", gone, wait=True)
+        return count
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    def vectors(self, ids: Int64) -> Float32:
+        """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
+        found = {record.id: record.vector for record in self._retrieve(ids, vectors=True)}
+        unknown = {int(i) for i in ids} - found.keys()
+        if unknown:
+            raise KeyError(f"no descriptor has the id {min(unknown)}")
+        return np.array([found[int(i)] for i in ids], np.float32).reshape(len(ids), self.dim)
+
+    def search(
+        self, descriptors: Float32, k: int, among: Int64 | None = None, *, where: Where | None = None
+    ) -> tuple[Float32, Int64]:
+        """Return cosines (Q, k') and ids (Q, k') of the nearest that Qdrant finds, nearest first, then id rising.
+
+        The cosines are exact, and k' = min(k, how many there are to find) is always reached.
+
+        Args:
+            descriptors: (Q, D) of the queries.
+            k: neighbours wanted.
+            among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
+            where: which of them count, by their landmarks.
+        """
+        self._check_query(descriptors, k)
+        conditions = met(where)
+        some = [[*conditions, each] for each in among_ids(among)] if among is not None else [conditions]
+        if not len(descriptors) or not some:
+            width = min(k, sum(map(self._count, some)))
+            return np.zeros((len(descriptors), width), np.float32), np.zeros((len(descriptors), width), np.int64)
+        parts = [self._nearest(descriptors, k, each) for each in some]
+        return merged([similarity for similarity, _ in parts], [ids for _, ids in parts], k)
+
+    def _nearest(self, descriptors: Float32, k: int, conditions: list[Any]) -> tuple[Float32, Int64]:
+        found: list[Found] = [NOTHING] * len(descriptors)
+        wide, exact, asked = k + SPARE, self.options.exact or self.link.local, list(range(len(descriptors)))
+        while asked:
+            answers = self._query(descriptors[asked], wide, conditions, exact=exact)
+            if not exact and min(map(len, answers)) < wide:  # it may have lost its way in the graph
+                exact = True
+                continue
+            for number, points in zip(asked, answers, strict=True):
+                found[number] = self._compare(points, descriptors[number])
+            asked = [number for number in asked if wide < MOST and not found[number].settled(k, wide)]
+            wide = min(2 * wide, MOST)
+        width = min(k, *(len(each.ids) for each in found))  # alike, unless somebody is adding just now
+        return np.stack([each.similarity[:width] for each in found]), np.stack([each.ids[:width] for each in found])
+
+    def _query(self, descriptors: Float32, wide: int, conditions: list[Any], *, exact: bool) -> list[list[Any]]:
+        """Return for each query the points Qdrant finds, with their descriptors."""
+        kinds, found = models(), []
+        chosen = kinds.Filter(must=conditions) if conditions else None
+        shared = {"filter": chosen, "params": self._params(exact), "limit": wide, "with_vector": True}
+        for part in parts(len(descriptors), max(1, FOUND // wide)):
+            asked = [kinds.QueryRequest(query=each, **shared) for each in descriptors[part].tolist()]
+            found += [answer.points for answer in self._do("searching", "query_batch_points", asked)]
+        return found
+
+    def search_landmarks(
+        self, descriptors: Float32, k: int, per_landmark: int = 1, where: Where | None = None
+    ) -> list[list[LandmarkGroup]]:
+        """Return for each query the `k` landmarks with the most similar references, the best first, then by id.
+
+        References that were added without their landmark are not found.
+
+        Args:
+            descriptors: (Q, D) of the queries.
+            k: landmarks wanted.
+            per_landmark: references wanted of each.
+            where: which references count.
+        """
+        self._check_query(descriptors, min(k, per_landmark))
+        return [self._groups(query, k, per_landmark, where) for query in descriptors]
+
+    def _groups(self, query: Float32, k: int, per_landmark: int, where: Where | None) -> list[LandmarkGroup]:
+        wide, deep = k + SPARE, per_landmark + SPARE
+        while True:
+            groups = self._ask_groups(query, wide, deep, where)
+            hits = [(str(group.id), self._compare(group.hits, query)) for group in groups]
+            hits.sort(key=lambda hit: (-hit[1].similarity[0], hit[1].ids[0]))
+            tops = np.array([found.similarity[0] for _, found in hits], np.float32)
+            best = Found(tops, np.arange(len(tops)), float(tops[-1]) if len(tops) else 0.0)
+            settled = best.settled(k, wide) and all(found.settled(per_landmark, deep) for _, found in hits[:k])
+            if settled or wide * deep >= MOST:
+                cut = slice(per_landmark)
+                return [LandmarkGroup(name, found.similarity[cut], found.ids[cut]) for name, found in hits[:k]]
+            wide, deep = 2 * wide, 2 * deep
+
+    def _ask_groups(self, query: Float32, wide: int, deep: int, where: Where | None) -> list[Any]:
+        conditions = met(where)
+        options = {
+            "query": query.tolist(),
+            "query_filter": models().Filter(must=conditions) if conditions else None,
+            "search_params": self._params(self.options.exact),
+            "limit": wide,
+            "group_size": deep,
+            "with_payload": False,
+            "with_vectors": True,
+        }
+        answer = self._do("searching", "query_points_groups", "landmark", **options)
+        return list(answer.groups)
+
+    def _compare(self, points: Sequence[Any], query: Float32) -> Found:
+        vectors = np.array([point.vector for point in points], np.float32).reshape(len(points), self.dim)
+        similarity, ids = cosines(vectors, query), np.array([point.id for point in points], np.int64)
+        order = np.lexsort((ids, -similarity))
+        return Found(similarity[order], ids[order], min((point.score for point in points), default=0.0))
+
+    def _params(self, exact: bool) -> Any:  # noqa: FBT001
+        if self.link.local:  # compares everything anyway, and warns of being asked to
+            return None
+        kinds, options = models(), self.options
+        codes = kinds.QuantizationSearchParams(rescore=True, oversampling=options.oversampling)
+        return kinds.SearchParams(hnsw_ef=options.breadth, exact=exact, quantization=codes)
+
+    def _there(self, ids: Int64) -> set[int]:
+        return {int(record.id) for record in self._retrieve(ids, vectors=False)}
+
+    def _retrieve(self, ids: Int64, *, vectors: bool) -> Iterator[Any]:
+        wanted = sorted({int(i) for i in ids if i >= 0})
+        options = {"with_payload": False, "with_vectors": vectors}
+        for part in parts(len(wanted), IDS):
+            yield from self._do("looking references up", "retrieve", wanted[part], **options)
+
+    def _do(self, what: str, method: str, *args: Any, **options: Any) -> Any:
+        return self.link.do(f"{what} in {self.collection}", method, self.collection, *args, **options)
+
+    def _check(self, descriptors: Float32) -> None:
+        if descriptors.ndim != 2 or descriptors.shape[1] != self.dim or descriptors.dtype != np.float32:
+            raise ValueError(
+                f"descriptors: expected (N, {self.dim}) float32, got {descriptors.shape} {descriptors.dtype}"
+            )
+
+    def _check_query(self, descriptors: Float32, k: int) -> None:
+        self._check(descriptors)
+        if k < 1:
+            raise ValueError(f"k: expected at least 1, got {k}")

@@ -1,0 +1,107 @@
+"""What Qdrant keeps of a reference beside its descriptor, and what can be asked of that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from veduta.index.qdrant_link import models
+from veduta.types import Float32, Int64
+
+AMONG = 10_000  # ids of one filter
+
+
+class Circle(Protocol):
+    """A circle on the globe, such as `veduta.recognizer.Near`."""
+
+    @property
+    def latitude(self) -> float:
+        """Of its centre, degrees north."""
+        ...
+
+    @property
+    def longitude(self) -> float:
+        """Degrees east."""
+        ...
+
+    @property
+    def kilometres(self) -> float:
+        """Its radius."""
+        ...
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which references count.
+
+    Attributes:
+        landmarks: only those of these landmarks; None for all.
+        near: only those whose landmark is known to stand in this circle; None for all.
+    """
+
+    landmarks: Collection[str] | None = None
+    near: Circle | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """References as Qdrant keeps them, side by side.
+
+    Attributes:
+        ids: (N,) int64, their numbers, at least 0.
+        descriptors: (N, D) float32.
+        references: their ids in the gallery.
+        landmarks: the ids of their landmarks.
+        positions: (degrees north, degrees east) of the landmarks, None where that is not known.
+        licences: under which the photos may be used, None where that is not known.
+    """
+
+    ids: Int64
+    descriptors: Float32
+    references: Sequence[str]
+    landmarks: Sequence[str]
+    positions: Sequence[tuple[float, float] | None]
+    licences: Sequence[str | None]
+
+    def __post_init__(self) -> None:
+        fields = self.descriptors, self.references, self.landmarks, self.positions, self.licences
+        if any(len(field) != len(self.ids) for field in fields):
+            raise ValueError(f"Points: expected {len(self.ids)} of each, got {[len(field) for field in fields]}")
+
+    def payloads(self) -> list[dict[str, Any]]:
+        """Return what is kept of each beside its descriptor; nothing for what is not known."""
+        rows = zip(self.references, self.landmarks, self.positions, self.licences, strict=True)
+        return [_payload(*row) for row in rows]
+
+
+def _payload(
+    reference: str, landmark: str, position: tuple[float, float] | None, licence: str | None
+) -> dict[str, Any]:
+    place = None if position is None else {"lat": position[0], "lon": position[1]}
+    kept = {"reference": reference, "landmark": landmark, "position": place, "licence": licence}
+    return {key: value for key, value in kept.items() if value is not None}
+
+
+def met(where: Where | None) -> list[Any]:
+    """Return what has to be true of a point that counts, as Qdrant takes it."""
+    kinds, found = models(), []
+    if where is not None and where.landmarks is not None:
+        match = kinds.MatchAny(any=sorted(set(where.landmarks)))
+        found.append(kinds.FieldCondition(key="landmark", match=match))
+    if where is not None and where.near is not None:
+        centre = kinds.GeoPoint(lat=where.near.latitude, lon=where.near.longitude)
+        circle = kinds.GeoRadius(center=centre, radius=1000 * where.near.kilometres)
+        found.append(kinds.FieldCondition(key="position", geo_radius=circle))
+    return found
+
+
+def among_ids(ids: Int64) -> list[Any]:
+    """Return conditions of which every point with one of these ids meets one, and no point two."""
+    chosen = sorted({int(i) for i in ids if i >= 0})
+    return [models().HasIdCondition(has_id=chosen[part]) for part in parts(len(chosen), AMONG)]
+
+
+def parts(count: int, most: int) -> Iterator[slice]:
+    """Yield slices that together cover so many, at most `most` each."""
+    return (slice(start, start + most) for start in range(0, count, most))

@@ -1,0 +1,172 @@
+"""Versions of what one name stands for in Qdrant: a collection each, and an alias that goes over to the next at once.
+
+A collection is called ``NAME--SHA-N``: the first twelve digits of the sha256 of the model whose descriptors it holds,
+and a number that grows. Clients ask for the alias NAME, which is given to a collection when it is complete, so that
+they never see half of one, and never none.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from veduta.errors import GalleryError
+from veduta.index.qdrant_link import Link, models
+
+DIGITS = 12  # of the model's sha256
+INDEXED = {"landmark": "keyword", "position": "geo"}  # fields of the payload that are filtered by
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a collection is laid out in a cluster.
+
+    Attributes:
+        shards: parts it is cut into; a multiple of the number of nodes.
+        replicas: nodes that have each part.
+        writes: how many of them must have a change before it counts.
+        links: neighbours each descriptor is linked to in Qdrant's graph (`m` of HNSW).
+        effort: how many are looked at to choose those (`ef_construct`).
+    """
+
+    shards: int = 1
+    replicas: int = 1
+    writes: int = 1
+    links: int = 16
+    effort: int = 200
+
+    def __post_init__(self) -> None:
+        if min(self.shards, self.replicas, self.links, self.effort) < 1 or not 1 <= self.writes <= self.replicas:
+            raise ValueError(f"Shape: expected numbers of at least 1 and no more writes than replicas, got {self}")
+
+
+@dataclass(frozen=True, order=True)
+class Version:
+    """One collection of a name.
+
+    Attributes:
+        number: which one, from 1.
+        name: what it is a version of.
+        model: the first twelve digits of its model's sha256.
+    """
+
+    number: int
+    name: str
+    model: str
+
+    @property
+    def collection(self) -> str:
+        """What Qdrant calls it."""
+        return f"{self.name}--{self.model}-{self.number}"
+
+    @classmethod
+    def parse(cls, collection: str) -> Version | None:
+        """Return what a collection's name says of it, None if it is not one of ours."""
+        found = re.fullmatch(r"(.+)--([0-9a-f]{12})-(\d+)", collection)
+        return cls(int(found[3]), found[1], found[2]) if found else None
+
+
+def check_name(name: str) -> str:
+    """Return the name itself; ValueError if Qdrant or a web address might not take it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        raise ValueError(f"name: expected letters, digits, '.', '_' and '-', at most 100, got {name!r}")
+    return name
+
+
+def versions(link: Link, name: str) -> list[Version]:
+    """Return the versions there are of a name, the oldest first; also half-finished ones."""
+    found = link.do("listing collections", "get_collections").collections
+    parsed = [Version.parse(each.name) for each in found]
+    return sorted(version for version in parsed if version is not None and version.name == name)
+
+
+def resolve(link: Link, name: str, model: str | None = None) -> str:
+    """Return the collection that an alias leads to now.
+
+    Args:
+        link: to Qdrant.
+        name: the alias.
+        model: sha256 of the model that queries are embedded with; None not to ask.
+
+    Raises:
+        GalleryError: there is no such alias, or what it leads to was made by another model.
+    """
+    aliases = link.do("listing aliases", "get_aliases").aliases
+    found: str | None = next((each.collection_name for each in aliases if each.alias_name == name), None)
+    if found is None:
+        begun = [version.collection for version in versions(link, name)]
+        half = f", though {begun[-1]} was begun" if begun else ""
+        raise GalleryError(f"{link.address}: has nothing complete called {name!r}{half}; run 'veduta index GALLERY'")
+    version = Version.parse(found)
+    if model is not None and (version is None or version.model != model[:DIGITS]):
+        expected = f"of model {model[:DIGITS]}"
+        raise GalleryError(
+            f"{link.address}: {name!r} leads to {found}, expected one {expected}; "
+            "upload a gallery of that model, or ask with the model that made it"
+        )
+    return found
+
+
+def propose(link: Link, name: str, model: str) -> Version:
+    """Return the next version of a name, by the sha256 of its model, without making it."""
+    number = 1 + max((version.number for version in versions(link, check_name(name))), default=0)
+    return Version(number, name, model[:DIGITS])
+
+
+def create(link: Link, version: Version, dim: int, shape: Shape | None = None) -> None:
+    """Make a version's collection, empty, or what is missing of it; its alias stays where it is.
+
+    Descriptors lie on disk, and one byte a component of them in memory; Qdrant compares by those and then again by the
+    descriptors.
+
+    Args:
+        link: to Qdrant.
+        version: as `propose` returned it.
+        dim: length D of a descriptor.
+        shape: how it is laid out.
+    """
+    shape, kinds = shape or Shape(), models()
+    scalar = kinds.ScalarQuantizationConfig(type=kinds.ScalarType.INT8, quantile=0.99, always_ram=True)
+    options = {
+        "vectors_config": kinds.VectorParams(size=dim, distance=kinds.Distance.DOT, on_disk=True),
+        "quantization_config": kinds.ScalarQuantization(scalar=scalar),
+        "hnsw_config": kinds.HnswConfigDiff(m=shape.links, ef_construct=shape.effort),
+        "shard_number": shape.shards,
+        "replication_factor": shape.replicas,
+        "write_consistency_factor": shape.writes,
+    }
+    collection = version.collection
+
+    def make(client: Any) -> None:
+        if not client.collection_exists(collection):  # a try before may have got through
+            client.create_collection(collection, **options)
+
+    link.ask(f"making {collection}", make)
+    for field, kind in () if link.local else INDEXED.items():  # in this process they would do nothing
+        link.do(f"indexing {field} in {collection}", "create_payload_index", collection, field, kind, wait=True)
+
+
+def switch(link: Link, version: Version) -> str | None:
+    """Let a version's name lead to it, at once, and return the collection it led to before, if there was one."""
+    aliases = link.do("listing aliases", "get_aliases").aliases
+    before = next((each.collection_name for each in aliases if each.alias_name == version.name), None)
+    kinds, changes = models(), []
+    if before is not None:
+        changes.append(kinds.DeleteAliasOperation(delete_alias=kinds.DeleteAlias(alias_name=version.name)))
+    made = kinds.CreateAlias(collection_name=version.collection, alias_name=version.name)
+    changes.append(kinds.CreateAliasOperation(create_alias=made))
+    link.do(f"switching {version.name!r}", "update_collection_aliases", changes)
+    return before
+
+
+def drop_old(link: Link, name: str) -> list[str]:
+    """Drop the versions of a name older than the one its alias leads to, and return which.
+
+    Galleries and clients that still ask for one of them by its own name must have gone over before.
+    """
+    current = Version.parse(resolve(link, name))
+    old = [version.collection for version in versions(link, name) if current and version.number < current.number]
+    for collection in old:
+        link.do(f"dropping {collection}", "delete_collection", collection)
+    return old

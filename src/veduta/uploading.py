@@ -1,0 +1,269 @@
+"""A gallery's references in a Qdrant: sent there, gone on with where that was cut off, and opened to be searched.
+
+What has been sent is written down beside the gallery after each batch that Qdrant has confirmed, and written again as
+complete when everything is there and counted. Searches go by the complete record only: whoever has the gallery open
+goes on with what it says, adds what came since from memory, and goes over to the next one as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from veduta.errors import GalleryError
+from veduta.index import ChangedIndex
+from veduta.index.qdrant import BATCH, QdrantIndex, SearchOptions
+from veduta.index.qdrant_link import Link, Patience
+from veduta.index.qdrant_points import Points
+from veduta.index.qdrant_versions import DIGITS, Shape, Version, create, propose, switch
+from veduta.store import Store
+from veduta.types import Float32, Int64
+
+Progress = Callable[[str, float], None]
+UPLOAD, DRAFT = "qdrant.json", "qdrant-draft.json"
+BREADTHS = (64, 128, 256, 512, 1024)  # of Qdrant's search, tried from the left until enough is found
+QUERIES, NEAREST = 64, 30  # as many rows are looked up, and of so many neighbours the share found is the recall
+INDEXING = 6 * 3600  # seconds that Qdrant may take to index what it was sent
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where references go.
+
+    Attributes:
+        address: of the Qdrant, as `veduta.index.qdrant_link.addresses` takes it.
+        name: of the alias.
+        shape: how a new collection is laid out.
+        recall: share of the 30 nearest that is to be found.
+    """
+
+    address: str
+    name: str
+    shape: Shape
+    recall: float
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What a Qdrant has of a gallery.
+
+    Attributes:
+        address: of the Qdrant.
+        name: the alias.
+        collection: what the alias leads to, or will when it is complete.
+        row: the last reference in it.
+        removals: entries of the gallery's log of removals that it has followed.
+        count: references in it, once it is complete.
+        breadth: what Qdrant's graph search keeps in sight; None where it compares everything.
+        recall: share of the 30 nearest that it was to find.
+        measured: share found, of the 30 nearest of rows of its own.
+        queries: how many rows that is the mean of; 0 where everything is compared.
+        seconds: what the last run took.
+    """
+
+    address: str
+    name: str
+    collection: str
+    row: int = 0
+    removals: int = 0
+    count: int = 0
+    breadth: int | None = None
+    recall: float = 1.0
+    measured: float = 1.0
+    queries: int = 0
+    seconds: float = 0.0
+
+    @property
+    def options(self) -> SearchOptions:
+        """How it is searched."""
+        return SearchOptions(breadth=self.breadth, exact=self.breadth is None)
+
+    def write(self, path: Path) -> None:
+        """Put it in the place of what was known before."""
+        draft = path.with_name(f".{path.name}")
+        draft.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", "utf-8")
+        draft.replace(path)
+
+    @classmethod
+    def read(cls, path: Path, target: Target) -> Upload | None:
+        """Return what was written, None where there is nothing, or nothing about this target."""
+        with suppress(OSError, ValueError, TypeError):
+            found = cls(**json.loads(path.read_text("utf-8")))
+            return found if (found.address, found.name) == (target.address, target.name) else None
+        return None
+
+
+def open_upload(store: Store, upload: Upload, dim: int, patience: Patience | None = None) -> ChangedIndex:
+    """Return the index of what a Qdrant has of a gallery, to which what came and went since can be added.
+
+    Raises:
+        GalleryError: it does not answer, or has less than what was uploaded, or descriptors of another model.
+    """
+    check_model(store, upload)
+    index = QdrantIndex(Link(upload.address, patience), upload.collection, dim, upload.options)
+    opened = ChangedIndex(index, dim, upload.row)
+    least = upload.count - len(store.removed(upload.removals)[1])
+    if len(opened) < least:
+        raise GalleryError(_short(upload, len(opened), least, store.path))
+    return opened
+
+
+def check_model(store: Store, upload: Upload) -> None:
+    """Raise GalleryError if what was uploaded was made by another model than the gallery."""
+    version, model = Version.parse(upload.collection), str(store.settings()["embedder"]["sha256"])[:DIGITS]
+    if version is None or version.model != model:
+        wrong = f"{upload.collection} was not made by this gallery's model, {model}"
+        raise GalleryError(f"{store.path}: {wrong}; upload it anew: veduta index {store.path} --anew")
+
+
+def upload(
+    store: Store,
+    target: Target,
+    dim: int,
+    home: Path,
+    progress: Progress = lambda what, share: None,
+    *,
+    anew: bool = False,
+    patience: Patience | None = None,
+) -> Upload:
+    """Bring a Qdrant up to what is in a gallery, and return what it has then; no two at a time.
+
+    Args:
+        store: the gallery's references.
+        target: where they go.
+        dim: length D of a descriptor.
+        home: the folder that keeps what has been done.
+        progress: called with what is being done and the share of it that is.
+        anew: fill a new collection, also if there is one; the alias goes over to it when it is complete.
+        patience: how long Qdrant is waited for.
+
+    Raises:
+        GalleryError: it cannot be reached, refuses or has lost something. Run again, it goes on where it was.
+    """
+    started, link = time.monotonic(), Link(target.address, patience)
+    begun = _begin(store, link, target, dim, home, anew=anew)
+    index = QdrantIndex(link, begun.collection, dim)
+    sent = _follow(store, index, begun, home, progress)
+    _settle(link, sent.collection, progress)
+    found = len(index)
+    if found != sent.count:
+        raise GalleryError(_short(sent, found, sent.count, store.path))
+    breadth, measured, queries = _measure(index, _sample(store), target.recall)
+    done = replace(sent, breadth=breadth, recall=target.recall, measured=measured, queries=queries)
+    done = replace(done, seconds=time.monotonic() - started)
+    version = Version.parse(done.collection)
+    if version is not None:
+        switch(link, version)
+    done.write(home / UPLOAD)
+    (home / DRAFT).unlink(missing_ok=True)
+    return done
+
+
+def _begin(store: Store, link: Link, target: Target, dim: int, home: Path, *, anew: bool) -> Upload:
+    """Return what has been sent so far: what was cut off, what is complete, or nothing into a new collection."""
+    draft, complete = Upload.read(home / DRAFT, target), Upload.read(home / UPLOAD, target)
+    if anew and draft is not None and complete is not None and draft.collection == complete.collection:
+        draft = None
+    for known in (draft, None if anew else complete):
+        if known is not None and (known.row == 0 or _exists(link, known.collection)):
+            return _made(store, link, known, target, dim)
+    removals = store.removals()  # before the first row is read, so that none that goes is missed
+    version = propose(link, target.name, str(store.settings()["embedder"]["sha256"]))
+    fresh = Upload(target.address, target.name, version.collection, removals=removals)
+    fresh.write(home / DRAFT)  # before it is made, so that it is found again if it is made by half
+    return _made(store, link, fresh, target, dim)
+
+
+def _made(store: Store, link: Link, known: Upload, target: Target, dim: int) -> Upload:
+    """Return what has been sent of an upload whose collection is there now."""
+    check_model(store, known)
+    version = Version.parse(known.collection)
+    if known.row == 0 and version is not None:
+        create(link, version, dim, target.shape)
+    return known
+
+
+def _exists(link: Link, collection: str) -> bool:
+    return bool(link.do(f"looking for {collection}", "collection_exists", collection))
+
+
+def _follow(store: Store, index: QdrantIndex, sent: Upload, home: Path, progress: Progress) -> Upload:
+    """Send what is new and remove what went, until there is nothing of either, and return how far that is."""
+    while True:
+        removals, gone = store.removed(sent.removals)
+        index.remove(gone)  # also those past `row`: they may be of a batch that was not confirmed
+        sent = replace(sent, removals=removals)
+        batch = _batch(store, sent.row)
+        if batch is not None:
+            index.upsert(batch)
+            sent = replace(sent, row=int(batch.ids[-1]))
+        sent.write(home / DRAFT)
+        with store.reading():
+            last, count, now = store.last_row(), store.counts()[1], store.removals()
+        progress("uploading", min(1.0, sent.row / max(last, 1)))
+        if last <= sent.row and now == sent.removals:
+            return replace(sent, count=count)
+
+
+def _batch(store: Store, after: int) -> Points | None:
+    """Return the next references past a row, None for none."""
+    with store.reading():
+        rows, descriptors = store.descriptors(after, BATCH)
+        known = store.placed(rows.tolist())
+    if not len(rows):
+        return None
+    ids, landmarks, licences, north, east = zip(*(known[row] for row in rows.tolist()), strict=True)
+    places = [None if None in place else place for place in zip(north, east, strict=True)]
+    return Points(rows, descriptors, ids, landmarks, places, licences)
+
+
+def _settle(link: Link, collection: str, progress: Progress) -> None:
+    """Wait until Qdrant has indexed what it was sent: before, it answers slowly, and finds more than it will."""
+    until = time.monotonic() + INDEXING
+    while time.monotonic() < until:
+        found = link.do(f"looking at {collection}", "get_collection", collection)
+        status = str(getattr(found.status, "value", found.status))
+        if status in ("green", "grey"):
+            return
+        if status == "red":
+            raise GalleryError(f"{link.address}: {collection} is broken; see Qdrant's log, then upload it anew")
+        progress("indexing", (found.indexed_vectors_count or 0) / max(found.points_count or 1, 1))
+        time.sleep(1.0)
+    raise GalleryError(f"{link.address}: {collection} is still being indexed; run the same again later")
+
+
+def _sample(store: Store) -> Float32:
+    """Return the descriptors (n, D) of a few references, spread over all of them."""
+    starts = np.unique(np.linspace(0, max(store.last_row() - 1, 0), QUERIES).astype(int))
+    found = [store.descriptors(int(start), 1)[1] for start in starts]
+    return np.concatenate([each for each in found if len(each)] or [np.zeros((0, 0), np.float32)])
+
+
+def _measure(index: QdrantIndex, sample: Float32, recall: float) -> tuple[int | None, float, int]:
+    """Return the least breadth that finds enough, what share it finds, and of how many queries that is the mean."""
+    if index.link.local or recall == 1 or not len(sample):
+        return None, 1.0, 0
+    truth = _searched(index, sample, None)
+    for breadth in BREADTHS:
+        found = _searched(index, sample, breadth)
+        shares = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, truth, strict=True)]
+        if np.mean(shares) >= recall:
+            return breadth, float(np.mean(shares)), len(sample)
+    return None, 1.0, 0
+
+
+def _searched(index: QdrantIndex, sample: Float32, breadth: int | None) -> Int64:
+    """Return the numbers (Q, k) of those found near each of a sample; None compares everything."""
+    options = SearchOptions(breadth=breadth, exact=breadth is None)
+    return QdrantIndex(index.link, index.collection, index.dim, options).search(sample, NEAREST)[1]
+
+
+def _short(upload: Upload, found: int, expected: int, gallery: Path) -> str:
+    wrong = f"{upload.collection} has {found:,} references, expected {expected:,}"
+    return f"{upload.address}: {wrong}; see whether a node is gone, or upload it anew: veduta index {gallery} --anew"

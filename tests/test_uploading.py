@@ -1,0 +1,308 @@
+"""A gallery that names a Qdrant: the same answers, and uploads that go on wherever they were cut off."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from qdrant_server import Server
+from running import read_only
+from test_approximate import clustered, exact, found
+from test_gallery import told
+from test_store import entry, put
+
+from veduta import searching, uploading
+from veduta.errors import GalleryError
+from veduta.gallery import Gallery
+from veduta.index import ExactIndex
+from veduta.index.qdrant import BATCH, QdrantIndex
+from veduta.index.qdrant_link import Link, Patience
+from veduta.index.qdrant_versions import resolve, versions
+from veduta.recognizer import Near
+from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, describe, stale
+from veduta.store import Store
+
+DIM, MODEL = 32, "c" * 64
+SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}
+QUERIES = clustered(5, stream=1)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    """What does not answer is given up soon."""
+    monkeypatch.setattr(Patience, "__init__", lambda self: vars(self).update(seconds=1, tries=2, pause=0, longest=0))
+
+
+@pytest.fixture
+def server():
+    with Server() as node:
+        yield node
+
+
+@pytest.fixture
+def store(tmp_path, server):
+    with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as made:
+        made.attach(searching.SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes())
+        yield made
+
+
+def fill(store, first, count):
+    descriptors = clustered(first + count)[first:]
+    put(store, *(entry(first + i, f"l{(first + i) % 7}", descriptor=d) for i, d in enumerate(descriptors)))
+
+
+def agree(store, index):
+    return found(index, QUERIES) == found(exact(*store.descriptors()), QUERIES)
+
+
+def batches(server):
+    """How many references each upload had."""
+    return [len(body["batch"]["ids"]) for body in server.sent("/points") if "batch" in (body or {})]
+
+
+# --- the choice -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "qdrant"}, "address: expected that of a Qdrant, got none"),
+        ({"kind": "qdrant", "address": "http://a:b@c"}, "expected none with a password in it"),
+        ({"kind": "qdrant", "address": "x", "name": "a/b"}, "name: expected letters"),
+        ({"kind": "qdrant", "address": "x", "replicas": 0}, "Shape: expected numbers of at least 1"),
+    ],
+)
+def test_a_choice_that_is_none_is_refused(gallery, options, said):
+    with pytest.raises(ValueError, match=said):
+        gallery.choose_index(**options)
+
+
+def test_the_choice_is_kept_and_the_key_is_not(gallery, monkeypatch):
+    monkeypatch.setenv("VEDUTA_QDRANT_API_KEY", "secret")
+    gallery.choose_index("qdrant", address="http://127.0.0.1:1", shards=6, replicas=2)
+    assert gallery.choose_index(name="sights").target.shape.shards == 6
+    assert b"secret" not in b"".join(path.read_bytes() for path in gallery.path.iterdir() if path.is_file())
+    assert gallery.choose_index("exact").target is None
+    assert gallery.build_index() is None
+
+
+# --- uploading --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_uploaded_is_searched_there_and_what_came_and_went_since_here(store, server):
+    fill(store, 0, 300)
+    store.remove_reference("17.jpg")
+    made = build_index(store, DIM)
+    assert (made.count, made.name, made.measured) == (299, "sights", 1.0)
+    assert describe(store)["kind"] == "qdrant"
+    with contextlib.closing(Upkeep(store, DIM)) as kept:
+        assert agree(store, kept.refresh())
+        fill(store, 300, 20)
+        store.remove_landmark("l3")
+        asked = len(server.sent("/query/batch"))
+        index = kept.refresh()
+        assert agree(store, index)
+        assert len(index) == store.counts()[1]
+        assert len(index.recent) == 20 - 3
+        assert len(server.sent("/query/batch")) > asked
+        some = store.rows_of(["l1", "l5"])
+        assert found(index, QUERIES, 5, some) == found(exact(*store.descriptors()), QUERIES, 5, some)
+
+
+def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, server):
+    fill(store, 0, 300)
+    first = build_index(store, DIM)
+    with contextlib.closing(Upkeep(store, DIM)) as kept:
+        kept.refresh()
+        assert batches(server) == [BATCH, 300 - BATCH]
+        fill(store, 300, 10)
+        store.remove_reference("5.jpg")
+        second = build_index(store, DIM)
+        assert batches(server)[2:] == [10]
+        assert (second.collection, second.count) == (first.collection, 309)
+        assert agree(store, kept._index) is False  # opened before, it goes by what it knew
+        assert kept.renewed()
+        index = kept.refresh()
+        assert len(index.recent) == 0
+        assert agree(store, index)
+        assert not kept.renewed()
+    assert build_index(store, DIM).count == 309
+    assert len(batches(server)) == 3
+
+
+def test_made_anew_it_is_another_collection_and_searches_never_stop(store, server):
+    fill(store, 0, 60)
+    first = build_index(store, DIM)
+    with contextlib.closing(Upkeep(store, DIM)) as kept:
+        index = kept.refresh()
+        second = build_index(store, DIM, anew=True)
+        assert second.collection != first.collection
+        assert agree(store, index)  # the old one is there as long as somebody has it open
+        assert resolve(Link(server.address), "sights", MODEL) == second.collection
+        assert kept.refresh().base.collection == second.collection
+
+
+@pytest.mark.parametrize("step", range(10))
+def test_an_upload_cut_off_anywhere_is_gone_on_with(store, server, step):
+    fill(store, 0, 2 * BATCH + 30)
+    server.faults = [None] * (step + 1) + ["close"] * 2
+    with pytest.raises(GalleryError, match="broke off"):
+        build_index(store, DIM)
+    with contextlib.closing(Upkeep(store, DIM)) as kept:  # meanwhile it is searched here
+        assert isinstance(kept.refresh(), ExactIndex)
+        assert agree(store, kept.refresh())
+        assert describe(store) == {"kind": "exact", "wanted": "qdrant", "recall": 1.0}
+        server.faults = []
+        store.remove_reference("3.jpg")
+        store.remove_reference("300.jpg")
+        made = build_index(store, DIM)
+        assert made.count == 2 * BATCH + 28
+        assert agree(store, kept.refresh())
+    assert len(versions(Link(server.address), "sights")) == 1
+    assert sum(batches(server)) <= 2 * BATCH + 30 + 2 * BATCH  # what was confirmed was not sent again
+    assert not (store.path / FOLDER / uploading.DRAFT).exists()
+
+
+def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, server):
+    fill(store, 0, 3 * BATCH)
+    server.faults = [None] * 7 + ["hang"] * 9
+    code = "from veduta.store import Store; from veduta.searching import build_index; "
+    code += f"build_index(Store.open({str(store.path)!r}), {DIM})"
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        end = time.monotonic() + 60
+        while len(batches(server)) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        process.kill()
+    sent = json.loads((store.path / FOLDER / uploading.DRAFT).read_text())
+    assert 0 < sent["row"] < 3 * BATCH
+    server.faults, before = [], len(batches(server))
+    assert build_index(store, DIM).count == 3 * BATCH
+    assert sum(batches(server)[before:]) == 3 * BATCH - sent["row"]
+    with contextlib.closing(Upkeep(store, DIM)) as kept:
+        assert agree(store, kept.refresh())
+
+
+def test_so_many_that_memory_might_not_hold_them_need_a_complete_upload(store, server, monkeypatch):
+    fill(store, 0, 20)
+    monkeypatch.setattr(searching, "EXACT_BYTES", 100)
+    with (
+        contextlib.closing(Upkeep(store, DIM)) as kept,
+        pytest.raises(GalleryError, match="has 20 references and no index of them; make one with 'veduta"),
+    ):
+        kept.refresh()
+
+
+def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
+    fill(store, 0, 80)
+    real, asked = QdrantIndex.search, []
+
+    def search(self, descriptors, k, among=None):
+        similarity, ids = real(self, descriptors, k, among)
+        asked.append(self.options.breadth)
+        wrong = {None: 0, 64: 9, 128: 3}.get(self.options.breadth, 0)
+        return similarity, np.where(np.arange(ids.shape[1]) < wrong, -1 - np.arange(ids.shape[1]), ids)
+
+    monkeypatch.setattr(QdrantIndex, "search", search)
+    made = build_index(store, DIM)
+    assert (made.breadth, made.measured, made.recall) == (256, 1.0, 0.99)
+    store.attach(searching.SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
+    made = build_index(store, DIM)
+    assert (made.breadth, made.measured) == (128, pytest.approx(0.9))
+    assert asked == [None, 64, 128, 256, None, 64, 128]
+
+
+def test_nothing_is_sent_for_the_first_time_that_nobody_asked_for(store, server, monkeypatch):
+    fill(store, 0, 30)
+    begun = []
+    monkeypatch.setattr(Upkeep, "_renew", lambda self: begun.append(self))
+    with contextlib.closing(Upkeep(store, DIM)) as kept:
+        kept.refresh()
+        assert server.seen == []
+        build_index(store, DIM)
+        assert not stale(kept.refresh())
+        monkeypatch.setattr(searching, "LEAST", 5)
+        fill(store, 30, 9)
+        assert stale(kept.refresh())
+        assert begun == [kept]
+
+
+# --- what is said when something is wrong -----------------------------------------------------------------------------
+
+
+def said(store, call=None):
+    with contextlib.closing(Upkeep(store, DIM)) as kept, pytest.raises(GalleryError) as caught:
+        (call or kept.refresh)()
+    return str(caught.value)
+
+
+def test_references_that_a_cluster_has_lost_are_missed(store, server):
+    fill(store, 0, 40)
+    made = build_index(store, DIM)
+    server.store.delete(made.collection, [3, 4])
+    expected = f"{made.collection} has 38 references, expected 40; see whether a node is gone, or upload it anew"
+    assert expected in said(store)
+    assert expected in said(store, lambda: build_index(store, DIM))
+    assert build_index(store, DIM, anew=True).count == 40
+
+
+def test_another_model_another_length_and_nobody_there_are_said(store, server):
+    fill(store, 0, 10)
+    made = build_index(store, DIM)
+    path = store.path / FOLDER / uploading.UPLOAD
+    replace(made, collection="sights--0123456789ab-1").write(path)
+    assert "sights--0123456789ab-1 was not made by this gallery's model, cccccccccccc; upload it anew" in said(store)
+    made.write(path)
+    assert "has descriptors of length 32, expected 33" in said(store, Upkeep(store, DIM + 1).refresh)
+    server.store.delete_collection(made.collection)
+    assert "upload with 'veduta index GALLERY'" in said(store)
+    server.dead = True
+    assert "broke off" in said(store)
+    server.dead = False
+    assert build_index(store, DIM).count == 10
+
+
+def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
+    fill(store, 0, 10)
+    build_index(store, DIM)
+    path = store.path / FOLDER / uploading.UPLOAD
+    store.attach(searching.SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
+    assert describe(store)["kind"] == "exact"
+    store.attach(searching.SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
+    assert describe(store)["kind"] == "qdrant"
+    path.write_text("{")
+    assert describe(store)["kind"] == "exact"
+    assert build_index(store, DIM).collection.endswith("-2")
+
+
+# --- galleries --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wire", [False, True])
+def test_answers_are_the_same_whether_it_is_searched_here_or_there(placed, server, tmp_path, views, distractors, wire):
+    queries = [*views, *distractors]
+    wanted = [{}, {"landmarks": ["palazzo-1", "palazzo-4"]}, {"near": Near(41.9, 12.5, 50)}]
+    before = [told(placed, queries, **options) for options in wanted]
+    placed.choose_index("qdrant", address=server.address if wire else str(tmp_path / "qdrant"), name="sights")
+    assert [told(placed, queries[:3])] == [before[0][:3]]
+    made = placed.build_index()
+    assert (made.count, placed.info().index["kind"]) == (12, "qdrant")
+    assert [told(placed, queries, **options) for options in wanted] == before
+    placed.remove(landmark="palazzo-5")
+    assert placed.build_index().count == 10
+    after = told(placed, queries)
+    placed.choose_index("exact")
+    assert told(placed, queries) == after
+
+
+def test_a_gallery_that_may_only_be_read_is_searched_there(gallery_path, server, views):
+    with Gallery.open(gallery_path) as gallery:
+        gallery.choose_index("qdrant", address=server.address)
+        gallery.build_index()
+        before = told(gallery, views)
+    with read_only(gallery_path), Gallery.open(gallery_path) as gallery:
+        assert told(gallery, views) == before
+        assert gallery.info().index["kind"] == "qdrant"
