@@ -362,3 +362,20 @@ def test_a_place_that_is_none_is_refused(gallery_path, view, wrong):
     done = veduta("recognize", gallery_path, view, f"--near={wrong}")
     assert done.returncode == 2
     assert "expected --near LAT,LON,KM" in done.stderr
+
+
+def test_the_command_uploads_to_a_qdrant_and_names_what_is_wrong(gallery_path, tmp_path, view):
+    pytest.importorskip("qdrant_client")
+    done = veduta("index", gallery_path, "--kind", "qdrant")
+    assert done.returncode == 2
+    assert "address" in done.stderr
+    options = ["--kind", "qdrant", "--address", tmp_path / "qdrant", "--name", "sights", "--format", "json"]
+    done = veduta("index", gallery_path, *options)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["kind"], told["count"]) == ("qdrant", 12)
+    answer = json.loads(veduta("recognize", gallery_path, view, "--format", "json").stdout)[0]
+    assert answer["landmark"]["id"] == "palazzo-0"
+    done = veduta("index", gallery_path, "--kind", "qdrant", "--address", "http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert "127.0.0.1:9" in done.stderr
