@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import tempfile
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait do not spin
@@ -13,6 +14,7 @@ import numpy as np
 from IPython.display import Image as Shown
 from IPython.display import display
 
+warnings.filterwarnings("ignore", message="IProgress not found")
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
@@ -75,8 +77,7 @@ def drawn():
 def picture(figure, alt, photos=()):
     """Show a figure with a text that says what is in it; `photos` are the names of those in it."""
     if photos:
-        below = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "right", "va": "top"}
-        figure.axes[-1].annotate(credit(*photos), (1, 0), (0, -5), fontsize=6, color=GREY, **below)
+        figure.supxlabel(credit(*photos), x=0.995, ha="right", fontsize=6, color=GREY)
     data = io.BytesIO()
     figure.savefig(data, format="png", bbox_inches="tight")
     plt.close(figure)
