@@ -79,7 +79,7 @@ truth = np.linalg.inv(seen.homography)  # from the view to the facade
 error = np.linalg.norm(carried(truth, a) - b, axis=1)
 print(f"{len(matches)} matches, {np.mean(error < 4):.0%} of them right to 4 pixels")
 edge = np.array([(0, 0), (480, 0), (480, 360), (0, 360)], float)
-for title, good in {"all matches": np.full(len(a), True), "the right ones alone": error < 4}.items():
+for title, good in {"all matches": np.ones(len(a), bool), "the right ones alone": error < 4}.items():
     off = np.linalg.norm(carried(direct_linear_transform(a[good], b[good]), edge) - carried(truth, edge), axis=1)
     print(f"least squares over {title}: the photo's corners are off by {off.mean():.1f} pixels")
 
