@@ -16,7 +16,7 @@ from veduta.types import Float32, Int64, UInt8
 # What is past an id: ids (n,), rising, and descriptors (n, D), a piece at a time.
 Source = Callable[[int], Iterable[tuple[Int64, Float32]]]
 ROWS, NORMS, IDS, CODES = "rows", "norms", "ids", "codes"
-READ = 4_096  # as many rows are read one by one; more of them by a map
+READ = 512  # as many rows are read one by one; more of them by a map, which is faster
 UNIT = 1e-4  # norms nearer to 1 than this are meant to be 1
 
 
