@@ -45,17 +45,13 @@ def run(path):
             "VEDUTA": str(ROOT),
             "OMP_WAIT_POLICY": "PASSIVE",
         }
-        written = []
-        for language, code in steps(path.read_text("utf-8")):
-            counts["run" if language else "not run"] += 1
-            if language == "sh":
-                do(path, ["bash", "-euo", "pipefail", "-c", code], code, folder, environment)
-            elif language == "python":
-                # What earlier blocks made is made again: names live on, and files are where they were.
-                written.append(code)
-                script = Path(folder) / ".blocks.py"
-                script.write_text("\n".join(written), "utf-8")
-                do(path, [sys.executable, str(script)], code, folder, environment)
+        with Interpreter(path, folder, environment) as interpreter:
+            for language, code in steps(path.read_text("utf-8")):
+                counts["run" if language else "not run"] += 1
+                if language == "sh":
+                    do(path, code, folder, environment)
+                elif language == "python":
+                    interpreter.run(code)
     return counts
 
 
@@ -66,13 +62,66 @@ def prepare(folder):
         shutil.copytree(ROOT / "demo" / name, folder / "demo" / name)
 
 
-def do(path, command, code, folder, environment):
-    """Run one block; SystemExit with what it printed when it fails."""
+def do(path, code, folder, environment):
+    """Run one block of the shell; SystemExit with what it printed when it fails."""
+    command = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )
     if done.returncode:
-        raise SystemExit(f"{path}: this block has failed:\n\n{code}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+        raise SystemExit(failed(path, code, done.stdout + done.stderr))
+
+
+def failed(path, code, said):
+    """Return what to say of a block that has failed."""
+    return f"{path}: this block has failed:\n\n{code}\n{said[-4000:]}"
+
+
+class Interpreter:
+    """One Python for all blocks of a file, started when there is one."""
+
+    LOOP = """
+import sys
+names = {"__name__": "__main__"}
+for line in sys.stdin:
+    exec(compile(open(line.strip()).read(), "block", "exec"), names)
+    print("\\0", flush=True)
+"""
+
+    def __init__(self, path, folder, environment):
+        self._path, self._folder, self._environment, self._process = path, folder, environment, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process:
+            self._process.stdin.close()
+            self._process.wait(SECONDS)
+            self._process.stdout.close()
+
+    def run(self, code):
+        """Run a block; SystemExit with what it printed when it fails."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self.LOOP],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        script = Path(self._folder) / ".block.py"
+        script.write_text(code, "utf-8")
+        self._process.stdin.write(f"{script}\n")
+        self._process.stdin.flush()
+        said = []
+        for line in self._process.stdout:
+            if line == "\0\n":
+                return
+            said.append(line)
+        raise SystemExit(failed(self._path, code, "".join(said)))
 
 
 def main():

@@ -92,7 +92,9 @@ shots = {
 }
 made = {name: activations(shot) for name, shot in shots.items()}
 descriptor, maps = made["montmartre_far"]
-print(f"{maps.shape[0]} maps of {maps.shape[1]} x {maps.shape[2]}; {np.mean(maps < 1e-3):.0%} of all answers are next to nothing")
+print(
+    f"{maps.shape[0]} maps of {maps.shape[1]} x {maps.shape[2]}; {np.mean(maps < 1e-3):.0%} of all answers are next to nothing"
+)
 
 # %% tags=["drawing"]
 strongest = np.argsort(-maps.mean((1, 2)))[[0, 3, 8, 13]]
