@@ -393,8 +393,8 @@ def scale(result):
     said = (
         f"{result['dim']} components, {result['queries']:,} queries one at a time, none of them a descriptor of the "
         f"index; Veduta's recall was to be {result['recall_wanted']}, its peers look at the least that reaches 0.97. "
-        "Memory is that of the whole process, files that are mapped included; private memory is without these. Veduta's "
-        "rows were asked again at the end of the run, each query once before it was timed, with the codes in the cache."
+        "Memory is that of the whole process, files that are mapped included; private memory is without these. "
+        "Veduta's rows were asked again at the end of the run, each once before it was timed."
     )
     return f"{origin(result)}\n\n{said}\n\n{table(head, rows)}"
 

@@ -1,5 +1,7 @@
 """Work ahead: in order, prompt, and left without a trace."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -66,3 +68,9 @@ def test_blas_is_back_to_what_it_was():
         pass
     with one_blas_thread():
         pass
+
+
+def test_memory_given_back_is_kept_without_a_word_wherever_that_can_be_asked_for():
+    program = "from veduta.threads import keep_memory; keep_memory(); import numpy; print(len(numpy.zeros(9_000_000)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("9000000\n", "")

@@ -34,6 +34,7 @@ from veduta.cli.asking import (
 )
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.errors import VedutaError
+from veduta.threads import keep_memory
 
 app = typer.Typer(
     name="veduta",
@@ -302,6 +303,7 @@ def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
     show.any_names()
     show.warnings()
+    keep_memory()
     if sys.argv[1:2] != ["train"]:  # which has the machine to itself, or should
         # Before faiss loads: its threads wait by spinning, on a busy machine for the very ones that spin.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
