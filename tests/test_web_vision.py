@@ -140,16 +140,16 @@ def test_googles_client_reads_the_landmark_its_place_and_where_in_the_photo_it_i
     assert len(annotation.bounding_poly.vertices) == 4
 
 
-def test_googles_client_reads_no_annotation_for_none(google, strangers, distractors):
-    for path in (strangers[0], distractors[0]):
+def test_googles_client_reads_no_annotation_for_none(google, distractors):
+    for path in distractors[:2]:
         response = google.client.landmark_detection(image=google_image(path))
         assert list(response.landmark_annotations) == []
         assert response.error.code == 0
 
 
-def test_a_bad_image_in_a_batch_has_an_error_of_its_own(google, view, strangers):
+def test_a_bad_image_in_a_batch_has_an_error_of_its_own(google, view, distractors):
     feature = vision.Feature(type_=vision.Feature.Type.LANDMARK_DETECTION, max_results=1)
-    images = [google_image(view), vision.Image(content=b"no photo"), google_image(strangers[0]), vision.Image()]
+    images = [google_image(view), vision.Image(content=b"no photo"), google_image(distractors[0]), vision.Image()]
     batch = [vision.AnnotateImageRequest(image=image, features=[feature]) for image in images]
     responses = google.client.batch_annotate_images(requests=batch).responses
     assert [response.error.code for response in responses] == [0, 3, 0, 3]
@@ -277,8 +277,8 @@ def test_an_allowed_site_is_no_other_that_begins_like_it():
         fetch("http://127.0.0.1:1/x.jpg", settings)
 
 
-def test_an_operation_that_is_done_is_what_googles_messages_understand(google, view, strangers):
-    body = {"requests": [request_for(view), request_for(b"no photo"), request_for(strangers[0])]}
+def test_an_operation_that_is_done_is_what_googles_messages_understand(google, view, distractors):
+    body = {"requests": [request_for(view), request_for(b"no photo"), request_for(distractors[0])]}
     response = httpx.post(f"{google.address}/v1/images:asyncBatchAnnotate", json=body, timeout=60)
     operation = json_format.Parse(response.text, operations_pb2.Operation())
     assert operation.done
@@ -292,8 +292,8 @@ def test_an_operation_that_is_done_is_what_googles_messages_understand(google, v
 # --- what goes over the wire ------------------------------------------------------------------------------------
 
 
-def test_what_is_zero_or_empty_goes_without_saying(plain, view, strangers):
-    found, none = annotated(plain, request_for(view), request_for(strangers[0]))
+def test_what_is_zero_or_empty_goes_without_saying(plain, view, distractors):
+    found, none = annotated(plain, request_for(view), request_for(distractors[0]))
     assert none == {}
     assert list(found) == ["landmarkAnnotations"]
     (annotation,) = found["landmarkAnnotations"]
@@ -456,15 +456,15 @@ def test_photoprism_reads_the_landmark_as_a_label(plain, view):
     assert 0.5 <= label["confidence"] == label["topicality"] <= 1
 
 
-def test_photoprism_reads_no_label_for_none_and_each_landmark_once(plain, views, strangers):
+def test_photoprism_reads_no_label_for_none_and_each_landmark_once(plain, views, distractors):
     def labels(*paths):
         told = plain.post(LABELS, json={"images": [data_url(path) for path in paths]}).json()
         assert told["code"] == 200
         return [label["name"] for label in told["result"]["labels"]]
 
     paths = list(views)
-    assert labels(strangers[0]) == []
-    assert sorted(labels(paths[0], paths[1], strangers[0], paths[2])) == ["The palazzo-0", "The palazzo-1"]
+    assert labels(distractors[0]) == []
+    assert sorted(labels(paths[0], paths[1], distractors[0], paths[2])) == ["The palazzo-0", "The palazzo-1"]
 
 
 @pytest.mark.parametrize(
