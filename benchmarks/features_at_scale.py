@@ -23,6 +23,7 @@ import numpy as np
 
 from veduta.packing import pack_features, unpack_features
 from veduta.store import FILE, Store
+from veduta.threads import keep_memory
 from veduta.types import LocalFeatures
 
 READ, ROUNDS, SEED, READERS = 30, 100, 0, 8
@@ -191,6 +192,7 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("benchmarks/runs/features"))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_memory()  # as the command does
     result = machine.describe() | {"references": options.references, "seed": SEED, "rounds": ROUNDS, "read": READ}
     result["layouts"] = {}
     for name, keypoints in SIZES.items():
