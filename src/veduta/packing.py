@@ -28,8 +28,11 @@ def unpack_features(data: bytes) -> LocalFeatures:
     places = np.frombuffer(data, "<u2", 2 * n, HEADER.size).reshape(n, 2)
     steps = np.frombuffer(data, np.int8, dim * n, HEADER.size + 4 * n).reshape(n, dim)
     scores = np.frombuffer(data, "<f2", n, HEADER.size + (4 + dim) * n)
-    keypoints = places.astype(np.float32) / PLACES * np.array((width, height), np.float32) - 0.5
+    keypoints = places.astype(np.float32)
+    keypoints /= PLACES
+    keypoints *= np.array((width, height), np.float32)
+    keypoints -= 0.5
     descriptors = steps.astype(np.float32)
     squares = np.einsum("ij,ij->i", descriptors, descriptors)  # whole numbers: exact; the step falls out with the norm
     descriptors *= (1 / np.sqrt(np.maximum(squares, 1e-12)))[:, None]
-    return LocalFeatures(keypoints.astype(np.float32), descriptors, scores.astype(np.float32), (width, height))
+    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), (width, height))
