@@ -125,7 +125,7 @@ picture(
 #
 # A detector gives every pixel a score. Around one corner many pixels score well, and we want one keypoint, not twenty.
 # **Non-maximum suppression** keeps a pixel only if no pixel in the window around it scores more. Then a threshold drops what
-# scores too little, and **top-k** keeps the best $k$. All of it in three lines:
+# scores too little, and **top-k** keeps the best $k$. All of it in a few lines:
 
 
 # %%

@@ -506,7 +506,8 @@ for name, matcher in {"nearest": near, "lighterglue": glue}.items():
     m = matcher.match(references[0], other)
     agree = verifier.verify(references[0], other, m).num_inliers
     print(f"{name:12s} {len(m)} matches, sum of scores {m.scores.sum():.0f}, inliers {agree}")
-# A patch matches well wherever it went. That the stripes do not fit together shows only where all matches are judged at once.
+# A patch matches well wherever it went, and the scores are sure. But no single change of viewpoint carries all stripes to their
+# places, so geometry keeps only a part.
 
 # %% [markdown]
 # ## Further reading

@@ -61,6 +61,8 @@ corners = np.array([(60, 60), (400, 80), (380, 300), (80, 310)], float)
 found = direct_linear_transform(corners, carried(seen.homography, corners))
 print("known:\n", (seen.homography / seen.homography[2, 2]).round(4))
 print("from four pairs:\n", found.round(4))
+theirs = cv2.getPerspectiveTransform(*(np.asarray(p, np.float32) for p in (corners, carried(seen.homography, corners))))
+print(f"largest difference from OpenCV's: {np.abs(theirs - found).max():.0e}")
 
 # %% [markdown]
 # Exact pairs give the exact matrix. Now the real thing: keypoints found and matched in both photos.
@@ -131,6 +133,33 @@ right.plot(np.maximum.accumulate(counts), color=BLUE, label="best so far")
 right.set(xlabel="try", ylabel="inliers", title="Most guesses are bad; one good one is enough")
 right.legend(frameon=False)
 picture(figure, "Left: matches between a view and a facade. Right: inliers of each try, and the best so far")
+
+# %% [markdown]
+# What a guess looks like: the outline of the view, carried to the facade by a bad sample and by a good one. A bad sample fits its own
+# four matches just as exactly. Only the others tell. (And four right ones close together make a poor guess, too: small errors grow.)
+
+# %% tags=["drawing"]
+rng = np.random.default_rng(0)
+right_ones, wrong_ones = np.flatnonzero(error < 4), np.flatnonzero(error > 30)
+samples = {
+    "three right, one wrong": np.r_[rng.choice(right_ones, 3, replace=False), rng.choice(wrong_ones, 1)],
+    "four right, far apart": max(
+        (rng.choice(right_ones, 4, replace=False) for _ in range(50)),
+        key=lambda four: cv2.contourArea(cv2.convexHull(a[four])),
+    ),
+}
+outline = np.array([(40, 40), (440, 40), (440, 320), (40, 320), (40, 40)], float)
+figure, panels = plt.subplots(1, 2, figsize=(9, 3.5))
+for axes, (title, four), colour in zip(panels, samples.items(), (RED, GREEN), strict=True):
+    guess = direct_linear_transform(a[four], b[four])
+    agree = int((np.linalg.norm(carried(guess, a) - b, axis=1) < 4).sum())
+    image(axes, facade, f"{title}: {agree} of {len(a)} agree")
+    axes.plot(*carried(truth, outline).T, color="white", linestyle="--", linewidth=1.5, label="truth")
+    axes.plot(*carried(guess, outline).T, color=colour, linewidth=2, label="guess")
+    axes.plot(*b[four].T, "o", color="white", markeredgecolor="black")
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.legend(loc="upper right", fontsize=8, facecolor="#6b6f76", labelcolor="white")
+picture(figure, "The outline carried by a bad sample lies askew; by a good one it covers the true outline")
 
 # %% [markdown]
 # ## From RANSAC to MAGSAC
@@ -236,6 +265,7 @@ cases = {
     "all on one line": (line, np.add(line, (10, 5))),
     "a mirror": (points, (640, 0) + points * (-1, 1)),
     "everything into one spot": (points, 320 + (points - 320) * 0.02 + rng.normal(0, 0.2, points.shape)),
+    "all on one repeated window": (points, np.add((200, 150), rng.uniform(-12, 12, points.shape))),
     "everything onto a thin stripe": (points, points * (1, 0.1)),
 }
 for name, (p, q) in cases.items():
@@ -244,8 +274,8 @@ for name, (p, q) in cases.items():
 
 # %% [markdown]
 # *Collinear*: points on one line leave the rest of the plane undetermined, as along the edge of a roof. *Flipped*: cameras do not
-# mirror (most mirrors are refused even earlier, for OpenCV looks at the orientation of every sample). *Collapsed*: everything shrunk to next to nothing, the typical end of many keypoints on one repeated window that all match
-# the same spot. *Folded*: the plane would pass through the camera.
+# mirror (most mirrors are refused even earlier, for OpenCV looks at the orientation of every sample). *Collapsed*: everything shrunk to next to nothing, the typical end of many keypoints that all match one repeated window
+# (if they match the very same spot, there are too few different pairs to begin with). *Folded*: the plane would pass through the camera.
 #
 # ## The look-alikes
 #
