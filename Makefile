@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench course docs clean
+.PHONY: demo test check format bench course docs pictures clean
 
 demo: $(VENV)/installed
 	$(BIN)/python demo/run.py
@@ -36,12 +36,17 @@ course: $(VENV)/installed-docs
 	rm -rf build/pages/course
 	$(BIN)/python docs/course/making.py pages build/course build/pages/course
 
-# The documentation's pages, in build/site: blocks of code run, the course executed, links checked.
+# The documentation's pages, in build/site: the course executed, blocks of code run, pictures drawn, links checked.
 docs: course
 	$(BIN)/python docs/running.py README.md docs/*.md docs/tutorials/*.md
 	$(BIN)/python docs/site.py together build/pages
+	$(BIN)/python docs/pictures.py build/pages/pictures --like docs/pictures
 	NO_COLOR=1 $(BIN)/zensical build --clean
 	$(BIN)/python docs/site.py finish build/site
+
+# The pictures of the README and of docs/, which are kept with the project.
+pictures: $(VENV)/installed-dev
+	$(BIN)/python docs/pictures.py docs/pictures
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -1,10 +1,11 @@
 """Draw the curves of docs/scale.md from benchmarks/results/scale.json: time, memory and disk against size.
 
-python benchmarks/scale_plots.py
+python benchmarks/scale_plots.py [FOLDER]
 """
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -27,8 +28,8 @@ PANELS = [
 ]
 
 
-def main():
-    """Write docs/pictures/scale.webp."""
+def main(folder=ROOT / "docs" / "pictures"):
+    """Write scale.webp into a folder."""
     result = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text())
     figure, panels = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     for axes, (key, title, goal) in zip(panels.flat, PANELS, strict=True):
@@ -50,8 +51,8 @@ def main():
     panels[0, 0].legend(frameon=False, fontsize=8)
     data = io.BytesIO()
     figure.savefig(data, dpi=110)
-    PIL.Image.open(data).convert("RGB").save(ROOT / "docs" / "pictures" / "scale.webp", quality=88)
+    PIL.Image.open(data).convert("RGB").save(Path(folder) / "scale.webp", quality=88)
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

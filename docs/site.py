@@ -1,10 +1,10 @@
 """What comes before and after the documentation's pages are built.
 
     python docs/site.py together OUT    # the sources of all pages, put into OUT, where the course's lessons are already
-    python docs/site.py finish SITE     # formulas drawn, and every link and picture checked
+    python docs/site.py finish SITE     # formulas drawn; every link, picture and public name checked
 
 Links that lead out of the documentation lead to the project's files. Formulas become MathML, which browsers draw
-without any script.
+without any script. Every name that `import veduta` gives has its place in the reference.
 """
 
 import html
@@ -17,22 +17,21 @@ from pathlib import Path
 
 import latex2mathml.converter
 
+import veduta
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 FILES = "https://github.com/veduta/veduta/blob/main"
 EXTRA = {"changelog.md": ROOT / "CHANGELOG.md", "benchmarks.md": ROOT / "benchmarks" / "README.md"}
-FOLDERS = ("", "tutorials", "api")
+FOLDERS = ("", "tutorials", "api", "course")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 
 
 def assemble(out):
-    """Copy all pages and pictures, links made to lead where things are now."""
-    for folder in ("pictures",):
-        shutil.copytree(HERE / folder, out / folder, dirs_exist_ok=True)
-    pages = {
-        page.relative_to(HERE): page for folder in ("", "tutorials", "api") for page in (HERE / folder).glob("*.md")
-    }
+    """Copy all pages, links made to lead where things are now; docs/pictures.py draws the pictures."""
+    shutil.copytree(HERE / "assets", out / "assets", dirs_exist_ok=True)
+    pages = {page.relative_to(HERE): page for folder in FOLDERS for page in (HERE / folder).glob("*.md")}
     for place, page in {**pages, **{Path(name): path for name, path in EXTRA.items()}}.items():
         (out / place).parent.mkdir(parents=True, exist_ok=True)
         (out / place).write_text(relinked(page.read_text("utf-8"), page, place), "utf-8")
@@ -70,7 +69,9 @@ def draw_formulas(site):
 
 def _mathml(found):
     latex = html.unescape(found[3])
-    return latex2mathml.converter.convert(latex, display="block" if found[2] == "[" else "inline")
+    if found[2] == "[":
+        return f'<div class="formula">{latex2mathml.converter.convert(latex, display="block")}</div>'
+    return latex2mathml.converter.convert(latex, display="inline")
 
 
 class Links(html.parser.HTMLParser):
@@ -105,6 +106,9 @@ def check(site):
             anchor = urllib.parse.unquote(parts.fragment)
             if not path.exists() or (anchor and path in pages and anchor not in pages[path].anchors):
                 wrong.append(f"{page.relative_to(site)} leads to {target}")
+    names = {f"{getattr(veduta, name).__module__}.{name}" for name in veduta.__all__ if name != "__version__"}
+    anchors = set().union(*(links.anchors for links in pages.values()))
+    wrong += [f"{name} is public and not in the reference: docs/api" for name in names - anchors]
     return sorted(set(wrong))
 
 
