@@ -1,4 +1,4 @@
-"""For the reference: examples in docstrings (lines from ``>>>`` on) become blocks of code, as mkdocstrings reads them."""
+"""For the reference: examples in docstrings, lines from ``>>>`` on, become blocks of code."""
 
 import re
 

@@ -105,6 +105,20 @@ def test_it_looks_at_no_more_than_it_must(made, complete):
     assert Manifest.read(complete).reach is None
 
 
+def test_it_says_what_share_of_all_a_query_was_compared_with(made, complete):
+    assert (ApproximateIndex(DIM, complete).looked_at(QUERIES[:5], K) == 1).all()
+    assert (ApproximateIndex(DIM).looked_at(QUERIES[:5], K) == 1).all()
+    index = ApproximateIndex(DIM, made)
+    shares = index.looked_at(QUERIES, K)
+    assert (shares > 0).all()
+    assert shares.mean() < 0.9
+    # More is only looked at when the neighbours are further away, and what came later is looked at as a whole.
+    alike = index.search(QUERIES, K)[0][:, -1]
+    assert np.corrcoef(alike, shares)[0, 1] < 0
+    index.add(np.array([1]), QUERIES[:1])
+    np.testing.assert_allclose(index.looked_at(QUERIES, K), (shares * COUNT + 1) / (COUNT + 1), rtol=1e-5)
+
+
 def test_cosines_are_those_of_an_exact_index_bit_for_bit(made):
     truth, index = exact(IDS_, STORED), ApproximateIndex(DIM, made)
     for query in QUERIES[:20]:

@@ -193,14 +193,7 @@ for wanted in (0.9, 0.98):
     )
 
 # %%
-spread, inner = index.base.lists.spread, index.base.lists
-looked = []
-for query in queries:
-    alike = inner._centres @ query
-    first = inner._first(alike)
-    enough = np.sort(index.search(query[None], K)[0][0])[0]
-    wanted = np.union1d(first, spread.promising(alike, enough, made.reach))
-    looked.append(sum(inner.index.invlists.list_size(int(i)) for i in wanted) / COUNT)
+looked = index.looked_at(queries, K)
 print(f"looked at: {np.median(looked):.1%} of the references in the median, {np.max(looked):.0%} at most")
 
 # %% tags=["drawing"]

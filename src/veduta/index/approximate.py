@@ -153,12 +153,18 @@ class Base:
 
     def _look(self, query: Float32, k: int, some: Selection, rank: int) -> Int64:
         """Return the positions worth comparing exactly, from all lists if the nearest have too few that count."""
-        coded = self._coded(query)
-        wide = min(self.manifest.candidates * max(k, SPARE), some.count)
+        coded, wide = self._coded(query), self._wide(k, some)
         found = self.lists.look(coded, wide, self.manifest.reach, some.selector, rank)
         if len(found) < min(k, some.count):
             found = self.lists.look(coded, wide, None, some.selector)
         return self._choose(coded, found, self._exactly(k))
+
+    def share(self, query: Float32, k: int, some: Selection) -> float:
+        """Return the share of its descriptors whose codes a query (D,) for `k` neighbours is compared with."""
+        return self.lists.share(self._coded(query), self._wide(k, some), self.manifest.reach, some.selector)
+
+    def _wide(self, k: int, some: Selection) -> int:
+        return min(self.manifest.candidates * max(k, SPARE), some.count)
 
     def _exactly(self, k: int) -> int:
         return self.manifest.rescored * k + SPARE
@@ -269,6 +275,17 @@ class ApproximateIndex:
         ids = self.base.rows.ids
         similarity, numbers = np.stack([found for found, _ in parts]), np.stack([ids[where] for _, where in parts])
         return merged([similarity, recent[0]], [numbers, recent[1]], width)
+
+    def looked_at(self, descriptors: Float32, k: int) -> Float32:
+        """Return (Q,) the share, in [0, 1], of all descriptors that each query (Q, D) for `k` neighbours looks at.
+
+        What a question costs, whatever the machine; in memory, all are looked at.
+        """
+        if self.base is None or not self._count:
+            return np.ones(len(descriptors), np.float32)
+        some, on_disk = self._selected(None), self.base.lists.count
+        shares = np.array([self.base.share(query, min(k, some.count), some) for query in descriptors], np.float32)
+        return np.asarray((shares * on_disk + len(self.recent)) / (on_disk + len(self.recent)), np.float32)
 
     def _selected(self, among: Int64 | None) -> Selection:
         """Return which positions on disk count: of all that are there, those asked for."""
