@@ -286,79 +286,93 @@ picture(figure, "How far the sums of rows are off, against iterations, at three 
 # In **self attention** the $j$ are the keypoints of the same photo: they tell what surrounds $i$. In **cross attention** they are
 # those of the other photo: candidates. The layers take turns.
 #
-# Here are such weights for eight keypoints of two photos. *Nothing is learned in them*: $q$, $k$ and $v$ are the plain
-# descriptors, and a temperature of 0.05 stands in for the learned matrices. They show how the mechanism works, not what
-# SuperGlue would attend to.
+# SuperGlue's weights are for non-commercial research only. **LighterGlue**, a small LightGlue trained for XFeat, ships: six layers, each
+# with a self attention and a cross attention. Its graph is a file, so we may ask it for its attention weights, as we asked XFeat for
+# its maps in lesson 6. They are the results of its softmaxes: of each layer four, self attention in either photo, then cross
+# attention from the first to the second and back.
 
 # %%
+import onnx
+import onnxruntime
 from shown import photo
+
+from veduta.matching.pairing import centred
+from veduta.models import card, read_file
+
+graph = onnx.load_from_string(read_file(card("lighterglue")))
+softmaxes = [node.output[0] for node in graph.graph.node if node.op_type == "Softmax"]
+graph.graph.output.extend(onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in softmaxes)
+session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
 
 shots = "montmartre_close", "montmartre_far"
 one, two = (photo(name) for name in shots)
 mine, theirs = extractor.extract(one), extractor.extract(two)
-glue = make_matcher("lighterglue", "xfeat")
-sure = glue.match(mine, theirs)
-order = np.argsort(-sure.scores, kind="stable")
-chosen = []
-for pair in sure.indices[order]:  # sure ones, spread over the church
-    if all(np.linalg.norm(mine.keypoints[pair[0]] - mine.keypoints[other[0]]) > 110 for other in chosen):
-        chosen.append(pair)
-chosen = np.array(chosen[:8])
-x, y = mine.descriptors[chosen[:, 0]], theirs.descriptors[chosen[:, 1]]
-
-
-def attention(queries, keys, temperature=0.05, *, itself=True):
-    """Return (N, M) how much each query listens to each key."""
-    z = queries @ keys.T / temperature
-    if not itself:
-        np.fill_diagonal(z, -np.inf)
-    w = np.exp(z - z.max(1, keepdims=True))
-    return w / w.sum(1, keepdims=True)
-
-
-within, across = attention(x, x, itself=False), attention(x, y)
-# The exponential of the entropy says how many equally weighted ones would be as spread out.
+asked = {}
+for i, features in enumerate((mine, theirs)):  # positions are told from the middle of the photo
+    asked |= {f"keypoints{i}": 2 * centred(features) - 1, f"descriptors{i}": features.descriptors}
+partner, probability, back, *weights = session.run(None, asked)
+layers = [[w.squeeze() for w in weights[i : i + 4]] for i in range(0, len(weights), 4)]
+sure = np.flatnonzero((back[partner] == np.arange(len(mine))) & (probability > 0.5))
+cosine = mine.descriptors @ theirs.descriptors.T
 print(
-    f"self attention: each listens to {np.exp(-(within * np.log(within + 1e-12)).sum(1)).mean():.1f} others, in effect"
+    f"{len(sure)} pairs it is sure of; the nearest descriptor is another one for {np.sum(cosine.argmax(1)[sure] != partner[sure])}"
 )
-print(
-    f"cross attention: to {np.exp(-(across * np.log(across)).sum(1)).mean():.1f}; to its partner with {np.diag(across).mean():.2f}"
-)
+
+
+def listens_to(w):
+    """Return to how many keypoints each row listens, in effect: the exponential of the entropy of its weights."""
+    return np.exp(-(w * np.log(w + 1e-12)).sum(1))
+
+
+apart = np.linalg.norm(mine.keypoints[:, None] - mine.keypoints, axis=2)
+print("layer   self: to how many, how far (pixels)   cross: to how many, share of the later partner")
+for number, (within, _, across, _) in enumerate(layers, 1):
+    far = (within * apart).sum(1).mean()
+    share = across[sure, partner[sure]].mean()
+    print(f"{number:3d}{listens_to(within).mean():17.0f}{far:18.0f}{listens_to(across).mean():23.1f}{share:14.2f}")
 
 # %% tags=["drawing"]
 from shown import image
 
-figure, (axes, table) = plt.subplots(1, 2, figsize=(12, 4.1), width_ratios=[2.7, 1])
-height = min(one.pixels.shape[0], two.pixels.shape[0])
-image(axes, np.hstack([one.pixels[:height], two.pixels[:height]]))
-at = mine.keypoints[chosen[:, 0]] * one.pixels.shape[1] / one.width
-there = theirs.keypoints[chosen[:, 1]] * two.pixels.shape[1] / two.width + (one.pixels.shape[1], 0)
-asking = int(np.diag(across).argmin())  # the one that is least sure
-for j in range(len(chosen)):
-    axes.plot(*zip(at[asking], at[j], strict=True), color="#ffd23f", linewidth=7 * within[asking, j], alpha=0.9)
-    axes.plot(*zip(at[asking], there[j], strict=True), color="#35d0ff", linewidth=7 * across[asking, j], alpha=0.9)
-for points in (at, there):
-    for number, (u, v) in enumerate(points, 1):
-        axes.plot(u, v, "o", color="white", markersize=11, markeredgecolor="black")
-        axes.text(u, v, number, ha="center", va="center", fontsize=7)
-axes.set_title(f"Keypoint {asking + 1} listens: yellow within its photo, blue across")
-table.imshow(across, cmap="Blues", vmin=0, vmax=1)
-for (i, j), value in np.ndenumerate(across):
-    table.text(
-        j, i, f"{100 * value:.0f}", ha="center", va="center", fontsize=7, color="white" if value > 0.6 else "black"
-    )
-ticks = {"xticks": range(len(chosen)), "yticks": range(len(chosen))}
-table.set(**ticks, xticklabels=range(1, len(chosen) + 1), yticklabels=range(1, len(chosen) + 1))
-table.set(title="cross attention, in %", xlabel="keypoints of the right photo", ylabel="of the left")
-table.grid(visible=False)
-picture(figure, "Lines from one keypoint to others in its photo and in the other; the matrix of cross attention", shots)
+misled = sure[cosine.argmax(1)[sure] != partner[sure]]
+asking = misled[layers[0][2][misled, partner[misled]].argmin()]  # the one that is furthest from its partner at first
+scales = [shot.pixels.shape[1] / shot.width for shot in (one, two)]
+at, there = (f.keypoints * scale for f, scale in zip((mine, theirs), scales, strict=True))
+figure, panels = plt.subplots(2, 3, figsize=(11, 5.4))
+for column, number in enumerate((1, 3, 6)):
+    for axes, shot, points, w, name, colour in zip(
+        panels[:, column],
+        (one, two),
+        (at, there),
+        (layers[number - 1][0][asking], layers[number - 1][2][asking]),
+        ("listens to, in its own photo", "and in the other"),
+        ("#ffd23f", "#35d0ff"),
+        strict=True,
+    ):
+        image(axes, shot.pixels // 2 + 90, f"layer {number}: {name}" if not column else f"layer {number}")
+        axes.scatter(*points.T, s=900 * w + 0.5, color=colour, edgecolors="black", linewidths=0.3, alpha=0.75)
+    panels[0, column].plot(*at[asking], "+", color=RED, markersize=16, markeredgewidth=2.5)
+    for spot, mark in ((there[partner[asking]], "o"), (there[cosine[asking].argmax()], "x")):
+        panels[1, column].plot(
+            *spot, mark, color=RED, markersize=15 if mark == "o" else 9, markerfacecolor="none", markeredgewidth=2
+        )
+picture(
+    figure,
+    "One keypoint through three layers: dots as large as the weights, spread at first, gathered on the partner at last",
+    shots,
+)
 
 # %% [markdown]
-# ## A learned matcher that ships
+# The red cross above is the keypoint that asks; dots are as large as its weights. Below, the circle is the partner it ends with, and the x
+# the keypoint whose *descriptor* is nearest: another one. In the first layer it listens to nearly everybody in its own photo, to learn what kind of place this is; later to
+# its neighbourhood. Across, it looks at several candidates first and at one in the end. No step is a decision, and yet a
+# decision comes out.
+
+# %% [markdown]
+# ## When it gets hard
 #
-# SuperGlue's weights are for non-commercial research only. **LighterGlue** is a small LightGlue trained for XFeat; it ships. Let us
-# make things harder step by step, in three ways: the camera moves aside, the camera is turned, the photo is taken from farther
-# away.
+# Let us make things harder step by step, in three ways: the camera moves aside, the camera is turned, the photo is taken from
+# farther away.
 
 
 # %%
@@ -384,6 +398,7 @@ def farther(times):
     return change
 
 
+glue = make_matcher("lighterglue", "xfeat")
 ways = {
     "moved aside": (moved, [0.5, 1, 2, 3, 4]),
     "turned, degrees": (turned, [15, 30, 45, 60, 90]),

@@ -104,6 +104,7 @@ def image(axes, pixels, title=""):
     axes.imshow(np.asarray(pixels), cmap="gray" if np.ndim(pixels) == 2 else None)
     axes.set(xticks=[], yticks=[], title=title)
     axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
 
 
 def scratch():
