@@ -59,6 +59,10 @@ axes.legend(frameon=False)
 picture(figure, "The cosine and what ArcFace and CosFace make of it, against the angle; both lie below")
 
 # %% [markdown]
+# At 60 degrees, where the cosine is one half, ArcFace counts next to nothing: to count one half, the photo has to come within 31 degrees.
+# (The step at 151 degrees is where $\theta + m$ reaches 180 and its cosine would rise again; from there on the cosine less a
+# constant is taken, so that further away is never better.)
+#
 # ## In two dimensions
 #
 # Six classes of points in eight dimensions, with a long tail: 300 points of the first class, 12 of the last. A tiny network turns each

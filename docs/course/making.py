@@ -62,7 +62,8 @@ def _cell(cell, number, folder):
     if cell.get("execution_count") is None:
         raise SystemExit(f"{folder.name}: cell {number} was not executed")
     code = f"```python\n{cell.source}\n```"
-    shown = "\n\n".join(filter(None, (_output(each, f"{number}-{i}", folder) for i, each in enumerate(cell.outputs))))
+    outputs = enumerate(_joined(cell.outputs))
+    shown = "\n\n".join(filter(None, (_output(each, f"{number}-{i}", folder) for i, each in outputs)))
     if "drawing" in tags:
         return "\n\n".join(filter(None, [shown, _folded(FOLDS["drawing"], code)]))
     whole = "\n\n".join(filter(None, [code, shown]))
@@ -72,6 +73,17 @@ def _cell(cell, number, folder):
 def _folded(title, text):
     lines = "\n".join(f"    {line}" if line else "" for line in text.splitlines())
     return f'??? note "{title}"\n\n{lines}'
+
+
+def _joined(outputs):
+    """Return outputs, what was printed in several pieces one after another as one."""
+    joined = []
+    for output in outputs:
+        if output.output_type == "stream" and joined and joined[-1].get("name") == output.name:
+            joined[-1] = {**joined[-1], "text": joined[-1]["text"] + output.text}
+        else:
+            joined.append(output)
+    return [nbformat.from_dict(each) for each in joined]
 
 
 def _output(output, name, folder):

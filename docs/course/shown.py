@@ -77,7 +77,7 @@ def drawn():
 def picture(figure, alt, photos=()):
     """Show a figure with a text that says what is in it; `photos` are the names of those in it."""
     if photos:
-        figure.supxlabel(credit(*photos), x=0.995, ha="right", fontsize=6, color=GREY)
+        figure.text(0.995, -0.01, credit(*photos), ha="right", va="top", fontsize=6, color=GREY)
     data = io.BytesIO()
     figure.savefig(data, format="png", bbox_inches="tight")
     plt.close(figure)
