@@ -8,10 +8,10 @@
 #
 # ## The idea in plain words
 #
-# A convolutional network slides many small templates over a photo. Early ones answer to edges and colours, late ones to things like
+# A convolutional network slides many small templates over a photo. Early ones respond to edges and colours, late ones to things like
 # *arch*, *window in a row*, *foliage*. What comes out at the end is a stack of maps: for every template a small picture of
-# where it answered, and how strongly. A descriptor throws away the *where* and keeps the *how strongly*: one number a map. Two photos
-# of one church answer alike, wherever the church stands in the picture.
+# where it responded, and how strongly. A descriptor throws away the *where* and keeps the *how strongly*: one number a map. Two photos
+# of one church give like responses, wherever the church stands in the picture.
 #
 # ## A convolution by hand
 #
@@ -19,7 +19,7 @@
 #
 # $$y(i, j) = \sum_{a,b} w(a, b)\, x(i + a, j + b)$$
 #
-# where $x$ is the photo and $y$ the map of answers. Take a template that is dark above and bright below, and one that is dark on the
+# where $x$ is the photo and $y$ the map of responses. Take a template that is dark above and bright below, and one that is dark on the
 # left and bright on the right.
 
 # %%
@@ -34,13 +34,13 @@ templates = {"dark above, bright below": below, "dark left, bright right": below
 
 
 def convolved(picture_, template):
-    """Return the answers (H - 2, W - 2) of a 3 x 3 template, summed place by place."""
+    """Return the responses (H - 2, W - 2) of a 3 x 3 template, summed place by place."""
     height, width = picture_.shape
-    answers = np.zeros((height - 2, width - 2), np.float32)
+    responses = np.zeros((height - 2, width - 2), np.float32)
     for a in range(3):
         for b in range(3):
-            answers += template[a, b] * picture_[a : a + height - 2, b : b + width - 2]
-    return answers
+            responses += template[a, b] * picture_[a : a + height - 2, b : b + width - 2]
+    return responses
 
 
 maps = {name: np.maximum(convolved(grey, template), 0) for name, template in templates.items()}
@@ -50,13 +50,14 @@ print("as OpenCV does it:", bool(np.allclose(convolved(grey, below), library, at
 # %% tags=["drawing"]
 figure, panels = plt.subplots(1, 3, figsize=(10, 2.8))
 image(panels[0], grey, "a drawn facade")
-for axes, (name, answers) in zip(panels[1:], maps.items(), strict=True):
-    image(axes, np.minimum(answers, 1.5), name)
-picture(figure, "A facade and the answers of two templates: one marks horizontal edges, the other vertical ones")
+for axes, (name, responses) in zip(panels[1:], maps.items(), strict=True):
+    image(axes, np.minimum(responses, 1.5), name)
+picture(figure, "A facade and the responses of two templates: one marks horizontal edges, the other vertical ones")
 
 # %% [markdown]
-# Negative answers are set to zero (that is what a *rectifier* does). A network stacks some twenty such steps, with templates that are
-# learned, over all maps of the step before. After every few steps the maps are made smaller.
+# Negative responses are set to zero (that is what a *rectifier* does). A network stacks dozens of such steps, with templates that are
+# learned and that each look at all maps of the step before: the sum runs over the maps, too. After every few steps the maps are made
+# smaller.
 #
 # ## The maps of a real network
 #
@@ -93,29 +94,37 @@ shots = {
 made = {name: activations(shot) for name, shot in shots.items()}
 descriptor, maps = made["montmartre_far"]
 print(
-    f"{maps.shape[0]} maps of {maps.shape[1]} x {maps.shape[2]}; {np.mean(maps < 1e-3):.0%} of all answers are next to nothing"
+    f"{maps.shape[0]} maps of {maps.shape[1]} x {maps.shape[2]}; {np.mean(maps < 1e-3):.0%} of all responses are next to nothing"
 )
 
-# %% tags=["drawing"]
 strongest = np.argsort(-maps.mean((1, 2)))[[0, 3, 8, 13]]
+
+# %% tags=["drawing"]
 figure, panels = plt.subplots(1, 5, figsize=(11, 2.2))
 image(panels[0], shots["montmartre_far"].pixels, "the photo")
 for axes, number in zip(panels[1:], strongest, strict=True):
-    axes.imshow(maps[number], cmap="magma")
-    axes.set(title=f"map {number}", xticks=[], yticks=[])
-    axes.grid(visible=False)
-picture(figure, "A photo and four of its last maps; each answers somewhere else", photos=["montmartre_far"])
+    image(axes, maps[number], f"map {number}")
+    axes.images[0].set(cmap="magma", clim=(0, 6))
+figure.colorbar(axes.images[0], ax=panels, label="response", shrink=0.8)
+picture(
+    figure,
+    "A photo and four of its last maps: three respond to the church, one to what stands beside it",
+    ["montmartre_far"],
+)
 
 # %% [markdown]
+# Four of the maps that respond most to this photo, with places as large as the network sees them. Three respond to parts of the church, the
+# last to what stands beside it. No response exceeds 6: this network's rectifier cuts off above, too.
+#
 # ## Pooling
 #
-# From each map $x_c$ of $h \times w$ answers one number $g_c$ is to be made. The obvious ways are the mean and the maximum. The
+# From each map $x_c$ of $h \times w$ responses one number $g_c$ is to be made. The obvious ways are the mean and the maximum. The
 # *generalised mean* (GeM; Radenović and others, 2018) has both as its ends:
 #
 # $$g_c = \left( \frac{1}{h w} \sum_{i} x_{c,i}^{\,p} \right)^{1/p}$$
 #
-# $x_{c,i}$ is the answer of map $c$ at place $i$ and $p$ the exponent. With $p = 1$ it is the mean: every place counts. As $p$ grows,
-# strong answers count more and more, and in the end only the strongest does. The descriptor is $g$, scaled to length 1.
+# $x_{c,i}$ is the response of map $c$ at place $i$ and $p$ the exponent. With $p = 1$ it is the mean: every place counts. As $p$ grows,
+# strong responses count more and more, and in the end only the strongest does. The descriptor is $g$, scaled to length 1.
 
 
 # %%
@@ -133,18 +142,16 @@ differences = [np.abs(generalised_mean(maps, p) - package).max() for p in expone
 print(
     f"the package's descriptor is ours with p = {exponents[int(np.argmin(differences))]} (difference {min(differences):.0e})"
 )
-answers = maps[strongest[0]]
-for p in (1, 3, 10, 100):
-    print(
-        f"p = {p:3d}: {(answers**p).mean() ** (1 / p) if p < 100 else answers.max() * ((answers / answers.max()) ** p).mean() ** (1 / p):.2f}"
-    )
-print(f"maximum: {answers.max():.2f}")
+one_map = maps[strongest[0]] / 6
+for p in (1, 2, 3, 10, 100):
+    print(f"map {strongest[0]}, p = {p:3d}: {6 * np.mean(one_map**p) ** (1 / p):.2f}")
+print(f"maximum: {6 * one_map.max():.2f}")
 
 # %% [markdown]
 # ## What the exponent looks at
 #
-# With descriptors of norm 1 the *cosine similarity* of two photos is $g \cdot g'$. It can be taken apart by place. Place $i$ holds the
-# share $x_{c,i}^p / \sum_j x_{c,j}^p$ of map $c$, so
+# With descriptors of norm 1 the *cosine similarity* of two photos is $g \cdot g'$. It can be shared out among the places $i$ of the
+# first photo. Place $i$ holds the share $x_{c,i}^p / \sum_j x_{c,j}^p$ of map $c$, so
 #
 # $$g \cdot g' = \sum_i \underbrace{\sum_c \frac{x_{c,i}^p}{\sum_j x_{c,j}^p}\; g_c\, g'_c}_{\text{what place } i \text{ adds}}$$
 #
@@ -161,38 +168,42 @@ def added(maps, other, p):
 
 
 far, close = made["montmartre_far"][1], made["montmartre_close"][1]
-for p in (1, 3, 10):
+beside = np.ones(far.shape[1:], bool)
+beside[1:9, 4:10] = False  # the church
+for p in (1, 2, 3, 10):
     heat = added(far, close, p)
     exact = float(generalised_mean(far, p) @ generalised_mean(close, p))
-    top = np.sort(heat.ravel())[::-1]
-    half = int(np.searchsorted(np.cumsum(top), exact / 2)) + 1
+    half = int(np.searchsorted(np.cumsum(np.sort(heat.ravel())[::-1]), exact / 2)) + 1
     print(
-        f"p = {p:2d}: similarity {exact:.3f}, parts sum up to {heat.sum():.3f}; half of it comes from {half / heat.size:.0%} of the places"
+        f"p = {p:2d}: similarity {exact:.3f}, parts sum up to {heat.sum():.3f}; "
+        f"half of it comes from {half:2d} of {heat.size} places, {heat[beside].sum() / exact:.0%} from beside the church"
     )
 
 # %% tags=["drawing"]
 figure, panels = plt.subplots(1, 4, figsize=(11, 2.7))
 shot = shots["montmartre_far"]
 image(panels[0], shots["montmartre_close"].pixels, "compared with this")
+highest = max(added(far, close, p).max() for p in (1, 3, 10))
 for axes, p in zip(panels[1:], (1, 3, 10), strict=True):
     heat = added(far, close, p)
     small = cv2.resize(shot.pixels, (heat.shape[1] * 32, heat.shape[0] * 32))
-    large = cv2.resize(heat / heat.max(), small.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(heat, small.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     image(axes, cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), f"p = {p}")
-    axes.imshow(np.clip(large, 0, 1), cmap="inferno", alpha=0.65)
+    axes.imshow(np.maximum(large, 0), cmap="inferno", alpha=0.65, vmin=0, vmax=highest)
 picture(
     figure,
-    "Heat maps over a photo: spread out for p = 1, gathered on the church for larger p",
+    "Heat maps over a photo: all lie on the church, and draw together on fewer places as p grows",
     ["montmartre_far", "montmartre_close"],
 )
 
 # %% [markdown]
-# The mean lets the sky and the hedge speak; a larger exponent gathers on what answers most strongly. Too large, and a descriptor
-# hangs on single places, which a passer-by may hide. Common values lie between 2 and 4; the notebook has 3.
+# All three are on one scale. Already with the mean the church adds most: its maps are the ones that both photos share. A larger
+# exponent draws the similarity together on fewer places. Too large, and a descriptor hangs on a handful of places, which a passer-by
+# may hide. Common values lie between 2 and 4; the notebook has 3, Veduta 2.
 #
 # ## Similarities
 #
-# Six photos, all against all, for the network with ImageNet weights (it has learned to tell dogs from teapots) and for the one that
+# Six photos: one church twice, two churches that look alike, and two other things. Compare all with all, for the network with ImageNet weights (it has learned to tell dogs from teapots) and for the one that
 # ships, trained as lesson 3 explains.
 
 # %%
@@ -206,6 +217,13 @@ for title, which in {"ImageNet": embedder, "trained on landmarks": trained}.item
     print(f"{title:21s} one church twice {church:.2f}   look-alikes {twins:.2f}   flower and anything {flower:.2f}")
 
 # %% tags=["drawing"]
+figure, panels = plt.subplots(
+    1, 6, figsize=(11, 2), width_ratios=[s.pixels.shape[1] / s.pixels.shape[0] for s in shots.values()]
+)
+for axes, (name, each) in zip(panels, shots.items(), strict=True):
+    image(axes, each.pixels, name.replace("montmartre", "m."))
+picture(figure, "The six photos: a church from far and close, Notre-Dame, Chartres, a pagoda, a flower", names)
+
 figure, panels = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True)
 for axes, (title, table) in zip(panels, tables.items(), strict=True):
     shown = axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
@@ -227,18 +245,19 @@ figure.colorbar(shown, ax=panels, label="cosine similarity")
 picture(figure, "Cosine similarities of six photos by two networks")
 
 # %% [markdown]
-# The absolute numbers of two networks cannot be compared: ImageNet's descriptors all share a common direction, so that everything is
-# similar to everything. Taking that away and making all directions equally strong is called *whitening*; the trained network learned
-# it along the way. What counts is the *order*, and the gap between right and wrong. To the network with ImageNet weights the look-alikes, Notre-Dame
-# and Chartres, are as similar as two photos of one church; training opens a gap, but no other pair of different things comes as near.
-# A global descriptor sees *a gothic front with two towers*; that these are two
-# different churches only shows in the details, and that is what lessons 6 to 8 are for.
+# The absolute numbers of two networks cannot be compared. A descriptor with ImageNet weights has no negative numbers, so no cosine can
+# be below 0, and even a flower has 0.3 with a church. The network that ships ends in a *whitening*: what all photos have in common is
+# taken away, and all directions are made equally strong. What counts is the *order*, and the gap between right and wrong.
+# Untrained, the church twice and the look-alikes are equally similar (0.79 and 0.78). Trained, there is a gap (0.38 and 0.29), but the
+# look-alikes are still the most similar pair of different things. A global descriptor sees *a gothic front with two towers*; that
+# these are two different churches only shows in the details, and that is what lessons 6 to 8 are for. (Two pairs prove nothing;
+# [training](../training.md) has hundreds.)
 #
 # ## What the notebook does, and what we do instead
 #
 # The notebook has four large networks, GeM with $p = 3$, a linear layer to 512 numbers and a batch norm each, on photos of up to 1,024
-# pixels: 215 ms a photo on a GPU. Veduta has one small network at 320 pixels: about 25 ms on two CPU cores. The photo keeps its shape in
-# both; a tower should not be squashed into a square.
+# pixels: 215 ms a photo on a GPU. Veduta has one small network, on as many pixels as a square of 384 has: 25 to 50 ms on two CPU cores
+# ([benchmarks](../benchmarks.md#recognition)). The photo keeps its shape in both; a tower should not be squashed into a square.
 #
 # ## Exercises
 #
@@ -250,9 +269,11 @@ for p in (1, 2, 3, 5, 10):
     rows = np.stack([generalised_mean(made[n][1], p) for n in names])
     table = rows @ rows.T
     print(f"p = {p:2d}: pair {table[0, 1]:.3f}, gap {table[0, 1] - table[:2, 2:].max():+.3f}")
+# Two has the largest gap, but by so little that one pair cannot tell it from one or three.
 
 # %% [markdown]
-# **2.** Does the descriptor mind if a photo is mirrored, turned upside down, or dark? Compare each with the original.
+# **2.** Does the trained descriptor mind if a photo is mirrored, turned upside down, dark, or cut down to its middle? Compare each
+# with the original.
 
 # %% tags=["solution"]
 from veduta.images import from_array
@@ -269,6 +290,8 @@ changed = {
 original = trained.embed([shots["china"]])[0]
 for name, other in changed.items():
     print(f"{name:16s} {float(trained.embed([from_array(np.ascontiguousarray(other))])[0] @ original):.2f}")
+# Mirrors and darkness do next to nothing; networks are trained with both. Upside down is the hardest, and still far above the
+# similarity with any other thing in the table above.
 
 # %% [markdown]
 # **3.** Cover the church in `montmartre_far` with grey where the heat of $p = 3$ is highest, a tenth of the places. What is left of the
@@ -289,10 +312,10 @@ def covered(places):
 
 
 tenth = heat.size // 10
-at_random = np.random.default_rng(0).choice(heat.size, tenth, replace=False)
-print(
-    f"nothing {covered([]):.3f}, the hottest tenth {covered(np.argsort(-heat.ravel())[:tenth]):.3f}, any tenth {covered(at_random):.3f}"
-)
+draws = [np.random.default_rng(i).choice(heat.size, tenth, replace=False) for i in range(5)]
+print(f"nothing covered {covered([]):.3f}, the hottest tenth {covered(np.argsort(-heat.ravel())[:tenth]):.3f}")
+print("any tenth, five times:", " ".join(f"{covered(places):.3f}" for places in draws))
+# The hottest tenth costs far more than any other, and yet most of the similarity is left: many places share it.
 
 # %% [markdown]
 # ## Further reading
