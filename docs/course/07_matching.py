@@ -530,7 +530,8 @@ for name, matcher in {"nearest": near, "lighterglue": glue}.items():
 # - D. G. Lowe, *Distinctive Image Features from Scale-Invariant Keypoints*, International Journal of Computer Vision, 2004: the
 #   ratio test.
 # - M. Cuturi, *Sinkhorn Distances: Lightspeed Computation of Optimal Transport*, NIPS 2013.
-# - A. Vaswani and others, *Attention Is All You Need*, NIPS 2017.
+# - A. Vaswani, N. Shazeer, N. Parmar, J. Uszkoreit, L. Jones, A. N. Gomez, Ł. Kaiser, I. Polosukhin, *Attention Is All You Need*, NIPS
+#   2017.
 # - P.-E. Sarlin, D. DeTone, T. Malisiewicz, A. Rabinovich, *SuperGlue: Learning Feature Matching with Graph Neural Networks*, CVPR
 #   2020.
 # - P. Lindenberger, P.-E. Sarlin, M. Pollefeys, *LightGlue: Local Feature Matching at Light Speed*, ICCV 2023.

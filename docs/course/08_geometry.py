@@ -86,8 +86,8 @@ for title, good in {"all matches": np.ones(len(a), bool), "the right ones alone"
     print(f"least squares over {title}: the photo's corners are off by {off.mean():.1f} pixels")
 
 # %% [markdown]
-# One wrong match pulls least squares as hard as ten right ones pull back. Averaging over wrong data does not help; they have to be
-# left out.
+# Least squares counts the square of every error, so a wrong match that is a hundred pixels off outweighs many right ones. Averaging over wrong data does not
+# help; they have to be left out.
 #
 # ## RANSAC
 #
@@ -273,9 +273,10 @@ for name, (p, q) in cases.items():
     print(f"{name:30s} {found.num_inliers:3d} inliers   {found.problem or ''}")
 
 # %% [markdown]
-# *Collinear*: points on one line leave the rest of the plane undetermined, as along the edge of a roof. *Flipped*: cameras do not
-# mirror (most mirrors are refused even earlier, for OpenCV looks at the orientation of every sample). *Collapsed*: everything shrunk to next to nothing, the typical end of many keypoints that all match one repeated window
-# (if they match the very same spot, there are too few different pairs to begin with). *Folded*: the plane would pass through the camera.
+# *Collinear*: points on one line leave the rest of the plane undetermined, as along the edge of a roof. *Collapsed*: everything shrunk
+# to next to nothing, or squeezed flat. *Folded*: the plane would pass through the camera; so it goes when keypoints from all over a photo
+# match one window that is repeated. (If they match the very same spot, there are too few different pairs to begin with.) Cameras do not mirror,
+# either; OpenCV looks at the orientation of every sample of four, so nothing agrees here, and what gets through all the same is called *flipped*.
 #
 # ## The look-alikes
 #
@@ -315,6 +316,7 @@ picture(figure, "Pairs with their inliers: many for the same church, none for th
 for threshold in (1, 4, 30):
     _, kept, _ = ransac(a, b, threshold)
     print(f"{threshold:2d} pixels: {kept.sum()} inliers, {np.mean(error[kept] < 6):.0%} right")
+# Too strict loses half of the right ones, which are a little off as keypoints are; too lax takes in wrong ones.
 
 # %% [markdown]
 # **2.** The real world is not flat. Take points on two walls of a corner, project them into two cameras, and see what share one
@@ -339,6 +341,8 @@ found = verifier.verify(*pairs_of(seen_from((-6, 2, -9)), seen_from((-9, 2, -6))
 print(
     f"{found.num_inliers} of {len(corner)}; {found.inliers[:100].sum()} on the left wall, {found.inliers[100:].sum()} on the right"
 )
+# One homography holds one plane: a wall, and where the other comes close to it. A facade with a tower in front gives as many inliers as
+# its larger plane, which is why counts are compared with those that references have among themselves (lesson 9).
 
 # %% [markdown]
 # **3.** How many right matches among 300 wrong ones does it take for `HomographyVerifier` to find them?
@@ -355,6 +359,8 @@ for right_ones in (10, 20, 40, 60, 80):
         found_them += found.inliers[:right_ones].mean() > 0.8
     tries = np.log(0.001) / np.log(1 - (right_ones / (300 + right_ones)) ** 4)
     print(f"{right_ones} right among 300 wrong: found in {found_them} of 10; RANSAC would want {tries:,.0f} tries")
+# About one match in five has to be right. It needs fewer than the formula's tries, for it refines every promising guess; but tries are
+# limited, and below one in ten it finds nothing. That is why matching (lesson 7) leaves out doubtful pairs before.
 
 # %% [markdown]
 # ## Further reading

@@ -118,6 +118,8 @@ figure.colorbar(dots, ax=panels, label="likely to stay", shrink=0.8)
 picture(figure, "Keypoints on three photos, coloured by how likely they are to stay", photos=shots)
 
 # %% [markdown]
+# The clouds over Sacré-Cœur have hundreds of keypoints, and nearly all of them are dark; so are trees, lawn and people. Stone is bright.
+#
 # Is it obeyed? On real photos, keeping the likeliest three in five keypoints of a *query* keeps the median number of true inliers:
 # ten of ten, where the detector's own best three in five keep nine and any three in five keep eight. But accuracy and GAP
 # do not move by more than a photo, so Veduta shows the mask (`veduta explain`) and does not obey it
@@ -272,7 +274,7 @@ for name, (x, y) in {"first": (60, 150), "second": (180, 130)}.items():
         (whole.keypoints >= (x - edge, y - edge)) & (whole.keypoints < (x + 150 + edge, y + 200 + edge)), axis=1
     )
     without.append(keep(whole, ~inside))
-print(len(inliers(*without)), "inliers")
+print(len(inliers(*without)), "inliers")  # every one of them was the poster's
 
 # %% [markdown]
 # **2.** How many relatives does it take? Count confirmations with one, two, three, four and five of them, and keep 192.
@@ -284,6 +286,7 @@ for n in range(1, 6):
         some = confirm(some, inliers(features[0], relative)[:, 0])
     order = some + 1e-3 * scores / scores.max()
     print(n, "relatives:", round(np.mean([len(inliers(query, reduced(order, 192))) for query in tests]), 1), "inliers")
+# One relative already does most of it; each further one adds a little, for it has seen other parts without clutter.
 
 # %% [markdown]
 # **3.** When would useful features do harm? Think of a palace whose references all show the front.

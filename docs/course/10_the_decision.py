@@ -272,7 +272,7 @@ by_kind(
 )
 
 # %% [markdown]
-# The one from elsewhere names the most photos rightly, in a world it was never meant for. But lunches fool it more than they should: in its
+# (Drawn facades are easier to tell apart than real ones; with real photos confidences fill the middle as well, see [the decision](../decision.md).) The one from elsewhere names the most photos rightly, in a world it was never meant for. But lunches fool it more than they should: in its
 # world a reference that shows a lunch was rare. The one learned here has met lunches, and strangers of this very kind. *A decision is as good as the photos it has learned
 # from are like yours.*
 #
@@ -293,7 +293,7 @@ axes.barh(order, [results[t][1].gap for t in order], color=[BLUE if "learned" in
 for row, title in enumerate(order):
     axes.text(results[title][1].gap + 0.01, row, f"{results[title][1].gap:.3f}", va="center")
 axes.invert_yaxis()
-axes.set(xlabel="GAP", xlim=(0, 1.08), title=f"The same {len(truth)} photos, decided in {len(order)} ways")
+axes.set(xlabel="GAP", xlim=(0, 1.08), title=f"The same {len(truth)} photos, decided in seven ways")
 picture(figure, "Bars of GAP for all ways to decide")
 
 # %% [markdown]
@@ -435,5 +435,6 @@ for title in ("learned elsewhere", "learned here"):
 #   diagrams.
 # - S. Liang, Y. Li, R. Srikant, *Enhancing the Reliability of Out-of-distribution Image Detection in Neural Networks*, ICLR 2018:
 #   the false positive rate at 95 %.
+# - C. Henkel, P. Singer, *Supporting large-scale image recognition with out-of-domain samples*, 2020: the penalty of that year's first place.
 # - T. Fawcett, *An introduction to ROC analysis*, Pattern Recognition Letters, 2006.
 # - [The decision](../decision.md): the terms, the efforts and what each part is worth on photos.
