@@ -25,6 +25,7 @@ FILES = "https://github.com/veduta/veduta/blob/main"
 EXTRA = {"changelog.md": ROOT / "CHANGELOG.md", "benchmarks.md": ROOT / "benchmarks" / "README.md"}
 FOLDERS = ("", "tutorials", "api", "course")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.S)
+PRIME = re.compile(r"<msup>(<mi>\w</mi>)<mi>(&#x0*2032;)</mi></msup>")  # it stands high by itself
 LINK = re.compile(r"(\]\()([^)\s#]+)(#[^)\s]*)?(\))")
 
 
@@ -68,10 +69,10 @@ def draw_formulas(site):
 
 
 def _mathml(found):
-    latex = html.unescape(found[3])
-    if found[2] == "[":
-        return f'<div class="formula">{latex2mathml.converter.convert(latex, display="block")}</div>'
-    return latex2mathml.converter.convert(latex, display="inline")
+    display = "block" if found[2] == "[" else "inline"
+    mathml = latex2mathml.converter.convert(html.unescape(found[3]), display=display)
+    mathml = PRIME.sub(r"<mrow>\1<mo lspace='0' rspace='0'>\2</mo></mrow>", mathml)
+    return f'<div class="formula">{mathml}</div>' if display == "block" else mathml
 
 
 class Links(html.parser.HTMLParser):

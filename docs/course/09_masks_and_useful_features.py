@@ -118,7 +118,7 @@ figure.colorbar(dots, ax=panels, label="likely to stay", shrink=0.8)
 picture(figure, "Keypoints on three photos, coloured by how likely they are to stay", photos=shots)
 
 # %% [markdown]
-# The clouds over Sacré-Cœur have hundreds of keypoints, and nearly all of them are dark; so are trees, lawn and people. Stone is bright.
+# The clouds over Sacré-Cœur have many keypoints, and nearly all of them are dark; so are trees, lawn and people. Stone is bright.
 #
 # Is it obeyed? On real photos, keeping the likeliest three in five keypoints of a *query* keeps the median number of true inliers:
 # ten of ten, where the detector's own best three in five keep nine and any three in five keep eight. But accuracy and GAP
