@@ -38,7 +38,7 @@ course: $(VENV)/installed-docs
 
 # The documentation's pages, in build/site: the course executed, blocks of code run, pictures drawn, links checked.
 docs: course
-	$(BIN)/python docs/running.py README.md docs/*.md docs/tutorials/*.md
+	$(BIN)/python docs/running.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
 	$(BIN)/python docs/site.py together build/pages
 	$(BIN)/python docs/pictures.py build/pages/pictures --like docs/pictures
 	NO_COLOR=1 $(BIN)/zensical build --clean
