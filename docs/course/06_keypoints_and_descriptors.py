@@ -450,6 +450,7 @@ picture(
 ours = {tuple(p) for p in peaks(measure, most=200)}
 shi_tomasi = {tuple(p) for p in peaks(smaller, most=200)}
 print(len(ours & shi_tomasi), "of 200 to the pixel")
+# About half. Both want change in two directions; R is a product and forgives a weak one where the other is strong.
 
 # %% [markdown]
 # **2.** What does the window of the suppression do? Try 3, 5, 9 and 17 pixels: how many peaks are there, and what part of the
@@ -460,6 +461,7 @@ for window in (3, 5, 9, 17):
     many = peaks(heat * sure, window, 0.01, most=heat.size)
     reached = len({(x // 32, y // 32) for x, y in many[:512].tolist()}) / (heat.size / 32**2)
     print(f"window {window:2d}: {len(many):5d} peaks, the best 512 reach {reached:.0%} of the photo")
+# A small window leaves crowds around strong corners. A wide one spreads the points, until there are too few of them to choose from.
 
 # %% [markdown]
 # **3.** Repeatability depends on the tolerance. Measure it at 1, 2, 3 and 6 pixels for XFeat and for random points. At
@@ -473,6 +475,7 @@ for pixels in (1, 2, 3, 6):
         for name in ("XFeat", "512 random points")
     )
     print(f"{pixels} pixels: XFeat {real:.2f}, random {chance:.2f}, difference {real - chance:.2f}")
+# At two or three. With a larger tolerance chance catches up, with a smaller one good keypoints that are a little off are lost.
 
 # %% [markdown]
 # ## Further reading
