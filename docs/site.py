@@ -91,7 +91,7 @@ class Links(html.parser.HTMLParser):
 
 
 def check(site):
-    """Return what is wrong with the links of the pages of a site."""
+    """Return what is wrong with the links of a site's pages, and which public names have no place on them."""
     pages = {}
     for page in site.rglob("*.html"):
         pages[page] = links = Links()

@@ -112,6 +112,10 @@ def test_it_says_what_share_of_all_a_query_was_compared_with(made, complete):
     shares = index.looked_at(QUERIES, K)
     assert (shares > 0).all()
     assert shares.mean() < 0.9
+    assert (index.looked_at(QUERIES[:5], COUNT) == 1).all()  # the best lists do not hold as many as are wanted
+    few = ApproximateIndex(DIM, made)
+    few.remove(IDS_[FEW:])
+    assert (few.looked_at(QUERIES[:5], K) == 1).all()
     # More is only looked at when the neighbours are further away, and what came later is looked at as a whole.
     alike = index.search(QUERIES, K)[0][:, -1]
     assert np.corrcoef(alike, shares)[0, 1] < 0

@@ -141,7 +141,7 @@ class Base:
         elif some.positions is not None and len(some.positions) < SHARE * some.total:
             positions = self._choose(self._coded(query), some.positions, self._exactly(k))
         else:
-            positions = self._look(query, k, some, rank)
+            positions = self.look(query, k, some, rank)[0]
         rows = self.rows.take(positions)
         if len(positions) > self._exactly(k):
             rough = roughly(rows, query)
@@ -151,20 +151,17 @@ class Base:
         best = np.lexsort((positions, -similarity))[:k]
         return similarity[best], positions[best]
 
-    def _look(self, query: Float32, k: int, some: Selection, rank: int) -> Int64:
-        """Return the positions worth comparing exactly, from all lists if the nearest have too few that count."""
-        coded, wide = self._coded(query), self._wide(k, some)
-        found = self.lists.look(coded, wide, self.manifest.reach, some.selector, rank)
+    def look(self, query: Float32, k: int, some: Selection, rank: int = NEAREST) -> tuple[Int64, Int64]:
+        """Return positions (n,) worth comparing exactly, and the lists looked at (m,): all if the best have too few.
+
+        Args: as `nearest`.
+        """
+        coded = self._coded(query)
+        wide = min(self.manifest.candidates * max(k, SPARE), some.count)
+        found, lists = self.lists.look(coded, wide, self.manifest.reach, some.selector, rank)
         if len(found) < min(k, some.count):
-            found = self.lists.look(coded, wide, None, some.selector)
-        return self._choose(coded, found, self._exactly(k))
-
-    def share(self, query: Float32, k: int, some: Selection) -> float:
-        """Return the share of its descriptors whose codes a query (D,) for `k` neighbours is compared with."""
-        return self.lists.share(self._coded(query), self._wide(k, some), self.manifest.reach, some.selector)
-
-    def _wide(self, k: int, some: Selection) -> int:
-        return min(self.manifest.candidates * max(k, SPARE), some.count)
+            found, lists = self.lists.look(coded, wide, None, some.selector)
+        return self._choose(coded, found, self._exactly(k)), lists
 
     def _exactly(self, k: int) -> int:
         return self.manifest.rescored * k + SPARE
@@ -277,15 +274,20 @@ class ApproximateIndex:
         return merged([similarity, recent[0]], [numbers, recent[1]], width)
 
     def looked_at(self, descriptors: Float32, k: int) -> Float32:
-        """Return (Q,) the share, in [0, 1], of all descriptors that each query (Q, D) for `k` neighbours looks at.
+        """Return (Q,) the share of all descriptors, in [0, 1], that `search` compares each query with.
 
-        What a question costs, whatever the machine; in memory, all are looked at.
+        What a question costs, whatever the machine. Where few count, and of what is in memory, all are compared.
+
+        Args:
+            descriptors: (Q, D) of the queries.
+            k: neighbours wanted.
         """
-        if self.base is None or not self._count:
+        base = self.base
+        if base is None or (some := self._selected(None)).positions is not None:
             return np.ones(len(descriptors), np.float32)
-        some, on_disk = self._selected(None), self.base.lists.count
-        shares = np.array([self.base.share(query, min(k, some.count), some) for query in descriptors], np.float32)
-        return np.asarray((shares * on_disk + len(self.recent)) / (on_disk + len(self.recent)), np.float32)
+        lists = [base.look(query, min(k, some.count), some)[1] for query in descriptors]
+        compared = np.array([base.lists.sizes(each).sum() for each in lists]) + len(self.recent)
+        return np.asarray(compared / (base.lists.count + len(self.recent)), np.float32)
 
     def _selected(self, among: Int64 | None) -> Selection:
         """Return which positions on disk count: of all that are there, those asked for."""

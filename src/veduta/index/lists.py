@@ -131,8 +131,10 @@ class Lists:
         """Add descriptors (N, d); their positions go on from those before."""
         self.index.add(np.ascontiguousarray(descriptors))
 
-    def look(self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NEAREST) -> Int64:
-        """Return the positions (n,), n <= `wide`, of those most similar to a query by their codes.
+    def look(
+        self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NEAREST
+    ) -> tuple[Int64, Int64]:
+        """Return positions (n,), n <= `wide`, of those most similar to a query by code, and the lists looked at (m,).
 
         A few lists are looked at first. Those of a query with many like it have shown enough by then; for the others
         it goes on to every list whose members are, on average, at most `reach` standard deviations less similar than
@@ -145,20 +147,6 @@ class Lists:
             selector: of faiss, which positions count; None for all.
             rank: of the neighbour that says how far to look.
         """
-        scores, found, _ = self._looked(query, wide, reach, selector, rank)
-        if len(found) > wide:
-            found = found[np.argpartition(-scores, wide - 1)[:wide]]
-        return found
-
-    def share(self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NEAREST) -> float:
-        """Return the share, in [0, 1], of its descriptors whose codes `look` compares a query with."""
-        lists = self._looked(query, wide, reach, selector, rank)[2]
-        return float(sum(self.index.invlists.list_size(int(n)) for n in lists) / max(self.count, 1))
-
-    def _looked(
-        self, query: Float32, wide: int, reach: float | None, selector: Any, rank: int
-    ) -> tuple[Float32, Int64, Int64]:
-        """Return scores (n,) and positions (n,) found, and the lists (m,) that were looked at for them."""
         similarity = roughly(self._centres, query)
         first = self._first(similarity)
         scores, found = self._scan(query, first, similarity, wide, selector)
@@ -170,7 +158,13 @@ class Lists:
         if len(rest):
             more = self._scan(query, rest, similarity, wide, selector)
             scores, found = np.concatenate([scores, more[0]]), np.concatenate([found, more[1]])
-        return scores, found, np.concatenate([first, rest])
+        if len(found) > wide:
+            found = found[np.argpartition(-scores, wide - 1)[:wide]]
+        return found, np.concatenate([first, rest])
+
+    def sizes(self, lists: Int64) -> Int64:
+        """Return (m,) how many descriptors each of these lists (m,) holds."""
+        return np.array([self.index.invlists.list_size(int(number)) for number in lists], np.int64)
 
     def _first(self, similarity: Float32) -> Int64:
         """Return the lists that promise most."""
