@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 
 from veduta.cli import app
 
-yaml = pytest.importorskip("yaml")
 DEPLOY = Path(__file__).parent.parent / "deploy"
 SERVE = typer.main.get_command(app).commands["serve"]
 OPTIONS = {option for parameter in SERVE.params for option in parameter.opts}

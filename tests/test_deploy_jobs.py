@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import typer.main
+import yaml
 from running import PATIENCE, is_whole, references
 
 from veduta.cli import app
 from veduta.distributed import status
 from veduta.gallery import Gallery
 
-yaml = pytest.importorskip("yaml")
 DEPLOY = Path(__file__).parent.parent / "deploy" / "jobs"
 JOBS = typer.main.get_command(app).commands["jobs"].commands
 

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from veduta.index.qdrant_link import KEY, addresses
 
-yaml = pytest.importorskip("yaml")
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "deploy" / "qdrant" / "compose.yaml").read_text("utf-8")
 NODES = yaml.safe_load(TEXT)["services"]

@@ -20,7 +20,7 @@ from veduta.distributed.plan import begin
 from veduta.errors import JobError
 from veduta.gallery import Gallery
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="Ray has no wheel for this Python or system")
 # Ray sets its own deprecated options when it makes its defaults.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"

@@ -558,7 +558,6 @@ def test_all_places_of_a_tour_are_told(summer):
 
 @pytest.fixture(scope="module")
 def chromium():
-    pytest.importorskip("playwright.sync_api")
     from playwright.sync_api import sync_playwright
 
     quiet = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
