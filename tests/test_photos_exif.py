@@ -14,8 +14,8 @@ from metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftoo
 from test_images import drawn, encoded, heic
 
 from veduta.errors import ImageError, LibraryError
-from veduta.images import load
-from veduta.photos import gps, jpeg, tiff, words, xmp
+from veduta.images import jpeg, load, tiff
+from veduta.photos import gps, words, xmp
 from veduta.photos.exif import embed, embed_exiftool, embed_jpeg, estimated, withdraw, withdraw_jpeg
 from veduta.photos.shots import Label
 from veduta.types import Landmark

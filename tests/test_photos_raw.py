@@ -10,9 +10,8 @@ import PIL.Image
 import pytest
 
 from veduta.errors import ImageError
-from veduta.images import load
-from veduta.photos import jpeg, tiff
-from veduta.photos.raw import RAW_SUFFIXES, preview
+from veduta.images import jpeg, load, tiff
+from veduta.images.raw import RAW_SUFFIXES, preview
 
 pytest.importorskip("rawpy", reason="the extra [raw] is not installed")
 

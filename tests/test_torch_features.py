@@ -109,7 +109,7 @@ def test_superpoint_says_what_transformers_says():
     import torch
     import transformers
 
-    from veduta.frame import grey
+    from veduta.images.resize import grey
 
     image = photo(1)
     model = transformers.SuperPointForKeypointDetection.from_pretrained(weights.find("superpoint").folder).eval()
@@ -186,7 +186,7 @@ def test_a_matcher_says_what_transformers_says_of_the_two_photos(matcher, kind):
     import torch
     import transformers
 
-    from veduta.frame import grey
+    from veduta.images.resize import grey
 
     name = matcher if matcher == "superglue" else "lightglue-superpoint"
     images = photo(0), from_array(world.view(world.facade(0, 320, 240), 1).pixels)

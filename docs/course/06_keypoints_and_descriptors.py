@@ -208,7 +208,7 @@ import onnx
 import onnxruntime
 
 import veduta.models
-from veduta.frame import Frame
+from veduta.images.resize import Frame
 from veduta.images import from_array
 
 graph = onnx.load(Path(veduta.models.__file__).parent / "xfeat.onnx")

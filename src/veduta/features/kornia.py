@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from veduta.frame import Frame, in_photo
+from veduta.images.resize import Frame, in_photo
 from veduta.models import card
 from veduta.models.networks import fill, need, numbers, open_state
 from veduta.types import Image, LocalFeatures

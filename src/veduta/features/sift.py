@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from veduta.frame import Frame, rescale
+from veduta.images.resize import Frame, rescale
 from veduta.models import card
 from veduta.types import Image, LocalFeatures
 

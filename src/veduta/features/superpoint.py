@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.frame import Frame, grey, in_photo
+from veduta.images.resize import Frame, grey, in_photo
 from veduta.models import card, open_session
 from veduta.models.networks import need, numbers, open_transformers, say_licence
 from veduta.models.weights import exported, find

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from veduta.frame import Frame, rescale
+from veduta.images.resize import Frame, rescale
 from veduta.models import card, open_session
 from veduta.types import Image, LocalFeatures
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from veduta.frame import Frame, grey, rescale
+from veduta.images.resize import Frame, grey, rescale
 from veduta.models.networks import need, numbers, open_transformers
 from veduta.types import Float32, Image, LocalFeatures, Matches
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from veduta.errors import ModelError
-from veduta.frame import GREY
+from veduta.images.resize import GREY
 from veduta.models.export import LighterGlueMatches, Recipe, export_recipe, noise_photos
 from veduta.models.networks import open_kornia, open_transformers
 from veduta.models.weights import ABOUT_ONNX, ONNX, digest, find, home

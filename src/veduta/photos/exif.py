@@ -12,13 +12,13 @@ from pathlib import Path
 
 from veduta.adding import utf8
 from veduta.errors import LibraryError
-from veduta.images import read
-from veduta.photos import gps, jpeg, words, xmp
+from veduta.images import jpeg, read
+from veduta.images.raw import RAW_SUFFIXES
+from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, Tiff
+from veduta.photos import gps, words, xmp
 from veduta.photos.exiftool import embed_exiftool, withdraw_exiftool
-from veduta.photos.raw import RAW_SUFFIXES
 from veduta.photos.shots import Label
 from veduta.photos.sidecar import SPACES
-from veduta.photos.tiff import EXIF_POINTER, GPS_POINTER, Tiff
 
 _JPEG = b"\xff\xd8\xff"
 _OURS = SPACES["veduta"].encode(), words.ESTIMATE.encode()  # a photo with neither has nothing of ours

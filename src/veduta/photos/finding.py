@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veduta.images import SUFFIXES, walk
-from veduta.photos.raw import RAW_SUFFIXES
+from veduta.images.raw import RAW_SUFFIXES
 from veduta.types import Failure
 
 SIDECARS = frozenset({".aae", ".pp3", ".thm", ".xmp"})

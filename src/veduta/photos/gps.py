@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from veduta.photos.tiff import (
+from veduta.images.tiff import (
     ASCII,
     BYTE,
     GPS_POINTER,

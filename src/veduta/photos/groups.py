@@ -10,7 +10,7 @@ from datetime import datetime
 from veduta.adding import utf8
 from veduta.errors import ImageError, LibraryError
 from veduta.gallery import Gallery
-from veduta.photos.raw import RAW_SUFFIXES, preview
+from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.shots import Shot
 from veduta.photos.state import Answer, Verdict
 from veduta.types import Failure, Landmark

@@ -15,11 +15,11 @@ from veduta.errors import ImageError
 from veduta.evidence import like_nothing
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
+from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.matching import make_matcher
 from veduta.photos.cache import Cache
 from veduta.photos.grouping import group
 from veduta.photos.linking import NEIGHBOURS, Pairs, judge, nearest, pairs_of
-from veduta.photos.raw import RAW_SUFFIXES, preview
 from veduta.protocols import Embedder, Extractor
 from veduta.threads import in_order, one_blas_thread
 from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures

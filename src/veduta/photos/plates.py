@@ -26,8 +26,8 @@ from veduta.draw import encode, thumbnail
 from veduta.errors import GalleryError, ImageError
 from veduta.gallery import Gallery
 from veduta.images import load
+from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.library import Library
-from veduta.photos.raw import RAW_SUFFIXES, preview
 from veduta.photos.scan import THUMBNAIL
 from veduta.photos.shots import Shot
 

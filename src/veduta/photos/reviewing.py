@@ -10,8 +10,8 @@ from veduta.adding import utf8
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
 from veduta.images import read
+from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.library import Doubt, Library
-from veduta.photos.raw import RAW_SUFFIXES, preview
 from veduta.report import words
 from veduta.review import FILE, Item, Review
 from veduta.types import Failure, Landmark

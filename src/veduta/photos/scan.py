@@ -14,10 +14,10 @@ from veduta.adding import utf8
 from veduta.draw import thumbnail
 from veduta.errors import ImageError, TooLargeError
 from veduta.images import load, read
+from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
 from veduta.photos.bursts import fingerprint, sharpness
 from veduta.photos.exif import estimated
 from veduta.photos.finding import Found, find
-from veduta.photos.raw import RAW_SUFFIXES, check_installed, preview
 from veduta.photos.state import Answer, Content, Row, State
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer

@@ -18,10 +18,10 @@ from typing import Literal
 from veduta.adding import utf8
 from veduta.errors import LibraryError, VedutaError
 from veduta.images import read
+from veduta.images.raw import RAW_SUFFIXES
 from veduta.photos import exif, words, xmp
 from veduta.photos.journal import Step
 from veduta.photos.patterns import LONGEST
-from veduta.photos.raw import RAW_SUFFIXES
 from veduta.photos.shots import Label, Shot
 from veduta.photos.sidecar import SPACES
 from veduta.types import Failure

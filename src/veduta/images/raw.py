@@ -15,9 +15,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from veduta.adding import utf8
 from veduta.draw import encode
 from veduta.errors import ImageError
-from veduta.images import read
-from veduta.photos import jpeg
-from veduta.photos.tiff import EXIF_POINTER, GPS_POINTER, ORIENTATION, SHORT, Field, Tiff, block, numbers, text
+from veduta.images import jpeg, read
+from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, ORIENTATION, SHORT, Field, Tiff, block, numbers, text
 
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef"}
