@@ -15,9 +15,9 @@ from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
+from veduta.geo.countries import countries, country_of
 from veduta.photos import grouping, linking
 from veduta.photos.cache import FILE, Cache
-from veduta.photos.countries import countries, country_of
 from veduta.photos.groups import landmark_id
 from veduta.photos.library import Library
 from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, numbered, open_photo

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from veduta.geo.countries import country_of
 from veduta.photos import words
-from veduta.photos.countries import country_of
 from veduta.photos.library import Doubt, Group, Library
 from veduta.photos.shots import Label, Shot
 from veduta.photos.state import Answer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from veduta.photos.countries import country_of
+from veduta.geo.countries import country_of
 from veduta.photos.shots import Label
 from veduta.photos.state import Answer, State, Verdict
 from veduta.types import Landmark

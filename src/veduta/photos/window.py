@@ -9,7 +9,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from veduta.photos.countries import Country, countries
+from veduta.geo.countries import Country, countries
 from veduta.types import Float64
 
 WIDTH = 1000.0  # of the drawing, in its own units

@@ -1,0 +1,1 @@
+"""Positions on the globe: distances, areas, circles and countries."""
