@@ -23,7 +23,7 @@ import numpy as np
 
 from veduta.competition.descriptors import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Maker
 from veduta.competition.score import score
-from veduta.competition.tables import read_train
+from veduta.datasets.gldv2 import read_train
 from veduta.index import search_blocks
 
 FULL, DIM, CLUSTERS = 1_580_470, 512, 81_313

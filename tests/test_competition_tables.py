@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.competition import tables
-from veduta.competition.photos import PhotoFolder, split_folder
 from veduta.competition.submissions import (
     check_submission,
     parse_field,
     read_submission,
     write_submission,
 )
+from veduta.datasets import gldv2
+from veduta.datasets.layout import PhotoFolder, split_folder
 from veduta.errors import DatasetError
 
 A, B, C = "00000000000000aa", "00000000000000bb", "00000000000000cc"
@@ -29,36 +29,36 @@ def test_kaggle_and_full_train_tables_read_alike(tmp_path):
     kaggle = write(tmp_path / "k.csv", "id,landmark_id", f"{A},7", f"{B},9", f"{C},7")
     full = write(tmp_path / "f.csv", "id,url,landmark_id", f"{A},http://x/a,7", f'{B},"http://x/b,c",9', f"{C},u,7")
     for path in (kaggle, full):
-        labels = tables.read_train(path)
+        labels = gldv2.read_train(path)
         assert list(labels.pairs()) == [(A, "7"), (B, "9"), (C, "7")]
         assert labels.counts().tolist() == [2, 1]
 
 
 def test_the_other_tables(tmp_path):
     clean = write(tmp_path / "clean.csv", "landmark_id,images", f"7,{A} {B}", f"9,{C}")
-    assert list(tables.read_clean(clean).pairs()) == [(A, "7"), (B, "7"), (C, "9")]
+    assert list(gldv2.read_clean(clean).pairs()) == [(A, "7"), (B, "7"), (C, "9")]
     ids = write(tmp_path / "test.csv", "id", A, B)
-    assert tables.read_ids(ids).tolist() == [A.encode(), B.encode()]
+    assert gldv2.read_ids(ids).tolist() == [A.encode(), B.encode()]
     names = write(tmp_path / "n.csv", "landmark_id,category", "7,http://commons/Category:Tower")
-    assert tables.read_categories(names) == {"7": "http://commons/Category:Tower"}
+    assert gldv2.read_categories(names) == {"7": "http://commons/Category:Tower"}
     header = "landmark_id,category,supercategory,hierarchical_label,natural_or_human_made"
     tree = write(tmp_path / "h.csv", header, "7,http://c,tower,tower,human-made")
-    assert tables.read_hierarchy(tree)["7"].natural_or_human_made == "human-made"
+    assert gldv2.read_hierarchy(tree)["7"].natural_or_human_made == "human-made"
     credit = write(tmp_path / "a.csv", "id,url,author,license,title", f'{A},http://u,"Doe, Jo",CC BY,"A ""title"""')
-    assert tables.read_attribution(credit)[A].author == "Doe, Jo"
-    assert tables.read_attribution(credit, wanted={B}) == {}
+    assert gldv2.read_attribution(credit)[A].author == "Doe, Jo"
+    assert gldv2.read_attribution(credit, wanted={B}) == {}
     index = write(tmp_path / "i.csv", "id,landmark_id", f"{A},1")
-    assert list(tables.read_index_labels(index).pairs()) == [(A, "1")]
+    assert list(gldv2.read_index_labels(index).pairs()) == [(A, "1")]
 
 
 def test_solutions_keep_several_landmarks_and_usage(tmp_path):
     path = write(tmp_path / "s.csv", "id,landmarks,Usage", f"{A},7 9,Public", f"{B},,Private", f"{C},7,Ignored")
-    solution = tables.read_recognition_solution(path)
+    solution = gldv2.read_recognition_solution(path)
     assert solution.part("public") == {A: ("7", "9")}
     assert solution.part("private") == {B: ()}
     assert solution.part("all") == {A: ("7", "9"), B: ()}
     retrieval = write(tmp_path / "r.csv", "id,images,Usage", f"{A},{B} {C},Public", f"{B},None,Ignored")
-    assert tables.read_retrieval_solution(retrieval).truth == {A: (B, C), B: ()}
+    assert gldv2.read_retrieval_solution(retrieval).truth == {A: (B, C), B: ()}
     with pytest.raises(ValueError, match="secret"):
         solution.part("secret")
 
@@ -66,14 +66,14 @@ def test_solutions_keep_several_landmarks_and_usage(tmp_path):
 @pytest.mark.parametrize(
     ("read", "lines", "reason"),
     [
-        (tables.read_train, ["photo,landmark"], "line 1: expected the header"),
-        (tables.read_train, [], "got nothing"),
-        (tables.read_train, ["id,landmark_id", f"{A}"], "line 2: expected 2 fields, got 1"),
-        (tables.read_train, ["id,landmark_id", f"{A},7", f"{B},"], "line 3: has no landmark_id"),
-        (tables.read_train, ["id,landmark_id", f"{A},7", f"{B},8", f"{A},9"], f"line 4: photo id {A} occurs twice"),
-        (tables.read_train, ["id,landmark_id", "ä,7"], "line 2: 'ä' is not a photo id"),
-        (tables.read_recognition_solution, ["id,landmarks,Usage", f"{A},7,Secret"], "line 2: Usage 'Secret'"),
-        (tables.read_recognition_solution, ["id,landmarks,Usage", f"{A},,Public", f"{A},,Public"], "line 3"),
+        (gldv2.read_train, ["photo,landmark"], "line 1: expected the header"),
+        (gldv2.read_train, [], "got nothing"),
+        (gldv2.read_train, ["id,landmark_id", f"{A}"], "line 2: expected 2 fields, got 1"),
+        (gldv2.read_train, ["id,landmark_id", f"{A},7", f"{B},"], "line 3: has no landmark_id"),
+        (gldv2.read_train, ["id,landmark_id", f"{A},7", f"{B},8", f"{A},9"], f"line 4: photo id {A} occurs twice"),
+        (gldv2.read_train, ["id,landmark_id", "ä,7"], "line 2: 'ä' is not a photo id"),
+        (gldv2.read_recognition_solution, ["id,landmarks,Usage", f"{A},7,Secret"], "line 2: Usage 'Secret'"),
+        (gldv2.read_recognition_solution, ["id,landmarks,Usage", f"{A},,Public", f"{A},,Public"], "line 3"),
         (read_submission, ["id,landmarks", f"{A},7 0.5", f"{B},7"], "line 3: expected '<landmark> <confidence>'"),
         (read_submission, ["id,landmarks", f"{A},7 nan"], "line 2: confidence nan is not finite"),
         (read_submission, ["id,landmarks", f"{A},7 x"], "line 2: 'x' is not a number"),
@@ -90,16 +90,16 @@ def test_malformed_files_say_file_line_and_reason(tmp_path, read, lines, reason)
 
 def test_missing_and_binary_files_are_errors(tmp_path):
     with pytest.raises(DatasetError, match="No such file"):
-        tables.read_train(tmp_path / "none.csv")
+        gldv2.read_train(tmp_path / "none.csv")
     (tmp_path / "b.csv").write_bytes(b"id,landmark_id\n\xff\xfe,1\n")
     with pytest.raises(DatasetError, match="cannot be read"):
-        tables.read_train(tmp_path / "b.csv")
+        gldv2.read_train(tmp_path / "b.csv")
 
 
 def test_chunks_join_without_a_seam(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "CHUNK", 7)
+    monkeypatch.setattr(gldv2, "CHUNK", 7)
     rows = [(f"{i:016x}", str(i % 5)) for i in range(50)]
-    labels = tables.read_train(write(tmp_path / "t.csv", "id,landmark_id", *(f"{a},{b}" for a, b in rows)))
+    labels = gldv2.read_train(write(tmp_path / "t.csv", "id,landmark_id", *(f"{a},{b}" for a, b in rows)))
     assert list(labels.pairs()) == rows
 
 

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
+from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.errors import DatasetError
-from veduta.listing import Listed, list_csv, list_folder
 from veduta.types import Landmark
 
 HEADER = "photo,landmark,name,latitude,longitude,url\n"

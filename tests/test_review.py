@@ -5,9 +5,9 @@ import sqlite3
 import pytest
 from running import veduta
 
+from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
-from veduta.listing import list_csv
 from veduta.review import FILE, Review
 
 ANSWER = {"landmark": {"id": "dom", "name": "Dom"}, "confidence": 0.7}

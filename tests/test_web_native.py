@@ -18,10 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from running import veduta
 from serving import BEARER, TOKEN, base64_of, check_error, contents, files, inside, jpeg, listening
 
+from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
 from veduta.images import load
-from veduta.listing import list_csv
 from veduta.report import words
 from veduta.review import Review
 from veduta.store import FILE

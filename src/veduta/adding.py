@@ -14,10 +14,10 @@ from threading import Lock
 
 import numpy as np
 
+from veduta.datasets.listing import Listed
 from veduta.draw import thumbnail
 from veduta.errors import ImageError
 from veduta.images import load, read
-from veduta.listing import Listed
 from veduta.protocols import Embedder, Extractor, Matcher, Verifier
 from veduta.store import Entry, Kin, Store
 from veduta.threads import in_order, one_blas_thread

@@ -13,6 +13,7 @@ from typing import Any, TypedDict, Unpack
 
 from veduta import __version__
 from veduta.adding import AddReport, Progress, add_listed, compare_relatives, utf8
+from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.decide import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
@@ -21,7 +22,6 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
 from veduta.index import Manifest
 from veduta.index.building import Progress as Building
-from veduta.listing import Listed, list_csv, list_folder
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card

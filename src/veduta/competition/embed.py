@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from veduta.competition.descriptors import DescriptorTable, Maker, open_shard, parse_shard, shard_of, write_table
-from veduta.competition.photos import PhotoFolder, split_folder
 from veduta.competition.pth import read_pth
+from veduta.datasets.layout import PhotoFolder, split_folder
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from veduta.competition.photos import PhotoFolder
+from veduta.datasets.layout import PhotoFolder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
 from veduta.packing import pack_features, unpack_features

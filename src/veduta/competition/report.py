@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.competition.photos import PhotoFolder
 from veduta.competition.recipes import Recipe
 from veduta.competition.score import Score
 from veduta.competition.stages import Candidates
 from veduta.competition.submissions import read_submission
-from veduta.competition.tables import read_recognition_solution
+from veduta.datasets.gldv2 import read_recognition_solution
+from veduta.datasets.layout import PhotoFolder
 from veduta.draw import draw_pair, encode
 from veduta.errors import ImageError
 from veduta.images import load

@@ -17,7 +17,6 @@ import numpy as np
 from veduta.competition.descriptors import DescriptorTable
 from veduta.competition.embed import embed
 from veduta.competition.local import FeatureFile, check_ids_differ, extract_all
-from veduta.competition.photos import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.competition.recipes import RECIPES, Recipe, as_it_is, squashed
 from veduta.competition.report import Evidence, write_report
 from veduta.competition.score import Score, score
@@ -36,8 +35,9 @@ from veduta.competition.stages import (
     weights_of,
 )
 from veduta.competition.submissions import read_submission, write_submission
-from veduta.competition.tables import read_recognition_solution, read_train
 from veduta.competition.votes import ban_frequent
+from veduta.datasets.gldv2 import read_recognition_solution, read_train
+from veduta.datasets.layout import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
 from veduta.geometry import HomographyVerifier

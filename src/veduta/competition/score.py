@@ -10,7 +10,7 @@ from typing import Any
 
 from veduta import metrics
 from veduta.competition.submissions import read_submission
-from veduta.competition.tables import read_recognition_solution
+from veduta.datasets.gldv2 import read_recognition_solution
 from veduta.errors import DatasetError
 from veduta.metrics import Prediction
 

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from veduta.competition.descriptors import DescriptorTable
 from veduta.competition.local import FeatureFile
 from veduta.competition.recipes import NOTEBOOK_ITERATIONS, NOTEBOOK_KEYPOINT_THRESHOLD, Recipe
-from veduta.competition.tables import Labels
 from veduta.competition.votes import (
     cosine_power,
     fuse_similarities,
@@ -23,6 +22,7 @@ from veduta.competition.votes import (
     notebook_score,
     sum_of_best,
 )
+from veduta.datasets.gldv2 import Labels
 from veduta.decide import simple, votes
 from veduta.errors import DatasetError
 from veduta.features import make_extractor

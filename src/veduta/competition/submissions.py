@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.competition.tables import reading, rows
+from veduta.datasets.gldv2 import reading, rows
 from veduta.errors import DatasetError
 from veduta.metrics import Prediction
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.competition.photos import CLEAN, TRAIN, find_file, split_folder
-from veduta.competition.tables import read_clean, read_train
+from veduta.datasets.gldv2 import read_clean, read_train
+from veduta.datasets.layout import CLEAN, TRAIN, find_file, split_folder
+from veduta.datasets.listing import list_csv, list_folder
 from veduta.errors import DatasetError
 from veduta.images import walk
-from veduta.listing import list_csv, list_folder
 from veduta.types import Bool, Failure, Int64
 
 NONE = -1  # the class of a photo that shows no landmark

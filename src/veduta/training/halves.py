@@ -15,8 +15,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
-from veduta.competition.photos import need_file, split_folder
-from veduta.competition.tables import read_train
+from veduta.datasets.gldv2 import read_train
+from veduta.datasets.layout import need_file, split_folder
 from veduta.training.cases import halves
 from veduta.training.recipe import SHIPPED, Recipe
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.competition.photos import need_file, split_folder
-from veduta.competition.tables import read_train
+from veduta.datasets.gldv2 import read_train
+from veduta.datasets.layout import need_file, split_folder
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
