@@ -21,7 +21,7 @@ import faiss
 import machine
 import numpy as np
 
-from veduta.competition.descriptors import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Maker
+from veduta.competition.descriptor_table import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Maker
 from veduta.competition.score import score
 from veduta.datasets.gldv2 import read_train
 from veduta.index import search_blocks

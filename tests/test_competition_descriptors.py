@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from veduta.competition.descriptors import (
+from veduta.competition.descriptor_table import (
     DESCRIPTORS,
     ID_BYTES,
     IDS,
@@ -24,7 +24,7 @@ from veduta.competition.descriptors import (
     write_table,
 )
 from veduta.competition.embed import embed, import_npy, import_pth
-from veduta.competition.local import FeatureFile
+from veduta.competition.feature_file import FeatureFile
 from veduta.competition.pth import read_pth
 from veduta.errors import DatasetError
 from veduta.index import ExactIndex, search_blocks

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from veduta.cli import app
 from veduta.competition import votes
-from veduta.competition.descriptors import locked
+from veduta.competition.descriptor_table import locked
 from veduta.competition.inspect import inspect
 from veduta.competition.recipes import RECIPES, Recipe, squashed
 from veduta.competition.run import run, with_overrides

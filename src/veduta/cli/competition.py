@@ -91,7 +91,7 @@ def embed(
 
 
 def _check_shard(shard: str) -> None:
-    from veduta.competition.descriptors import parse_shard
+    from veduta.competition.descriptor_table import parse_shard
 
     try:
         parse_shard(shard)

@@ -180,7 +180,7 @@ def _place(
     ray: bool,
 ) -> Place:
     """Return what does a job where the options say: one shard here, or all of them on Ray."""
-    from veduta.competition.descriptors import parse_shard
+    from veduta.competition.descriptor_table import parse_shard
     from veduta.distributed import run_on_ray, run_shard
 
     if ray == (shard is not None) or ray == (shards is None):

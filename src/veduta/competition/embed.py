@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.competition.descriptors import DescriptorTable, Maker, open_shard, parse_shard, shard_of, write_table
+from veduta.competition.descriptor_table import DescriptorTable, Maker, open_shard, parse_shard, shard_of, write_table
 from veduta.competition.pth import read_pth
 from veduta.datasets.layout import PhotoFolder, split_folder
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder

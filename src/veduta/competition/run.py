@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from veduta.competition.descriptors import DescriptorTable
+from veduta.competition.descriptor_table import DescriptorTable
 from veduta.competition.embed import embed
-from veduta.competition.local import FeatureFile, check_ids_differ, extract_all
+from veduta.competition.feature_file import FeatureFile, check_ids_differ, extract_all
 from veduta.competition.recipes import RECIPES, Recipe, as_it_is, squashed
 from veduta.competition.report import Evidence, write_report
 from veduta.competition.score import Score, score

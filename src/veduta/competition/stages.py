@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from veduta.competition.descriptors import DescriptorTable
-from veduta.competition.local import FeatureFile
+from veduta.competition.descriptor_table import DescriptorTable
+from veduta.competition.feature_file import FeatureFile
 from veduta.competition.recipes import NOTEBOOK_ITERATIONS, NOTEBOOK_KEYPOINT_THRESHOLD, Recipe
 from veduta.competition.votes import (
     cosine_power,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from veduta import __version__
-from veduta.competition.descriptors import shard_of
+from veduta.competition.descriptor_table import shard_of
 from veduta.distributed.parts import write_json
 from veduta.errors import DatasetError, JobError
 from veduta.locks import locked

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from veduta.competition.descriptors import parse_shard
+from veduta.competition.descriptor_table import parse_shard
 from veduta.distributed.parts import DONE, MAKERS, PART, Done, Record, RecordFile, count_records
 from veduta.distributed.plan import BusyError, Item, Job, Plan, begin
 from veduta.errors import JobError
