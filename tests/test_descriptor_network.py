@@ -15,7 +15,7 @@ from torch import nn
 from veduta.embedders.gem import resized
 from veduta.errors import ModelError
 from veduta.images import from_array
-from veduta.models.efficientnet_lite import EfficientNetLite
+from veduta.models.export.efficientnet_lite import EfficientNetLite
 from veduta.training import whitening
 from veduta.training.network import Backbone, Descriptor, GeM, SharedNorm, linear, make_backbone
 from veduta.training.whitening import whiten

@@ -27,7 +27,7 @@ from veduta.types import LocalFeatures
 
 ROOT = Path(__file__).parents[1]
 WITH_FILE = [c.name for c in models.cards() if c.file]
-EXPORTED = [c.name for c in models.cards() if "veduta.models.export" in c.export]
+EXPORTED = [c.name for c in models.cards() if "veduta.models.export.networks" in c.export]
 RECORDED = canonical.recorded()
 LIGHTGLUES = {f"lightglue-{extractor}" for extractor in MATCHERS["lightglue"][1]}
 
@@ -240,14 +240,14 @@ def test_matches_are_those_of_torch():
 
 @pytest.mark.filterwarnings("ignore")
 def test_xfeat_in_full_precision_is_torch_and_eight_bits_come_after(tmp_path):
-    from veduta.models import export
+    from veduta.models.export.networks import networks
 
-    recipe = export.RECIPES["xfeat"]
+    recipe = networks.RECIPES["xfeat"]
     exact = replace(recipe, integers=(), integer_tolerance={})
-    differences = export.export_recipe(exact, tmp_path / "exact.onnx")
+    differences = networks.export_recipe(exact, tmp_path / "exact.onnx")
     assert differences["keypoints"] < 0.005
     assert differences["descriptors"] < 1e-4
-    eight = export.export_recipe(recipe, tmp_path / "eight.onnx")
+    eight = networks.export_recipe(recipe, tmp_path / "eight.onnx")
     assert differences["descriptors"] < eight["descriptors"] < recipe.allowed["descriptors"]
     assert (tmp_path / "eight.onnx").stat().st_size < 0.4 * (tmp_path / "exact.onnx").stat().st_size
 
@@ -280,10 +280,10 @@ def test_two_networks_in_a_row_find_the_pairs_that_torch_found():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", EXPORTED)
 def test_the_file_agrees_with_torch_itself(name):
-    from veduta.models import export
+    from veduta.models.export.networks import networks
 
-    recipe = export.RECIPES[name]
-    differences = export.compare(recipe.build(), recipe, models.FOLDER / f"{name}.onnx")
+    recipe = networks.RECIPES[name]
+    differences = networks.compare(recipe.build(), recipe, models.FOLDER / f"{name}.onnx")
     assert set(differences) == set(recipe.outputs)
     assert all(differences[output] <= recipe.allowed[output] for output in recipe.outputs)
 

@@ -24,7 +24,7 @@ from veduta.masks import Masked, SegFormerMask, keep, make_mask
 from veduta.matching import make_matcher, make_pair_matcher
 from veduta.matching.lightglue import LightGlue
 from veduta.matching.superglue import SuperGlue
-from veduta.models import networks, weights
+from veduta.models import torch_models, weights
 from veduta.types import Image, LocalFeatures
 
 PAIRS = [("superpoint", "superglue"), ("superpoint", "lightglue"), ("disk", "lightglue"), ("aliked", "lightglue")]
@@ -42,7 +42,7 @@ def home(folder):
     """A folder for weights in which all that have to be fetched are, made of random numbers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VEDUTA_MODELS", str(folder / "models"))
-        networks._SAID.clear()
+        torch_models._SAID.clear()
         for name in torched.KINDS:
             weights.pull(name, torched.save(name, folder / name))
         yield folder / "models"
@@ -253,7 +253,7 @@ def test_a_matcher_of_photos_pairs_points_inside_both():
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tmp_path, folder, monkeypatch):
-    from veduta.models import export_local
+    from veduta.models.export.networks import features
 
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
     weights.pull("superpoint", folder / "superpoint")
@@ -261,7 +261,7 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
     by_torch = make_extractor("superpoint", KEYPOINTS)
     assert by_torch._session is None
     expected = [by_torch.extract(image) for image in images]
-    _, differences = export_local.export("superpoint")
+    _, differences = features.export("superpoint")
     assert max(differences.values()) < 1e-4
     exported = make_extractor("superpoint", KEYPOINTS)
     assert exported._session is not None
@@ -286,18 +286,18 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_exported_lightglue_takes_the_place_of_torch(tmp_path, monkeypatch):
-    from veduta.models import export_local
+    from veduta.models.export.networks import features
 
     def shallow(name):
-        network, found = networks.open_kornia(name)
+        network, found = torch_models.open_kornia(name)
         network.transformers = network.transformers[:1]  # of nine: writing all takes a minute
         return network, found
 
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
-    monkeypatch.setattr(export_local, "open_kornia", shallow)
+    monkeypatch.setattr(features, "open_kornia", shallow)
     features = features_of("disk", photo(4), photo(4))
     assert make_matcher("lightglue", "disk")._session is None
-    _, differences = export_local.export("lightglue-disk")
+    _, differences = features.export("lightglue-disk")
     assert differences["probability0"] < 2e-3
     exported = make_matcher("lightglue", "disk")
     assert exported.sha256 == weights.find("lightglue-disk").sha256
@@ -355,9 +355,9 @@ def test_another_packages_lightglue_in_the_same_process_changes_nothing(monkeypa
     from kornia.feature import LightGlue as Kornias
 
     narrow = {"input_dim": 64, "descriptor_dim": 96, "n_layers": 6, "num_heads": 1, "depth_confidence": -1}
-    before = networks.open_kornia("lightglue-disk")[0].conf
+    before = torch_models.open_kornia("lightglue-disk")[0].conf
     monkeypatch.setattr(Kornias, "default_conf", Kornias.default_conf | narrow | {"filter_threshold": 0.5})
-    assert networks.open_kornia("lightglue-disk")[0].conf == before
+    assert torch_models.open_kornia("lightglue-disk")[0].conf == before
 
 
 def test_two_photos_are_verified_by_any_pair_there_is(photos):
@@ -368,7 +368,7 @@ def test_two_photos_are_verified_by_any_pair_there_is(photos):
 
 
 def test_a_licence_for_research_only_is_said_once():
-    networks._SAID.clear()
+    torch_models._SAID.clear()
     with pytest.warns(UserWarning, match="superpoint: its weights are for non-commercial research only"):
         make_extractor("superpoint")
     with warnings.catch_warnings():

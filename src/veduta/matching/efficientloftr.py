@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from veduta.images.resize import Frame, grey, rescale
-from veduta.models.networks import need, numbers, open_transformers
+from veduta.models.torch_models import need, numbers, open_transformers
 from veduta.types import Float32, Image, LocalFeatures, Matches
 
 STEP, LEAST = 32, 64

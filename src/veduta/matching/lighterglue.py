@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from veduta.matching.pairing import NO_MATCHES, glued
+from veduta.matching.mutual import NO_MATCHES, glued
 from veduta.models import open_session
 from veduta.types import LocalFeatures, Matches
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from veduta.matching.pairing import NO_MATCHES, centred, glued
+from veduta.matching.mutual import NO_MATCHES, centred, glued
 from veduta.models import open_session
-from veduta.models.networks import need, numbers, open_kornia, open_transformers
+from veduta.models.torch_models import need, numbers, open_kornia, open_transformers
 from veduta.models.weights import exported, find
 from veduta.types import LocalFeatures, Matches
 

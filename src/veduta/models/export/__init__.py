@@ -1,0 +1,1 @@
+"""Scripts that export the networks that ship to ONNX."""
