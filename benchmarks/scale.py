@@ -72,7 +72,7 @@ def source(rows):
 def build(kind, rows, folder, recall):
     """Build an index of a kind in a folder."""
     if kind == "veduta":
-        from veduta.index.building import build as build_index
+        from veduta.index.ivf.build import build as build_index
 
         build_index(folder, DIM, source(rows), recall)
     elif kind != "exact":

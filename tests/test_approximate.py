@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.errors import GalleryError
-from veduta.index import ApproximateIndex, ExactIndex, Manifest, building
-from veduta.index.approximate import FEW, LISTS, MANIFEST
-from veduta.index.building import build, lists_for
-from veduta.index.rows import CODES, IDS, NORMS, ROWS, RowFiles, append_rows
+from veduta.index import ApproximateIndex, ExactIndex, Manifest
+from veduta.index.ivf import build
+from veduta.index.ivf.build import build, lists_for
+from veduta.index.ivf.index import FEW, LISTS, MANIFEST
+from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, RowFiles, append_rows
 
 DIM, COUNT, K = 32, 9_000, 30
 
@@ -144,7 +145,7 @@ def test_among_few_or_many_it_answers_as_an_exact_index_of_those(complete, count
 
 @pytest.mark.parametrize("share", [0.004, 0.02, 0.4])
 def test_a_small_share_of_a_large_index_is_compared_by_codes_and_still_found(monkeypatch, complete, share):
-    monkeypatch.setattr("veduta.index.approximate.FEW", 8)
+    monkeypatch.setattr("veduta.index.ivf.index.FEW", 8)
     among = IDS_[np.random.default_rng(4).random(COUNT) < share]
     index, truth = ApproximateIndex(DIM, complete), exact(IDS_, STORED)
     assert found(index, QUERIES[:20], 10, among) == found(truth, QUERIES[:20], 10, among)
@@ -217,7 +218,7 @@ class KilledError(Exception):
 def hasty(monkeypatch):
     """Builds in many parts, and measured with few queries: it is not what is found that matters."""
     for name, value in (("PART", 2_000), ("SAVED", 4_000), ("QUERIES", 40)):
-        monkeypatch.setattr(building, name, value)
+        monkeypatch.setattr(build, name, value)
 
 
 @pytest.mark.parametrize("step", range(8))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from veduta.index.qdrant_link import KEY, addresses
+from veduta.index.qdrant.client import KEY, addresses
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "deploy" / "qdrant" / "compose.yaml").read_text("utf-8")

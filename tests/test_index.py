@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex
-from veduta.index.building import build
-from veduta.index.qdrant import QdrantIndex
-from veduta.index.qdrant_link import MEMORY, Link
-from veduta.index.qdrant_versions import Version, create
+from veduta.index.ivf.build import build
+from veduta.index.qdrant.client import MEMORY, Link
+from veduta.index.qdrant.collections import Version, create
+from veduta.index.qdrant.index import QdrantIndex
 
 DIM = 4
 

@@ -17,10 +17,10 @@ from qdrant_server import Server
 from test_approximate import clustered, exact, found
 
 from veduta.errors import GalleryError
-from veduta.index.qdrant import BATCH, QdrantIndex, SearchOptions
-from veduta.index.qdrant_link import KEY, MEMORY, Link, Patience, addresses
-from veduta.index.qdrant_points import Points, Where
-from veduta.index.qdrant_versions import Shape, Version, create, drop_old, propose, resolve, switch, versions
+from veduta.index.qdrant.client import KEY, MEMORY, Link, Patience, addresses
+from veduta.index.qdrant.collections import Shape, Version, create, drop_old, propose, resolve, switch, versions
+from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
+from veduta.index.qdrant.points import Points, Where
 from veduta.recognizer import Near, kilometres
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
@@ -363,7 +363,7 @@ def test_an_address_that_is_none_is_refused(wrong, said):
 def test_a_folder_is_for_one_process_and_is_shared_within_it(tmp_path):
     _, index = filled(Link(str(tmp_path)), points(5))
     assert len(QdrantIndex(Link(str(tmp_path)), index.collection, DIM)) == 5
-    code = f"from veduta.index.qdrant_link import Link; Link({str(tmp_path)!r})"
+    code = f"from veduta.index.qdrant.client import Link; Link({str(tmp_path)!r})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
     assert "cannot be opened as a Qdrant inside this process" in said
     assert "end the process that has it open, or name a server" in said
@@ -375,7 +375,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch):
 
 
 def test_nobody_loads_it_who_does_not_ask_for_it():
-    code = "import sys, veduta.gallery, veduta.index.qdrant; print('qdrant_client' in sys.modules)"
+    code = "import sys, veduta.gallery, veduta.index.qdrant.index; print('qdrant_client' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
 

@@ -16,7 +16,8 @@ from test_store import entry, put
 from veduta import searching
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery, to_dict
-from veduta.index import ApproximateIndex, ExactIndex, Manifest, building
+from veduta.index import ApproximateIndex, ExactIndex, Manifest
+from veduta.index.ivf import build
 from veduta.locks import locked
 from veduta.recognizer import Near
 from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
@@ -29,7 +30,7 @@ QUERIES = clustered(6, stream=1)
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Builds are measured with few queries: it is not what is found that matters."""
-    monkeypatch.setattr(building, "QUERIES", 40)
+    monkeypatch.setattr(build, "QUERIES", 40)
 
 
 @pytest.fixture

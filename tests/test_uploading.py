@@ -19,9 +19,9 @@ from veduta import searching, uploading
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
 from veduta.index import ExactIndex
-from veduta.index.qdrant import BATCH, QdrantIndex
-from veduta.index.qdrant_link import Link, Patience
-from veduta.index.qdrant_versions import resolve, versions
+from veduta.index.qdrant.client import Link, Patience
+from veduta.index.qdrant.collections import resolve, versions
+from veduta.index.qdrant.index import BATCH, QdrantIndex
 from veduta.recognizer import Near
 from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, describe, stale
 from veduta.store import Store

@@ -21,7 +21,7 @@ from veduta.features import DEFAULT_EXTRACTOR, make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
 from veduta.index import Manifest
-from veduta.index.building import Progress as Building
+from veduta.index.ivf.build import Progress as Building
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card

@@ -19,9 +19,9 @@ from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
 from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex, Manifest
-from veduta.index.building import Progress, build, can_extend
-from veduta.index.qdrant_link import addresses
-from veduta.index.qdrant_versions import Shape, check_name
+from veduta.index.ivf.build import Progress, build, can_extend
+from veduta.index.qdrant.client import addresses
+from veduta.index.qdrant.collections import Shape, check_name
 from veduta.locks import locked
 from veduta.protocols import Index
 from veduta.store import Store

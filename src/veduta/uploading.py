@@ -18,10 +18,10 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.index import ChangedIndex
-from veduta.index.qdrant import BATCH, QdrantIndex, SearchOptions
-from veduta.index.qdrant_link import Link, Patience
-from veduta.index.qdrant_points import Points
-from veduta.index.qdrant_versions import DIGITS, Shape, Version, create, propose, switch
+from veduta.index.qdrant.client import Link, Patience
+from veduta.index.qdrant.collections import DIGITS, Shape, Version, create, propose, switch
+from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
+from veduta.index.qdrant.points import Points
 from veduta.store import Store
 from veduta.types import Float32, Int64
 
@@ -37,7 +37,7 @@ class Target:
     """Where references go.
 
     Attributes:
-        address: of the Qdrant, as `veduta.index.qdrant_link.addresses` takes it.
+        address: of the Qdrant, as `veduta.index.qdrant.client.addresses` takes it.
         name: of the alias.
         shape: how a new collection is laid out.
         recall: share of the 30 nearest that is to be found.

@@ -1,8 +1,8 @@
 """Descriptors to neighbours."""
 
-from veduta.index.approximate import ApproximateIndex, Manifest
-from veduta.index.blocks import search_blocks
-from veduta.index.changed import ChangedIndex
+from veduta.index.brute_force import search_blocks
 from veduta.index.exact import ExactIndex
+from veduta.index.ivf.index import ApproximateIndex, Manifest
+from veduta.index.overlay import ChangedIndex
 
 __all__ = ["ApproximateIndex", "ChangedIndex", "ExactIndex", "Manifest", "search_blocks"]

@@ -7,7 +7,7 @@ from typing import Any
 import faiss as stubbed
 import numpy as np
 
-from veduta.index.cosines import CLOSE, cosines
+from veduta.index.cosine import CLOSE, cosines
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from veduta.errors import GalleryError
-from veduta.index.qdrant_link import Link, models
+from veduta.index.qdrant.client import Link, models
 
 DIGITS = 12  # of the model's sha256
 INDEXED = {"landmark": "keyword", "position": "geo"}  # fields of the payload that are filtered by

@@ -1,6 +1,6 @@
 """Approximate search for millions: four bits to look with, eight to choose by, sixteen to compare.
 
-An inverted file of product codes says which thousand of the descriptors are worth a second look (`veduta.index.lists`);
+An inverted file of product codes says which thousand of the descriptors are worth a second look (`veduta.index.ivf.inverted_file`);
 codes of one byte a component choose among those; and the best by them get their exact cosine from half-precision
 descriptors, as an exact index would give it. Codes and descriptors stay on disk, memory-mapped, in one folder that
 never changes, so opening takes no time whatever the size. What came or went since is held in memory beside them.
@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import GalleryError
-from veduta.index.changed import merged
-from veduta.index.cosines import CLOSE, cosines, roughly
+from veduta.index.cosine import CLOSE, cosines, roughly
 from veduta.index.exact import ExactIndex
-from veduta.index.lists import NEAREST, Lists
-from veduta.index.rows import CODES, RowFiles
+from veduta.index.ivf.inverted_file import NEAREST, Lists
+from veduta.index.ivf.vectors import CODES, RowFiles
+from veduta.index.overlay import merged
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from veduta.index.approximate import AXES, FEW, LISTS, STEPS, Base, Manifest, Selection
-from veduta.index.blocks import search_blocks
-from veduta.index.lists import NEAREST, SPREAD, Lists, make_lists
-from veduta.index.rows import CODES, IDS, NORMS, ROWS, RowFiles, Source, append_rows
+from veduta.index.brute_force import search_blocks
+from veduta.index.ivf.index import AXES, FEW, LISTS, STEPS, Base, Manifest, Selection
+from veduta.index.ivf.inverted_file import NEAREST, SPREAD, Lists, make_lists
+from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, RowFiles, Source, append_rows
 from veduta.types import Int64
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is

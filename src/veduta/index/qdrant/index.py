@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.index.changed import merged
-from veduta.index.cosines import CLOSE, cosines
-from veduta.index.qdrant_link import Link, models
-from veduta.index.qdrant_points import Points, Where, among_ids, met, parts
+from veduta.index.cosine import CLOSE, cosines
+from veduta.index.overlay import merged
+from veduta.index.qdrant.client import Link, models
+from veduta.index.qdrant.points import Points, Where, among_ids, met, parts
 from veduta.types import Float32, Int64
 
 BATCH = 256  # points sent at a time

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from veduta.index.qdrant_link import models
+from veduta.index.qdrant.client import models
 from veduta.types import Float32, Int64
 
 AMONG = 10_000  # ids of one filter

@@ -1,0 +1,1 @@
+"""The approximate index: an inverted file with 8-bit codes, re-scored exactly."""
