@@ -28,10 +28,10 @@ from recognize import Data, build
 from rich.console import Console
 from rich.table import Table
 
-from veduta.decide import EFFORTS, shipped
+from veduta.decision.model import EFFORTS, shipped
+from veduta.decision.terms import NAMES
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError
-from veduta.evidence import NAMES
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
 from veduta.packing import pack_features, unpack_features

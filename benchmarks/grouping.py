@@ -29,9 +29,9 @@ import machine
 import numpy as np
 import PIL.Image
 
-from veduta.decide import shipped
+from veduta.decision.model import shipped
+from veduta.decision.terms import like_nothing
 from veduta.embedders import make_embedder
-from veduta.evidence import like_nothing
 from veduta.features import make_extractor
 from veduta.images import read
 from veduta.photos import grouping, linking, places

@@ -25,9 +25,9 @@ from recognize import Data, photo
 from rich.console import Console
 from rich.table import Table
 
+from veduta.decision.terms import CAP, CHANCE, WEIGHT
 from veduta.embedders import make_embedder
 from veduta.errors import ModelError
-from veduta.evidence import CAP, CHANCE, WEIGHT
 from veduta.features import EXTRACTORS, make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load

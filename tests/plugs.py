@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import world
 
-from veduta.decide import shipped
+from veduta.decision.model import shipped
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier

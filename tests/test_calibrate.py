@@ -16,10 +16,10 @@ from running import veduta
 from test_cli import run, run_json
 
 from veduta import gallery as gallery_module
-from veduta.decide import EFFORTS, LearnedDecision, SimpleDecision, shipped
+from veduta.decision.model import EFFORTS, LearnedDecision, SimpleDecision, shipped
+from veduta.decision.terms import NAMES
 from veduta.embedders import make_embedder
 from veduta.errors import DatasetError, GalleryError
-from veduta.evidence import NAMES
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.training import calibrate as module
@@ -223,7 +223,7 @@ def test_adding_and_removing_leave_the_decision_alone(calibrated, photos, tmp_pa
 
 def test_a_calibration_of_other_terms_is_refused(calibrated, tmp_path, monkeypatch):
     path = shutil.copytree(calibrated[0], tmp_path / "gallery")
-    monkeypatch.setattr("veduta.decide.NAMES", ("another term", *NAMES[1:]))
+    monkeypatch.setattr("veduta.decision.model.NAMES", ("another term", *NAMES[1:]))
     with Gallery.open(path) as gallery:
         with pytest.raises(
             GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate --reset', then calib"

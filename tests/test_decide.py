@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decide import (
+from veduta.decision.model import (
     DEFAULT_EFFORT,
     DEFAULT_FLOOR,
     DEPTHS,
@@ -26,8 +26,8 @@ from veduta.decide import (
     shipped,
     votes,
 )
+from veduta.decision.terms import NAMES, SIGNS, candidate_score
 from veduta.errors import GalleryError
-from veduta.evidence import NAMES, SIGNS, candidate_score
 from veduta.types import Candidate
 
 SHIPPED = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")

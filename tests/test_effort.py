@@ -9,7 +9,7 @@ import pytest
 import world
 from test_cli import run, run_json
 
-from veduta.decide import DEPTHS, EFFORTS, OPEN, Judgement, shipped
+from veduta.decision.model import DEPTHS, EFFORTS, OPEN, Judgement, shipped
 from veduta.errors import GalleryError
 from veduta.images import from_array
 from veduta.index import ExactIndex

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.evidence import LANDMARKS, NAMES, SIGNS, TERMS, UNKNOWN_KIN, Surroundings, like_nothing, weigh
+from veduta.decision.terms import LANDMARKS, NAMES, SIGNS, TERMS, UNKNOWN_KIN, Surroundings, like_nothing, weigh
 from veduta.types import Candidate, PairGeometry
 
 DECISION = Path(__file__).parents[1] / "docs" / "decision.md"

@@ -17,7 +17,7 @@ import world
 from running import content, is_whole, references, started, veduta, wait_until
 
 from veduta.adding import BATCH
-from veduta.decide import OPEN, decide
+from veduta.decision.model import OPEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError
 from veduta.gallery import Gallery, to_dict
 from veduta.images import load

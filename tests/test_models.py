@@ -15,7 +15,7 @@ import plugs
 import pytest
 
 from veduta import models
-from veduta.decide import LEARNED
+from veduta.decision.model import LEARNED
 from veduta.embedders import EMBEDDERS, make_embedder
 from veduta.errors import ModelError
 from veduta.features import EXTRACTORS, XFeat, make_extractor

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_images import TURNED_HEIC
 
-from veduta.decide import Judgement, place_prior
+from veduta.decision.model import Judgement, place_prior
 from veduta.images import from_array, load
 from veduta.recognizer import kilometres
 from veduta.types import Area, Landmark

@@ -11,7 +11,7 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decide import EFFORTS, order
+from veduta.decision.model import EFFORTS, order
 from veduta.errors import ImageError, ModelError
 from veduta.images import from_array
 from veduta.recognizer import Effort, Shelf, verify

@@ -12,8 +12,8 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decide import DEPTHS, EFFORTS, OPEN, LearnedDecision, Stage
-from veduta.evidence import CAP, CHANCE, NAMES, SIGNS, WEIGHT, weigh
+from veduta.decision.model import DEPTHS, EFFORTS, OPEN, LearnedDecision, Stage
+from veduta.decision.terms import CAP, CHANCE, NAMES, SIGNS, WEIGHT, weigh
 from veduta.gallery import Gallery
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load

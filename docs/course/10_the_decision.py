@@ -235,7 +235,7 @@ by_kind(
 #
 # ## Learned
 #
-# Veduta describes the likeliest landmarks of a photo by 29 *terms* (`veduta.evidence`): similarities and their margins, inliers
+# Veduta describes the likeliest landmarks of a photo by 29 *terms* (`veduta.decision.terms`): similarities and their margins, inliers
 # and their margins, how much of the photo they cover, likeness to nothing, what the references of the landmark
 # share among themselves. A logistic regression learned from other photos turns terms $t_i$ into log odds,
 #

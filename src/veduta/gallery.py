@@ -14,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 from veduta import __version__
 from veduta.adding import AddReport, Progress, add_listed, compare_relatives, utf8
 from veduta.datasets.listing import Listed, list_csv, list_folder
-from veduta.decide import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
+from veduta.decision.model import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor

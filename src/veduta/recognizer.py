@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from veduta.decide import (
+from veduta.decision.model import (
     DEFAULT_EFFORT,
     DEFAULT_FLOOR,
     DEPTHS,
@@ -24,9 +24,9 @@ from veduta.decide import (
     order,
     place_prior,
 )
+from veduta.decision.terms import Surroundings, like_nothing
 from veduta.draw import draw_pair
 from veduta.errors import ImageError
-from veduta.evidence import Surroundings, like_nothing
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier, describe
 from veduta.images import load
@@ -147,7 +147,7 @@ class Effort:
     """How much work a recognizer may put into one photo.
 
     Attributes:
-        stages: names of `veduta.decide.EFFORTS`' stages, the next one only while the decision is open.
+        stages: names of `veduta.decision.model.EFFORTS`' stages, the next one only while the decision is open.
         depth: candidates retrieved.
         rerank_depth: most candidates verified, whatever the stages say; None for what they say.
         budget_ms: no further work is begun once this much time is spent; None for no limit.

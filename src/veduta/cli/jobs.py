@@ -97,7 +97,7 @@ def recognize(
     format: AsListing = Listing.table,
 ) -> None:
     """Recognize many photos, in shards; merged they are one line of JSON each, in the order of the photos."""
-    from veduta.decide import EFFORTS
+    from veduta.decision.model import EFFORTS
     from veduta.distributed import RecognizeJob
 
     if effort not in EFFORTS:

@@ -23,7 +23,7 @@ from veduta.competition.votes import (
     sum_of_best,
 )
 from veduta.datasets.gldv2 import Labels
-from veduta.decide import simple, votes
+from veduta.decision.model import simple, votes
 from veduta.errors import DatasetError
 from veduta.features import make_extractor
 from veduta.index import search_blocks

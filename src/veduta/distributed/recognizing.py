@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from veduta.decide import DEFAULT_EFFORT
+from veduta.decision.model import DEFAULT_EFFORT
 from veduta.distributed.drawing import drawn, features_digest
 from veduta.distributed.plan import Item, Plan, as_line, file_digest
 from veduta.errors import DatasetError, ImageError, JobError

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from veduta.decide import DEPTHS
-from veduta.evidence import NAMES, Surroundings, like_nothing, weigh
+from veduta.decision.model import DEPTHS
+from veduta.decision.terms import NAMES, Surroundings, like_nothing, weigh
 from veduta.geometry import describe
 from veduta.protocols import Matcher, Verifier
 from veduta.threads import in_order, one_blas_thread

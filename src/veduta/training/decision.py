@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.decide import DEFAULT_FLOOR, EFFORTS, OPEN, Judgement, LearnedDecision
+from veduta.decision.model import DEFAULT_FLOOR, EFFORTS, OPEN, Judgement, LearnedDecision
+from veduta.decision.terms import CAP, CHANCE, NAMES, WEIGHT
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
-from veduta.evidence import CAP, CHANCE, NAMES, WEIGHT
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import load

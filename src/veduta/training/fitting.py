@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from veduta.decide import EFFORTS, OPEN, LearnedDecision, Stage
-from veduta.evidence import NAMES, SIGNS
+from veduta.decision.model import EFFORTS, OPEN, LearnedDecision, Stage
+from veduta.decision.terms import NAMES, SIGNS
 from veduta.types import Bool, Float32, Float64, Int64
 
 FOLDS = 5
@@ -33,7 +33,7 @@ class Case:
         query: the photo.
         group: what must not be split between learning and measuring: the landmark it shows, or itself.
         truth: the landmarks of the gallery that it shows; empty for none.
-        landmarks: stage -> the landmarks weighed, likeliest first by `veduta.evidence`.
+        landmarks: stage -> the landmarks weighed, likeliest first by `veduta.decision.terms`.
         evidence: stage -> (L, T), a row for each.
         weight: how much the case counts.
         trust: how much it counts for the calibration and for the precision; 0 for photos that are easier than a user's.

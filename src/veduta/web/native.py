@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from veduta import __version__
-from veduta.decide import EFFORTS
+from veduta.decision.model import EFFORTS
 from veduta.errors import GalleryError, ImageError
 from veduta.types import Failure, Landmark
 from veduta.web.engine import Engine, Served

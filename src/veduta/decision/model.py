@@ -1,6 +1,6 @@
 """Evidence to landmark and confidence: log odds learned from photos and calibrated on others; below a floor, none.
 
-A stage is a logistic regression over the terms of `veduta.evidence`, each weight of the sign its term has, so that
+A stage is a logistic regression over the terms of `veduta.decision.terms`, each weight of the sign its term has, so that
 more evidence never lowers a confidence; then a beta calibration (Kull et al., AISTATS 2017), which keeps the order.
 There is one stage for each amount of work done, from similarities alone to the costlier matcher, because evidence not
 asked for is not evidence against.
@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from veduta.decision.terms import NAMES, Surroundings, candidate_score, weigh
 from veduta.errors import GalleryError
-from veduta.evidence import NAMES, Surroundings, candidate_score, weigh
 from veduta.models import card, read_file
 from veduta.types import Candidate, Decision, Float32, Float64
 

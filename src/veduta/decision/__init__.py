@@ -1,0 +1,1 @@
+"""The decision: evidence terms, and the models that turn them into confidences."""
