@@ -210,7 +210,7 @@ def difference(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
 
 def real(gallery: Path, dim: int) -> tuple[Any, Any]:
     """Return the descriptors of a gallery, reduced to their `dim` strongest axes, and their landmarks as numbers."""
-    from veduta.store import Store
+    from veduta.gallery.store import Store
 
     store = Store.open(gallery)
     rows, descriptors = store.descriptors()

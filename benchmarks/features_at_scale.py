@@ -21,8 +21,8 @@ from pathlib import Path
 import machine
 import numpy as np
 
+from veduta.gallery.store import FILE, Store
 from veduta.packing import pack_features, unpack_features
-from veduta.store import FILE, Store
 from veduta.threads import keep_memory
 from veduta.types import LocalFeatures
 

@@ -20,8 +20,8 @@ import numpy as np
 from veduta.cli import show
 from veduta.draw import encode
 from veduta.gallery import Gallery
+from veduta.gallery.evidence_page import render
 from veduta.images import load
-from veduta.report import render
 
 HERE = Path(__file__).parent
 PHOTOS, VIEWS, GALLERY = HERE / "photos", HERE / "views", HERE / "gallery"

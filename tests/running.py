@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from veduta.store import FILE
+from veduta.gallery.store import FILE
 
 COMMAND = [sys.executable, "-m", "veduta"]
 PATIENCE = 120  # seconds after which something hangs

@@ -23,10 +23,10 @@ from running import COMMAND, is_whole, references, started, veduta, wait_until
 from veduta import __version__
 from veduta.cli import app, main
 from veduta.gallery import Gallery
+from veduta.gallery.store import FILE
 from veduta.models import FOLDER, cards
 from veduta.models.weights import pull
 from veduta.recognizer import verify
-from veduta.store import FILE
 from veduta.training.calibrate import calibrate
 from veduta.web.app import create_app
 from veduta.web.settings import Settings

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from running import PATIENCE, is_whole, rows, veduta, wait_until
 from typer.testing import CliRunner
 
-from veduta.adding import BATCH
 from veduta.cli import app
 from veduta.distributed import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
 from veduta.distributed import verifying as pairing
@@ -32,10 +31,11 @@ from veduta.distributed.parts import DONE, PART, Record, RecordFile, count_recor
 from veduta.distributed.plan import Plan
 from veduta.errors import DatasetError, GalleryError, JobError, ModelError
 from veduta.gallery import Gallery, to_dict
+from veduta.gallery.ingest import BATCH
+from veduta.gallery.store import Entry, Store
 from veduta.locks import locked
 from veduta.packing import pack_features
 from veduta.recognizer import verify
-from veduta.store import Entry, Store
 from veduta.types import Landmark, LocalFeatures, Reference
 
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"

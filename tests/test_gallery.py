@@ -16,13 +16,13 @@ import pytest
 import world
 from running import content, is_whole, references, started, veduta, wait_until
 
-from veduta.adding import BATCH
 from veduta.decision.model import OPEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError
 from veduta.gallery import Gallery, to_dict
+from veduta.gallery.ingest import BATCH
+from veduta.gallery.store import FILE
 from veduta.images import load
 from veduta.models import card
-from veduta.store import FILE
 from veduta.types import Failure, Landmark, Recognition
 
 

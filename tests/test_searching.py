@@ -13,15 +13,14 @@ from running import read_only, started, veduta, wait_until
 from test_approximate import clustered, exact, found, unit
 from test_store import entry, put
 
-from veduta import searching
 from veduta.errors import GalleryError
-from veduta.gallery import Gallery, to_dict
+from veduta.gallery import Gallery, live_index, to_dict
+from veduta.gallery.live_index import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
+from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
 from veduta.index.ivf import build
 from veduta.locks import locked
 from veduta.recognizer import Near
-from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
-from veduta.store import Store
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)
@@ -46,7 +45,7 @@ def fill(store, first, count, landmarks=7):
 
 
 def choose(store, kind, recall=1.0):
-    store.attach(searching.SETTING, IndexChoice(kind, recall).to_bytes())
+    store.attach(live_index.SETTING, IndexChoice(kind, recall).to_bytes())
 
 
 def upkeep(store):
@@ -168,7 +167,7 @@ def test_it_is_stale_when_much_has_come_or_gone(store, monkeypatch):
     choose(store, "approximate")
     fill(store, 0, 100)
     build_index(store, DIM)
-    monkeypatch.setattr(searching, "LEAST", 10)
+    monkeypatch.setattr(live_index, "LEAST", 10)
     monkeypatch.setattr(Upkeep, "_renew", lambda self: None)
     with upkeep(store) as kept:
         assert not stale(kept.refresh())
@@ -182,7 +181,7 @@ def test_it_is_stale_when_much_has_come_or_gone(store, monkeypatch):
 def test_so_many_that_memory_might_not_hold_them_are_not_searched_without_an_index(store, monkeypatch):
     choose(store, "approximate")
     fill(store, 0, 20)
-    monkeypatch.setattr(searching, "EXACT_BYTES", 20 * DIM * 4 - 1)
+    monkeypatch.setattr(live_index, "EXACT_BYTES", 20 * DIM * 4 - 1)
     with upkeep(store) as kept, pytest.raises(GalleryError, match=r"20 references and no index .* 'veduta index "):
         kept.refresh()
 

@@ -14,14 +14,14 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta import schema
 from veduta.draw import thumbnail
 from veduta.errors import GalleryError
+from veduta.gallery import schema
+from veduta.gallery.parallel_reader import Readers
+from veduta.gallery.schema import PAGE, SCHEMA_VERSION
+from veduta.gallery.store import FILE, Entry, Store
 from veduta.images import from_array
 from veduta.packing import pack_features, unpack_features
-from veduta.readers import Readers
-from veduta.schema import PAGE, SCHEMA_VERSION
-from veduta.store import FILE, Entry, Store
 from veduta.types import Landmark, LocalFeatures, Reference
 
 SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -551,7 +551,7 @@ def test_a_gallery_that_may_only_be_read_is_read(tmp_path, monkeypatch):
     with_one.add([Landmark("torre")], [entry(1, "torre")])
     with_one.close()
     before = sorted(path.name for path in (tmp_path / "g").iterdir())
-    monkeypatch.setattr("veduta.store.os.access", lambda *_: False)
+    monkeypatch.setattr("veduta.gallery.store.os.access", lambda *_: False)
     store = Store.open(tmp_path / "g")
     assert store.counts() == (1, 1)
     with pytest.raises(GalleryError, match="readonly"):

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from veduta.decision.model import DEPTHS, EFFORTS, OPEN, LearnedDecision, Stage
 from veduta.decision.terms import CAP, CHANCE, NAMES, SIGNS, WEIGHT, weigh
 from veduta.gallery import Gallery
+from veduta.gallery.match_graph import KEYPOINTS
+from veduta.gallery.store import Store, pack_features, unpack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
-from veduta.store import Store, pack_features, unpack_features
 from veduta.training import fitting, whitening
 from veduta.training.cases import Collection, Photo, case_of, halves, nothing_centres, with_glue
 from veduta.training.decision import fit_simple
@@ -36,7 +37,6 @@ from veduta.training.fitting import (
     recalibrate,
 )
 from veduta.types import Candidate
-from veduta.usefulness import KEYPOINTS
 
 # --- whitening --------------------------------------------------------------------------------------------------
 

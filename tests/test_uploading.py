@@ -15,16 +15,15 @@ from test_approximate import clustered, exact, found
 from test_gallery import told
 from test_store import entry, put
 
-from veduta import searching, uploading
 from veduta.errors import GalleryError
-from veduta.gallery import Gallery
+from veduta.gallery import Gallery, live_index, qdrant_sync
+from veduta.gallery.live_index import FOLDER, IndexChoice, Upkeep, build_index, describe, stale
+from veduta.gallery.store import Store
 from veduta.index import ExactIndex
 from veduta.index.qdrant.client import Link, Patience
 from veduta.index.qdrant.collections import resolve, versions
 from veduta.index.qdrant.index import BATCH, QdrantIndex
 from veduta.recognizer import Near
-from veduta.searching import FOLDER, IndexChoice, Upkeep, build_index, describe, stale
-from veduta.store import Store
 
 DIM, MODEL = 32, "c" * 64
 SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -46,7 +45,7 @@ def server():
 @pytest.fixture
 def store(tmp_path, server):
     with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as made:
-        made.attach(searching.SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes())
+        made.attach(live_index.SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes())
         yield made
 
 
@@ -164,20 +163,20 @@ def test_an_upload_cut_off_anywhere_is_gone_on_with(store, server, step):
         assert agree(store, kept.refresh())
     assert len(versions(Link(server.address), "sights")) == 1
     assert sum(batches(server)) <= 2 * BATCH + 30 + 2 * BATCH  # what was confirmed was not sent again
-    assert not (store.path / FOLDER / uploading.DRAFT).exists()
+    assert not (store.path / FOLDER / qdrant_sync.DRAFT).exists()
 
 
 def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, server):
     fill(store, 0, 3 * BATCH)
     server.faults = [None] * 7 + ["hang"] * 9
-    code = "from veduta.store import Store; from veduta.searching import build_index; "
+    code = "from veduta.gallery.store import Store; from veduta.gallery.live_index import build_index; "
     code += f"build_index(Store.open({str(store.path)!r}), {DIM})"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         end = time.monotonic() + 60
         while len(batches(server)) < 2 and time.monotonic() < end:
             time.sleep(0.01)
         process.kill()
-    sent = json.loads((store.path / FOLDER / uploading.DRAFT).read_text())
+    sent = json.loads((store.path / FOLDER / qdrant_sync.DRAFT).read_text())
     assert 0 < sent["row"] < 3 * BATCH
     server.faults, before = [], len(batches(server))
     assert build_index(store, DIM).count == 3 * BATCH
@@ -188,7 +187,7 @@ def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, serve
 
 def test_so_many_that_memory_might_not_hold_them_need_a_complete_upload(store, server, monkeypatch):
     fill(store, 0, 20)
-    monkeypatch.setattr(searching, "EXACT_BYTES", 100)
+    monkeypatch.setattr(live_index, "EXACT_BYTES", 100)
     with (
         contextlib.closing(Upkeep(store, DIM)) as kept,
         pytest.raises(GalleryError, match="has 20 references and no index of them; make one with 'veduta"),
@@ -209,7 +208,7 @@ def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
     monkeypatch.setattr(QdrantIndex, "search", search)
     made = build_index(store, DIM)
     assert (made.breadth, made.measured, made.recall) == (256, 1.0, 0.99)
-    store.attach(searching.SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
+    store.attach(live_index.SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
     made = build_index(store, DIM)
     assert (made.breadth, made.measured) == (128, pytest.approx(0.9))
     assert asked == [None, 64, 128, 256, None, 64, 128]
@@ -224,7 +223,7 @@ def test_nothing_is_sent_for_the_first_time_that_nobody_asked_for(store, server,
         assert server.seen == []
         build_index(store, DIM)
         assert not stale(kept.refresh())
-        monkeypatch.setattr(searching, "LEAST", 5)
+        monkeypatch.setattr(live_index, "LEAST", 5)
         fill(store, 30, 9)
         assert stale(kept.refresh())
         assert begun == [kept]
@@ -252,7 +251,7 @@ def test_references_that_a_cluster_has_lost_are_missed(store, server):
 def test_another_model_another_length_and_nobody_there_are_said(store, server):
     fill(store, 0, 10)
     made = build_index(store, DIM)
-    path = store.path / FOLDER / uploading.UPLOAD
+    path = store.path / FOLDER / qdrant_sync.UPLOAD
     replace(made, collection="sights--0123456789ab-1").write(path)
     assert "sights--0123456789ab-1 was not made by this gallery's model, cccccccccccc; upload it anew" in said(store)
     made.write(path)
@@ -268,10 +267,10 @@ def test_another_model_another_length_and_nobody_there_are_said(store, server):
 def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
     fill(store, 0, 10)
     build_index(store, DIM)
-    path = store.path / FOLDER / uploading.UPLOAD
-    store.attach(searching.SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
+    path = store.path / FOLDER / qdrant_sync.UPLOAD
+    store.attach(live_index.SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
     assert describe(store)["kind"] == "exact"
-    store.attach(searching.SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
+    store.attach(live_index.SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
     assert describe(store)["kind"] == "qdrant"
     path.write_text("{")
     assert describe(store)["kind"] == "exact"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
-from veduta.store import FILE, Kin, Store
-from veduta.usefulness import CONFIRMING, EXPECTED, KEYPOINTS, confirm, expected_inliers, keep_useful
+from veduta.gallery.match_graph import CONFIRMING, EXPECTED, KEYPOINTS, confirm, expected_inliers, keep_useful
+from veduta.gallery.store import FILE, Kin, Store
 
 COUNTS = st.lists(st.integers(0, 4), max_size=60)
 
@@ -356,7 +356,7 @@ def test_two_may_bring_an_older_gallery_up_to_date_one_after_another(old):
 
 
 def test_an_older_gallery_that_may_only_be_read_is_refused(old, monkeypatch):
-    monkeypatch.setattr("veduta.store.os.access", lambda *_: False)
+    monkeypatch.setattr("veduta.gallery.store.os.access", lambda *_: False)
     with pytest.raises(GalleryError, match="was made by an older Veduta; open it once where it may be written") as told:
         Gallery.open(old)
     assert str(told.value).startswith(f"{old}: ")

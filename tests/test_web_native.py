@@ -21,10 +21,10 @@ from serving import BEARER, TOKEN, base64_of, check_error, contents, files, insi
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
+from veduta.gallery.evidence_page import words
+from veduta.gallery.store import FILE
 from veduta.images import load
-from veduta.report import words
 from veduta.review import Review
-from veduta.store import FILE
 from veduta.web.app import STATIC, create_app
 from veduta.web.guard import loopback_names
 from veduta.web.settings import Settings

@@ -136,7 +136,7 @@ picture(figure, "Keypoints on three photos, coloured by how likely they are to s
 # %%
 from veduta.geometry import HomographyVerifier
 from veduta.matching import make_matcher
-from veduta.usefulness import confirm, expected_inliers, keep_useful
+from veduta.gallery.match_graph import confirm, expected_inliers, keep_useful
 
 
 def cluttered(seed, strength=0.5):

@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 # Public name -> the module it lives in.
 _HOMES = {
-    "AddReport": "veduta.adding",
+    "AddReport": "veduta.gallery.ingest",
     "Candidate": "veduta.types",
     "DatasetError": "veduta.errors",
     "Decision": "veduta.types",
@@ -86,7 +86,6 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from veduta.adding import AddReport
     from veduta.errors import (
         DatasetError,
         GalleryError,
@@ -99,6 +98,7 @@ if TYPE_CHECKING:
         VedutaError,
     )
     from veduta.gallery import Gallery, GalleryInfo
+    from veduta.gallery.ingest import AddReport
     from veduta.images import load
     from veduta.models import ModelCard, cards
     from veduta.photos.library import Library

@@ -18,9 +18,9 @@ from veduta.datasets.gldv2 import read_recognition_solution
 from veduta.datasets.layout import PhotoFolder
 from veduta.draw import draw_pair, encode
 from veduta.errors import ImageError
+from veduta.gallery.evidence_page import STYLE
 from veduta.images import load
 from veduta.metrics import Prediction
-from veduta.report import STYLE
 from veduta.types import Float32, Image
 
 SHOWN = 6  # answers of each kind with pictures

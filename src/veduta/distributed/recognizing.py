@@ -15,10 +15,10 @@ from veduta.distributed.drawing import drawn, features_digest
 from veduta.distributed.plan import Item, Plan, as_line, file_digest
 from veduta.errors import DatasetError, ImageError, JobError
 from veduta.gallery import Gallery, Options, to_dict
+from veduta.gallery.live_index import describe
+from veduta.gallery.store import Store
 from veduta.images import load, walk
 from veduta.recognizer import Recognizer
-from veduta.searching import describe
-from veduta.store import Store
 from veduta.threads import in_order
 from veduta.types import Failure, Image
 

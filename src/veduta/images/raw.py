@@ -12,9 +12,9 @@ from typing import Any
 
 from PIL.JpegImagePlugin import JpegImageFile
 
-from veduta.adding import utf8
 from veduta.draw import encode
 from veduta.errors import ImageError
+from veduta.gallery.ingest import utf8
 from veduta.images import jpeg, read
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, ORIENTATION, SHORT, Field, Tiff, block, numbers, text
 

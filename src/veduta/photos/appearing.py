@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from veduta.adding import utf8
 from veduta.errors import LibraryError
+from veduta.gallery.ingest import utf8
 
 
 def write_whole(out: Path, parts: Iterable[str]) -> None:

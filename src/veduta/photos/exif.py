@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from veduta.adding import utf8
 from veduta.errors import LibraryError
+from veduta.gallery.ingest import utf8
 from veduta.images import jpeg, read
 from veduta.images.raw import RAW_SUFFIXES
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, Tiff

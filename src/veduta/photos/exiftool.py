@@ -12,8 +12,8 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
-from veduta.adding import utf8
 from veduta.errors import LibraryError
+from veduta.gallery.ingest import utf8
 from veduta.images import read
 from veduta.photos import words, xmp
 from veduta.photos.shots import Label

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from veduta.adding import utf8
+from veduta.gallery.ingest import utf8
 from veduta.photos import words
 from veduta.photos.appearing import write_whole
 from veduta.photos.shots import Shot

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from veduta.adding import utf8
 from veduta.errors import ImageError, LibraryError
 from veduta.gallery import Gallery
+from veduta.gallery.ingest import utf8
 from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.shots import Shot
 from veduta.photos.state import Answer, Verdict

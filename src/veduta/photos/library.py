@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 
-from veduta.adding import utf8
 from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
+from veduta.gallery.ingest import utf8
 from veduta.photos import journal
 from veduta.photos.bursts import find_bursts
 from veduta.photos.cache import Cache

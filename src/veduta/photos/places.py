@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.adding import utf8
 from veduta.decision.model import shipped
 from veduta.decision.terms import like_nothing
 from veduta.errors import ImageError
+from veduta.gallery.ingest import utf8
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.images.raw import RAW_SUFFIXES, preview

@@ -6,13 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from veduta.adding import utf8
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
+from veduta.gallery.evidence_page import words
+from veduta.gallery.ingest import utf8
 from veduta.images import read
 from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.library import Doubt, Library
-from veduta.report import words
 from veduta.review import FILE, Item, Review
 from veduta.types import Failure, Landmark
 

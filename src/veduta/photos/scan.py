@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from veduta.adding import utf8
 from veduta.draw import thumbnail
 from veduta.errors import ImageError, TooLargeError
+from veduta.gallery.ingest import utf8
 from veduta.images import load, read
 from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
 from veduta.photos.bursts import fingerprint, sharpness

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 
-from veduta.adding import utf8
+from veduta.gallery.ingest import utf8
 from veduta.photos import words
 from veduta.photos.chapters import Chapters, Kin, Place, dates, proof
 from veduta.photos.library import Doubt, Group, Library

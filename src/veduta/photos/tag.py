@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from veduta.adding import utf8
 from veduta.errors import LibraryError, VedutaError
+from veduta.gallery.ingest import utf8
 from veduta.images import read
 from veduta.images.raw import RAW_SUFFIXES
 from veduta.photos import exif, words, xmp

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from veduta.adding import utf8
+from veduta.gallery.evidence_page import words
+from veduta.gallery.ingest import utf8
 from veduta.photos.shots import Label
 from veduta.photos.words import legal
-from veduta.report import words
 
 SURELY = 0.99  # above it no percent is written: 100% would be a lie
 

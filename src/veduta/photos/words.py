@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from veduta.adding import utf8
+from veduta.gallery.ingest import utf8
 from veduta.photos.shots import Label
 from veduta.types import Landmark
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from veduta import __version__
-from veduta.adding import utf8
 from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.decision.model import DEFAULT_EFFORT, LearnedDecision, shipped
 from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
 from veduta.gallery import DEFAULT_MATCHER, Gallery
+from veduta.gallery.ingest import utf8
 from veduta.images import load
 from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import Recognizer

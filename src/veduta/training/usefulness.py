@@ -21,6 +21,7 @@ from veduta.datasets.gldv2 import read_train
 from veduta.datasets.layout import need_file, split_folder
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
+from veduta.gallery.match_graph import CONFIRMING
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.masks import ColourRule, describe
@@ -29,7 +30,6 @@ from veduta.threads import in_order
 from veduta.training.cases import Collection, Photo
 from veduta.training.halves import parts
 from veduta.types import Bool, Float32, Float64, Image, LocalFeatures
-from veduta.usefulness import CONFIRMING
 
 RIDGE = 1e-3
 AGREE = 8  # inliers from which a relative is believed

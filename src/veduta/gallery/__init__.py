@@ -12,12 +12,16 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 from veduta import __version__
-from veduta.adding import AddReport, Progress, add_listed, compare_relatives, utf8
 from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.decision.model import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
+from veduta.gallery.evidence_page import Exhibit, Pair, write_page
+from veduta.gallery.ingest import AddReport, Progress, add_listed, compare_relatives, utf8
+from veduta.gallery.live_index import SETTING, IndexChoice, Kind, Upkeep, build_index, describe
+from veduta.gallery.qdrant_sync import Upload
+from veduta.gallery.store import MODELS, Store
 from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
 from veduta.index import Manifest
@@ -28,12 +32,8 @@ from veduta.models import ModelCard, card, is_model, provider_name, read_card, r
 from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Index, Matcher
 from veduta.recognizer import Among, Effort, Near, Recognizer, Shelf, Stages
-from veduta.report import Exhibit, Pair, write_page
-from veduta.searching import SETTING, IndexChoice, Kind, Upkeep, build_index, describe
-from veduta.store import MODELS, Store
 from veduta.threads import in_order
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
-from veduta.uploading import Upload
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from veduta.errors import GalleryError
+from veduta.gallery.store import Store
 from veduta.index import ChangedIndex
 from veduta.index.qdrant.client import Link, Patience
 from veduta.index.qdrant.collections import DIGITS, Shape, Version, create, propose, switch
 from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant.points import Points
-from veduta.store import Store
 from veduta.types import Float32, Int64
 
 Progress = Callable[[str, float], None]

@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
+from veduta.gallery.qdrant_sync import UPLOAD, Target, Upload, open_upload, upload
+from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex, Manifest
 from veduta.index.ivf.build import Progress, build, can_extend
 from veduta.index.qdrant.client import addresses
 from veduta.index.qdrant.collections import Shape, check_name
 from veduta.locks import locked
 from veduta.protocols import Index
-from veduta.store import Store
 from veduta.types import Float32, Int64
-from veduta.uploading import UPLOAD, Target, Upload, open_upload, upload
 
 Kind = Literal["auto", "exact", "approximate", "qdrant"]
 APPROXIMATE_FROM = 200_000  # references; below, comparing all of them takes a few milliseconds
@@ -225,7 +225,7 @@ def build_index(
 
     Raises:
         GalleryError: another process is building it, the gallery's folder cannot be written, or of a Qdrant whatever
-            `veduta.uploading.upload` says of it.
+            `veduta.gallery.qdrant_sync.upload` says of it.
     """
     choice, home = IndexChoice.of(store), store.path / FOLDER
     try:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from veduta.schema import connect
+from veduta.gallery.schema import connect
 
 READERS = 8
 PROBE = 3  # rows read before it is decided

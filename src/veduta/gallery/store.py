@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
+from veduta.gallery.match_graph import CONFIRMING, confirm, expected_inliers, keep_useful
+from veduta.gallery.parallel_reader import Readers
+from veduta.gallery.schema import SCHEMA_VERSION, connect, migrate, write_schema
 from veduta.packing import pack_features, unpack_features
-from veduta.readers import Readers
-from veduta.schema import SCHEMA_VERSION, connect, migrate, write_schema
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
-from veduta.usefulness import CONFIRMING, confirm, expected_inliers, keep_useful
 
 FILE = "gallery.sqlite"
 MODELS = "models"  # folder of models that do not ship
