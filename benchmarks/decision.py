@@ -28,14 +28,14 @@ from recognize import Data, build
 from rich.console import Console
 from rich.table import Table
 
+from veduta.concurrency import in_order
 from veduta.decision.model import EFFORTS, shipped
 from veduta.decision.terms import NAMES
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError
+from veduta.features_codec import pack_features, unpack_features
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.packing import pack_features, unpack_features
-from veduta.threads import in_order
 from veduta.training.cases import nothing_centres
 from veduta.training.decision import DataSet, Gluing, collect, galleries, read
 from veduta.training.fitting import FOLDS, held_out_answers, learn, recalibrate

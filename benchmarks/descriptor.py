@@ -26,10 +26,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from veduta.concurrency import in_order
 from veduta.embedders import make_embedder
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.threads import in_order
 from veduta.training.halves import SEED, part_of, parts, train_half
 from veduta.training.recipe import SHIPPED
 

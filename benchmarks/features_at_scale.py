@@ -21,9 +21,9 @@ from pathlib import Path
 import machine
 import numpy as np
 
+from veduta.concurrency import keep_memory
+from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery.store import FILE, Store
-from veduta.packing import pack_features, unpack_features
-from veduta.threads import keep_memory
 from veduta.types import LocalFeatures
 
 READ, ROUNDS, SEED, READERS = 30, 100, 0, 8

@@ -25,17 +25,17 @@ from recognize import Data, photo
 from rich.console import Console
 from rich.table import Table
 
+from veduta.concurrency import in_order, one_blas_thread
 from veduta.decision.terms import CAP, CHANCE, WEIGHT
 from veduta.embedders import make_embedder
 from veduta.errors import ModelError
 from veduta.features import EXTRACTORS, make_extractor
+from veduta.features_codec import pack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
 from veduta.masks import ColourRule, Usefulness, keep
 from veduta.matching import MATCHERS, make_matcher
 from veduta.metrics import Prediction, accuracy, gap, open_set
-from veduta.packing import pack_features
-from veduta.threads import in_order, one_blas_thread
 
 SEED = 0
 CANDIDATES = 5

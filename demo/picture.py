@@ -10,8 +10,8 @@ from pathlib import Path
 import run
 
 import veduta
-from veduta.draw import encode
 from veduta.images import load
+from veduta.viz import encode
 
 
 def main(folder=run.HERE.parent / "docs" / "pictures"):

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 
 from veduta.cli import show
-from veduta.draw import encode
 from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import render
 from veduta.images import load
+from veduta.viz import encode
 
 HERE = Path(__file__).parent
 PHOTOS, VIEWS, GALLERY = HERE / "photos", HERE / "views", HERE / "gallery"

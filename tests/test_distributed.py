@@ -27,15 +27,15 @@ from veduta.distributed import AddJob, RecognizeJob, VerifyJob, merge, run_on_ra
 from veduta.distributed import verifying as pairing
 from veduta.distributed.adding import Digests, pack_entry, unpack_entry
 from veduta.distributed.on_ray import USAGE
-from veduta.distributed.parts import DONE, PART, Record, RecordFile, count_records, read_part
 from veduta.distributed.plan import Plan
 from veduta.errors import DatasetError, GalleryError, JobError, ModelError
+from veduta.features_codec import pack_features
+from veduta.files import locked
 from veduta.gallery import Gallery, to_dict
 from veduta.gallery.ingest import BATCH
 from veduta.gallery.store import Entry, Store
-from veduta.locks import locked
-from veduta.packing import pack_features
 from veduta.recognizer import verify
+from veduta.records import DONE, PART, Record, RecordFile, count_records, read_part
 from veduta.types import Landmark, LocalFeatures, Reference
 
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
@@ -290,7 +290,7 @@ def test_a_malformed_table_of_pairs_says_where(tmp_path, text, words):
 CHILD = """
 import pathlib, sys, time
 from veduta.distributed import AddJob, RecognizeJob, VerifyJob, run_shard
-from veduta.distributed.parts import RecordFile
+from veduta.records import RecordFile
 gate, most, kind, shard, work, *paths = sys.argv[1:]
 append, count = RecordFile.append, 0
 def gated(self, record):

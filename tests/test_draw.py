@@ -7,9 +7,9 @@ import PIL.Image
 import pytest
 import world
 
-from veduta.draw import BAR, GAP, MARGIN, MOST_LINES, draw_pair, encode, thumbnail
 from veduta.images import from_array
 from veduta.types import Image
+from veduta.viz import BAR, GAP, MARGIN, MOST_LINES, draw_pair, encode, thumbnail
 
 NONE = np.zeros((0, 2), np.float32)
 

@@ -8,7 +8,7 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta import draw
+from veduta import viz
 from veduta.images import from_array
 from veduta.masks import ColourRule, Usefulness, describe, keep, make_mask, surroundings
 from veduta.training import usefulness
@@ -117,9 +117,7 @@ def test_what_is_told_of_a_keypoint_is_finite_for_any_photo():
 
 def test_keypoints_that_stay_are_drawn_brighter():
     image = from_array(np.full((200, 200, 3), 90, np.uint8))
-    picture = np.asarray(
-        draw.draw_keypoints(image, np.array([[50, 100], [150, 100]], np.float32), np.array([0.9, 0.1]))
-    )
+    picture = np.asarray(viz.draw_keypoints(image, np.array([[50, 100], [150, 100]], np.float32), np.array([0.9, 0.1])))
     assert picture.shape == (420, 420, 3)
     likely, unlikely = picture[210, 106].astype(int), picture[210, 316].astype(int)
     assert likely[1] > likely[0]

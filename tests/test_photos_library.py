@@ -22,7 +22,7 @@ from veduta.photos.groups import landmark_id
 from veduta.photos.library import Library
 from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, numbered, open_photo
 from veduta.photos.reviewing import collect, fill
-from veduta.review import Review
+from veduta.review_queue import Review
 from veduta.types import Landmark
 
 GPS = (45.4379, 12.3359)

@@ -8,7 +8,7 @@ from running import veduta
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
-from veduta.review import FILE, Review
+from veduta.review_queue import FILE, Review
 
 ANSWER = {"landmark": {"id": "dom", "name": "Dom"}, "confidence": 0.7}
 

@@ -14,12 +14,12 @@ from test_approximate import clustered, exact, found, unit
 from test_store import entry, put
 
 from veduta.errors import GalleryError
+from veduta.files import locked
 from veduta.gallery import Gallery, live_index, to_dict
 from veduta.gallery.live_index import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
 from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
 from veduta.index.ivf import build
-from veduta.locks import locked
 from veduta.recognizer import Near
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}

@@ -14,15 +14,15 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.draw import thumbnail
 from veduta.errors import GalleryError
+from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery import schema
 from veduta.gallery.parallel_reader import Readers
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
 from veduta.gallery.store import FILE, Entry, Store
 from veduta.images import from_array
-from veduta.packing import pack_features, unpack_features
 from veduta.types import Landmark, LocalFeatures, Reference
+from veduta.viz import thumbnail
 
 SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.threads import in_order, one_blas_thread
+from veduta.concurrency import in_order, one_blas_thread
 
 
 @settings(deadline=None, max_examples=30)
@@ -71,6 +71,8 @@ def test_blas_is_back_to_what_it_was():
 
 
 def test_memory_given_back_is_kept_without_a_word_wherever_that_can_be_asked_for():
-    program = "from veduta.threads import keep_memory; keep_memory(); import numpy; print(len(numpy.zeros(9_000_000)))"
+    program = (
+        "from veduta.concurrency import keep_memory; keep_memory(); import numpy; print(len(numpy.zeros(9_000_000)))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("9000000\n", "")

@@ -24,7 +24,7 @@ from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import words
 from veduta.gallery.store import FILE
 from veduta.images import load
-from veduta.review import Review
+from veduta.review_queue import Review
 from veduta.web.app import STATIC, create_app
 from veduta.web.guard import loopback_names
 from veduta.web.settings import Settings

@@ -163,7 +163,7 @@ def test_a_landmark_that_is_added_is_recognised_and_stands_on_the_map_without_ne
 def test_a_verdict_is_given_by_keys_and_stays(page, view, server, gallery_path):
     from playwright.sync_api import expect
 
-    from veduta.review import Review
+    from veduta.review_queue import Review
 
     sign_in(page)
     page.get_by_test_id("nav-recognize").click()

@@ -237,7 +237,7 @@ picture(figure, "Inliers against keypoints kept, for three rules; the most confi
 # something, for the only relative may show just a corner.
 
 # %%
-from veduta.packing import pack_features
+from veduta.features_codec import pack_features
 
 small, small_counts = keep_useful(features[0], counts, confirming=len(agreements))
 print(f"{len(features[0])} keypoints, {len(pack_features(features[0])):,} bytes")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from veduta.concurrency import one_blas_thread
 from veduta.decision.model import (
     DEFAULT_EFFORT,
     DEFAULT_FLOOR,
@@ -25,14 +26,12 @@ from veduta.decision.model import (
     place_prior,
 )
 from veduta.decision.terms import Surroundings, like_nothing
-from veduta.draw import draw_pair
 from veduta.errors import ImageError
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier, describe
 from veduta.images import load
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
-from veduta.threads import one_blas_thread
 from veduta.types import (
     Area,
     Candidate,
@@ -47,6 +46,7 @@ from veduta.types import (
     UInt8,
     Verification,
 )
+from veduta.viz import draw_pair
 
 TOGETHER = 8  # candidates matched at once, where there is no budget to keep
 SPARE = 16  # retrieved beyond the depth, so that equal similarities at its edge are ordered by reference id

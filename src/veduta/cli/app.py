@@ -33,8 +33,8 @@ from veduta.cli.asking import (
     how,
 )
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.concurrency import keep_memory
 from veduta.errors import VedutaError
-from veduta.threads import keep_memory
 
 app = typer.Typer(
     name="veduta",

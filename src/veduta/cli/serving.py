@@ -132,7 +132,7 @@ def export(
 ) -> None:
     """Write the photos that have a verdict, and photos.csv, which veduta calibrate takes."""
     from veduta.gallery import Gallery
-    from veduta.review import Review
+    from veduta.review_queue import Review
 
     with Gallery.open(gallery):  # says what is wrong with it, if anything is
         reviewed = Review(gallery)

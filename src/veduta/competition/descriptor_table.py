@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import DatasetError
-from veduta.locks import locked
+from veduta.files import locked
 from veduta.types import Failure, Float32
 
 ID_BYTES = 32

@@ -12,12 +12,12 @@ import numpy as np
 
 from veduta.competition.descriptor_table import DescriptorTable, Maker, open_shard, parse_shard, shard_of, write_table
 from veduta.competition.pth import read_pth
+from veduta.concurrency import in_order
 from veduta.datasets.layout import PhotoFolder, split_folder
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
 from veduta.protocols import Embedder
-from veduta.threads import in_order
 from veduta.types import Failure, Float32
 
 Progress = Callable[[int, int], None]

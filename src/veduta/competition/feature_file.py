@@ -7,12 +7,12 @@ import struct
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from veduta.concurrency import in_order
 from veduta.datasets.layout import PhotoFolder
 from veduta.errors import DatasetError, ImageError
+from veduta.features_codec import pack_features, unpack_features
 from veduta.images import load
-from veduta.packing import pack_features, unpack_features
 from veduta.protocols import Extractor
-from veduta.threads import in_order
 from veduta.types import Image, LocalFeatures
 
 RECORD = struct.Struct("<32sQI")  # photo id, where its features begin, how long they are

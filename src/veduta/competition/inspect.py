@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from veduta.competition.submissions import read_submission
+from veduta.concurrency import in_order
 from veduta.datasets.gldv2 import Labels, Solution, read_recognition_solution, read_train
 from veduta.datasets.layout import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, split_folder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
-from veduta.threads import in_order
 from veduta.types import Failure
 
 Progress = Callable[[int, int], None]

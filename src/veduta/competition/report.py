@@ -16,12 +16,12 @@ from veduta.competition.stages import Candidates
 from veduta.competition.submissions import read_submission
 from veduta.datasets.gldv2 import read_recognition_solution
 from veduta.datasets.layout import PhotoFolder
-from veduta.draw import draw_pair, encode
 from veduta.errors import ImageError
 from veduta.gallery.evidence_page import STYLE
 from veduta.images import load
 from veduta.metrics import Prediction
 from veduta.types import Float32, Image
+from veduta.viz import draw_pair, encode
 
 SHOWN = 6  # answers of each kind with pictures
 KS = (1, 5, 10, 20, 50, 100)

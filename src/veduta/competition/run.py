@@ -40,8 +40,8 @@ from veduta.datasets.gldv2 import read_recognition_solution, read_train
 from veduta.datasets.layout import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
+from veduta.files import locked
 from veduta.geometry import HomographyVerifier
-from veduta.locks import locked
 from veduta.models import card, is_model, read_card
 from veduta.types import Float32
 

@@ -22,6 +22,7 @@ from veduta.competition.votes import (
     notebook_score,
     sum_of_best,
 )
+from veduta.concurrency import in_order, one_blas_thread
 from veduta.datasets.gldv2 import Labels
 from veduta.decision.model import simple, votes
 from veduta.errors import DatasetError
@@ -32,7 +33,6 @@ from veduta.matching import LighterGlue, NearestMatcher, make_matcher
 from veduta.models import card
 from veduta.models.weights import SOURCES, find
 from veduta.protocols import Extractor, Matcher, Verifier
-from veduta.threads import in_order, one_blas_thread
 from veduta.types import Candidate, Float32, Int64, LocalFeatures
 
 Progress = Callable[[int, int], None]

@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from veduta.concurrency import in_order
 from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.distributed.drawing import drawn, features_digest
-from veduta.distributed.parts import Record
 from veduta.distributed.plan import FOLDER, Item, Plan, as_line, file_digest
 from veduta.errors import GalleryError
+from veduta.features_codec import HEADER, PLACES, pack_features
 from veduta.gallery import make_stages
 from veduta.gallery.ingest import AddReport, Known, Progress, add_prepared, compare_relatives, known_already, prepare
 from veduta.gallery.store import Entry, Store
 from veduta.geometry import HomographyVerifier
 from veduta.matching import make_matcher
-from veduta.packing import HEADER, PLACES, pack_features
 from veduta.protocols import Embedder, Extractor
-from veduta.threads import in_order
+from veduta.records import Record
 from veduta.types import Failure, Landmark, LocalFeatures, Reference
 
 KNOWN = "known.bin"  # in the plan: the sha256 of every photo that the gallery had when the job was begun, sorted

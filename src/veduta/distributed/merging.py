@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veduta.distributed.adding import merge_added
-from veduta.distributed.parts import Done, Record, read_part
 from veduta.distributed.plan import BusyError, Item, Plan
 from veduta.distributed.shards import failure_of
 from veduta.errors import JobError
-from veduta.locks import locked
+from veduta.files import locked
+from veduta.records import Done, Record, read_part
 from veduta.types import Failure
 
 Progress = Callable[[int, int], None]

@@ -19,12 +19,12 @@ from typing import Any
 
 from veduta.distributed.adding import AddJob
 from veduta.distributed.merging import MergeReport, merge
-from veduta.distributed.parts import PART, count_records, write_json
 from veduta.distributed.plan import Job, Plan, begin
 from veduta.distributed.recognizing import RecognizeJob
 from veduta.distributed.shards import run_shard
 from veduta.distributed.verifying import VerifyJob
 from veduta.errors import JobError, ModelError, VedutaError
+from veduta.records import PART, count_records, write_json
 
 Progress = Callable[[int, int], None]
 Work = Callable[[dict[str, Any]], dict[str, Any]]

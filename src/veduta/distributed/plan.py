@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from veduta import __version__
 from veduta.competition.descriptor_table import shard_of
-from veduta.distributed.parts import write_json
 from veduta.errors import DatasetError, JobError
-from veduta.locks import locked
+from veduta.files import locked
+from veduta.records import write_json
 from veduta.types import Failure
 
 Item = dict[str, Any]

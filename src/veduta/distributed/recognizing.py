@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from veduta.concurrency import in_order
 from veduta.decision.model import DEFAULT_EFFORT
 from veduta.distributed.drawing import drawn, features_digest
 from veduta.distributed.plan import Item, Plan, as_line, file_digest
@@ -19,7 +20,6 @@ from veduta.gallery.live_index import describe
 from veduta.gallery.store import Store
 from veduta.images import load, walk
 from veduta.recognizer import Recognizer
-from veduta.threads import in_order
 from veduta.types import Failure, Image
 
 ENDS = 256  # first and last references that a gallery is known by, beside its revision

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 from veduta.competition.descriptor_table import parse_shard
-from veduta.distributed.parts import DONE, MAKERS, PART, Done, Record, RecordFile, count_records
 from veduta.distributed.plan import BusyError, Item, Job, Plan, begin
 from veduta.errors import JobError
-from veduta.locks import locked
+from veduta.files import locked
+from veduta.records import DONE, MAKERS, PART, Done, Record, RecordFile, count_records
 from veduta.types import Failure
 
 Progress = Callable[[int, int], None]

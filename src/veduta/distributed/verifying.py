@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from veduta.concurrency import in_order
 from veduta.distributed.drawing import drawn, features_digest
-from veduta.distributed.parts import Record, RecordFile
 from veduta.distributed.plan import Item, Plan, as_line, file_digest
 from veduta.distributed.recognizing import load_item
 from veduta.errors import DatasetError
@@ -22,7 +22,7 @@ from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Extractor, Matcher, PairMatcher
-from veduta.threads import in_order
+from veduta.records import Record, RecordFile
 from veduta.types import Failure, Image, LocalFeatures, Matches
 
 FEATURES = "features.bin"  # in a shard's folder while it is at work: what was extracted

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 from veduta import __version__
+from veduta.concurrency import in_order
 from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.decision.model import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
@@ -32,7 +33,6 @@ from veduta.models import ModelCard, card, is_model, provider_name, read_card, r
 from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Index, Matcher
 from veduta.recognizer import Among, Effort, Near, Recognizer, Shelf, Stages
-from veduta.threads import in_order
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import PIL.Image
 
-from veduta.draw import draw_keypoints, draw_pair, encode
 from veduta.errors import GalleryError
 from veduta.types import Candidate, Float32, Image, Landmark, Recognition
+from veduta.viz import draw_keypoints, draw_pair, encode
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,15 +14,15 @@ from threading import Lock
 
 import numpy as np
 
+from veduta.concurrency import in_order, one_blas_thread
 from veduta.datasets.listing import Listed
-from veduta.draw import thumbnail
 from veduta.errors import ImageError
 from veduta.gallery.match_graph import RELATIVES
 from veduta.gallery.store import Entry, Kin, Store
 from veduta.images import load, read
 from veduta.protocols import Embedder, Extractor, Matcher, Verifier
-from veduta.threads import in_order, one_blas_thread
 from veduta.types import Failure, Image, Landmark, Reference
+from veduta.viz import thumbnail
 
 Progress = Callable[[int, int], None]
 BATCH = 16  # references per transaction: the most a killed run does again

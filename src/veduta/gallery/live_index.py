@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
+from veduta.files import locked
 from veduta.gallery.qdrant_sync import UPLOAD, Target, Upload, open_upload, upload
 from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex, Manifest
 from veduta.index.ivf.build import Progress, build, can_extend
 from veduta.index.qdrant.client import addresses
 from veduta.index.qdrant.collections import Shape, check_name
-from veduta.locks import locked
 from veduta.protocols import Index
 from veduta.types import Float32, Int64
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
+from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery.match_graph import CONFIRMING, confirm, expected_inliers, keep_useful
 from veduta.gallery.parallel_reader import Readers
 from veduta.gallery.schema import SCHEMA_VERSION, connect, migrate, write_schema
-from veduta.packing import pack_features, unpack_features
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
 
 FILE = "gallery.sqlite"

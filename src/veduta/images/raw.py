@@ -12,11 +12,11 @@ from typing import Any
 
 from PIL.JpegImagePlugin import JpegImageFile
 
-from veduta.draw import encode
 from veduta.errors import ImageError
 from veduta.gallery.ingest import utf8
 from veduta.images import jpeg, read
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, ORIENTATION, SHORT, Field, Tiff, block, numbers, text
+from veduta.viz import encode
 
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef"}

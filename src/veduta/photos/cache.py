@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from veduta.errors import LibraryError
-from veduta.packing import pack_features, unpack_features
+from veduta.features_codec import pack_features, unpack_features
 from veduta.types import Float32, LocalFeatures
 
 FILE = "features.sqlite"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from veduta.concurrency import in_order, one_blas_thread
 from veduta.decision.model import shipped
 from veduta.decision.terms import like_nothing
 from veduta.errors import ImageError
@@ -21,7 +22,6 @@ from veduta.photos.cache import Cache
 from veduta.photos.grouping import group
 from veduta.photos.linking import NEIGHBOURS, Pairs, judge, nearest, pairs_of
 from veduta.protocols import Embedder, Extractor
-from veduta.threads import in_order, one_blas_thread
 from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
 
 EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for

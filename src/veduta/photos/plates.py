@@ -22,7 +22,6 @@ from urllib.parse import quote
 
 import PIL.Image
 
-from veduta.draw import encode, thumbnail
 from veduta.errors import GalleryError, ImageError
 from veduta.gallery import Gallery
 from veduta.images import load
@@ -30,6 +29,7 @@ from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.library import Library
 from veduta.photos.scan import THUMBNAIL
 from veduta.photos.shots import Shot
+from veduta.viz import encode, thumbnail
 
 LARGE, LARGE_SIDE, LARGE_QUALITY = 60, 800, 72
 CRISP, GRIDS, EACH = 1000, 5000, 60

@@ -13,7 +13,7 @@ from veduta.gallery.ingest import utf8
 from veduta.images import read
 from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.photos.library import Doubt, Library
-from veduta.review import FILE, Item, Review
+from veduta.review_queue import FILE, Item, Review
 from veduta.types import Failure, Landmark
 
 LARGEST = 25 * 2**20  # bytes of a photo that the page takes

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from veduta.draw import thumbnail
+from veduta.concurrency import in_order
 from veduta.errors import ImageError, TooLargeError
 from veduta.gallery.ingest import utf8
 from veduta.images import load, read
@@ -21,8 +21,8 @@ from veduta.photos.finding import Found, find
 from veduta.photos.state import Answer, Content, Row, State
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
-from veduta.threads import in_order
 from veduta.types import Failure, Image, Recognition
+from veduta.viz import thumbnail
 
 THUMBNAIL, QUALITY = 320, 70  # pixels of the longer side: an album shows these
 EVIDENCE = 5  # candidates kept with an answer

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from veduta.concurrency import in_order
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
-from veduta.threads import in_order
 from veduta.training.augment import Augmentation
 from veduta.training.dataset import NONE, Dataset
 from veduta.training.learner import Part

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from veduta import __version__
+from veduta.concurrency import in_order
 from veduta.datasets.listing import Listed, list_csv, list_folder
 from veduta.decision.model import DEFAULT_EFFORT, LearnedDecision, shipped
 from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
@@ -21,7 +22,6 @@ from veduta.gallery.ingest import utf8
 from veduta.images import load
 from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import Recognizer
-from veduta.threads import in_order
 from veduta.training.cases import case_of, with_glue, without_candidates
 from veduta.training.fitting import FOLDS, Answer, Case, curves, deal, held_out_answers, learn, recalibrate
 from veduta.types import Candidate, Failure, Float32, Image, LocalFeatures

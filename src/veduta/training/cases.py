@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from veduta.concurrency import in_order, one_blas_thread
 from veduta.decision.model import DEPTHS
 from veduta.decision.terms import NAMES, Surroundings, like_nothing, weigh
 from veduta.gallery.match_graph import RELATIVES, confirm, expected_inliers, keep_useful
 from veduta.geometry import describe
 from veduta.protocols import Matcher, Verifier
-from veduta.threads import in_order, one_blas_thread
 from veduta.training.fitting import STAGES, Case
 from veduta.types import Candidate, Float32, Float64, Int64, LocalFeatures, PairGeometry, UInt8
 

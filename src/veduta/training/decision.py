@@ -21,17 +21,17 @@ from pathlib import Path
 
 import numpy as np
 
+from veduta.concurrency import in_order
 from veduta.decision.model import DEFAULT_FLOOR, EFFORTS, OPEN, Judgement, LearnedDecision
 from veduta.decision.terms import CAP, CHANCE, NAMES, WEIGHT
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.features import make_extractor
+from veduta.features_codec import pack_features, unpack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.metrics import Prediction, evaluate
-from veduta.packing import pack_features, unpack_features
 from veduta.recognizer import to_glue
-from veduta.threads import in_order
 from veduta.training.cases import Collection, Photo, nothing_centres
 from veduta.training.fitting import Case, fold_of, held_out_answers, learn
 from veduta.training.halves import part_of, parts

@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from veduta.concurrency import in_order
 from veduta.errors import ImageError
 from veduta.images import load
-from veduta.threads import in_order
 from veduta.training.dataset import NONE, Dataset
 from veduta.types import Bool, Failure, UInt8
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from veduta.concurrency import in_order
 from veduta.datasets.gldv2 import read_train
 from veduta.datasets.layout import need_file, split_folder
 from veduta.embedders import make_embedder
@@ -26,7 +27,6 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.masks import ColourRule, describe
 from veduta.matching import make_matcher
-from veduta.threads import in_order
 from veduta.training.cases import Collection, Photo
 from veduta.training.halves import parts
 from veduta.types import Bool, Float32, Float64, Image, LocalFeatures

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from veduta.concurrency import WORKERS, in_order
 from veduta.embedders.gem import resized
 from veduta.errors import ImageError
 from veduta.images import load
 from veduta.index import ExactIndex
 from veduta.metrics import Prediction, accuracy, gap
-from veduta.threads import WORKERS, in_order
 from veduta.training.dataset import NONE, Protocol
 from veduta.types import Float32, Int64, UInt8
 

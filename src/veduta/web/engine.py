@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from veduta.draw import encode
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
 from veduta.images import from_array, load
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
-from veduta.review import Review
+from veduta.review_queue import Review
 from veduta.types import Area, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
+from veduta.viz import encode
 from veduta.web.faults import RefusalError
 from veduta.web.settings import Settings
 

@@ -8,10 +8,10 @@ import PIL.Image
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from veduta.draw import encode
 from veduta.errors import GalleryError, ImageError
-from veduta.review import Item
+from veduta.review_queue import Item
 from veduta.types import Landmark
+from veduta.viz import encode
 from veduta.web.engine import Engine, Served
 from veduta.web.faults import RefusalError, error_body
 from veduta.web.native import LONGEST, WORKING, WRITING, Asked, GalleryName, add_photos, checked_id

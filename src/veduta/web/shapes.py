@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from veduta.gallery.evidence_page import words
-from veduta.review import Item
+from veduta.review_queue import Item
 from veduta.types import Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Reference, Verification
 
 GUESSES = 5
