@@ -22,7 +22,7 @@ import machine
 import numpy as np
 from recognize import Data, build, photo
 
-from veduta.photos.library import Library
+from veduta.library import Library
 
 ROUNDS, SEED = 5, 0
 

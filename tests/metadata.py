@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from veduta.photos.shots import Label
+from veduta.library.model import Label
 from veduta.types import Landmark
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")

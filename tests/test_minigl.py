@@ -10,7 +10,7 @@ import plugs
 import pytest
 
 from veduta.images import load
-from veduta.photos.library import Library
+from veduta.library import Library
 
 DATA = Path(os.environ.get("VEDUTA_MINIGL") or Path(__file__).parents[2] / "shared" / "data" / "minigl")
 LANDMARKS, REFERENCES, QUERIES, DISTRACTORS = 8, 8, 4, 8

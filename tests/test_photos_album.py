@@ -19,13 +19,13 @@ import world
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
-from veduta.photos import plates
-from veduta.photos.album import write_album
-from veduta.photos.atlas import Mark, draw_map
-from veduta.photos.library import Library
-from veduta.photos.state import Answer, State
-from veduta.photos.timeline import Moment, draw_timeline
-from veduta.photos.window import LARGEST, WIDTH, around, lands, outlines
+from veduta.library import Library
+from veduta.library.album import images
+from veduta.library.album.map import Mark, draw_map
+from veduta.library.album.page import write_album
+from veduta.library.album.timeline import Moment, draw_timeline
+from veduta.library.album.viewport import LARGEST, WIDTH, around, lands, outlines
+from veduta.library.catalog import Answer, State
 from veduta.types import Landmark
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
@@ -382,8 +382,8 @@ def test_a_small_album_has_large_covers_and_the_thumbnails_of_the_library(tmp_pa
 def test_a_large_album_has_small_pictures_in_its_grids_and_names_beyond(known, tmp_path, monkeypatch):
     with Library(known) as library:
         before = Page(write_album(library, tmp_path / "before.html"))
-        monkeypatch.setattr(plates, "CRISP", 0)
-        monkeypatch.setattr(plates, "shown_of_each", lambda counts: 1)
+        monkeypatch.setattr(images, "CRISP", 0)
+        monkeypatch.setattr(images, "shown_of_each", lambda counts: 1)
         page = Page(write_album(library, tmp_path / "album.html"))
     assert min(widths(before)) == 240
     assert min(widths(page)) == 160
@@ -394,7 +394,7 @@ def test_a_large_album_has_small_pictures_in_its_grids_and_names_beyond(known, t
 
 
 def test_an_album_never_outgrows_its_room(known, tmp_path, monkeypatch):
-    monkeypatch.setattr(plates, "ROOM", 20_000)
+    monkeypatch.setattr(images, "ROOM", 20_000)
     with Library(known) as library:
         page = Page(write_album(library, tmp_path / "album.html"))
     shown = sum(len(image["src"]) for image in page.all("img"))
@@ -404,11 +404,11 @@ def test_an_album_never_outgrows_its_room(known, tmp_path, monkeypatch):
 
 
 def test_how_many_pictures_a_grid_may_show():
-    assert plates.shown_of_each([]) == plates.EACH
+    assert images.shown_of_each([]) == images.EACH
     for counts in ([40_000], [100] * 400, [3] * 9000):
-        each = plates.shown_of_each(counts)
-        assert sum(min(count, each) for count in counts) <= plates.GRIDS
-    assert plates.shown_of_each([1] * 6000) == 0
+        each = images.shown_of_each(counts)
+        assert sum(min(count, each) for count in counts) <= images.GRIDS
+    assert images.shown_of_each([1] * 6000) == 0
 
 
 # --- map and time ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from test_photos_scan import picture
 
 from veduta.cli import app
 from veduta.gallery import Gallery
-from veduta.photos.library import Library
+from veduta.library import Library
 
 LIBRARY = typer.main.get_command(app).commands["library"].commands
 HERE = {"library", "state", "provider", "format", "gallery", "apply", "all", "out", "browser", "port", "list"}

@@ -15,9 +15,9 @@ from test_images import drawn, encoded, heic
 
 from veduta.errors import ImageError, LibraryError
 from veduta.images import jpeg, load, tiff
-from veduta.photos import gps, words, xmp
-from veduta.photos.exif import embed, embed_exiftool, embed_jpeg, estimated, withdraw, withdraw_jpeg
-from veduta.photos.shots import Label
+from veduta.library.metadata import gps, keywords, xmp
+from veduta.library.metadata.embed import embed, embed_exiftool, embed_jpeg, estimated, withdraw, withdraw_jpeg
+from veduta.library.model import Label
 from veduta.types import Landmark
 
 PLAIN = encoded(drawn(), "JPEG", quality=90)
@@ -108,7 +108,7 @@ def test_exiftool_reads_in_a_jpeg_what_was_written_and_the_rest_as_before(tmp_pa
     assert (said["GPS:GPSLatitudeRef"], said["GPS:GPSLongitudeRef"]) == ("N", "E")
     assert (said["GPS:GPSLatitude"], said["GPS:GPSLongitude"]) == pytest.approx(EIFFEL_PLACE, abs=1e-7)
     assert (said["GPS:GPSProcessingMethod"], said["GPS:GPSMapDatum"]) == ("MANUAL", "WGS-84")
-    assert said["GPS:GPSAreaInformation"] == words.ESTIMATE
+    assert said["GPS:GPSAreaInformation"] == keywords.ESTIMATE
     assert said["XMP-dc:Subject"] == [EIFFEL.landmark.name, "France"]
     made = {"IFD0:XResolution", "IFD0:YResolution", "IFD0:ResolutionUnit", "IFD0:YCbCrPositioning"} - was.keys()
     kept = {k: v for k, v in said.items() if not k.startswith(("GPS:", "XMP-")) and k not in made and "Offset" not in k}
@@ -139,7 +139,7 @@ def test_an_estimate_goes_when_the_new_landmark_has_no_place(kind):
     gone = embed_jpeg(embed_jpeg(JPEGS[kind], EIFFEL, False), NOWHERE, False)
     assert load(gone).position is None
     assert not estimated(gone)
-    assert words.ESTIMATE.encode() not in gone
+    assert keywords.ESTIMATE.encode() not in gone
     assert load(gone).taken == load(JPEGS[kind]).taken
     if kind in CAMERAS:
         assert second_directory(gone) == second_directory(JPEGS[kind]) > 0
@@ -178,7 +178,7 @@ def test_what_else_is_known_of_the_position_stays():
     gone = exif_of(embed_jpeg(after, NOWHERE, False))
     place = gone.pointed(gone.fields(gone.first), tiff.GPS_POINTER)
     assert [(tag, gone.value(field)) for tag, field in place.items()] == [(0x1D, b"2024:05:01\0")]
-    assert words.ESTIMATE.encode() not in gone.data
+    assert keywords.ESTIMATE.encode() not in gone.data
 
 
 def test_exif_goes_before_xmp_and_both_before_what_counts_bytes_from_its_own_place():
@@ -203,7 +203,7 @@ def test_an_estimate_the_person_has_corrected_is_theirs(tmp_path):
     for content in (once, embed_jpeg(once, EIFFEL, False), withdraw_jpeg(corrected)):
         assert load(content).position == pytest.approx((48.86, 2.2945), abs=1e-6)
         assert not estimated(content)
-        assert words.ESTIMATE.encode() not in content
+        assert keywords.ESTIMATE.encode() not in content
 
 
 @pytest.mark.parametrize("kind", JPEGS)
@@ -211,7 +211,7 @@ def test_what_was_written_into_a_jpeg_comes_out_and_nothing_else(tmp_path, kind)
     before = JPEGS[kind]
     path = written(tmp_path / "a.jpg", embed_jpeg(before, EIFFEL, False))
     gone = withdraw(path)
-    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", words.ESTIMATE.encode()))
+    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", keywords.ESTIMATE.encode()))
     assert load(gone).position is None
     assert jpeg.split(gone).foreign() == jpeg.split(before).foreign()
     if kind in CAMERAS:
@@ -352,7 +352,7 @@ def test_other_formats_keep_their_pixels_and_say_what_was_written(tmp_path, suff
     assert complaints(path) == []
     said = told(path)
     assert said["XMP-dc:Subject"] == [EIFFEL.landmark.name, "France"]
-    assert said["GPS:GPSAreaInformation"] == words.ESTIMATE
+    assert said["GPS:GPSAreaInformation"] == keywords.ESTIMATE
     assert embed(path, EIFFEL, False) == after
 
 
@@ -364,7 +364,7 @@ def test_what_was_written_into_other_formats_comes_out(tmp_path, suffix):
     written(path, embed(path, EIFFEL, False))
     exiftool("-overwrite_original", "-XMP-dc:Subject+=mine", "-EXIF:Artist=Jo", path)
     gone = withdraw(path)
-    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", words.ESTIMATE.encode()))
+    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", keywords.ESTIMATE.encode()))
     assert np.array_equal(load(gone).pixels, load(OTHERS[suffix]).pixels)
     assert load(gone).position is None
     written(path, gone)

@@ -12,8 +12,8 @@ import pytest
 from metadata import EIFFEL, NOWHERE, OPERA
 
 from veduta.errors import LibraryError
-from veduta.photos.exports import COLUMNS, FORMATS, export
-from veduta.photos.shots import Label, Shot
+from veduta.library.export import COLUMNS, FORMATS, export
+from veduta.library.model import Label, Shot
 from veduta.types import Landmark
 
 TAKEN = datetime(2024, 5, 1, 12, 34, 56)  # noqa: DTZ001 - a camera's clock

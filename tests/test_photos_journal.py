@@ -16,7 +16,7 @@ import pytest
 from mortal import age, differences, living, picture, put
 
 from veduta.errors import ImageError, LibraryError
-from veduta.photos.journal import Step, apply, history, settle, undo
+from veduta.library.journal import Step, apply, history, settle, undo
 
 SHM = Path("/dev/shm")
 KINDS = ["hardlink", "copy", "symlink", "move"]
@@ -831,7 +831,7 @@ def test_an_interrupted_undo_is_finished_before_anything_else_is_applied(library
 CHILD = """
 import sys
 from pathlib import Path
-from veduta.photos.journal import Step, apply, undo
+from veduta.library.journal import Step, apply, undo
 library, target, state, kind = map(Path, sys.argv[1:])
 print("ready", flush=True)
 if str(kind) == "undo":

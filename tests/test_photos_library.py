@@ -16,12 +16,12 @@ from veduta.errors import LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.geo.countries import countries, country_of
-from veduta.photos import grouping, linking
-from veduta.photos.cache import FILE, Cache
-from veduta.photos.groups import landmark_id
-from veduta.photos.library import Library
-from veduta.photos.places import EMBEDDER, EXTRACTOR, Eyes, numbered, open_photo
-from veduta.photos.reviewing import collect, fill
+from veduta.library import Library
+from veduta.library.cluster import linkage, pairs
+from veduta.library.cluster.cache import FILE, Cache
+from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, Eyes, numbered, open_photo
+from veduta.library.cluster.group import landmark_id
+from veduta.library.review import collect, fill
 from veduta.review_queue import Review
 from veduta.types import Landmark
 
@@ -213,7 +213,7 @@ def test_numbers_follow_the_photos():
 def pairs_of(rows):
     """Pairs from (a, b, inliers), and their chances."""
     a, b, inliers = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    return linking.Pairs(a, b, np.zeros(len(a), np.float32), inliers, np.ones(len(a), bool))
+    return pairs.Pairs(a, b, np.zeros(len(a), np.float32), inliers, np.ones(len(a), bool))
 
 
 def clique(members, inliers=40):
@@ -222,24 +222,24 @@ def clique(members, inliers=40):
 
 def test_one_false_link_does_not_join_two_places():
     rows = [*clique(range(4)), *clique(range(4, 8)), (3, 4, 200)]
-    found = grouping.group(8, pairs_of(rows), np.full(len(rows), 0.99))
+    found = linkage.group(8, pairs_of(rows), np.full(len(rows), 0.99))
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_places_that_many_links_join_are_one():
     rows = [*clique(range(4)), *clique(range(4, 8)), *((a, b, 20) for a in range(4) for b in range(4, 8))]
-    assert grouping.group(8, pairs_of(rows), np.full(len(rows), 0.8)) == [list(range(8))]
+    assert linkage.group(8, pairs_of(rows), np.full(len(rows), 0.8)) == [list(range(8))]
 
 
 def test_photos_that_only_look_alike_are_no_place():
     rows = clique(range(5), 0)
-    assert grouping.group(5, pairs_of(rows), np.full(len(rows), 0.95)) == []
+    assert linkage.group(5, pairs_of(rows), np.full(len(rows), 0.95)) == []
 
 
 def test_nothing_to_group_gives_no_group():
     empty = np.zeros(0, np.int64)
-    none = linking.Pairs(empty, empty, np.zeros(0, np.float32), empty, np.zeros(0, bool))
-    assert grouping.group(3, none, np.zeros(0)) == []
+    none = pairs.Pairs(empty, empty, np.zeros(0, np.float32), empty, np.zeros(0, bool))
+    assert linkage.group(3, none, np.zeros(0)) == []
 
 
 def test_nearest_are_those_of_a_sort():
@@ -247,19 +247,19 @@ def test_nearest_are_those_of_a_sort():
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -2)
-    assert (linking.nearest(vectors, 5) == np.argsort(-similarity, axis=1)[:, :5]).all()
-    assert linking.nearest(vectors[:3], 5).shape == (3, 2)
-    assert linking.nearest(vectors[:1], 5).shape == (1, 0)
+    assert (pairs.nearest(vectors, 5) == np.argsort(-similarity, axis=1)[:, :5]).all()
+    assert pairs.nearest(vectors[:3], 5).shape == (3, 2)
+    assert pairs.nearest(vectors[:1], 5).shape == (1, 0)
 
 
 def test_partners_in_common_are_those_of_a_matrix_product():
     rng = np.random.default_rng(1)
     full = np.triu(rng.random((30, 30)) * (rng.random((30, 30)) < 0.2), 1)
     a, b = np.nonzero(full)
-    graph = linking.Graph.of(30, a, b, full[a, b])
+    graph = pairs.Graph.of(30, a, b, full[a, b])
     both = full + full.T
     x, y = np.triu_indices(30, 1)
-    assert linking.common(graph, x, y) == pytest.approx((both @ both)[x, y])
+    assert pairs.common(graph, x, y) == pytest.approx((both @ both)[x, y])
     assert graph.sums(graph.weight) == pytest.approx(both.sum(1))
 
 
@@ -268,7 +268,7 @@ def test_further_pairs_are_new_and_have_partners_in_common():
     full = np.triu(rng.random((40, 40)) < 0.08, 1).astype(float)
     a, b = np.nonzero(full)
     known = set((a * 40 + b).tolist())
-    x, y = linking.further_pairs(linking.Graph.of(40, a, b, full[a, b]), known)
+    x, y = pairs.further_pairs(pairs.Graph.of(40, a, b, full[a, b]), known)
     both = full + full.T
     expected = {(i, j) for i in range(40) for j in range(i + 1, 40) if (both @ both)[i, j] > 0 and not both[i, j]}
     assert set(zip(x.tolist(), y.tolist(), strict=True)) == expected

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from mortal import age, differences, living, picture, put
 
 from veduta.errors import LibraryError
-from veduta.photos.disk import digest
-from veduta.photos.journal import apply, history, settle, undo
-from veduta.photos.naming import with_stem
-from veduta.photos.organize import plan
-from veduta.photos.patterns import Pattern, name_key, safe_name
-from veduta.photos.shots import Label, Shot
+from veduta.library.journal import apply, history, settle, undo
+from veduta.library.journal.fsops import digest
+from veduta.library.model import Label, Shot
+from veduta.library.organize.filenames import with_stem
+from veduta.library.organize.path_template import Pattern, name_key, safe_name
+from veduta.library.organize.plan import plan
 from veduta.types import Landmark
 
 SHM = Path("/dev/shm")
@@ -96,7 +96,7 @@ def test_doing_it_again_does_nothing(library, mode):
 
 def test_no_file_is_read_twice_to_see_whether_it_is_there(library, monkeypatch):
     read = []
-    monkeypatch.setattr("veduta.photos.folders.digest", lambda path: read.append(path) or digest(path))
+    monkeypatch.setattr("veduta.library.organize.target_tree.digest", lambda path: read.append(path) or digest(path))
     shots = [shot_of(put(library / f"{i}.jpg", b"%03d" % i)) for i in range(30)]
     carried_out(library, shots, "Sorted", "copy", library)
     assert plan(shots, "Sorted", "copy", library).already == 30

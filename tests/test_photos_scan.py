@@ -18,10 +18,10 @@ from test_photos_raw import dng, small
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
-from veduta.photos.finding import find
-from veduta.photos.library import Library
-from veduta.photos.scan import MEGABYTE, RESTING, Limits
-from veduta.photos.state import FILE, FOLDER
+from veduta.library import Library
+from veduta.library.catalog import FILE, FOLDER
+from veduta.library.discover import find
+from veduta.library.scan import MEGABYTE, RESTING, Limits
 from veduta.types import Landmark
 
 
@@ -572,7 +572,7 @@ def test_a_gallery_whose_name_is_no_text_is_asked(tmp_path, gallery_path, view):
 
 
 def test_many_may_open_a_new_library_at_once(tmp_path):
-    code = f"from veduta.photos.library import Library; Library({str(tmp_path)!r}).close()"
+    code = f"from veduta.library import Library; Library({str(tmp_path)!r}).close()"
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
     assert [(process.wait(), process.stderr.read()) for process in processes] == [(0, b"")] * 4
     for process in processes:

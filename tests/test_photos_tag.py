@@ -9,10 +9,10 @@ import world
 from metadata import EIFFEL, NOWHERE, OPERA, needs_exiftool
 
 from veduta.images import load
-from veduta.photos import exif, xmp
-from veduta.photos.journal import apply, undo
-from veduta.photos.shots import Shot
-from veduta.photos.tag import plan
+from veduta.library.journal import apply, undo
+from veduta.library.metadata import embed, xmp
+from veduta.library.metadata.tag import plan
+from veduta.library.model import Shot
 from veduta.types import Failure
 
 LONG_AGO = 1_000_000_000
@@ -126,7 +126,7 @@ def test_embedding_keeps_the_time_of_the_photo_and_undo_its_bytes(library, tmp_p
     assert all(step.keep_times for step in planned.steps)
     apply(planned.steps, tmp_path / "state", "tag")
     for name, data in listed(tmp_path / "photos").items():
-        assert data == (before[name] if name == "d.jpg" else exif.embed_jpeg(before[name], EIFFEL, False))
+        assert data == (before[name] if name == "d.jpg" else embed.embed_jpeg(before[name], EIFFEL, False))
         assert (tmp_path / "photos" / name).stat().st_mtime == LONG_AGO
     again = plan(library, embed=True)
     assert (again.steps, counts(again)) == ((), {"unchanged": 3})
@@ -230,7 +230,7 @@ def test_a_sidecar_whose_name_no_disk_takes_is_a_failure_when_planned(library, t
 def test_through_a_link_nothing_is_written(library, tmp_path, rejected):
     real, folder = library[0].file, tmp_path / "photos"
     outside = tmp_path / "outside.jpg"
-    outside.write_bytes(exif.embed_jpeg(real.read_bytes(), OPERA, False))
+    outside.write_bytes(embed.embed_jpeg(real.read_bytes(), OPERA, False))
     if rejected:
         real.write_bytes(outside.read_bytes())
     alias, link = folder / "alias.jpg", folder / "link.jpg"

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, told
 
 from veduta.errors import LibraryError
-from veduta.photos import words
-from veduta.photos.shots import Label
-from veduta.photos.xmp import confirms, estimates, has_own_position, merge
+from veduta.library.metadata import keywords
+from veduta.library.metadata.xmp import confirms, estimates, has_own_position, merge
+from veduta.library.model import Label
 from veduta.types import Landmark
 
 OURS = re.compile(
@@ -181,7 +181,7 @@ def test_places_shown_are_replaced_where_they_are_ours(location, kept, ours):
     places = ElementTree.fromstring(merged).findall(".//{*}LocationShown/*/*")
     ids = [[li.text for li in place.iterfind("{*}LocationId/*/*")] for place in places]
     assert len(places) == kept + ours
-    assert any(words.uris(EIFFEL.landmark) == each for each in ids) == ours
+    assert any(keywords.uris(EIFFEL.landmark) == each for each in ids) == ours
     assert (b"urn:veduta:landmark:other" in merged or b"/paris" in merged or not ours) == kept
     assert merge(merged, EIFFEL, False) == merged
 
@@ -240,7 +240,7 @@ def test_an_estimate_the_person_has_moved_is_theirs():
     assert not estimates(moved)
     again = merge(moved, OPERA, False)
     assert b"48,52N" in again
-    assert words.ESTIMATE.encode() not in again
+    assert keywords.ESTIMATE.encode() not in again
     assert merge(again, OPERA, False) == again
 
 
@@ -324,7 +324,7 @@ def test_any_text_makes_a_sound_sidecar_twice_the_same(name, id, country, url):
     label = Label(Landmark(id, name, 12.3, -45.6, url), 0.5, "veduta", country)
     for existing in (None, FOREIGN.encode()):
         merged = merge(existing, label, False)
-        assert words.title(label.landmark) in subjects(merged)
+        assert keywords.title(label.landmark) in subjects(merged)
         assert merge(merged, label, False) == merged
         assert merge(merged, OPERA, False) == merge(existing, OPERA, False)
 
@@ -398,17 +398,17 @@ def test_any_foreign_property_survives(existing):
     ],
 )
 def test_coordinates_in_letters(degrees, sides, letters):
-    assert words.letters(degrees, sides) == letters
-    assert words.from_letters(letters) == pytest.approx(degrees, abs=1e-8)
+    assert keywords.letters(degrees, sides) == letters
+    assert keywords.from_letters(letters) == pytest.approx(degrees, abs=1e-8)
 
 
 @given(st.floats(-180, 180))
 def test_coordinates_come_back(degrees):
-    letters = words.letters(degrees, "EW")
+    letters = keywords.letters(degrees, "EW")
     assert re.fullmatch(r"\d{1,3},[0-5]\d\.\d{6}[EW]", letters)
-    assert words.from_letters(letters) == pytest.approx(degrees, abs=1e-8)
+    assert keywords.from_letters(letters) == pytest.approx(degrees, abs=1e-8)
 
 
 @pytest.mark.parametrize("odd", ["", "48", "48,51N ", "N48,51", "48,51,3", "٤٨,51N", "48;51N", "1234,00N"])
 def test_what_is_no_coordinate_is_none(odd):
-    assert words.from_letters(odd) is None
+    assert keywords.from_letters(odd) is None

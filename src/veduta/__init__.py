@@ -29,9 +29,9 @@ _HOMES = {
     "Image": "veduta.types",
     "ImageError": "veduta.errors",
     "JobError": "veduta.errors",
-    "Label": "veduta.photos.shots",
+    "Label": "veduta.library.model",
     "Landmark": "veduta.types",
-    "Library": "veduta.photos.library",
+    "Library": "veduta.library",
     "LibraryError": "veduta.errors",
     "LocalFeatures": "veduta.types",
     "Matches": "veduta.types",
@@ -41,7 +41,7 @@ _HOMES = {
     "Recognition": "veduta.types",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
-    "Shot": "veduta.photos.shots",
+    "Shot": "veduta.library.model",
     "TooLargeError": "veduta.errors",
     "TrainingError": "veduta.errors",
     "VedutaError": "veduta.errors",
@@ -100,9 +100,9 @@ if TYPE_CHECKING:
     from veduta.gallery import Gallery, GalleryInfo
     from veduta.gallery.ingest import AddReport
     from veduta.images import load
+    from veduta.library import Library
+    from veduta.library.model import Label, Shot
     from veduta.models import ModelCard, cards
-    from veduta.photos.library import Library
-    from veduta.photos.shots import Label, Shot
     from veduta.recognizer import PairVerification, Recognizer, verify
     from veduta.types import (
         Candidate,

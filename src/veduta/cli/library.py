@@ -17,10 +17,10 @@ from veduta.cli import serving, show
 from veduta.cli.options import AsListing, Listing, Provider
 
 if TYPE_CHECKING:
-    from veduta.photos.journal import Applied
-    from veduta.photos.library import Doubt, Group, Library
-    from veduta.photos.organize import Plan
-    from veduta.photos.tag import TagPlan
+    from veduta.library import Doubt, Group, Library
+    from veduta.library.journal import Applied
+    from veduta.library.metadata.tag import TagPlan
+    from veduta.library.organize.plan import Plan
 
 app = typer.Typer(
     name="library",
@@ -67,9 +67,9 @@ AllRows = Annotated[bool, typer.Option("--all", help="Print every file.")]
 def _opened(library: Path, state: Path | None, *, known: bool = True) -> Iterator[Library]:
     """Yield a library; LibraryError when it has to be known already and is not: the folder may be mistyped."""
     from veduta.errors import LibraryError
-    from veduta.photos.library import Library
-    from veduta.photos.reviewing import collect
-    from veduta.photos.state import FILE, FOLDER
+    from veduta.library import Library
+    from veduta.library.catalog import FILE, FOLDER
+    from veduta.library.review import collect
 
     if known and library.is_dir() and not ((state or library / FOLDER) / FILE).exists():
         raise LibraryError(f"{library}: nothing is known of it; look through it with: veduta library scan {library}")
@@ -209,8 +209,8 @@ def report(
     state: StateOption = None,
 ) -> None:
     """Write the album, one page that needs no network, or the photos as a table or for a map. --out can be repeated."""
-    from veduta.photos.album import write_album
-    from veduta.photos.exports import FORMATS, export
+    from veduta.library.album.page import write_album
+    from veduta.library.export import FORMATS, export
 
     suffixes = {".html", *(f".{name}" for name in FORMATS)}
     for path in out:
@@ -366,7 +366,7 @@ def review(
     format: AsListing = Listing.table,
 ) -> None:
     """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
-    from veduta.photos.reviewing import collect
+    from veduta.library.review import collect
 
     said = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
     with _opened(library, state) as opened:
@@ -387,7 +387,7 @@ def review(
 
 def _judge(library: Library, verdict: str | None, photo: str) -> None:
     """Keep one verdict, or forget it, and say what is known now."""
-    from veduta.photos.reviewing import landmark_of
+    from veduta.library.review import landmark_of
 
     if verdict is None:
         shot = library.unjudge(photo)
@@ -415,7 +415,7 @@ def _doubt_row(doubt: Doubt) -> dict[str, Any]:
 def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
     """Serve the page on the doubtful photos until it is told to stop."""
     from veduta.errors import LibraryError
-    from veduta.photos.reviewing import fill
+    from veduta.library.review import fill
 
     if library.gallery is None:
         raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")

@@ -1,0 +1,102 @@
+"""What the album says in words: dates, places, how sure an answer is; and text that HTML can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+
+from veduta.gallery.evidence_page import words
+from veduta.gallery.ingest import utf8
+from veduta.library.metadata.keywords import legal
+from veduta.library.model import Label
+
+SURELY = 0.99  # above it no percent is written: 100% would be a lie
+
+
+def text(value: str) -> str:
+    """Return text as HTML may hold it, within an element as within quotes.
+
+    >>> text('<b> & "c"')
+    '&lt;b&gt; &amp; &quot;c&quot;'
+    """
+    return escape(legal(utf8(value)))
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "photo"), plural(1200, "photo"), plural(2, "country", "countries")
+    ('1 photo', '1,200 photos', '2 countries')
+    """
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def percent(confidence: float) -> str:
+    """Return a probability as a reader takes it, never a round 0 or 100.
+
+    >>> percent(0.999), percent(0.734), percent(0.001)
+    ('over 99%', '73%', 'under 1%')
+    """
+    if confidence > SURELY:
+        return "over 99%"
+    return f"{confidence:.0%}" if confidence >= 0.01 else "under 1%"
+
+
+def sure(label: Label) -> str:
+    """Return how sure it is what a photo shows."""
+    if label.by == "person":
+        return "confirmed by you"
+    return f"{words(label.confidence)}, {percent(label.confidence)}"
+
+
+def all_sure(labels: Sequence[Label]) -> str:
+    """Return how sure it is what several photos show: how many a person confirmed, and the range of the others."""
+    asked = sorted((label for label in labels if label.by != "person"), key=lambda label: label.confidence)
+    said = len(labels) - len(asked)
+    parts = (
+        [f"{'all ' if said > 1 else ''}confirmed by you" if not asked else f"{said} confirmed by you"] if said else []
+    )
+    if asked:
+        parts.append(_range(asked[0].confidence, asked[-1].confidence))
+    return "; ".join(parts)
+
+
+def _range(least: float, most: float) -> str:
+    """Return how sure answers are, the words once where they are the same."""
+    low, high = percent(least), percent(most)
+    if words(least) == words(most):
+        return f"{words(most)}, {high}" if low == high else f"{words(most)}, {low} to {high}"
+    return f"{words(least)} ({low}) to {words(most)} ({high})"
+
+
+def day(moment: datetime) -> str:
+    """Return a day, such as 3 June 2024."""
+    return f"{moment.day} {moment:%B} {moment.year}"
+
+
+def period(first: datetime | None, last: datetime | None) -> str:
+    """Return the days from one to another as short as they can be told, or nothing where they are not known.
+
+    >>> period(datetime(2024, 6, 3), datetime(2024, 6, 9)), period(datetime(2024, 6, 3), datetime(2024, 8, 9))
+    ('3–9 June 2024', '3 June – 9 August 2024')
+    """
+    if first is None or last is None:
+        return ""
+    if first.date() == last.date():
+        return day(last)
+    if first.year != last.year:
+        return f"{day(first)} – {day(last)}"
+    if first.month != last.month:
+        return f"{first.day} {first:%B} – {day(last)}"
+    return f"{first.day}–{day(last)}"
+
+
+def degrees(position: tuple[float, float]) -> str:
+    """Return a position to ten metres.
+
+    >>> degrees((45.43791, -12.3359))
+    '45.4379° N, 12.3359° W'
+    """
+    north, east = position
+    return f"{abs(north):.4f}° {'N' if north >= 0 else 'S'}, {abs(east):.4f}° {'E' if east >= 0 else 'W'}"

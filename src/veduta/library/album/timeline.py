@@ -1,0 +1,168 @@
+"""The timeline of an album: photos per day, month or year, as bars coloured by what they show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from veduta.library.album.format import day, plural, text
+
+COLOURED = 6  # landmarks with a colour of their own
+MOST_DAYS, MOST_MONTHS = 70, 84  # beyond which months, and years, are told
+FEWEST = 12  # bars: a photo of one day should not fill the page
+TICKS = 4
+OTHER, NONE = "other", "none"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A photo that has a date.
+
+    Attributes:
+        taken: when.
+        shows: what the place is called on the page, or None.
+    """
+
+    taken: datetime
+    shows: str | None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What one bar stands for.
+
+    Attributes:
+        number: which bar a date belongs to.
+        start: the first day of a bar.
+        name: what a bar is called.
+        tick: what it is called below the line, for short.
+        ends: the first and the last bar that a calendar has.
+    """
+
+    number: Callable[[datetime], int]
+    start: Callable[[int], datetime]
+    name: Callable[[datetime], str]
+    tick: Callable[[datetime], str]
+    ends: tuple[int, int]
+
+
+_DAYS = _Step(
+    lambda moment: moment.toordinal(),
+    datetime.fromordinal,
+    day,
+    lambda start: f"{start.day} {start:%b}",
+    (1, date.max.toordinal()),
+)
+_MONTHS = _Step(
+    lambda moment: moment.year * 12 + moment.month - 1,
+    lambda number: datetime(number // 12, number % 12 + 1, 1),  # noqa: DTZ001 - by the camera's clock
+    lambda start: f"{start:%B} {start.year}",
+    lambda start: f"{start:%b} {start.year}",
+    (12, 9999 * 12 + 11),
+)
+_YEARS = _Step(
+    lambda moment: moment.year,
+    lambda number: datetime(number, 1, 1),  # noqa: DTZ001
+    lambda start: str(start.year),
+    lambda start: str(start.year),
+    (1, 9999),
+)
+
+
+def draw_timeline(moments: Sequence[Moment], names: Mapping[str, str], undated: int) -> str:
+    """Return the timeline as SVG with its legend; nothing where nothing is dated.
+
+    Args:
+        moments: the photos that have a date.
+        names: what a place is called on the page -> its name, those with most photos first.
+        undated: how many photos have none.
+    """
+    if not moments:
+        return ""
+    step = _step(moments)
+    bars: dict[int, Counter[str]] = {}
+    colours = _colours(moments, names)
+    for moment in moments:
+        bars.setdefault(step.number(moment.taken), Counter())[moment.shows or NONE] += 1
+    first, count = _padded(min(bars), max(bars), step)
+    tallest = max(sum(bar.values()) for bar in bars.values())
+    drawn = "".join(
+        _bar(number - first, step.name(step.start(number)), bar, tallest, colours, names)
+        for number, bar in sorted(bars.items())
+    )
+    return (
+        f'<svg class="bars" viewBox="0 0 {count} 100" preserveAspectRatio="none" role="group" '
+        f'aria-label="Photos over time">{drawn}</svg>{_ticks(first, count, step)}'
+        f"{_legend(colours, names)}{_caption(bars, step, undated)}"
+    )
+
+
+def _step(moments: Sequence[Moment]) -> _Step:
+    first, last = min(moment.taken for moment in moments), max(moment.taken for moment in moments)
+    if last - first <= timedelta(days=MOST_DAYS):
+        return _DAYS
+    return _MONTHS if _MONTHS.number(last) - _MONTHS.number(first) < MOST_MONTHS else _YEARS
+
+
+def _padded(first: int, last: int, step: _Step) -> tuple[int, int]:
+    """Return the first bar and how many there are, so many that none is too wide."""
+    count = max(last - first + 1, FEWEST)
+    first -= (count - (last - first + 1)) // 2
+    return min(max(first, step.ends[0]), step.ends[1] - count + 1), count
+
+
+def _colours(moments: Sequence[Moment], names: Mapping[str, str]) -> dict[str, str]:
+    """Return what a place is called -> its colour, in the order of the legend."""
+    dated = {moment.shows for moment in moments}
+    shown = [key for key in names if key in dated]
+    found = {key: f"c{i}" for i, key in enumerate(shown[:COLOURED])} | dict.fromkeys(shown[COLOURED:], OTHER)
+    return found | ({NONE: NONE} if None in dated else {})
+
+
+def _bar(
+    x: int, when: str, bar: Counter[str], tallest: int, colours: Mapping[str, str], names: Mapping[str, str]
+) -> str:
+    """Return one bar, what most photos show at its foot."""
+    drawn, top = [], 100.0
+    for key in colours:
+        if not bar[key]:
+            continue
+        height = 98.0 * bar[key] / tallest
+        top -= height
+        title = text(f"{when}: {names.get(key, 'no landmark')}, {plural(bar[key], 'photo')}")
+        rect = (
+            f'<rect class="{colours[key]}" x="{x + 0.1:.1f}" y="{top:.2f}" width=".8" height="{height:.2f}">'
+            f"<title>{title}</title></rect>"
+        )
+        # The legend leads there by the keyboard; hundreds of bars need not be stepped through.
+        drawn.append(f'<a href="#{text(key)}" tabindex="-1">{rect}</a>' if key in names else rect)
+    return "".join(drawn)
+
+
+def _ticks(first: int, count: int, step: _Step) -> str:
+    """Return what stands below the bars: the beginning of each quarter of the time."""
+    told = (step.tick(step.start(first + count * i // TICKS)) for i in range(TICKS))
+    return f'<div class="ticks" aria-hidden="true">{"".join(f"<span>{text(each)}</span>" for each in told)}</div>'
+
+
+def _legend(colours: Mapping[str, str], names: Mapping[str, str]) -> str:
+    keys = [
+        f'<li><span class="key {colour}"></span><a href="#{text(key)}" dir="auto">{text(names[key])}</a></li>'
+        for key, colour in colours.items()
+        if colour not in (OTHER, NONE)
+    ]
+    others = sum(colour == OTHER for colour in colours.values())
+    keys += [f'<li><span class="key other"></span>{plural(others, "other place")}</li>'] if others else []
+    keys += ['<li><span class="key none"></span>no landmark</li>'] if NONE in colours else []
+    return f'<ul class="legend">{"".join(keys)}</ul>'
+
+
+def _caption(bars: Mapping[int, Counter[str]], step: _Step, undated: int) -> str:
+    number, bar = max(bars.items(), key=lambda each: sum(each[1].values()))
+    most = f"Most photos: {step.name(step.start(number))}, {sum(bar.values()):,}."
+    lacking = (
+        f" {plural(undated, 'photo')} without a date {'is' if undated == 1 else 'are'} not here." if undated else ""
+    )
+    return f'<p class="soft">{most}{lacking}</p>'

@@ -1,0 +1,1 @@
+"""Grouping the photos of a library that show the same place."""

@@ -1,0 +1,201 @@
+"""Photos of a library that show the same place, found without a gallery: retrieval, verified geometry, grouping."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from veduta.concurrency import in_order, one_blas_thread
+from veduta.decision.model import shipped
+from veduta.decision.terms import like_nothing
+from veduta.errors import ImageError
+from veduta.gallery.ingest import utf8
+from veduta.geometry import HomographyVerifier
+from veduta.images import load
+from veduta.images.raw import RAW_SUFFIXES, preview
+from veduta.library.cluster.cache import Cache
+from veduta.library.cluster.linkage import group
+from veduta.library.cluster.pairs import NEIGHBOURS, Pairs, judge, nearest, pairs_of
+from veduta.matching import make_matcher
+from veduta.protocols import Embedder, Extractor
+from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
+
+EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for
+BATCH = 64  # photos whose pairs are verified and kept at once
+Progress = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The models that photos are grouped by.
+
+    Attributes:
+        embedder: photo to descriptor.
+        extractor: photo to local features.
+    """
+
+    embedder: Embedder
+    extractor: Extractor
+
+    @property
+    def embedding(self) -> str:
+        """What made the descriptors, for telling them from those of other models."""
+        return embedding(self.embedder.name, self.embedder.sha256)
+
+    @property
+    def model(self) -> str:
+        """What made descriptors and local features, likewise."""
+        return f"{self.embedding} {embedding(self.extractor.name, self.extractor.sha256)}"
+
+
+def embedding(name: str, sha256: str) -> str:
+    """Return what a model is known by."""
+    return f"{name} {sha256[:16]}"
+
+
+def open_photo(path: str, max_pixels: int = 200_000_000) -> Image:
+    """Return a photo of a library, a RAW by its embedded preview; ImageError as `veduta.images.load`."""
+    raw = Path(path).suffix.lower() in RAW_SUFFIXES
+    return load(preview(Path(path)) if raw else path, name=utf8(path), max_pixels=max_pixels)
+
+
+def look(
+    cache: Cache,
+    eyes: Eyes,
+    files: Mapping[str, str],
+    max_pixels: int,
+    descriptors: Mapping[str, Float32] | None = None,
+    progress: Progress | None = None,
+) -> list[Failure]:
+    """Make the features of contents that have none yet, and return what could not be read.
+
+    Args:
+        cache: where they are kept, photo by photo, so that a run that was killed goes on.
+        eyes: the models.
+        files: sha256 -> a file with this content.
+        max_pixels: most pixels of a photo that is decoded.
+        descriptors: sha256 -> descriptor (D,) by the same embedder, where it is known.
+        progress: called with photos done, photos in all, and ``looking``.
+    """
+    known, made, failures = cache.looks(), descriptors or {}, list[Failure]()
+    waiting = [sha256 for sha256 in files if sha256 not in known]
+
+    def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
+        try:
+            image = open_photo(files[sha256], max_pixels)
+        except ImageError as error:
+            return Failure(utf8(files[sha256]), utf8(str(error)))
+        descriptor = made.get(sha256)
+        return eyes.embedder.embed([image])[0] if descriptor is None else descriptor, eyes.extractor.extract(image)
+
+    for done, (sha256, seen) in enumerate(in_order(see, waiting), 1):
+        if isinstance(seen, Failure):
+            failures.append(seen)
+        else:
+            cache.put_look(sha256, *seen)
+        if progress:
+            progress(done, len(waiting), "looking")
+    return failures
+
+
+def find_places(cache: Cache, contents: Sequence[str], progress: Progress | None = None) -> list[list[str]]:
+    """Return sets of contents that show one place, the largest first, in each the one with the most links first.
+
+    Args:
+        cache: their features, and the pairs verified before.
+        contents: sha256 of each, features known.
+        progress: called with photos done, photos in all, and ``matching``.
+    """
+    contents = sorted(contents)
+    if len(contents) < 2:
+        return []
+    descriptors = cache.descriptors(contents)
+    neighbours = nearest(descriptors, NEIGHBOURS)
+    a, b = pairs_of(neighbours)
+    inliers = verified(cache, contents, a, b, progress)
+    similarity = np.einsum("ij,ij->i", descriptors[a], descriptors[b]).astype(np.float32)
+    pairs = Pairs(a, b, similarity, inliers, np.ones(len(a), bool))
+    nothing = like_nothing(descriptors, shipped(EMBEDDER, EXTRACTOR, MATCHER).centres)
+    judged, chances = judge(pairs, descriptors, nothing, neighbours)
+    places = group(len(contents), judged, chances)
+    weight = _weights(len(contents), judged, chances, places)
+    return [[contents[i] for i in sorted(some, key=lambda i: (-weight[i], contents[i]))] for some in places]
+
+
+def _weights(count: int, pairs: Pairs, chances: Float64, places: Sequence[Sequence[int]]) -> Float64:
+    """Return (N,) how well each photo stands for its place: its inliers with others of it, by how likely they are."""
+    of = np.full(count, -1)
+    for number, some in enumerate(places):
+        of[some] = number
+    inside = (of[pairs.a] == of[pairs.b]) & (of[pairs.a] >= 0)
+    weight = np.zeros(count)
+    for ends in (pairs.a, pairs.b):
+        np.add.at(weight, ends[inside], (chances * np.minimum(pairs.inliers, 60))[inside])
+    return weight
+
+
+def verified(cache: Cache, contents: Sequence[str], a: Int64, b: Int64, progress: Progress | None) -> Int64:
+    """Return (P,) the inliers of each pair, those not known yet verified and kept in batches."""
+    known = cache.pairs(MATCHER)
+    waiting: dict[int, list[int]] = {}
+    for i, j in zip(a.tolist(), b.tolist(), strict=True):
+        if (contents[i], contents[j]) not in known:
+            waiting.setdefault(i, []).append(j)
+    found: list[tuple[str, str, int]] = []
+    with one_blas_thread():
+        for done, (i, some) in enumerate(_matched(cache, contents, waiting), 1):
+            found += [(contents[i], contents[j], count) for j, count in some]
+            if done % BATCH == 0 or done == len(waiting):
+                cache.put_pairs(MATCHER, found)
+                known.update({(x, y): count for x, y, count in found})
+                found = []
+            if progress:
+                progress(done, len(waiting), "matching")
+    return np.array([known[contents[i], contents[j]] for i, j in zip(a.tolist(), b.tolist(), strict=True)], np.int64)
+
+
+def _matched(
+    cache: Cache, contents: Sequence[str], waiting: Mapping[int, list[int]]
+) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """Yield each photo with its partners and their inliers."""
+    matcher, verifier = make_matcher(MATCHER, EXTRACTOR), HomographyVerifier()
+
+    def gathered() -> Iterator[tuple[int, list[int], list[LocalFeatures]]]:
+        for i, others in waiting.items():
+            yield i, others, [cache.features(contents[j]) for j in (i, *others)]
+
+    def verify(job: tuple[int, list[int], list[LocalFeatures]]) -> list[tuple[int, int]]:
+        _, others, (query, *references) = job
+        matches = matcher.match_many(query, references)
+        counts = (verifier.verify(query, r, m).num_inliers for r, m in zip(references, matches, strict=True))
+        return list(zip(others, counts, strict=True))
+
+    for (i, _, _), counts in in_order(verify, gathered()):
+        yield i, counts
+
+
+def numbered(
+    places: Sequence[Sequence[str]], before: Mapping[int, Sequence[str]], last: int = 0
+) -> dict[int, list[str]]:
+    """Return number -> place, each with the number of the earlier one it shares most photos with, or a new one.
+
+    Args:
+        places: contents of each.
+        before: number -> contents, of the earlier ones.
+        last: the largest number that was ever given.
+    """
+    of = {sha256: number for number, some in before.items() for sha256 in some}
+    free, taken = max([last, *before]) + 1, set[int]()
+    found: dict[int, list[str]] = {}
+    for some in places:
+        shared = Counter(of[sha256] for sha256 in some if sha256 in of)
+        number = next((number for number, _ in shared.most_common() if number not in taken), None)
+        if number is None:
+            number, free = free, free + 1
+        taken.add(number)
+        found[number] = list(some)
+    return found

@@ -1,0 +1,102 @@
+"""Pairs to places: photos are joined while what joins them is likely on average and geometry has seen it twice."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from veduta.library.cluster.pairs import LINKED, Pairs
+from veduta.types import Float64
+
+LEAST = 0.35  # mean probability, over all pairs between two groups, from which they are joined
+ALONE, SURE = 0.5, 0.8  # and from which no geometry is asked for: of a single photo with a group, of two groups
+LINKS = 3  # pairs with inliers asked for between two groups of so many photos or more: one may be false, or two
+CONFIRMED = 0.5  # share of a group's photos that geometry has to link with another of it
+
+
+@dataclass
+class _Bond:
+    """What lies between two groups: the sum of their pairs' probabilities, and how many geometry links."""
+
+    chance: float = 0.0
+    links: int = 0
+
+
+class _Joining:
+    """Groups being joined, the likeliest pair of them first (average linkage, Sokal and Michener 1958).
+
+    Args:
+        count: how many photos there are, each a group of its own to begin with.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.members = {i: [i] for i in range(count)}
+        self.bonds: dict[int, dict[int, _Bond]] = {i: {} for i in range(count)}
+        self._queue: list[tuple[float, int, int]] = []
+        self._next = count
+
+    def run(self) -> None:
+        """Join until no two groups are left that may be."""
+        for i, bonds in self.bonds.items():
+            for j in bonds:
+                if i < j:
+                    self._push(i, j)
+        while self._queue:
+            _, i, j = heapq.heappop(self._queue)
+            if i in self.members and j in self.members:
+                self._join(i, j)
+
+    def _push(self, i: int, j: int) -> None:
+        """Queue two groups if they may be joined as they are."""
+        bond, (small, large) = self.bonds[i][j], sorted((len(self.members[i]), len(self.members[j])))
+        mean = bond.chance / (small * large)
+        sure = ALONE if small == 1 else SURE
+        if mean >= sure or (mean >= LEAST and bond.links >= min(small, LINKS)):
+            heapq.heappush(self._queue, (-mean, i, j))
+
+    def _join(self, i: int, j: int) -> None:
+        """Make a new group of two."""
+        new, self._next = self._next, self._next + 1
+        self.members[new] = self.members.pop(i) + self.members.pop(j)
+        mine = self.bonds[new] = {}
+        for old in (i, j):
+            for other, bond in self.bonds.pop(old).items():
+                if other in (i, j):
+                    continue
+                kept = mine.setdefault(other, _Bond())
+                kept.chance += bond.chance
+                kept.links += bond.links
+                del self.bonds[other][old]
+        for other, bond in mine.items():
+            self.bonds[other][new] = bond
+            self._push(new, other)
+
+
+def group(count: int, pairs: Pairs, chances: Float64) -> list[list[int]]:
+    """Return sets of two or more photos that show one place, the largest first.
+
+    Args:
+        count: how many photos there are.
+        pairs: P pairs of them.
+        chances: (P,) how likely each pair shows one place.
+    """
+    joining = _Joining(count)
+    linked = pairs.inliers >= LINKED
+    for a, b, chance, link in zip(pairs.a.tolist(), pairs.b.tolist(), chances.tolist(), linked.tolist(), strict=True):
+        joining.bonds[a][b] = joining.bonds[b][a] = _Bond(chance, int(link))
+    joining.run()
+    found = [sorted(some) for some in joining.members.values() if len(some) > 1]
+    return sorted(_confirmed(found, pairs), key=lambda some: (-len(some), some))
+
+
+def _confirmed(found: list[list[int]], pairs: Pairs) -> Iterator[list[int]]:
+    """Yield the groups in which geometry links enough of the photos with another of the group."""
+    of = {photo: number for number, some in enumerate(found) for photo in some}
+    seen: set[int] = set()
+    for a, b in zip(pairs.a[pairs.inliers >= LINKED].tolist(), pairs.b[pairs.inliers >= LINKED].tolist(), strict=True):
+        if a in of and of[a] == of.get(b, -1):
+            seen |= {a, b}
+    for some in found:
+        if sum(photo in seen for photo in some) >= CONFIRMED * len(some):
+            yield some

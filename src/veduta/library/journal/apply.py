@@ -1,0 +1,148 @@
+"""An action while it is applied: each step written down, carried out, and taken back at once when it fails."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from veduta.errors import VedutaError
+from veduta.library.journal.fsops import FULL, NO_LINKS, Stamp, discard, missing_above, names_in, remove_folder
+from veduta.library.journal.log import Logbook
+from veduta.library.journal.operation import Intent, Step, carry_out, prepare
+from veduta.library.journal.rollback import put_back_folders, revert
+from veduta.types import Failure
+
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+UNSUITED = {errno.EINVAL, errno.EILSEQ}  # how disks with rules of their own refuse a name
+LINKS = {"hardlink": "hard", "symlink": "symbolic"}
+
+
+class Run:
+    """An action being applied.
+
+    Args:
+        book: its journal, not yet begun.
+
+    Attributes:
+        done: how many steps were carried out.
+        failures: the steps that were not, and why.
+        stopped: why no further step should be tried, or None.
+        vain: whether it ended with nothing done and nothing left of what failed.
+    """
+
+    def __init__(self, book: Logbook) -> None:
+        self.done = 0
+        self.failures: list[Failure] = []
+        self.stopped: str | None = None
+        self.vain = False
+        self._book = book
+        self._number = 0
+        self._known: set[Path] = set()  # folders that the journal speaks of
+
+    def take(self, step: Step) -> None:
+        """Carry out one step, or note why it cannot be."""
+        self._number += 1
+        try:
+            prepared = prepare(step, self._number, self._book.backups)
+            if prepared is None:
+                return
+            intent, content = prepared
+            missing = missing_above(intent.target.parent)
+            folders = self._unknown_folders(intent, missing)
+        except (OSError, VedutaError) as error:
+            self.failures.append(_failure(step, error))
+            return
+        try:
+            made = [{"made": str(path)} for path in missing]
+            self._book.note(*folders, *made, intent.as_dict())
+            self._known.update(Path(str(line["folder"])) for line in folders)
+            self._known.update(missing)
+            self._change(step, intent, content, missing)
+        except OSError as error:
+            self.stopped = f"{self._book.path}: cannot be written ({error.strerror}); what was done can be undone"
+
+    def end(self) -> None:
+        """Note that this was all, if anything was begun and the journal can be written.
+
+        Where nothing was done, folders get their times back first: nobody will undo it.
+        """
+        if self._book.begun:
+            try:
+                story = None if self.done else self._book.read()
+                if story is not None and story.nothing:
+                    self.failures += put_back_folders(story, self._book.backups)
+                    self.vain = True
+                self._book.note({"end": "applied"})
+            except OSError as error:
+                self.stopped = self.stopped or f"{self._book.path}: cannot be written ({error.strerror})"
+
+    def _unknown_folders(self, intent: Intent, missing: list[Path]) -> list[dict[str, str | int]]:
+        """Return the lines on folders in which this step is the first to change something."""
+        changed = {missing[0].parent if missing else intent.target.parent}
+        if intent.kind == "move":
+            changed.add(intent.source.parent)
+        return [
+            {"folder": str(folder), "mtime_ns": folder.stat().st_mtime_ns, "names": names_in(folder)}
+            for folder in sorted(changed - self._known)
+        ]
+
+    def _change(self, step: Step, intent: Intent, content: bytes, missing: list[Path]) -> None:
+        """Make the change; OSError only when the journal cannot be written."""
+        try:
+            for folder in missing:
+                folder.mkdir()
+            carry_out(intent, content)
+            stamp = Stamp.of(intent.target.lstat())
+        except (OSError, VedutaError) as error:
+            self._fail(step, intent, error, missing)
+            return
+        self.done += 1
+        self._book.note({"done": intent.number, **vars(stamp)}, sure=False)
+
+    def _fail(self, step: Step, intent: Intent, error: OSError | VedutaError, missing: list[Path]) -> None:
+        failure = _failure(step, error)
+        if isinstance(error, OSError) and error.errno in FULL:
+            self.stopped = failure.error
+        remains = _cleared(intent, error, missing)
+        if remains is None:
+            self._book.note({"failed": intent.number, "why": failure.error})
+        else:
+            failure = Failure(failure.photo, f"{failure.error}; {intent.target} {remains}")
+        self.failures.append(failure)
+
+
+def _cleared(intent: Intent, error: OSError | VedutaError, missing: list[Path]) -> str | None:
+    """Take back what there is of a failed step; return None when that is all of it, or what stays and why."""
+    try:
+        if isinstance(error, FileExistsError):  # what is there is not ours
+            discard(intent.parts[0])
+        elif (remains := revert(intent)) is not None:
+            return remains
+        for folder in reversed(missing):
+            remove_folder(folder)
+    except OSError as second:
+        return f"could not be cleared away ({second.strerror}); undo will try again"
+    return None
+
+
+def _failure(step: Step, error: OSError | VedutaError) -> Failure:
+    path = step.source or step.target
+    return Failure(str(path), _explain(step, error) if isinstance(error, OSError) else str(error))
+
+
+def _explain(step: Step, error: OSError) -> str:
+    number = error.errno
+    if number == errno.EXDEV:
+        return f"{step.target}: lies on another disk than {step.source}; use --mode copy, move or symlink"
+    if step.kind in LINKS and number in NO_LINKS:
+        return f"{step.target}: this disk takes no {LINKS[step.kind]} link here ({error.strerror}); use --mode copy"
+    if number == errno.EEXIST:
+        return f"{error.filename2 or error.filename}: is there already and was left as it is; plan again"
+    advice = "look after this disk"
+    if number in FORBIDDEN:
+        advice = "make it writable or choose another folder"
+    elif number in FULL:
+        advice = "the disk is full: free some space; what was done stays and can be undone"
+    elif number == errno.ENAMETOOLONG or number in UNSUITED:
+        advice = "this disk does not take the name; choose a shorter or plainer one"
+    return f"{step.target}: cannot be made ({error.strerror}); {advice}"

@@ -1,0 +1,260 @@
+r"""The file that remembers one applied action: lines of JSON, appended before each change and after it.
+
+::
+
+    {"veduta": 1, "what": "organize", "when": "2026-11-24T10:00:00+00:00", "state": "/photos/.veduta", "roots": [...]}
+    {"folder": "/photos/2019", "mtime_ns": 1546300800000000000, "names": "9f8a..."}     before the first change in it
+    {"made": "/photos/Sorted/Italy"}                                                    before it is made
+    {"step": 1, "kind": "move", "source": "/photos/2019/a.jpg", "target": ...}          before it is carried out
+    {"done": 1, "size": 123, "mtime_ns": ..., "mode": 420}                              or {"failed": 1, "why": ...}
+    {"end": "applied"}
+    {"undo": "2026-11-25T09:00:00+00:00"}
+    {"undone": 1}                                                                       or {"left": 1, "why": ...}
+    {"end": "undone"}
+
+Names that are no UTF-8 are written as Python reads them, with each odd byte as a lone surrogate (``\udcff``). A last
+line without its line feed was being written when the process was killed: what it announces was never begun.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from veduta.errors import LibraryError
+from veduta.library.journal.fsops import Stamp, flush_folder, write_all
+from veduta.library.journal.operation import Intent
+
+FORMAT = 1
+State = Literal["applied", "interrupted", "undone", "partly undone"]
+FOLDER, BACKUP = "journal", "backup"
+ENDING = ".jsonl"
+NAME = re.compile(r"[0-9]{4,}-[^. ]+\.jsonl")  # not the copies that programs which synchronise folders leave
+
+
+@dataclass
+class Story:
+    """What a journal tells.
+
+    Attributes:
+        what: name of the action.
+        when: when it began.
+        home: the state folder as it was called then; None in journals that do not say.
+        roots: names the library had then, as the person wrote it and with links followed; none where nobody said.
+        folders: folder -> its modification time in nanoseconds and `disk.names_in` before the first change in it.
+        made: folders made, in order.
+        intents: step's number -> the step.
+        done: step's number -> stamp of its target when it was finished.
+        closed: numbers of the steps of which nothing is left: failed or taken back.
+        left: step's number -> why it was not taken back.
+        phase: the last thing that began or ended.
+        vain: whether the action ended with nothing done.
+    """
+
+    what: str
+    when: datetime
+    home: Path | None = None
+    roots: tuple[Path, ...] = ()
+    folders: dict[Path, tuple[int, str]] = field(default_factory=dict)
+    made: list[Path] = field(default_factory=list)
+    intents: dict[int, Intent] = field(default_factory=dict)
+    done: dict[int, Stamp] = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)
+    left: dict[int, str] = field(default_factory=dict)
+    phase: Literal["applying", "applied", "undoing", "undone"] = "applying"
+    vain: bool = False
+
+    @property
+    def state(self) -> State:
+        """What became of the action."""
+        match self.phase:
+            case "applying":
+                return "interrupted"
+            case "applied":
+                return "applied"
+            case _:
+                return "undone" if self.phase == "undone" and not self.left else "partly undone"
+
+    @property
+    def open(self) -> list[Intent]:
+        """The steps of which something may be left, newest first."""
+        return [self.intents[number] for number in sorted(self.intents, reverse=True) if number not in self.closed]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether no step was done and nothing is left of any."""
+        return not self.done and not self.open
+
+    @property
+    def unfinished(self) -> Intent | None:
+        """The step during which the action was killed, if it was."""
+        newest = self.open[0] if self.phase == "applying" and self.open else None
+        return None if newest is None or newest.number in self.done else newest
+
+    def hear(self, line: dict[str, Any]) -> None:
+        """Take in one line."""
+        match line:
+            case {"folder": folder, "mtime_ns": mtime_ns, "names": names}:
+                self.folders.setdefault(Path(folder), (mtime_ns, names))
+            case {"made": folder}:
+                self.made.append(Path(folder))
+            case {"step": number}:
+                self.intents[number] = Intent.of(line)
+            case {"done": number, **stamp}:
+                self.done[number] = Stamp(**stamp)
+            case {"failed": number} | {"undone": number}:
+                self.closed.add(number)
+                self.left.pop(number, None)
+            case {"left": number, "why": why}:
+                self.left[number] = why
+            case _:
+                self._turn(line)
+
+    def _turn(self, line: dict[str, Any]) -> None:
+        match line:
+            case {"undo": _}:
+                if self.phase == "undone":  # once more, what was left the last time
+                    self.left = {}
+                self.phase = "undoing"
+            case {"end": "applied"}:
+                self.phase, self.vain = "applied", self.nothing
+            case {"end": "undone"}:
+                self.phase = "undone"
+            case _:
+                raise ValueError(f"unknown: {line}")
+
+
+class Logbook:
+    """One journal on disk.
+
+    Args:
+        path: its file.
+        root: the library, for a journal that is to begin; None where it has no single folder.
+    """
+
+    def __init__(self, path: Path, root: Path | None = None) -> None:
+        self.path = path
+        self._root = root
+        self.number = int(path.stem.partition("-")[0])
+        self._descriptor: int | None = None
+
+    @classmethod
+    def new(cls, folder: Path, what: str, root: Path | None = None) -> Logbook:
+        """Return the next journal of a state folder; its file is made with the first line.
+
+        Args:
+            folder: the state folder.
+            what: name of the action: letters, digits and dashes.
+            root: the library, or None.
+        """
+        if not what.replace("-", "").isalnum():
+            raise ValueError(f"what: expected letters, digits and dashes, got {what!r}")
+        number = max((book.number for book in cls.all(folder)), default=0) + 1
+        return cls(folder / FOLDER / f"{number:04d}-{what}{ENDING}", root)
+
+    @classmethod
+    def all(cls, folder: Path) -> list[Logbook]:
+        """Return the journals of a state folder, oldest first."""
+        files = (folder / FOLDER).glob(f"*{ENDING}")
+        books = (cls(file) for file in files if NAME.fullmatch(file.name))
+        return sorted(books, key=lambda book: book.number)
+
+    @property
+    def state(self) -> Path:
+        """The state folder it lies in."""
+        return self.path.parent.parent
+
+    @property
+    def backups(self) -> Path:
+        """The folder for what this action replaces."""
+        return self.state / BACKUP / f"{self.number:04d}"
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything was written."""
+        return self._descriptor is not None and os.fstat(self._descriptor).st_size > 0
+
+    def read(self) -> Story | None:
+        """Return what it tells; None when it was killed before its first line was written.
+
+        Raises:
+            LibraryError: a line is damaged, or of another version.
+        """
+        try:
+            lines = self.path.read_bytes().split(b"\n")[:-1]
+        except OSError as error:
+            raise LibraryError(f"{self.path}: cannot be read ({error.strerror})") from error
+        story = None
+        for number, line in enumerate(lines, 1):
+            try:
+                story = _heard(story, json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise LibraryError(f"{self.path}: line {number} is damaged ({error}); nothing was changed") from error
+        return story
+
+    def note(self, *lines: dict[str, Any], sure: bool = True) -> None:
+        """Append lines; all of them, or none that is read again.
+
+        Args:
+            lines: what happened or is about to.
+            sure: whether they must be on the disk before the caller goes on.
+        """
+        if self._descriptor is None:
+            self._descriptor = self._open()
+        end = os.fstat(self._descriptor).st_size
+        if end == 0:
+            lines = (self._header(), *lines)
+        try:
+            write_all(self._descriptor, b"".join(json.dumps(line).encode("ascii") + b"\n" for line in lines))
+            if sure:
+                os.fsync(self._descriptor)
+        except OSError:
+            os.ftruncate(self._descriptor, end)
+            raise
+
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def _header(self) -> dict[str, Any]:
+        names = [] if self._root is None else [str(plain(self._root)), os.path.realpath(self._root)]
+        what, state = self.path.stem.partition("-")[2], str(plain(self.state))
+        return {"veduta": FORMAT, "what": what, "when": now(), "state": state, "roots": list(dict.fromkeys(names))}
+
+    def _open(self) -> int:
+        """Open the file to append, cut off after its last whole line."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        content = self.path.read_bytes()
+        if not content.endswith(b"\n"):
+            os.ftruncate(descriptor, content.rfind(b"\n") + 1)
+        flush_folder(self.path.parent)
+        return descriptor
+
+
+def plain(path: Path) -> Path:
+    """Return an absolute path without dots."""
+    return Path(os.path.normpath(path.absolute()))
+
+
+def now() -> str:
+    """Return the time, as journals have it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _heard(story: Story | None, line: dict[str, Any]) -> Story:
+    if story is None:
+        if line["veduta"] != FORMAT:
+            raise ValueError(f"written by another version of Veduta: {line['veduta']}")
+        home = Path(line["state"]) if "state" in line else None
+        roots = tuple(map(Path, line.get("roots", [])))
+        return Story(line["what"], datetime.fromisoformat(line["when"]), home, roots)
+    story.hear(line)
+    return story

@@ -1,0 +1,54 @@
+"""What a journal tells, read after its library was moved or copied to another place: with the paths of today."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from veduta.library.journal.log import Logbook, Story, plain
+from veduta.library.journal.operation import Intent
+
+
+def relocated(story: Story, book: Logbook, root: Path | None) -> Story:
+    """Return the story with what lay in the library, and what was kept for it, where it lies now.
+
+    Args:
+        story: as the journal has it.
+        book: the journal, where it lies now.
+        root: the library as the person names it now, or None.
+    """
+    root = _root_now(story, plain(book.state), root and plain(root))
+
+    def today(path: Path) -> Path:
+        old = next((old for old in story.roots if path.is_relative_to(old)), None)
+        return path if root is None or old is None else root / path.relative_to(old)
+
+    def moved(intent: Intent) -> Intent:
+        # The old name of the source stays known: symbolic links say it.
+        backup = None if intent.backup is None else book.backups / intent.backup.name
+        source, target = today(intent.source), today(intent.target)
+        return replace(intent, source=source, target=target, backup=backup, link=str(intent.source))
+
+    return replace(
+        story,
+        folders={today(folder): seen for folder, seen in story.folders.items()},
+        made=[today(folder) for folder in story.made],
+        intents={number: moved(intent) for number, intent in story.intents.items()},
+    )
+
+
+def _root_now(story: Story, state: Path, root: Path | None) -> Path | None:
+    """Return where the library is, or None where it did not move as far as can be told.
+
+    A state folder inside it that is elsewhere now has taken the library with it. With one outside, the library is
+    taken to have moved only if nothing is left at its old place: else another library would be taken for it.
+    """
+    for old in story.roots:
+        if story.home is not None and story.home != state and story.home.is_relative_to(old):
+            inner = story.home.relative_to(old).parts
+            outer = len(state.parts) - len(inner)
+            around = Path(*state.parts[:outer])
+            if state.parts[outer:] == inner and (root is None or os.path.realpath(root) == os.path.realpath(around)):
+                return around
+    return root if story.roots and not os.path.lexists(story.roots[0]) else None

@@ -1,0 +1,60 @@
+"""What each photo of a library shows: by what a person said of it or of its burst, else by what a gallery says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from veduta.geo.countries import country_of
+from veduta.library.catalog import Answer, State, Verdict
+from veduta.library.model import Label
+from veduta.types import Landmark
+
+
+def labels_of(state: State, present: Collection[str], floor: float) -> tuple[dict[str, Label], set[str]]:
+    """Return sha256 -> what it shows, for those of which that is known, and the contents that a person rejected.
+
+    Args:
+        state: what is known of the library.
+        present: contents that are in the library now.
+        floor: least confidence of a gallery's answer that counts.
+    """
+    verdicts, answers, families = state.verdicts(), state.answers(), kin_of(state, present)
+    found: dict[str, Label] = {}
+    rejected: set[str] = set()
+    for sha256 in present:
+        kin = families.get(sha256, [sha256])
+        label = _label(sha256, kin, verdicts, answers, floor)
+        if label is not None:
+            found[sha256] = label
+        elif any(each in verdicts for each in kin):
+            rejected.add(sha256)
+    return found, rejected
+
+
+def kin_of(state: State, present: Collection[str]) -> dict[str, list[str]]:
+    """Return sha256 -> the contents of its burst that are in the library now, itself among them."""
+    members: dict[int, list[str]] = {}
+    for sha256, (number, _) in state.bursts().items():
+        if sha256 in present:
+            members.setdefault(number, []).append(sha256)
+    return {sha256: some for some in members.values() for sha256 in some}
+
+
+def _label(
+    sha256: str, kin: Sequence[str], verdicts: Mapping[str, Verdict], answers: Mapping[str, Answer], floor: float
+) -> Label | None:
+    """Return what a photo shows: by the last verdict on its burst, or by the surest answer in its burst."""
+    said = max((verdicts[each] for each in (sha256, *kin) if each in verdicts), key=lambda v: v.said, default=None)
+    if said is not None:
+        return None if said.landmark is None else _labelled(said.landmark, 1.0, "person")
+    sure = {key: a for key in kin if (a := answers.get(key)) and a.landmark is not None and a.confidence >= floor}
+    best = sure.get(sha256)
+    if best is None and len({a.landmark.id for a in sure.values() if a.landmark}) == 1:  # the others of its burst agree
+        best = max(sure.values(), key=lambda a: a.confidence)
+    return None if best is None or best.landmark is None else _labelled(best.landmark, best.confidence, "veduta")
+
+
+def _labelled(landmark: Landmark, confidence: float, by: str) -> Label:
+    place = (landmark.latitude, landmark.longitude)
+    country = None if place[0] is None or place[1] is None else country_of(place[0], place[1])
+    return Label(landmark, confidence, by, country)

@@ -1,0 +1,1 @@
+"""Names, keywords and positions in XMP sidecars and in photo files."""

@@ -1,0 +1,101 @@
+"""What a label comes to in words: keywords, nested tags, coordinates, and text that XML can hold."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from veduta.gallery.ingest import utf8
+from veduta.library.model import Label
+from veduta.types import Landmark
+
+ESTIMATE = "place of the landmark shown, not of the camera; estimated by Veduta"
+"""What a position of ours says of itself, in XMP as in EXIF, and what it is known by again. ASCII: EXIF wants it."""
+
+MANUAL = "MANUAL"
+"""How a position of ours was found: of the four ways the EXIF standard knows, the only one that is no measurement."""
+
+PLACES, URN = "Places", "urn:veduta:landmark:"
+MICRO = 1_000_000
+SAME_PLACE = 2e-6  # degrees: more than is lost by a program that writes four decimals of a minute
+# What XML 1.0 cannot hold, with the C1 controls that it can but should not.
+_ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def legal(text: str) -> str:
+    """Return text without what XML cannot hold."""
+    return _ILLEGAL.sub("", text)
+
+
+def clean(text: str) -> str:
+    """Return text on one line, without what XML cannot hold.
+
+    >>> clean(" Dom" + chr(7) + "  zu Köln")
+    'Dom zu Köln'
+    """
+    return " ".join(legal(text).split())
+
+
+def title(landmark: Landmark) -> str:
+    """Return what to call a landmark: its name, or its id where nothing of the name can be written."""
+    return clean(landmark.name) or clean(landmark.id) or "unnamed"
+
+
+def keywords(label: Label) -> list[str]:
+    """Return the keywords: the landmark, then its country where that is known."""
+    country = clean(label.country or "")
+    return [title(label.landmark), *([country] if country else [])]
+
+
+def nested(label: Label, separator: str) -> list[str]:
+    """Return the one tag within tags: Places, the country where it is known, the landmark.
+
+    >>> nested(Label(Landmark("1", "AC/DC Lane"), 0.9, "veduta", "Australia"), "/")
+    ['Places/Australia/AC-DC Lane']
+    """
+    # A separator inside a name would make a level of its own.
+    parts = [part.replace(separator, "-") for part in reversed(keywords(label))]
+    return [separator.join([PLACES, *parts])]
+
+
+def uris(landmark: Landmark) -> list[str]:
+    """Return the URIs that stand for a landmark: one of ours, for nobody else knows its id, then its page if any."""
+    page = clean(landmark.url or "")
+    return [URN + quote(utf8(landmark.id), safe=""), *([page] if page else [])]
+
+
+def place(landmark: Landmark) -> tuple[float, float] | None:
+    """Return (degrees north, degrees east) of a landmark, or None where none, or none possible, is known."""
+    north, east = landmark.latitude, landmark.longitude
+    if north is None or east is None or not (-90 <= north <= 90 and -180 <= east <= 180):
+        return None
+    return north, east
+
+
+def same_place(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    """Return whether two positions in degrees are one, but for how many digits were written of them."""
+    return abs(a[0] - b[0]) < SAME_PLACE and abs(a[1] - b[1]) < SAME_PLACE
+
+
+def letters(degrees: float, sides: str) -> str:
+    """Return a coordinate as XMP writes it, degrees and minutes and a letter, to 2 mm.
+
+    >>> letters(-33.8568, "NS"), letters(179.9999999999, "EW")
+    ('33,51.408000S', '180,00.000000E')
+    """
+    # Rounded as one whole number, so that 59.9999999 minutes become a degree and not 60 minutes.
+    whole, minutes = divmod(round(abs(degrees) * 60 * MICRO), 60 * MICRO)
+    return f"{whole},{minutes / MICRO:09.6f}{sides[degrees < 0]}"
+
+
+def from_letters(text: str) -> float | None:
+    """Return the degrees of a coordinate as XMP writes it, ``D,M.mK`` or ``D,M,SK``, or None for anything else.
+
+    >>> from_letters("33,51.408S"), from_letters("33,51,24.48S"), from_letters("somewhere")
+    (-33.8568, -33.8568, None)
+    """
+    found = re.fullmatch(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])", text, re.ASCII)
+    if not found:
+        return None
+    degrees = int(found[1]) + float(found[2]) / 60 + float(found[3] or 0) / 3600
+    return -degrees if found[4] in "SW" else degrees

@@ -1,0 +1,212 @@
+"""What is known of photos put where other programs find it: into sidecars beside them or, when asked, into themselves.
+
+A sidecar is named after the whole file, ``IMG.jpg.xmp``, as digiKam, darktable and Immich have it. Lightroom's
+``IMG.xmp`` is left alone even where it is the only one: it belongs to the RAW, or to every file of that name, and
+Lightroom itself reads none for a JPEG. A RAW that goes with a photo gets nothing: what is known was seen in the photo.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from veduta.errors import LibraryError, VedutaError
+from veduta.gallery.ingest import utf8
+from veduta.images import read
+from veduta.images.raw import RAW_SUFFIXES
+from veduta.library.journal import Step
+from veduta.library.metadata import embed, keywords, xmp
+from veduta.library.metadata.xmp_document import SPACES
+from veduta.library.model import Label, Shot
+from veduta.library.organize.path_template import LONGEST
+from veduta.types import Failure
+
+MARK = SPACES["veduta"].encode()  # in UTF-8, in which we write; whoever wrote a sidecar anew in UTF-16 keeps our words
+
+
+@dataclass(frozen=True)
+class TagPlan:
+    """What is to be written; nothing is until the steps are applied.
+
+    Attributes:
+        steps: one per file that changes.
+        new: sidecars that will be made.
+        merged: sidecars there already that will say more, or something else.
+        withdrawn: sidecars and photos that will lose what was written there, as a person said that it is wrong.
+        embedded: photos that will be written into.
+        unchanged: sidecars and photos that say it already.
+        positions: files that will have the landmark's place as an estimate.
+        positions_left: files whose landmark has a place, but which have a position from the camera or somebody else.
+        failures: files for which nothing can be planned, and why.
+    """
+
+    steps: tuple[Step, ...]
+    new: int
+    merged: int
+    withdrawn: int
+    embedded: int
+    unchanged: int
+    positions: int
+    positions_left: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What becomes of one file.
+
+    Attributes:
+        what: its line in the counts.
+        step: how, or None when nothing is to be done.
+        position: ``ours`` for an estimate, ``theirs`` where one would have been written but for another, or neither.
+    """
+
+    what: Literal["new", "merged", "withdrawn", "embedded", "unchanged"]
+    step: Step | None
+    position: Literal["ours", "theirs", "none"]
+
+
+def plan(shots: Sequence[Shot], *, embed: bool) -> TagPlan:
+    """Return how to write the labels of these shots beside every file of each.
+
+    Shots without a label are left alone: that nothing is known of one here does not mean that what was written of it,
+    perhaps on another computer, is wrong. Only where a person said so it is taken out.
+
+    Args:
+        shots: what is known of a library.
+        embed: whether to write into the photos themselves. A sidecar that is there is kept true all the same, and a RAW
+            gets a sidecar, for nothing is ever written into one.
+    """
+    changes: list[_Change] = []
+    failures: list[Failure] = []
+    for shot in shots:
+        theirs = shot.label is not None and any(map(_tells_position, shot.companions))
+        for file in shot.files:
+            try:
+                for change in _changes(shot, file, theirs=theirs, embed=embed):
+                    changes.append(change)  # noqa: PERF402 - those before a failure count
+            except VedutaError as error:
+                failures.append(Failure(utf8(str(file)), str(error)))
+    what = Counter(change.what for change in changes)
+    return TagPlan(
+        steps=tuple(change.step for change in changes if change.step),
+        new=what["new"],
+        merged=what["merged"],
+        withdrawn=what["withdrawn"],
+        embedded=what["embedded"],
+        unchanged=what["unchanged"],
+        positions=sum(change.position == "ours" for change in changes if change.step),
+        positions_left=sum(change.position == "theirs" for change in changes),
+        failures=tuple(failures),
+    )
+
+
+def _tells_position(companion: Path) -> bool:
+    """Return whether a companion is a sidecar with a position of somebody else's, such as Lightroom's ``IMG.xmp``."""
+    if companion.suffix.lower() != ".xmp":
+        return False
+    try:
+        return xmp.has_own_position(read(companion, max_bytes=xmp.MOST_BYTES)[0])
+    except VedutaError:
+        return False  # not ours to judge: it is only asked, never written
+
+
+def _changes(shot: Shot, file: Path, *, theirs: bool, embed: bool) -> Iterator[_Change]:
+    """Yield what becomes of a file of a shot and of its sidecar; `theirs` is whether a companion tells its position."""
+    into = embed and file.suffix.lower() not in RAW_SUFFIXES
+    if shot.label is not None:
+        yield from _labelled(shot, shot.label, file, theirs=theirs, into=into)
+    elif shot.rejected:
+        yield from _withdrawn(file.with_name(f"{file.name}.xmp"))
+        if into and not _is_alias(file, shot):
+            yield from _withdrawn_within(file)
+
+
+def _labelled(shot: Shot, label: Label, file: Path, *, theirs: bool, into: bool) -> Iterator[_Change]:
+    sidecar = file.with_name(f"{file.name}.xmp")
+    existing = _existing(sidecar)
+    if existing is not None or not into:
+        yield _beside(sidecar, existing, label, known=theirs or shot.position is not None)
+    if into and not _is_alias(file, shot):
+        theirs |= existing is not None and xmp.has_own_position(existing, name=utf8(str(sidecar)))
+        yield _within(file, label, theirs=theirs)
+
+
+def _withdrawn(sidecar: Path) -> Iterator[_Change]:
+    """Yield what becomes of the sidecar of a photo that shows nothing known: nothing where none of it is ours."""
+    existing, name = _existing(sidecar), utf8(str(sidecar))
+    if existing is None or MARK not in existing or xmp.withdraw(existing, name=name) == existing:
+        return
+
+    def make() -> bytes:
+        return xmp.withdraw(_existing(sidecar) or b"", name=name)
+
+    yield _Change("withdrawn", _beside_step(sidecar, make), "none")
+
+
+def _withdrawn_within(file: Path) -> Iterator[_Change]:
+    """Yield what becomes of a photo that shows nothing known: nothing where none of it is ours."""
+    if embed.withdraw(file) != read(file)[0]:
+        yield _Change("withdrawn", _within_step(file, partial(embed.withdraw, file)), "none")
+
+
+def _beside(sidecar: Path, existing: bytes | None, label: Label, *, known: bool) -> _Change:
+    """Return what becomes of a sidecar; `known` is whether the photo's position is, from elsewhere."""
+    name = utf8(str(sidecar))
+    merged = xmp.merge(existing, label, known, name=name)
+    position = _position(label, ours=xmp.estimates(merged, name=name))
+    if merged == existing:
+        return _Change("unchanged", None, position)
+    # Made again when its turn comes: somebody may have written into the sidecar meanwhile.
+    step = _beside_step(sidecar, lambda: xmp.merge(_existing(sidecar), label, known, name=name))
+    return _Change("new" if existing is None else "merged", step, position)
+
+
+def _within(file: Path, label: Label, *, theirs: bool) -> _Change:
+    """Return what becomes of a photo that is written into; `theirs` is whether a sidecar tells its position."""
+    content = embed.embed(file, label, theirs)
+    position = _position(label, ours=embed.estimated(content))
+    if content == read(file)[0]:
+        return _Change("unchanged", None, position)
+    return _Change("embedded", _within_step(file, partial(embed.embed, file, label, theirs)), position)
+
+
+def _beside_step(sidecar: Path, make: Callable[[], bytes]) -> Step:
+    """Return how to write a sidecar; LibraryError if that would be refused when its turn comes."""
+    name = utf8(str(sidecar))
+    if len(os.fsencode(sidecar.name)) > LONGEST:
+        raise LibraryError(f"{name}: is a longer name than the {LONGEST} bytes that disks take; shorten the photo's")
+    if sidecar.is_symlink():
+        raise LibraryError(f"{name}: is a link, through which nothing is written; put the file itself there")
+    return Step("write", sidecar, make=make)
+
+
+def _within_step(file: Path, make: Callable[[], bytes]) -> Step:
+    """Return how to write into a photo; LibraryError if that would be refused when its turn comes."""
+    if file.is_symlink():
+        name, real = utf8(str(file)), utf8(os.path.realpath(file))
+        raise LibraryError(f"{name}: is a link to {real}, which is no photo of this library; write sidecars instead")
+    # Its pixels were made when they were, whatever is written about them now: the photo keeps its time.
+    return Step("write", file, make=make, keep_times=True)
+
+
+def _is_alias(file: Path, shot: Shot) -> bool:
+    """Return whether a file is a link to another of the same shot, which is written into under its own name."""
+    others = (os.path.realpath(other) for other in shot.files if not other.is_symlink())
+    return file.is_symlink() and os.path.realpath(file) in others
+
+
+def _position(label: Label, *, ours: bool) -> Literal["ours", "theirs", "none"]:
+    if keywords.place(label.landmark) is None:
+        return "none"
+    return "ours" if ours else "theirs"
+
+
+def _existing(sidecar: Path) -> bytes | None:
+    """Return a sidecar's bytes, or None where there is none; ImageError if it cannot be read."""
+    return read(sidecar, max_bytes=xmp.MOST_BYTES)[0] if os.path.lexists(sidecar) else None

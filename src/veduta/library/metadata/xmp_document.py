@@ -1,0 +1,205 @@
+"""A sidecar taken apart: the properties of its photo, which of them are ours, and the sidecar without those."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+from veduta.errors import LibraryError
+from veduta.library.metadata import keywords
+from veduta.library.metadata.xml_edit import Attribute, Document, Edit, Element, parse, splice
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+SPACES = {
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "digiKam": "http://www.digikam.org/ns/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "lr": "http://ns.adobe.com/lightroom/1.0/",
+    "rdf": RDF,
+    "veduta": "urn:veduta:xmp:1.0/",
+}
+# The lists we add words to, and the kind each must be. What we added is told in a list of our own beside it.
+LISTS = {"dc:subject": "Bag", "digiKam:TagsList": "Seq", "lr:hierarchicalSubject": "Bag"}
+SHOWN, ID = "Iptc4xmpExt:LocationShown", "Iptc4xmpExt:LocationId"
+
+
+def full(name: str) -> str:
+    """Return a name as the parser gives it, with the namespace that its usual prefix stands for."""
+    prefix, local = name.split(":")
+    return f"{SPACES[prefix]} {local}"
+
+
+def marked(name: str) -> str:
+    """Return the property of ours that tells which words we added to a list.
+
+    >>> marked("dc:subject")
+    'veduta:addedSubject'
+    """
+    # Not the same local name: programs that look for a Subject take the first of any namespace.
+    local = name.split(":")[1]
+    return f"veduta:added{local[0].upper()}{local[1:]}"
+
+
+ABOUT = full("rdf:about"), "about"
+_LISTED = {full(name): name for name in LISTS}
+_MARKER = SPACES["veduta"] + " "
+_POSITION = full("exif:GPSLatitude"), full("exif:GPSLongitude")
+_SAYING_SO = {full("exif:GPSProcessingMethod"): keywords.MANUAL, full("exif:GPSAreaInformation"): keywords.ESTIMATE}
+_LOCATION = {*map(full, (ID, "Iptc4xmpExt:LocationName", "Iptc4xmpExt:CountryName")), *_POSITION}
+_ARRAYS = {full(f"rdf:{kind}") for kind in ("Bag", "Seq", "Alt")}
+_Part = Element | Attribute
+
+
+class Sidecar:
+    """A sidecar taken apart.
+
+    Args:
+        data: its text in UTF-8.
+        name: what to call it in messages.
+
+    Raises:
+        LibraryError: if it is damaged, hostile or no XMP.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.document: Document = parse(data, name)
+        self.name = name
+        roots = [element for element in self.document.elements if element.name == full("rdf:RDF")]
+        if not roots:
+            raise LibraryError(f"{name}: is not XMP; move it away to have a new one")
+        self.rdf = roots[0]
+
+    def properties(self) -> Iterator[_Part]:
+        """Yield the properties of the photo, whichever way each is written."""
+        for description in self.rdf.children:
+            yield from parts_of(description)
+
+    def first(self, name: str) -> _Part | None:
+        """Return the first property of this name."""
+        wanted = full(name)
+        return next((part for part in self.properties() if part.name == wanted), None)
+
+    def text(self, name: str) -> str:
+        """Return the text of a simple property, empty where there is none."""
+        found = self.first(name)
+        return found.text if found else ""
+
+    def list_of(self, name: str) -> Element | None:
+        """Return the list that a property is, or None where there is no such property; LibraryError if it is none."""
+        found = self.first(name)
+        array = array_in(found) if found else None
+        if found and array is None:
+            raise LibraryError(f"{self.name}: its {name} is no list, as XMP wants it; correct it, or move it away")
+        return array
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        """The photo's position, (degrees north, degrees east), or None where none is told or it cannot be read."""
+        return self._pair("exif:GPSLatitude", "exif:GPSLongitude")
+
+    @property
+    def wrote(self) -> tuple[float, float] | None:
+        """The position that our marker says we wrote, or None."""
+        return self._pair("veduta:latitude", "veduta:longitude")
+
+    def _pair(self, *names: str) -> tuple[float, float] | None:
+        north, east = (keywords.from_letters(self.text(name)) for name in names)
+        return None if north is None or east is None else (north, east)
+
+    @cached_property
+    def estimated(self) -> bool:
+        """Whether the position is ours: the one our marker tells or, where that was lost, one that says so."""
+        if self.position is None:
+            return False
+        if self.wrote is None:
+            return self.text("exif:GPSAreaInformation") == keywords.ESTIMATE
+        return keywords.same_place(self.position, self.wrote)
+
+    def has_position(self) -> bool:
+        """Return whether a position of the photo is told anywhere; those of the places it shows are none."""
+        shown = [(e.start, e.end) for e in self.document.elements if e.name == full(SHOWN)]
+        telling = (e for e in self.document.elements if {e.name, *(a.name for a in e.attributes)} & {*_POSITION})
+        return any(all(not start <= e.start < end for start, end in shown) for e in telling)
+
+    def without_ours(self) -> bytes:
+        """Return the sidecar as it would be had we never written into it; a list with nothing in it goes too."""
+        said = {key: Counter(self._said(name)) for key, name in _LISTED.items()}
+        edits = [edit for description in self.rdf.children for edit in self._ours_in(description, said)]
+        return splice(self.document.data, edits)
+
+    def _said(self, name: str) -> list[str]:
+        """Return the words that our marker says we added to a list."""
+        array = self.list_of(marked(name))
+        return [item.text for item in array.children] if array else []
+
+    def _ours_in(self, description: Element, said: dict[str, Counter[str]]) -> list[Edit]:
+        """Return the edits that take what is ours out of a description, and the description if it was all ours."""
+        edits, kept = [], False
+        for part in parts_of(description):
+            found = self._ours(part, said)
+            kept |= part.name not in ABOUT and self.document.without(part) not in found
+            edits += found
+        if edits and not kept and self.document.blank(description, edits):
+            return [self.document.without(description)]
+        return edits
+
+    def _ours(self, part: _Part, said: dict[str, Counter[str]]) -> list[Edit]:
+        """Return the edits that take what is ours out of one property."""
+        if part.name in said:
+            return self._out_of(part, [item for item in items(part) if _counted(said[part.name], item.text)])
+        if part.name == full(SHOWN):
+            return self._out_of(part, [item for item in items(part) if is_our_location(item)])
+        mine = part.name.startswith(_MARKER)
+        mine |= self.estimated and (part.name in _POSITION or _SAYING_SO.get(part.name) == part.text)
+        # Someone may have moved our position on a map: then it is no estimate of ours, and must not say so.
+        mine |= part.text == keywords.ESTIMATE == _SAYING_SO.get(part.name)
+        return [self.document.without(part)] if mine else []
+
+    def _out_of(self, part: _Part, taken: Sequence[Element]) -> list[Edit]:
+        """Return the edits that take items out of a list, and the list itself if nothing is left in it."""
+        edits = [self.document.without(item) for item in taken]
+        array = array_in(part)
+        empty = self.document.blank(array, edits) if array else not part.text and not items(part)
+        return [self.document.without(part)] if empty else edits
+
+
+def parts_of(element: Element) -> list[_Part]:
+    """Return what an element has, as attributes and then as elements: RDF knows no difference."""
+    return [*element.attributes, *element.children]
+
+
+def array_in(part: _Part) -> Element | None:
+    """Return the list that a property is, or None where it is something else."""
+    children = part.children if isinstance(part, Element) else []
+    return next((child for child in children if child.name in _ARRAYS), None)
+
+
+def items(part: _Part) -> list[Element]:
+    """Return the items of the list that a property is."""
+    array = array_in(part)
+    return array.children if array else []
+
+
+def location_ids(item: Element) -> list[str]:
+    """Return the URIs by which an item of LocationShown says which place it is."""
+    return [each.text for field in _fields(item) if field.name == full(ID) for each in items(field)]
+
+
+def is_our_location(item: Element) -> bool:
+    """Return whether an item of LocationShown is ours: it has our id, and nobody has added to it."""
+    ours = any(uri.startswith(keywords.URN) for uri in location_ids(item))
+    return ours and all(field.name in _LOCATION for field in _fields(item))
+
+
+def _fields(item: Element) -> list[_Part]:
+    """Return the fields of a structure, which may be written in the item or in a description within it."""
+    inner = next((child for child in item.children if child.name == full("rdf:Description")), item)
+    return [field for field in parts_of(inner) if not field.name.startswith(RDF)]
+
+
+def _counted(left: Counter[str], word: str) -> bool:
+    """Return whether a word is one of those left, and count it off."""
+    left[word] -= 1
+    return left[word] >= 0

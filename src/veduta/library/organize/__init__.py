@@ -1,0 +1,1 @@
+"""Sorting photos into folders by a path template: the plan."""

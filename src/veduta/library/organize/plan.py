@@ -1,0 +1,296 @@
+"""Where each photo goes when a library is put in order: planned from what lies there, changing nothing.
+
+The plan is carried out and taken back by `journal`. Names are chosen so that nothing is overwritten on any file system,
+a photo and the files that belong to it keep a common name, and a plan made again after it was applied is empty.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import Literal, get_args
+
+from veduta.errors import LibraryError
+from veduta.library.journal.fsops import digest
+from veduta.library.journal.operation import Step
+from veduta.library.model import Shot
+from veduta.library.organize.filenames import split_name, with_stem
+from veduta.library.organize.path_template import Pattern, name_key
+from veduta.library.organize.target_tree import Contents, Folders
+from veduta.types import Failure
+
+Mode = Literal["hardlink", "copy", "symlink", "move"]
+BLOCK = 4096  # bytes by which a file's room on a disk grows
+MOST_OF_A_NAME = 100_000  # photos of one name in one folder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What putting a library in order would do.
+
+    Attributes:
+        root: the folder below which everything is placed.
+        mode: how.
+        steps: for `journal.apply`.
+        photos: photos that get a new place.
+        files: files that do, the photos' companions among them.
+        size: bytes in these files.
+        room: bytes the disk of `root` needs for them.
+        folders: folders that are made.
+        already: photos that are in their place already.
+        elsewhere: photos that lie below `root` in another place only, and are left there; none in ``move`` mode.
+        unlabelled: photos left alone because nobody knows what they show.
+        copies_left: further files with the content of a photo that stay where they are; in ``move`` mode.
+        renamed: (source, target) of photos that get another name, as theirs is taken.
+        left: what cannot be placed, and why.
+    """
+
+    root: Path
+    mode: Mode
+    steps: tuple[Step, ...]
+    photos: int
+    files: int
+    size: int
+    room: int
+    folders: int
+    already: int
+    elsewhere: int
+    unlabelled: int
+    copies_left: int
+    renamed: tuple[tuple[Path, Path], ...]
+    left: tuple[Failure, ...]
+
+    def rows(self) -> list[tuple[Path, Path]]:
+        """Return (source, target) of every file, in the order they are placed."""
+        return [(step.source, step.target) for step in self.steps if step.source is not None]
+
+
+def plan(
+    shots: Sequence[Shot],
+    into: str,
+    mode: str,
+    base: Path,
+    progress: Callable[[int], None] | None = None,
+    *,
+    forbidden: Sequence[Path] = (),
+) -> Plan:
+    """Return where each photo with a label goes.
+
+    Args:
+        shots: the library's photos; their order does not matter.
+        into: folder with fields, see `patterns.Pattern`.
+        mode: ``hardlink``, ``copy``, ``symlink`` or ``move``.
+        base: what a relative `into` starts at, absolute.
+        progress: called with how many photos were looked at.
+        forbidden: folders into which nothing may be placed, such as the state folder; absolute.
+
+    Raises:
+        LibraryError: `into` cannot be understood, is hidden or forbidden, the folder cannot be written, is on another
+            disk than the photos (hard links), has too little room, or a link in it leads out of it.
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
+    pattern = Pattern.parse(into, base)
+    folders = Folders(pattern.root, forbidden)
+    _check_visible(pattern.root, base, shots)
+    planner = _Planner(mode, folders)  # type: ignore[arg-type]
+    for count, shot in enumerate(sorted(shots, key=lambda shot: os.fsencode(shot.file)), 1):
+        if shot.label is None:
+            planner.unlabelled += 1
+        else:
+            planner.place(shot, planner.folders.find(pattern.folder(shot)))
+        if progress is not None:
+            progress(count)
+    return planner.plan()
+
+
+def _check_visible(root: Path, base: Path, shots: Sequence[Shot]) -> None:
+    """Raise LibraryError for a folder that scans would skip; one in which photos were found is above the library."""
+    known = [base, *(file for shot in shots for file in shot.files)]
+    for folder in [root, *root.parents]:
+        if folder.name.startswith(".") and not any(path.is_relative_to(folder) for path in known):
+            reason = f"{root}: {folder.name} is a hidden folder, in which a scan would not see the photos any more"
+            raise LibraryError(f"{reason}; choose a name without the dot")
+
+
+class _Planner:
+    """A plan being made."""
+
+    def __init__(self, mode: Mode, folders: Folders) -> None:
+        self.folders = folders
+        self.unlabelled = 0
+        self._mode = mode
+        self._device = folders.existing.stat().st_dev
+        self._steps: list[Step] = []
+        self._taken: set[Path] = set()  # companions that go with a photo already
+        self._photos = self._already = self._elsewhere = self._copies_left = self._size = self._room = 0
+        self._renamed: list[tuple[Path, Path]] = []
+        self._left: list[Failure] = []
+
+    def place(self, shot: Shot, contents: Contents) -> None:
+        """Plan for one photo with a label."""
+        files = [file for file in shot.files if file.is_file()]
+        if not files:
+            self._leave(shot.file, "is not there any more; look through the library again")
+            return
+        try:
+            there = contents.name_of(files[0].stat(), shot.sha256)
+            if there is not None:
+                self._stay(shot, files, contents, there)
+            elif (source := self._source(files)) is not None:
+                self._go(shot, files, source, contents)
+        except OSError as error:
+            self._leave(shot.file, f"cannot be compared with what is there ({error.strerror}: {error.filename})")
+
+    def plan(self) -> Plan:
+        """Return the plan, if the disk has room for it."""
+        if self._room > (free := shutil.disk_usage(self.folders.existing).free):
+            needs = f"{self._room / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
+            raise LibraryError(f"{self.folders.root}: this disk has too little room ({needs}); choose another")
+        return Plan(
+            root=self.folders.root,
+            mode=self._mode,
+            steps=tuple(self._steps),
+            photos=self._photos,
+            files=len(self._steps),
+            size=self._size,
+            room=self._room,
+            folders=len({above for step in self._steps for above in step.target.parents} & self.folders.new),
+            already=self._already,
+            elsewhere=self._elsewhere,
+            unlabelled=self.unlabelled,
+            copies_left=self._copies_left,
+            renamed=tuple(self._renamed),
+            left=tuple(self._left),
+        )
+
+    def _leave(self, path: Path, why: str) -> None:
+        self._left.append(Failure(str(path), f"{path}: {why}"))
+
+    def _stay(self, shot: Shot, files: list[Path], contents: Contents, there: str) -> None:
+        """Count a photo that is in its place; its companions follow it, unless they would be moved without it."""
+        self._already += 1
+        if self._mode == "move":
+            own = os.path.realpath(contents.path / there)
+            self._copies_left += sum(os.path.realpath(file) != own for file in files)
+            return
+        source = min(files, key=self._rank)
+        companions = [file for file in self._companions(shot, source, files) if not self.folders.holds(file)]
+        names = with_stem([source.name, *(file.name for file in companions)], split_name(there)[0])
+        for file, name in zip(companions, names[1:], strict=True):
+            if not self._is_there(file, contents, name):
+                if name_key(name) in contents.names:
+                    self._leave(file, f"another file is there as {contents.path / name}")
+                else:
+                    self._add(file, contents, name)
+
+    def _source(self, files: list[Path]) -> Path | None:
+        """Return the file to place; None when there is none to be placed."""
+        source = min(files, key=self._rank)
+        if self._mode == "move" and source.is_symlink():
+            self._leave(source, "is a link and is not moved; move what it leads to")
+            return None
+        if self._mode != "move" and self.folders.holds(source):
+            self._elsewhere += 1
+            return None
+        return source
+
+    def _rank(self, file: Path) -> tuple[bool, bool, bytes]:
+        inside, link = self.folders.holds(file), file.is_symlink()
+        return (link, inside, os.fsencode(file)) if self._mode == "move" else (inside, link, os.fsencode(file))
+
+    def _go(self, shot: Shot, files: list[Path], source: Path, contents: Contents) -> None:
+        """Place a photo and what belongs to it."""
+        group = [source, *self._companions(shot, source, files)]
+        names = self._choose(group, contents)
+        if names is None:
+            self._leave(source, f"finds no free name in {contents.path}")
+            return
+        self._photos += 1
+        if self._mode == "move":
+            self._copies_left += len(files) - 1
+            self._tell_of_links(files, source)
+        contents.planned[shot.sha256] = names[0]
+        if names[0] != source.name:
+            self._renamed.append((source, contents.path / names[0]))
+        for file, name in zip(group, names, strict=True):
+            if name_key(name) not in contents.names:
+                self._add(file, contents, name)
+
+    def _tell_of_links(self, files: list[Path], source: Path) -> None:
+        """Say which links to a photo will lead nowhere when it has been moved."""
+        real = os.path.realpath(source)
+        for file in files:
+            if file.is_symlink() and os.path.realpath(file) == real:
+                self._leave(file, f"is a link to {source} and will lead nowhere when that is moved; make it anew then")
+
+    def _companions(self, shot: Shot, source: Path, files: list[Path]) -> list[Path]:
+        """Return the companions that go with this file of a photo, no two of one name."""
+        others = [file for file in files if file != source]
+        chosen: dict[str, Path] = {name_key(source.name): source}
+        for file in shot.companions:
+            elsewhere = not _belongs(file, source) and any(_belongs(file, other) for other in others)
+            if file in self._taken or elsewhere or not file.is_file():
+                continue
+            if name_key(file.name) in chosen:
+                self._leave(file, f"has the name of {chosen[name_key(file.name)]} on some disks; rename it")
+            elif self._mode == "move" and file.is_symlink():
+                self._leave(file, "is a link and is not moved; move what it leads to")
+            else:
+                chosen[name_key(file.name)] = file
+        return list(chosen.values())[1:]
+
+    def _choose(self, group: list[Path], contents: Contents) -> list[str] | None:
+        """Return free names for a photo and its companions, all with the same ending if they need one."""
+        old = [file.name for file in group]
+        stem = split_name(old[0])[0]
+        for number in range(1, MOST_OF_A_NAME):
+            names = with_stem(old, stem, f" ({number})" if number > 1 else "")
+            if self._are_free(group, contents, names):
+                return names
+        return None
+
+    def _are_free(self, group: list[Path], contents: Contents, names: list[str]) -> bool:
+        keys = [name_key(name) for name in names]
+        if keys[0] in contents.names or len(set(keys)) < len(keys):
+            return False
+        taken = [i for i, key in enumerate(keys) if key in contents.names]
+        if not all(self._is_there(group[i], contents, names[i]) for i in taken):
+            return False
+        # A stem that is in use would make this photo's companions another's, or the other way round.
+        relatives = contents.relatives[name_key(split_name(names[0])[0])] - len(taken)
+        return relatives <= (0 if len(group) > 1 else 1)
+
+    def _is_there(self, file: Path, contents: Contents, name: str) -> bool:
+        """Whether a file of this name and content is on the disk already."""
+        target = contents.path / contents.names.get(name_key(name), name)
+        try:
+            if not S_ISREG(target.stat().st_mode) or target.stat().st_size != file.stat().st_size:
+                return False
+        except FileNotFoundError:
+            return False
+        return target.samefile(file) or digest(target) == digest(file)
+
+    def _add(self, file: Path, contents: Contents, name: str) -> None:
+        """Plan a step."""
+        source = Path(os.path.realpath(file)) if file.is_symlink() else file
+        status = source.stat()
+        if self._mode == "hardlink" and status.st_dev != self._device:
+            reason = f"{self.folders.root}: is on another disk than {file}, which hard links cannot span"
+            raise LibraryError(f"{reason}; use --mode copy, move or symlink")
+        if self._mode == "copy" or (self._mode == "move" and status.st_dev != self._device):
+            self._room += -(-status.st_size // BLOCK) * BLOCK
+        self._size += status.st_size
+        self._taken.add(file)
+        self._steps.append(Step(self._mode, contents.path / name, source))
+        contents.add(name)
+
+
+def _belongs(companion: Path, photo: Path) -> bool:
+    """Whether a companion has the place and name to be this file's."""
+    stem = split_name(photo.name)[0]
+    return companion.parent == photo.parent and name_key(companion.name).startswith(name_key(stem) + ".")

@@ -1,0 +1,128 @@
+"""The doubtful photos of a library in the queue that the page reviews, and the verdicts given there brought home."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from veduta.errors import ImageError, LibraryError, VedutaError
+from veduta.gallery import Gallery
+from veduta.gallery.evidence_page import words
+from veduta.gallery.ingest import utf8
+from veduta.images import read
+from veduta.images.raw import RAW_SUFFIXES, preview
+from veduta.library import Doubt, Library
+from veduta.review_queue import FILE, Item, Review
+from veduta.types import Failure, Landmark
+
+LARGEST = 25 * 2**20  # bytes of a photo that the page takes
+
+
+def fill(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]]:
+    """Put the doubtful photos into the library's queue; return how many wait there, and what could not be read.
+
+    What was judged before is brought home first, and leaves the queue.
+
+    Args:
+        library: the library.
+        gallery: what the server calls the gallery that answered.
+        limit: most photos in the queue.
+    """
+    collect(library)
+    queue, failures = Review(library.folder), list[Failure]()
+    try:
+        for item in queue.items("all"):  # of the last time; what is still in doubt comes again
+            queue.forget(item.number)
+        for doubt in library.doubts(limit):
+            try:
+                queue.keep(_title(library, doubt), _content(doubt.shot.file), _answer(gallery, doubt))
+            except ImageError as error:
+                failures.append(Failure(utf8(str(doubt.shot.file)), utf8(str(error))))
+        return len(queue.items()), failures
+    finally:
+        queue.close()
+
+
+def collect(library: Library) -> int:
+    """Make verdicts of the library of those given on the page, take them out of the queue, and return how many."""
+    if not (library.folder / FILE).exists():
+        return 0
+    queue = Review(library.folder)
+    try:
+        done = queue.items("done")
+        for item in done:
+            # Kept before it is forgotten: killed in between, it is kept twice, which is once. The photo may be gone by
+            # now, or one that was kept on the page and never was in the library: verdicts are of contents.
+            library.keep_verdict(
+                str(item.answer.get("content", item.sha256)), str(item.verdict), _landmark(library, item)
+            )
+            queue.forget(item.number)
+    finally:
+        queue.close()
+    return len(done)
+
+
+def _landmark(library: Library, item: Item) -> Landmark | None:
+    """Return what a photo shows by its verdict, with all that is known of it."""
+    if item.landmark is None:
+        return None
+    guesses = [guess.get("landmark") for guess in item.answer.get("guesses", ())]
+    named = [item.answer.get("landmark"), *guesses]
+    answered = {each["id"]: Landmark(**each) for each in named if each is not None}
+    return answered.get(item.landmark) or _in_gallery(library.gallery, item.landmark) or Landmark(item.landmark)
+
+
+def landmark_of(library: Library, id: str) -> Landmark:
+    """Return a landmark by its id, of the gallery that was asked or one that a group was named.
+
+    Raises:
+        LibraryError: there is none.
+    """
+    named = {v.landmark.id: v.landmark for v in library.verdicts().values() if v.landmark is not None}
+    found = _in_gallery(library.gallery, id) or named.get(id)
+    if found is None:
+        where = f"{utf8(str(library.path))}: neither its gallery nor a group of it has a landmark {id!r}"
+        raise LibraryError(f"{where}; see 'veduta list', or name a group with 'veduta library name'")
+    return found
+
+
+def _in_gallery(path: str | None, id: str) -> Landmark | None:
+    """Return a landmark of the gallery that was asked; None where that is gone, or has none of this id."""
+    try:
+        with Gallery.open(path or "") as gallery:
+            return next((landmark for landmark, _ in gallery.landmarks() if landmark.id == id), None)
+    except VedutaError:
+        return None
+
+
+def _title(library: Library, doubt: Doubt) -> str:
+    name = utf8(str(doubt.shot.file.relative_to(library.path)))
+    return f"{name} and {doubt.others} like it" if doubt.others else name
+
+
+def _content(file: Path) -> bytes:
+    """Return a photo as the page takes it: its bytes, or the preview of a RAW."""
+    return preview(file) if file.suffix.lower() in RAW_SUFFIXES else read(file, max_bytes=LARGEST)[0]
+
+
+def _answer(gallery: str, doubt: Doubt) -> dict[str, Any]:
+    """Return an answer in the words of the native service, with the content it is about."""
+    answer, shot = doubt.answer, doubt.shot
+    return {
+        "content": shot.sha256,
+        "photo": utf8(shot.file.name),
+        "gallery": gallery,
+        "size": list(shot.size),
+        "landmark": None if answer.landmark is None else asdict(answer.landmark),
+        "confidence": round(answer.confidence, 6),
+        "words": words(answer.confidence),
+        "guesses": [{"landmark": asdict(guess), "confidence": round(p, 6)} for guess, p in answer.guesses],
+        "candidates": [
+            {"reference": a, "landmark": b, "similarity": round(c, 6), "num_inliers": d}
+            for a, b, c, d in answer.evidence
+        ],
+        "terms": [],
+        "position": None if shot.position is None else list(shot.position),
+        "seconds": 0.0,
+    }

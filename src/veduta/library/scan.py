@@ -1,0 +1,292 @@
+"""Looking through a library: what changed since the last time is read, recognised and kept, photo by photo."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+from veduta.concurrency import in_order
+from veduta.errors import ImageError, TooLargeError
+from veduta.gallery.ingest import utf8
+from veduta.images import load, read
+from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
+from veduta.library.catalog import Answer, Content, Row, State
+from veduta.library.cluster.near_duplicates import fingerprint, sharpness
+from veduta.library.discover import Found, find
+from veduta.library.metadata.embed import estimated
+from veduta.protocols import Embedder
+from veduta.recognizer import Recognizer
+from veduta.types import Failure, Image, Recognition
+from veduta.viz import thumbnail
+
+THUMBNAIL, QUALITY = 320, 70  # pixels of the longer side: an album shows these
+EVIDENCE = 5  # candidates kept with an answer
+MEGABYTE = 2**20
+RESTING = (
+    700 * MEGABYTE
+)  # what the process takes before a photo is decoded: networks, their buffers, a large gallery's index
+A_PIXEL = (
+    12  # bytes a pixel of a photo that cannot be reduced while decoding takes at its worst, as RGBA and RGB at once
+)
+MOST_PIXELS, MOST_BYTES = 200_000_000, 256 * MEGABYTE
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The gallery a scan asks.
+
+    Attributes:
+        gallery: its folder, as it is kept with each answer.
+        revision: the gallery's.
+        recognizer: what answers.
+        model: name and sha256 of its embedder.
+    """
+
+    gallery: str
+    revision: int
+    recognizer: Recognizer
+    model: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a scan may do and take.
+
+    Attributes:
+        photos: most photos looked at; None for all.
+        threads: photos decoded ahead of the one that is recognised.
+        memory: bytes the process should stay below; photos too large for their share are reported and left out.
+    """
+
+    photos: int | None = None
+    threads: int = 2
+    memory: int = 2048 * MEGABYTE
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or (self.photos or 0) < 0:
+            raise ValueError(f"expected threads >= 1 and photos >= 0, got {self.threads} and {self.photos}")
+        if self.memory <= RESTING:
+            raise ValueError(f"expected more than {RESTING // MEGABYTE} MB of memory, got {self.memory // MEGABYTE}")
+
+    @property
+    def pixels(self) -> int:
+        """Most pixels of a photo that is decoded."""
+        return min(MOST_PIXELS, (self.memory - RESTING) // (A_PIXEL * self.threads))
+
+    @property
+    def bytes(self) -> int:
+        """Most bytes of a photo that is read."""
+        return min(MOST_BYTES, (self.memory - RESTING) // (2 * self.threads))
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """What a scan has done.
+
+    Attributes:
+        files: photos there are, files.
+        looked_at: files read in this scan.
+        unchanged: files that needed no look.
+        moved: files found in another place, or with another name, with what was known of them.
+        gone: files that are not there any more; what is known of their content is kept.
+        recognized: photos asked about in this scan.
+        waiting: photos left for the next scan by the limit.
+        older: answers given before the gallery last changed.
+        failures: files that could not be read, those of earlier scans too, and folders that could not be listed.
+    """
+
+    files: int = 0
+    looked_at: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    gone: int = 0
+    recognized: int = 0
+    waiting: int = 0
+    older: int = 0
+    failures: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a thread has made of a file: its content's sha256, and its pixels where they are needed."""
+
+    sha256: str | None
+    image: Image | None = None
+    small: bytes = b""
+    error: str | None = None
+
+
+class Scan:
+    """One look through a library.
+
+    Args:
+        state: what is known of it.
+        embedder: makes descriptors where no gallery is asked.
+        asking: the gallery asked, or None.
+        limits: how much it may do and take.
+        again: whether photos are asked about again whose answer the gallery gave before it last changed.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        embedder: Callable[[], tuple[Embedder, str]],
+        asking: Asking | None,
+        limits: Limits,
+        *,
+        again: bool,
+    ) -> None:
+        self.state, self.asking, self.limits, self.again = state, asking, limits, again
+        self._embedder = embedder
+        self._contents = state.contents()
+        self._answered = state.answered()
+        self._due: set[str] = set()
+        self._before: dict[str, str | None] = {}
+        self._failures: list[Failure] = []
+
+    def run(self, progress: Progress | None = None) -> ScanReport:
+        """Look through the library and return what was done; what is done is kept, also when this is interrupted."""
+        known = self.state.files()
+        self._before = {path: row.sha256 for path, row in known.items()}
+        unlisted: list[Failure] = []
+        found = {photo.path: photo for photo in find(self.state.root, unlisted.append, self.state.folder)}
+        self._failures += [Failure(utf8(f.photo), utf8(f.error)) for f in unlisted]
+        report, tasks = self._sort(found, known)
+        report = replace(report, gone=self._forget(found, known, unlisted), older=0 if self.again else self._older())
+        most = len(tasks) if self.limits.photos is None else self.limits.photos
+        report = replace(report, waiting=max(0, len(tasks) - most))
+        for done, recognized in enumerate(self._look(tasks[:most]), 1):
+            report = replace(report, recognized=report.recognized + recognized, looked_at=done)
+            if progress:
+                progress(done, min(most, len(tasks)))
+        return replace(report, failures=tuple(self._failures))
+
+    def _older(self) -> int:
+        """Return how many answers were given before the gallery last changed."""
+        now = self.asking and (self.asking.gallery, self.asking.revision)
+        return sum(given != now for given in self._answered.values()) if now else 0
+
+    def _sort(self, found: dict[str, Found], known: dict[str, Row]) -> tuple[ScanReport, list[Found]]:
+        """Tell files that need no look from those that do, and note those that have only moved."""
+        # The same file, whatever it is called now: two may have changed names.
+        nodes = {(row.node, row.size, row.mtime): (path, row) for path, row in known.items()}
+        tasks, unchanged, moved = [], 0, 0
+        with self.state.changing():
+            for path, photo in found.items():
+                before, row = nodes.get((photo.node, photo.size, photo.mtime), (path, known.get(path)))
+                if row is None or (row.size, row.mtime) != (photo.size, photo.mtime) or row.sha256 is None:
+                    tasks.append(photo)
+                    continue
+                self._keep_file(photo, row, known.get(path))
+                waiting = self._unanswered(photo, row)
+                tasks += waiting
+                unchanged += not waiting
+                moved += path not in known and before not in found
+        return ScanReport(files=len(found), unchanged=unchanged, moved=moved), tasks
+
+    def _keep_file(self, photo: Found, row: Row, before: Row | None) -> None:
+        now = Row(photo.size, photo.mtime, photo.node, row.sha256, row.error, photo.companions)
+        if now != before:
+            self.state.put_file(photo.path, now)
+        if row.error is not None:
+            self._failures.append(Failure(utf8(photo.path), row.error))
+
+    def _unanswered(self, photo: Found, row: Row) -> list[Found]:
+        """Return a file that is as it was, if something about its content is not known yet: one of each content."""
+        if row.error is not None or row.sha256 is None or row.sha256 in self._due or not self._lacks(row.sha256):
+            return []
+        self._due.add(row.sha256)
+        return [photo]
+
+    def _now(self) -> tuple[str, int]:
+        return (self.asking.gallery, self.asking.revision) if self.asking else ("", 0)
+
+    def _lacks(self, sha256: str) -> bool:
+        """Return whether a content has to be decoded: it was never, or the gallery asked has not answered for it."""
+        if sha256 not in self._contents:
+            return True
+        if self.asking is None:
+            return False
+        given = self._answered.get(sha256)
+        return given is None or (self.again and given != self._now())
+
+    def _forget(self, found: dict[str, Found], known: dict[str, Row], unlisted: list[Failure]) -> int:
+        """Forget files that are gone, but for those in folders that could not be listed; return how many."""
+        hidden = {failure.photo for failure in unlisted}
+        below = tuple(entry.rstrip(os.sep) + os.sep for entry in hidden)
+        gone = [path for path in known if path not in found and path not in hidden and not path.startswith(below)]
+        self.state.drop_files(gone)
+        return len(gone)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def _look(self, tasks: list[Found]) -> Iterator[bool]:
+        """Look at each file and keep what is found; yield whether it was recognised."""
+        for photo, seen in in_order(self._see, tasks, self.limits.threads):
+            with self.state.changing():
+                recognized = self._keep(photo, seen)
+            yield recognized
+
+    def _see(self, photo: Found) -> _Seen:
+        """Read a file, and decode it where its content is not known. Runs in a thread, and touches no state."""
+        name, is_raw = utf8(photo.path), Path(photo.path).suffix.lower() in RAW_SUFFIXES
+        try:
+            if is_raw:
+                check_installed(name)
+            data, sha256 = read(photo.path, max_bytes=self.limits.bytes)
+        except ImageError as error:
+            return _Seen(None, error=str(error))
+        if not self._lacks(sha256):
+            return _Seen(sha256)
+        try:
+            image = load(preview(photo.path) if is_raw else data, name=name, max_pixels=self.limits.pixels)
+        except TooLargeError as error:  # for now: there may be more memory next time
+            return _Seen(None, error=f"{error}; --max-memory sets how large a photo may be")
+        except ImageError as error:
+            return _Seen(sha256, error=str(error))
+        if image.position is not None and estimated(data):  # what was put into it is no evidence
+            image = replace(image, position=None)
+        return _Seen(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
+
+    def _keep(self, photo: Found, seen: _Seen) -> bool:
+        """Keep what was found of a file, and return whether it was recognised."""
+        recognized, before = False, self._before.get(photo.path)
+        # Another file with this content may have been kept since it was read.
+        if seen.image is not None and seen.sha256 is not None and self._lacks(seen.sha256):
+            recognized = self._describe(seen.sha256, seen.image, seen.small)
+            if before is not None and self.state.looks_same(before, seen.sha256):
+                self.state.become(before, seen.sha256)  # another program has written something about it
+        if seen.error is not None:
+            self._failures.append(Failure(utf8(photo.path), utf8(seen.error)))
+        row = Row(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)
+        self.state.put_file(photo.path, row)
+        return recognized
+
+    def _describe(self, sha256: str, image: Image, small: bytes) -> bool:
+        """Keep what a photo looks like, and what the gallery says of it."""
+        if self.asking is None:
+            embedder, model = self._embedder()
+            descriptor = np.asarray(embedder.embed([image])[0], np.float32)
+        else:
+            descriptor, model = self.asking.recognizer.embed(image), self.asking.model
+        grey = np.asarray(PIL.Image.fromarray(image.pixels).convert("L"))
+        seen = (image.size, image.taken, image.position, fingerprint(grey), sharpness(grey), small, model, descriptor)
+        self.state.put_content(Content(sha256, *seen))
+        self._contents.add(sha256)
+        if self.asking is None:
+            return False
+        answer = self.asking.recognizer.recognize(image, descriptor=descriptor)
+        self.state.put_answer(sha256, _answer(answer, *self._now()))
+        self._answered[sha256] = self._now()
+        return True
+
+
+def _answer(found: Recognition, gallery: str, revision: int) -> Answer:
+    evidence = tuple((c.reference, c.landmark, c.similarity, c.num_inliers) for c in found.evidence[:EVIDENCE])
+    return Answer(gallery, revision, found.landmark, found.confidence, found.guesses, evidence)
