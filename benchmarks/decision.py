@@ -3,7 +3,7 @@
     python benchmarks/decision.py DATA --runs RUNS [--cache FOLDER] [--out benchmarks/results/decision.json]
 
 DATA is in the competition's layout: train.csv, test_solution.csv, withheld.csv, photos under train/, test/ and bank/.
-RUNS holds the descriptors trained on half of its landmarks each: ``python -m veduta.training.halves DATA --out RUNS``.
+RUNS holds the descriptors trained on half of its landmarks each: ``python -m veduta.training.decision.cross_fit DATA --out RUNS``.
 Everything that is learned (descriptor, decision, calibration, floors) is learned without the landmarks it is measured
 on. Three settings:
 
@@ -36,9 +36,9 @@ from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.training.cases import nothing_centres
-from veduta.training.decision import DataSet, Gluing, collect, galleries, read
-from veduta.training.fitting import FOLDS, held_out_answers, learn, recalibrate
+from veduta.training.decision.examples import nothing_centres
+from veduta.training.decision.fit import FOLDS, held_out_answers, learn, recalibrate
+from veduta.training.decision.ship import DataSet, Gluing, collect, galleries, read
 
 PARTS = {
     "agreement of neighbours": ("agreement", "mean similarity"),

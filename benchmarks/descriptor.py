@@ -30,8 +30,8 @@ from veduta.concurrency import in_order
 from veduta.embedders import make_embedder
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.training.halves import SEED, part_of, parts, train_half
-from veduta.training.recipe import SHIPPED
+from veduta.training.decision.cross_fit import SEED, part_of, parts, train_half
+from veduta.training.descriptor.config import SHIPPED
 
 # Of the ablation, one change at a time. Small photos and few epochs: it is the differences that are looked at.
 SHORT = replace(SHIPPED, epochs=2, sizes=(160,), side=256)
@@ -103,7 +103,7 @@ def describe(data, folder, keep):
 
 def whitened(rows, data, half, dim):
     """Return plain descriptors whitened by what one half of the landmarks and the bank teach."""
-    from veduta.training.whitening import learn, whiten
+    from veduta.training.descriptor.model.whitening import learn, whiten
 
     taught = (data.split == "train") & np.isin(data.landmark, sorted(data.parts[half])) | (data.split == "bank")
     mean, projection = learn(rows[taught], dim)
@@ -171,7 +171,7 @@ def heads():
     """Return what heads of several sizes take: memory, and one step of 32 photos."""
     import torch
 
-    from veduta.training.losses import MarginHead
+    from veduta.training.descriptor.model.losses import MarginHead
 
     rows = []
     for classes, sample in ((1_000, 0), (20_000, 0), (203_094, 0), (203_094, 10_000)):

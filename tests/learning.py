@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import world
 
-from veduta.training import checkpoint
-from veduta.training.dataset import Dataset
-from veduta.training.loop import train
-from veduta.training.recipe import Recipe
+from veduta.training.descriptor import checkpoint
+from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.data.dataset import Dataset
+from veduta.training.descriptor.train import train
 
 # What all runs have in common: a network of four million weights of which the last fourth learns, on tiny photos.
 SMALL = {

@@ -8,7 +8,7 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.training.augment import Augmentation, whole
+from veduta.training.descriptor.data.augment import Augmentation, whole
 
 STILL = {"stretch": 1.0, "flip": 0.0, "colour": 0.0, "grey": 0.0, "blur": 0.0, "jpeg": 0.0, "cutout": 0.0}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from veduta.errors import TrainingError
-from veduta.training import checkpoint
+from veduta.training.descriptor import checkpoint
 
 STATE = {
     "learner": {"step": 7, "network": {"weight": torch.arange(6.0).view(2, 3)}, "optimisers": [{"lr": 0.1}]},

@@ -27,7 +27,7 @@ from veduta.gallery.store import FILE
 from veduta.models import FOLDER, cards
 from veduta.models.weights import pull
 from veduta.recognizer import verify
-from veduta.training.calibrate import calibrate
+from veduta.training.decision.calibrate import calibrate
 from veduta.web.app import create_app
 from veduta.web.settings import Settings
 

@@ -16,9 +16,9 @@ from veduta.embedders.gem import resized
 from veduta.errors import ModelError
 from veduta.images import from_array
 from veduta.models.export.efficientnet_lite import EfficientNetLite
-from veduta.training import whitening
-from veduta.training.network import Backbone, Descriptor, GeM, SharedNorm, linear, make_backbone
-from veduta.training.whitening import whiten
+from veduta.training.descriptor.model import whitening
+from veduta.training.descriptor.model.network import Backbone, Descriptor, GeM, SharedNorm, linear, make_backbone
+from veduta.training.descriptor.model.whitening import whiten
 
 
 def photos(count=3, height=64, width=64, seed=0):

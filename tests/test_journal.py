@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from veduta.images import load
-from veduta.training.journal import CURVES, METRICS, Journal
-from veduta.training.learner import Learner
-from veduta.training.plot import curves
-from veduta.training.processes import Place
-from veduta.training.validation import Figures
+from veduta.training.descriptor.metrics_log import CURVES, METRICS, Journal
+from veduta.training.descriptor.process_group import Place
+from veduta.training.descriptor.protocols import Figures
+from veduta.training.descriptor.train_state import Learner
+from veduta.training.plots import curves
 
 FIGURES = (Figures("unseen", 0.9, 0.8, 0.7), Figures("seen", 0.95, 0.85, 0.75))
 

@@ -10,13 +10,13 @@ import torch
 import world
 
 from veduta.errors import TrainingError
-from veduta.training.augment import Augmentation
-from veduta.training.batches import Batches
-from veduta.training.dataset import Dataset
-from veduta.training.learner import CENTRES, LEAST_RATE, Learner, Part
-from veduta.training.processes import Place, processes
-from veduta.training.recipe import SHIPPED, Recipe
-from veduta.training.samplers import epoch_order
+from veduta.training.descriptor.config import SHIPPED, Recipe
+from veduta.training.descriptor.data.augment import Augmentation
+from veduta.training.descriptor.data.batches import Batches
+from veduta.training.descriptor.data.dataset import Dataset
+from veduta.training.descriptor.data.samplers import epoch_order
+from veduta.training.descriptor.process_group import Place, processes
+from veduta.training.descriptor.train_state import CENTRES, LEAST_RATE, Learner, Part
 
 ALONE = Place(0, 1, torch.device("cpu"))
 

@@ -8,7 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.training.losses import MARGINS, MarginHead, arcface, class_weights, cosface, dynamic_margins
+from veduta.training.descriptor.model.losses import (
+    MARGINS,
+    MarginHead,
+    arcface,
+    class_weights,
+    cosface,
+    dynamic_margins,
+)
 
 COUNTS = torch.tensor([1, 4, 20, 7, 2])
 DIM = 6

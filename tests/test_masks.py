@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from veduta import viz
 from veduta.images import from_array
 from veduta.masks import ColourRule, Usefulness, describe, keep, make_mask, surroundings
-from veduta.training import usefulness
+from veduta.training import keypoint_mask
 from veduta.types import Image, LocalFeatures
 
 
@@ -88,12 +88,12 @@ def test_a_regression_finds_what_made_the_labels_and_ignores_the_rest():
     told = rng.normal(0, [1, 5, 0.1], (4000, 3)).astype(np.float32) + np.float32(3)
     odds = 2 * (told[:, 0] - 3) - 20 * (told[:, 2] - 3)
     confirmed = rng.random(4000) < 1 / (1 + np.exp(-odds))
-    learned = usefulness.fit(told, confirmed)
+    learned = keypoint_mask.fit(told, confirmed)
     slope = learned["weights"] / learned["scale"]
     assert slope[0] == pytest.approx(2, rel=0.15)
     assert slope[2] == pytest.approx(-20, rel=0.15)
     assert abs(slope[1]) < 0.03
-    assert usefulness.auroc(usefulness.tell(learned, told), confirmed) > 0.85
+    assert keypoint_mask.auroc(keypoint_mask.tell(learned, told), confirmed) > 0.85
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
@@ -103,7 +103,7 @@ def test_auroc_is_the_share_of_pairs_in_order(rows):
     if right.all() or not right.any():
         return
     pairs = [(a > b) + (a == b) / 2 for a in score[right] for b in score[~right]]
-    assert usefulness.auroc(score, right) == pytest.approx(np.mean(pairs))
+    assert keypoint_mask.auroc(score, right) == pytest.approx(np.mean(pairs))
 
 
 def test_what_is_told_of_a_keypoint_is_finite_for_any_photo():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.training.samplers import SAMPLERS, epoch_order, weights
+from veduta.training.descriptor.data.samplers import SAMPLERS, epoch_order, weights
 
 TAIL = [0] * 16 + [1] * 4 + [2]  # a landmark with sixteen photos, one with four, one with one
 

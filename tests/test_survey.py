@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.images import load
-from veduta.training.dataset import NONE, Dataset
-from veduta.training.survey import WITHIN, kept, leaked, near, perceptual_hash, survey, write_pairs
+from veduta.training.descriptor.data.audit import WITHIN, kept, leaked, near, perceptual_hash, survey, write_pairs
+from veduta.training.descriptor.data.dataset import NONE, Dataset
 
 
 def bits(one, other):

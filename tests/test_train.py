@@ -30,13 +30,14 @@ from veduta.embedders.gem import resized
 from veduta.errors import DatasetError, ModelError, TrainingError
 from veduta.images import load
 from veduta.models import read_card
-from veduta.training import checkpoint, leaving, loop, whitening
-from veduta.training.dataset import read_dataset, split
-from veduta.training.learner import Learner
-from veduta.training.network import Descriptor, make_backbone
-from veduta.training.outcome import Report, Variant
-from veduta.training.recipe import SHIPPED, Recipe
-from veduta.training.validation import judge
+from veduta.training.descriptor import checkpoint, export, train
+from veduta.training.descriptor.config import SHIPPED, Recipe
+from veduta.training.descriptor.data.dataset import read_dataset, split
+from veduta.training.descriptor.model import whitening
+from veduta.training.descriptor.model.network import Descriptor, make_backbone
+from veduta.training.descriptor.protocols import judge
+from veduta.training.descriptor.result import Report, Variant
+from veduta.training.descriptor.train_state import Learner
 
 STEPS = 4  # of a small run on `few`: two epochs of two batches
 
@@ -334,7 +335,7 @@ def squares(few, tmp_path_factory):
     backbone = learning.tiny("dino", folder / "network", patch_size=14, image_size=28)
     recipe = learning.small(backbone=str(backbone), freeze=1, epochs=1, whiten=1.0)
     said = []
-    report = loop.train(few, folder / "out", recipe, device="cpu", say=said.append)
+    report = train.train(few, folder / "out", recipe, device="cpu", say=said.append)
     return Left(folder / "out", report.as_dict(), "\n".join(said), few, None, None), recipe
 
 
@@ -447,7 +448,7 @@ def test_in_a_thread_a_run_leaves_signals_alone(few, quick, tmp_path):
 
     recipe = quick(hold_out=0.0)
     with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(loop.train, few, tmp_path / "out", recipe, device="cpu", progress=follow).exception()
+        ended = pool.submit(train.train, few, tmp_path / "out", recipe, device="cpu", progress=follow).exception()
     assert type(ended) is EnoughError
     assert seen == handlers
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -464,13 +465,13 @@ def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
         (few, own, replace(recipe, sizes=(64,)), "sizes, bank"),
     ):
         with pytest.raises(TrainingError, match=f"was begun with another {named}; use the same, or another --out"):
-            loop.train(data, out, other, bank, device="cpu")
+            train.train(data, out, other, bank, device="cpu")
     learning.assert_same(checkpoint.read(out), before)
 
 
 def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="fewer than a batch"):
-        loop.train(few, tmp_path, quick(batch=100), device="cpu")
+        train.train(few, tmp_path, quick(batch=100), device="cpu")
     assert learning.learn(few, tmp_path, quick(), 1)["learner"]["step"] == 1
     assert json.loads((tmp_path / "settings.json").read_text())["recipe"]["batch"] == 8
 
@@ -478,7 +479,7 @@ def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
 def test_a_folder_with_something_else_in_it_is_left_alone(few, quick, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(TrainingError, match="is not empty and holds no run; choose a new folder"):
-        loop.train(few, tmp_path, quick(), device="cpu")
+        train.train(few, tmp_path, quick(), device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -488,7 +489,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(few, quick, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(few, quick, tmp_path):
     recipe = quick(rate=1e30, head_rate=1e30, hold_out=0.0)
     with pytest.raises(TrainingError, match=r"step \d: the loss is (nan|inf); use a lower --rate.*checkpoint is kept"):
-        loop.train(few, tmp_path, recipe, device="cpu", minutes=0)
+        train.train(few, tmp_path, recipe, device="cpu", minutes=0)
     assert checkpoint.read(tmp_path)["learner"]["step"] >= 1
 
 
@@ -503,23 +504,23 @@ def test_out_of_memory_is_told_with_what_to_do(few, quick, tmp_path, monkeypatch
     monkeypatch.setattr(Learner, "learn", run_out)
     recipe = quick(accumulate=2, sizes=(32, 48), hold_out=0.0)
     with pytest.raises(TrainingError, match="out of memory with 4 photos of side 48 at a time; in another") as caught:
-        loop.train(few, tmp_path, recipe, device="cpu", minutes=0)
+        train.train(few, tmp_path, recipe, device="cpu", minutes=0)
     assert "--accumulate 4, smaller --sizes or, with very many landmarks, --sample" in str(caught.value)
     assert checkpoint.read(tmp_path)["learner"]["step"] == 1
 
 
 def test_more_centers_than_there_is_memory_for_are_told_too(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="out of memory with 8 photos"):
-        loop.train(few, tmp_path, quick(subcenters=10**13), device="cpu")
+        train.train(few, tmp_path, quick(subcenters=10**13), device="cpu")
 
 
 def test_a_graph_that_cannot_be_written_leaves_the_weights(few, quick, tmp_path, monkeypatch):
     def fail(how, file):
         raise RuntimeError("descriptor differs from torch by 0.1, allowed 0.001")
 
-    monkeypatch.setattr(leaving, "export_recipe", fail)
+    monkeypatch.setattr(export, "export_recipe", fail)
     with pytest.raises(TrainingError, match=r"cannot be written \(descriptor differs .*; the weights are kept in"):
-        loop.train(few, tmp_path, quick(epochs=1), device="cpu")
+        train.train(few, tmp_path, quick(epochs=1), device="cpu")
     assert load_file(tmp_path / "network.safetensors").keys() == checkpoint.read(tmp_path)["best"]["network"].keys()
     assert not (tmp_path / "report.json").exists()
 
@@ -530,7 +531,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(few, quick, tmp_path, m
 
     monkeypatch.setattr(Learner, "learn", fail)
     with pytest.raises(RuntimeError, match="something else"):
-        loop.train(few, tmp_path, quick(hold_out=0.0), device="cpu")
+        train.train(few, tmp_path, quick(hold_out=0.0), device="cpu")
 
 
 def test_photos_deleted_while_it_runs_do_not_end_it(own, quick, tmp_path):
@@ -545,7 +546,7 @@ def test_photos_deleted_while_it_runs_do_not_end_it(own, quick, tmp_path):
         follow(done, total, verb)
 
     with pytest.raises(KeyboardInterrupt):
-        loop.train(own, tmp_path / "out", quick(), device="cpu", progress=deleting, say=said.append)
+        train.train(own, tmp_path / "out", quick(), device="cpu", progress=deleting, say=said.append)
     assert len(learning.lines(tmp_path / "out")) == STEPS
     told = [line for line in said if "cannot be read" in line]
     assert 1 <= len(told) == len(set(told)) <= len(lost)
@@ -567,20 +568,20 @@ def test_a_folder_whose_photos_changed_while_it_was_stopped_is_told(own, quick, 
     learning.learn(own, tmp_path / "out", quick(), 1)
     sorted(own.rglob("*.jpg"))[0].unlink()
     with pytest.raises(TrainingError, match="the photos are not those it began with; put them back, or use another"):
-        loop.train(own, tmp_path / "out", quick(), device="cpu")
+        train.train(own, tmp_path / "out", quick(), device="cpu")
     assert checkpoint.read(tmp_path / "out")["learner"]["step"] == 1
 
 
 def test_weights_that_are_no_numbers_when_they_are_judged_are_told(few, quick, tmp_path):
     """The loss of an epoch's only step is finite; what the step made of the weights is not."""
     with pytest.raises(TrainingError, match=r"lower --rate"):
-        loop.train(few, tmp_path, quick(batch=20, rate=1e30, head_rate=1e30), device="cpu")
+        train.train(few, tmp_path, quick(batch=20, rate=1e30, head_rate=1e30), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "a/b", ".hidden", "efficientnet-lite2-gem"])
 def test_a_name_that_cannot_be_a_folders_or_ships_is_refused_at_the_start(few, quick, tmp_path, name):
     with pytest.raises(ModelError, match=r"is no name for a model|is the name of a model that ships"):
-        loop.train(few, tmp_path / "out", quick(), name=name, device="cpu")
+        train.train(few, tmp_path / "out", quick(), name=name, device="cpu")
     assert not (tmp_path / "out").exists()
 
 
@@ -589,14 +590,14 @@ def test_photos_of_nothing_alone_are_too_few(own, quick, tmp_path):
     for path in own.rglob("*.jpg"):
         path.write_bytes(b"no photo")
     with pytest.raises(DatasetError, match="fewer than two landmarks"):
-        loop.train(own, tmp_path / "out", quick(), bank, device="cpu")
+        train.train(own, tmp_path / "out", quick(), bank, device="cpu")
 
 
 @pytest.mark.parametrize(("unreadable", "code"), [(0, 0), (2, 1)])
 def test_a_run_that_lost_photos_exits_with_one(few, tmp_path, monkeypatch, unreadable, code):
     variant = Variant("float16", "runs/model", 1.0, 1e-4, (), (0.0, 0.0))
     report = Report("runs", 32, 8, unreadable, 0, 2, (), (), (variant,), 1.0)
-    monkeypatch.setattr(loop, "train", lambda *arguments, **rest: report)
+    monkeypatch.setattr(train, "train", lambda *arguments, **rest: report)
     run("train", few, "--out", tmp_path / "out", code=code)
 
 
@@ -629,7 +630,7 @@ def test_wrong_labels_are_left_out(tmp_path):
 )
 def test_what_cannot_be_trained_is_told_before_anything_is_learned(few, tmp_path, settings, error, message):
     with pytest.raises(error, match=message):
-        loop.train(few, tmp_path / "out", learning.small(hold_out=0.0, **settings), device="cpu")
+        train.train(few, tmp_path / "out", learning.small(hold_out=0.0, **settings), device="cpu")
     assert not (tmp_path / "out" / "metrics.jsonl").exists()
 
 
@@ -638,7 +639,7 @@ def test_photos_none_of_which_can_be_read_are_told(own, quick, tmp_path):
     for path in own.rglob("*.jpg"):
         path.write_bytes(b"")
     with pytest.raises(DatasetError, match="fewer than two landmarks are left to train on"):
-        loop.train(own, tmp_path / "out", quick(), device="cpu", say=said.append)
+        train.train(own, tmp_path / "out", quick(), device="cpu", say=said.append)
     assert sum("photo-" in line for line in said) == 32
 
 
@@ -664,7 +665,7 @@ def test_every_setting_of_a_recipe_is_an_option():
 def asked(monkeypatch):
     """What the command asks of training, which does nothing, as in all processes but the first."""
     calls = []
-    monkeypatch.setattr(loop, "train", lambda *arguments, **rest: calls.append((arguments, rest)))
+    monkeypatch.setattr(train, "train", lambda *arguments, **rest: calls.append((arguments, rest)))
     return calls
 
 

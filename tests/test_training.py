@@ -19,10 +19,8 @@ from veduta.gallery.match_graph import KEYPOINTS
 from veduta.gallery.store import Store, pack_features, unpack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
-from veduta.training import fitting, whitening
-from veduta.training.cases import Collection, Photo, case_of, halves, nothing_centres, with_glue
-from veduta.training.decision import fit_simple
-from veduta.training.fitting import (
+from veduta.training.decision.examples import Collection, Photo, case_of, halves, nothing_centres, with_glue
+from veduta.training.decision.fit import (
     ANSWERS,
     FLOORS,
     FOLDS,
@@ -36,6 +34,8 @@ from veduta.training.fitting import (
     precision_curve,
     recalibrate,
 )
+from veduta.training.decision.ship import fit, fit_simple
+from veduta.training.descriptor.model import whitening
 from veduta.types import Candidate
 
 # --- whitening --------------------------------------------------------------------------------------------------
@@ -663,12 +663,12 @@ def test_halves_are_halves_whatever_the_order(names, seed):
 
 
 def test_few_landmarks_are_dealt_over_all_folds():
-    nothing = dict.fromkeys(fitting.STAGES, ())
-    known = [fitting.Case(f"q{i}", f"palazzo-{i % 6}", frozenset([f"palazzo-{i % 6}"]), nothing, {}) for i in range(30)]
-    others = [fitting.Case(f"n{i}", f"n{i}", frozenset(), nothing, {}) for i in range(30)]
-    fold = fitting.deal([*known, *others])
+    nothing = dict.fromkeys(fit.STAGES, ())
+    known = [fit.Case(f"q{i}", f"palazzo-{i % 6}", frozenset([f"palazzo-{i % 6}"]), nothing, {}) for i in range(30)]
+    others = [fit.Case(f"n{i}", f"n{i}", frozenset(), nothing, {}) for i in range(30)]
+    fold = fit.deal([*known, *others])
     for some, most in ((known, 10), (others, 6)):
-        counts = np.bincount([fold(case.group) for case in some], minlength=fitting.FOLDS)
-        assert len(counts) == fitting.FOLDS
+        counts = np.bincount([fold(case.group) for case in some], minlength=fit.FOLDS)
+        assert len(counts) == fit.FOLDS
         assert 0 < counts.min() <= counts.max() <= most
     assert fold("never heard of") == -1

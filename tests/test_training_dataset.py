@@ -8,8 +8,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from veduta.errors import DatasetError
-from veduta.training.batches import number_classes
-from veduta.training.dataset import NONE, Dataset, read_dataset, split
+from veduta.training.descriptor.data.batches import number_classes
+from veduta.training.descriptor.data.dataset import NONE, Dataset, read_dataset, split
 
 # --- layouts
 

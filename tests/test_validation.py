@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from veduta.embedders.gem import resized
 from veduta.images import load
-from veduta.training.dataset import NONE, Protocol
-from veduta.training.losses import MarginHead
-from veduta.training.noise import main_centers, worst
-from veduta.training.validation import describe, judge
+from veduta.training.descriptor.data.dataset import NONE, Protocol
+from veduta.training.descriptor.data.label_noise import main_centers, worst
+from veduta.training.descriptor.model.losses import MarginHead
+from veduta.training.descriptor.protocols import describe, judge
 
 # --- the figures
 

@@ -36,7 +36,7 @@ import torch
 from shown import BLUE, GREEN, GREY, ORANGE, RED, drawn, picture, plt
 from torch import nn
 
-from veduta.training.losses import MarginHead, arcface, class_weights, cosface, dynamic_margins
+from veduta.training.descriptor.model.losses import MarginHead, arcface, class_weights, cosface, dynamic_margins
 
 torch.manual_seed(0)
 torch.set_num_threads(2)
@@ -249,7 +249,7 @@ picture(figure, "Points coloured by their true class, wrong labels marked, with 
 # %%
 from veduta.embedders import make_embedder
 from veduta.images import from_array
-from veduta.training.samplers import epoch_order
+from veduta.training.descriptor.data.samplers import epoch_order
 
 world, network = drawn(), make_embedder("efficientnet-lite2-gem")
 rng = np.random.default_rng(0)

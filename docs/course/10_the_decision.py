@@ -246,8 +246,8 @@ by_kind(
 # five. Here is what it says of our drawings, and what one says that is learned, by the same function, from the drawings set aside.
 
 # %%
-from veduta.training.cases import case_of, nothing_centres
-from veduta.training.fitting import answer, deal, learn
+from veduta.training.decision.examples import case_of, nothing_centres
+from veduta.training.decision.fit import answer, deal, learn
 
 
 def cases(gathered):
@@ -340,7 +340,7 @@ picture(figure, "Reliability diagrams of the notebook's product and of two learn
 # three hundred, judges both on photos held out, and keeps in the gallery what did best.
 
 # %%
-from veduta.training.fitting import recalibrate
+from veduta.training.decision.fit import recalibrate
 
 bent, _ = recalibrate(recognizer.decider, lessons, fold_of=deal(lessons))
 said = [answer(case, bent, "default") for case in exam]

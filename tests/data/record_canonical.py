@@ -87,8 +87,8 @@ def trained(run):
     import torch
     from safetensors.torch import load_file
 
-    from veduta.training.leaving import Used
-    from veduta.training.network import Descriptor, make_backbone
+    from veduta.training.descriptor.export import Used
+    from veduta.training.descriptor.model.network import Descriptor, make_backbone
 
     network = Descriptor(make_backbone("efficientnet-lite2"), 512)
     network.load_state_dict(load_file(run / "network.safetensors"))

@@ -280,7 +280,7 @@ def calibrate(
             opened.set_decision(None)
             show.say("the decision is the one that ships")
             return
-        from veduta.training.calibrate import calibrate as fit
+        from veduta.training.decision.calibrate import calibrate as fit
 
         with show.progress("asking") as progress:
             found = fit(opened, source, csv, out, progress)

@@ -133,15 +133,15 @@ def train(
 ) -> None:
     """Train a descriptor of your own, and leave it as a folder that 'veduta create --embedder' takes.
 
-    What is not said is as in `veduta.training.recipe.Recipe`; docs/training.md tells what each choice is worth.
+    What is not said is as in `veduta.training.descriptor.config.Recipe`; docs/training.md tells what each choice is worth.
     """
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
         raise ModelError(f"training needs {', '.join(missing)}; pip install 'veduta[train]'")
     from dataclasses import replace
 
-    from veduta.training.loop import train as run
-    from veduta.training.recipe import SHIPPED, Recipe
+    from veduta.training.descriptor.config import SHIPPED, Recipe
+    from veduta.training.descriptor.train import train as run
 
     said: dict[str, Any] = {
         "backbone": backbone, "dim": dim, "head_dim": head_dim, "freeze": freeze, "live_norm": live_norm,

@@ -150,7 +150,7 @@ CARDS = (
         output="probability that a landmark is the right one; four regressions, 64 centres of photos of nothing",
         file="decision.npz",
         sha256="597ef3a7c4f9c9d5f8cc10ac97b08b39f0f6bc3bd53b406bc4649da9b3472e3d",
-        export="python -m veduta.training.decision DATA --out decision.npz",
+        export="python -m veduta.training.decision.ship DATA --out decision.npz",
     ),
     ModelCard(
         name="nearest",
@@ -245,7 +245,7 @@ CARDS = (
         output="probability that another photo of the landmark confirms the keypoint",
         file="usefulness.npz",
         sha256="a412ef5f133b644c6edcc63a4d9f3048f343c4427eee70c6a3110f8c8ee6810f",
-        export="python -m veduta.training.usefulness DATA --out usefulness.npz",
+        export="python -m veduta.training.keypoint_mask DATA --out usefulness.npz",
     ),
     _elsewhere(
         "segformer",

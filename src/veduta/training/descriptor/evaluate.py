@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from veduta.errors import TrainingError
-from veduta.training.batches import Batches
-from veduta.training.dataset import Dataset, Split
-from veduta.training.journal import Journal
-from veduta.training.learner import Learner
-from veduta.training.network import Descriptor, linear
-from veduta.training.noise import main_centers, worst
-from veduta.training.processes import Place
-from veduta.training.recipe import Recipe
-from veduta.training.validation import Figures, describe, judge
-from veduta.training.whitening import learn as learn_whitening
+from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.data.batches import Batches
+from veduta.training.descriptor.data.dataset import Dataset, Split
+from veduta.training.descriptor.data.label_noise import main_centers, worst
+from veduta.training.descriptor.metrics_log import Journal
+from veduta.training.descriptor.model.network import Descriptor, linear
+from veduta.training.descriptor.model.whitening import learn as learn_whitening
+from veduta.training.descriptor.process_group import Place
+from veduta.training.descriptor.protocols import Figures, describe, judge
+from veduta.training.descriptor.train_state import Learner
 from veduta.types import Float32, Int64, UInt8
 
 Progress = Callable[..., None]  # (done, total, verb)

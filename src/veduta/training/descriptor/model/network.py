@@ -217,7 +217,7 @@ def make_backbone(name: str) -> Backbone:
     if name.removeprefix("efficientnet-") in PACKAGED:
         return _lite(name.removeprefix("efficientnet-"))
     if Path(name).is_dir():
-        from veduta.training.transformer import load
+        from veduta.training.descriptor.model.transformers_backbone import load
 
         return load(Path(name))
     known = ", ".join(f"efficientnet-{variant}" for variant in PACKAGED)

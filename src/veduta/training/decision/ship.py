@@ -1,7 +1,7 @@
 """Learn the decision that ships from a data set in the competition's layout, and write it as one file.
 
-    python -m veduta.training.halves DATA --out RUNS
-    python -m veduta.training.decision DATA --runs RUNS --out src/veduta/models/decision.npz
+    python -m veduta.training.decision.cross_fit DATA --out RUNS
+    python -m veduta.training.decision.ship DATA --runs RUNS --out src/veduta/models/decision.npz
 
 DATA holds train.csv, test_solution.csv, and photos under train/, test/ and bank/ (photos that show no landmark). A
 descriptor trained on half of the landmarks describes a gallery and queries of the other half, and the other way round:
@@ -32,9 +32,9 @@ from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import to_glue
-from veduta.training.cases import Collection, Photo, nothing_centres
-from veduta.training.fitting import Case, fold_of, held_out_answers, learn
-from veduta.training.halves import part_of, parts
+from veduta.training.decision.cross_fit import part_of, parts
+from veduta.training.decision.examples import Collection, Photo, nothing_centres
+from veduta.training.decision.fit import Case, fold_of, held_out_answers, learn
 from veduta.types import Bool, Candidate, Float32, Float64, Int64, LocalFeatures
 
 WITHHELD = 3  # one in so many landmarks of a gallery is unknown to it, each in one of the open galleries

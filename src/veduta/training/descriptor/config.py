@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from veduta.training.samplers import SAMPLERS
+from veduta.training.descriptor.data.samplers import SAMPLERS
 
 LOSSES = ("arcface", "cosface")
 BANKS = ("class", "each", "none")

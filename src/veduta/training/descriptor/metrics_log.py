@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from veduta.training.learner import Learner
-from veduta.training.plot import curves
-from veduta.training.validation import Figures
+from veduta.training.descriptor.protocols import Figures
+from veduta.training.descriptor.train_state import Learner
+from veduta.training.plots import curves
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from veduta.training.losses import MarginHead, dynamic_margins
-from veduta.training.network import Descriptor, make_backbone
-from veduta.training.processes import Place
-from veduta.training.recipe import Recipe
+from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.model.losses import MarginHead, dynamic_margins
+from veduta.training.descriptor.model.network import Descriptor, make_backbone
+from veduta.training.descriptor.process_group import Place
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_RATE = 0.01  # of the rate, at the end

@@ -26,18 +26,19 @@ from torch import Tensor
 
 from veduta.errors import TrainingError
 from veduta.models import check_name
-from veduta.training import checkpoint, survey
-from veduta.training.batches import Batches, number_classes
-from veduta.training.dataset import NONE, Dataset, read_dataset, split
-from veduta.training.journal import Journal
-from veduta.training.judging import Judge
-from veduta.training.learner import Learner
-from veduta.training.leaving import leave
-from veduta.training.outcome import Outcome, Report
-from veduta.training.processes import Place, processes
-from veduta.training.recipe import Recipe
-from veduta.training.survey import Survey, leaked, write_pairs
-from veduta.training.validation import Figures
+from veduta.training.descriptor import checkpoint
+from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.data import audit
+from veduta.training.descriptor.data.audit import Survey, leaked, write_pairs
+from veduta.training.descriptor.data.batches import Batches, number_classes
+from veduta.training.descriptor.data.dataset import NONE, Dataset, read_dataset, split
+from veduta.training.descriptor.evaluate import Judge
+from veduta.training.descriptor.export import leave
+from veduta.training.descriptor.metrics_log import Journal
+from veduta.training.descriptor.process_group import Place, processes
+from veduta.training.descriptor.protocols import Figures
+from veduta.training.descriptor.result import Outcome, Report
+from veduta.training.descriptor.train_state import Learner
 from veduta.types import Failure
 
 Progress = Callable[..., None]  # (done, total, verb)
@@ -63,7 +64,7 @@ def train(  # noqa: C901 - one loop, top to bottom
     """Train a descriptor, leave it in a folder, and return what was done; a run that was stopped goes on.
 
     Args:
-        data: a data set, see `veduta.training.dataset`.
+        data: a data set, see `veduta.training.descriptor.data.dataset`.
         out: the run's folder.
         recipe: what changes the weights; a run goes on only with the recipe it began with.
         bank: a folder of photos that show no landmark.
@@ -96,7 +97,7 @@ def train(  # noqa: C901 - one loop, top to bottom
         _open(out, recipe, data, bank, place)
         listed, failures = read_dataset(data, bank if recipe.bank != "none" else None, against)
         found = place.shared(
-            survey.kept(out / SURVEY, listed, lambda d, n: progress(d, n, "looking")) if place.first else None
+            audit.kept(out / SURVEY, listed, lambda d, n: progress(d, n, "looking")) if place.first else None
         )
         assert found is not None  # noqa: S101 - the first process has it, and has shared it
         dataset = listed.only(found.readable & ~leaked(listed, found))

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from veduta.training.dataset import Dataset, Split
-from veduta.training.network import Descriptor
-from veduta.training.validation import Figures
+from veduta.training.descriptor.data.dataset import Dataset, Split
+from veduta.training.descriptor.model.network import Descriptor
+from veduta.training.descriptor.protocols import Figures
 
 
 @dataclass(frozen=True, eq=False)

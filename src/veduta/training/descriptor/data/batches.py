@@ -11,12 +11,12 @@ import torch
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
-from veduta.training.augment import Augmentation
-from veduta.training.dataset import NONE, Dataset
-from veduta.training.learner import Part
-from veduta.training.processes import Place
-from veduta.training.recipe import Recipe
-from veduta.training.samplers import SAMPLERS, epoch_order
+from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.data.augment import Augmentation
+from veduta.training.descriptor.data.dataset import NONE, Dataset
+from veduta.training.descriptor.data.samplers import SAMPLERS, epoch_order
+from veduta.training.descriptor.process_group import Place
+from veduta.training.descriptor.train_state import Part
 from veduta.types import Bool, Int64, UInt8
 
 Say = Callable[[str], None]

@@ -1,6 +1,6 @@
 """The descriptor trained twice, on either half of a data set's landmarks: for what must not have seen its landmarks.
 
-    python -m veduta.training.halves DATA --out RUNS
+    python -m veduta.training.decision.cross_fit DATA --out RUNS
 
 What a descriptor is worth, and what a decision can learn from its similarities, shows on landmarks it was not trained
 on. DATA is in the competition's layout, with photos that show no landmark under bank/. Needs the extra ``[train]``.
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from veduta.datasets.gldv2 import read_train
 from veduta.datasets.layout import need_file, split_folder
-from veduta.training.cases import halves
-from veduta.training.recipe import SHIPPED, Recipe
+from veduta.training.decision.examples import halves
+from veduta.training.descriptor.config import SHIPPED, Recipe
 
 SEED = 1
 Say = Callable[[str], None]
@@ -52,7 +52,7 @@ def train_half(data: Path, out: Path, part: int, recipe: Recipe = SHIPPED, say: 
     """
     run = out / f"half-{part}"
     if not (run / "report.json").exists():
-        from veduta.training.loop import train
+        from veduta.training.descriptor.train import train
 
         labels, photos = read_train(need_file(data, "train.csv")), split_folder(data, "train")
         taught = parts(labels.landmarks)[part]

@@ -17,7 +17,7 @@ from veduta.decision.terms import NAMES, Surroundings, like_nothing, weigh
 from veduta.gallery.match_graph import RELATIVES, confirm, expected_inliers, keep_useful
 from veduta.geometry import describe
 from veduta.protocols import Matcher, Verifier
-from veduta.training.fitting import STAGES, Case
+from veduta.training.decision.fit import STAGES, Case
 from veduta.types import Candidate, Float32, Float64, Int64, LocalFeatures, PairGeometry, UInt8
 
 DEPTH = 100

@@ -22,8 +22,8 @@ from veduta.gallery.ingest import utf8
 from veduta.images import load
 from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import Recognizer
-from veduta.training.cases import case_of, with_glue, without_candidates
-from veduta.training.fitting import FOLDS, Answer, Case, curves, deal, held_out_answers, learn, recalibrate
+from veduta.training.decision.examples import case_of, with_glue, without_candidates
+from veduta.training.decision.fit import FOLDS, Answer, Case, curves, deal, held_out_answers, learn, recalibrate
 from veduta.types import Candidate, Failure, Float32, Image, LocalFeatures
 
 Progress = Callable[[int, int], None]
@@ -265,7 +265,7 @@ def _check_installed() -> None:
 
 
 def _write(out: Path, result: Calibration, before: Sequence[Answer], after: Sequence[Answer]) -> None:
-    from veduta.training.plot import reliability
+    from veduta.training.plots import reliability
 
     try:
         out.mkdir(parents=True, exist_ok=True)

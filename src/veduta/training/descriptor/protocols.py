@@ -17,7 +17,7 @@ from veduta.errors import ImageError
 from veduta.images import load
 from veduta.index import ExactIndex
 from veduta.metrics import Prediction, accuracy, gap
-from veduta.training.dataset import NONE, Protocol
+from veduta.training.descriptor.data.dataset import NONE, Protocol
 from veduta.types import Float32, Int64, UInt8
 
 Network = Callable[[UInt8], Float32]  # (b, h, w, 3) uint8 RGB to (b, D) of norm 1

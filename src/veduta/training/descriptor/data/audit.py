@@ -19,7 +19,7 @@ import numpy as np
 from veduta.concurrency import in_order
 from veduta.errors import ImageError
 from veduta.images import load
-from veduta.training.dataset import NONE, Dataset
+from veduta.training.descriptor.data.dataset import NONE, Dataset
 from veduta.types import Bool, Failure, UInt8
 
 Progress = Callable[[int, int], None]

@@ -28,10 +28,10 @@ from veduta.models.export.networks import Recipe as Export
 from veduta.models.export.networks import compare, export_recipe, halve_weights, noise_photos
 from veduta.models.export.quantize import convolutions, quantise
 from veduta.protocols import Embedder
-from veduta.training.network import Backbone, GeM
-from veduta.training.outcome import Outcome, Variant
-from veduta.training.recipe import Recipe
-from veduta.training.validation import Figures, judge
+from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.model.network import Backbone, GeM
+from veduta.training.descriptor.protocols import Figures, judge
+from veduta.training.descriptor.result import Outcome, Variant
 from veduta.types import Image
 
 FILE = "descriptor.onnx"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from veduta.training.losses import MarginHead
+from veduta.training.descriptor.model.losses import MarginHead
 from veduta.types import Float32, Float64, Int64
 
 CHUNK = 4096

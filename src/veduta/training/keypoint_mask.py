@@ -1,6 +1,6 @@
 """Learn which keypoints are worth keeping, from those that other photos of the same landmark confirm.
 
-    python -m veduta.training.usefulness DATA --out src/veduta/models/usefulness.npz
+    python -m veduta.training.keypoint_mask DATA --out src/veduta/models/usefulness.npz
 
 DATA is in the competition's layout: train.csv, and photos under train/. Every reference is held against its relatives;
 a keypoint that two photos agree on is one that stays. Says how well that is told for landmarks not learned from.
@@ -27,8 +27,8 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.masks import ColourRule, describe
 from veduta.matching import make_matcher
-from veduta.training.cases import Collection, Photo
-from veduta.training.halves import parts
+from veduta.training.decision.cross_fit import parts
+from veduta.training.decision.examples import Collection, Photo
 from veduta.types import Bool, Float32, Float64, Image, LocalFeatures
 
 RIDGE = 1e-3

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from veduta.training.fitting import Answer
+from veduta.training.decision.fit import Answer
 
 BINS = 10
 INK, SOFT = "#1d2027", "#8a8f99"

@@ -1,0 +1,1 @@
+"""Photos for training: data set, batches, augmentation, sampling and audit."""

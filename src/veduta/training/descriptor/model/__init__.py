@@ -1,0 +1,1 @@
+"""The network that is trained: backbone, head, losses and whitening."""
