@@ -14,8 +14,8 @@ import yaml
 from running import PATIENCE, is_whole, references
 
 from veduta.cli import app
-from veduta.distributed import status
 from veduta.gallery import Gallery
+from veduta.jobs import status
 
 DEPLOY = Path(__file__).parent.parent / "deploy" / "jobs"
 JOBS = typer.main.get_command(app).commands["jobs"].commands

@@ -23,17 +23,17 @@ from running import PATIENCE, is_whole, rows, veduta, wait_until
 from typer.testing import CliRunner
 
 from veduta.cli import app
-from veduta.distributed import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
-from veduta.distributed import verifying as pairing
-from veduta.distributed.adding import Digests, pack_entry, unpack_entry
-from veduta.distributed.on_ray import USAGE
-from veduta.distributed.plan import Plan
 from veduta.errors import DatasetError, GalleryError, JobError, ModelError
 from veduta.features_codec import pack_features
 from veduta.files import locked
 from veduta.gallery import Gallery, to_dict
 from veduta.gallery.ingest import BATCH
 from veduta.gallery.store import Entry, Store
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
+from veduta.jobs import verify as pairing
+from veduta.jobs.add import Digests, pack_entry, unpack_entry
+from veduta.jobs.on_ray import USAGE
+from veduta.jobs.plan import Plan
 from veduta.recognizer import verify
 from veduta.records import DONE, PART, Record, RecordFile, count_records, read_part
 from veduta.types import Landmark, LocalFeatures, Reference
@@ -289,7 +289,7 @@ def test_a_malformed_table_of_pairs_says_where(tmp_path, text, words):
 # A process that stops for ever when its shard has so many records, so that it is killed right there.
 CHILD = """
 import pathlib, sys, time
-from veduta.distributed import AddJob, RecognizeJob, VerifyJob, run_shard
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, run_shard
 from veduta.records import RecordFile
 gate, most, kind, shard, work, *paths = sys.argv[1:]
 append, count = RecordFile.append, 0
@@ -347,7 +347,7 @@ def test_other_killed_shards_go_on_where_they_were(built, asked, pairs, tmp_path
 
 MERGING = """
 import pathlib, sys, time
-from veduta.distributed import merge
+from veduta.jobs import merge
 gate, work, phase, most = sys.argv[1:]
 def watch(done, total):
     if done == int(most):
@@ -553,8 +553,8 @@ def test_machines_that_round_differently_are_told_of(pairs, finished, tmp_path):
 
 
 def test_a_listing_is_made_once_by_whoever_comes_first(labelled, empty, tmp_path):
-    code = "import sys; from pathlib import Path; from veduta.distributed import AddJob\n"
-    code += "from veduta.distributed.plan import begin\n"
+    code = "import sys; from pathlib import Path; from veduta.jobs import AddJob\n"
+    code += "from veduta.jobs.plan import begin\n"
     code += "begin(AddJob(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3]), 4)"
     command = [sys.executable, "-c", code, str(empty), str(labelled), str(tmp_path / "work")]
     processes = [subprocess.Popen(command) for _ in range(3)]

@@ -13,11 +13,11 @@ import time
 import pytest
 from running import PATIENCE, rows, veduta
 
-from veduta.distributed import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
-from veduta.distributed.on_ray import TRIES
-from veduta.distributed.plan import begin
 from veduta.errors import JobError
 from veduta.gallery import Gallery
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
+from veduta.jobs.on_ray import TRIES
+from veduta.jobs.plan import begin
 from veduta.records import DONE, PART, count_records
 
 ray = pytest.importorskip("ray", reason="Ray has no wheel for this Python or system")

@@ -13,8 +13,8 @@ from veduta.cli import show
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 
 if TYPE_CHECKING:
-    from veduta.distributed import MergeReport, ShardReport
-    from veduta.distributed.plan import Job
+    from veduta.jobs import MergeReport, ShardReport
+    from veduta.jobs.plan import Job
 
 app = typer.Typer(
     name="jobs",
@@ -61,7 +61,7 @@ def add(
     format: AsListing = Listing.table,
 ) -> None:
     """Add labelled photos to a gallery, in shards: what veduta add does. A killed shard goes on when run again."""
-    from veduta.distributed import AddJob
+    from veduta.jobs import AddJob
 
     if (source is None) == (csv is None):
         raise typer.BadParameter("give either DIR or --csv FILE")
@@ -98,7 +98,7 @@ def recognize(
 ) -> None:
     """Recognize many photos, in shards; merged they are one line of JSON each, in the order of the photos."""
     from veduta.decision.model import EFFORTS
-    from veduta.distributed import RecognizeJob
+    from veduta.jobs import RecognizeJob
 
     if effort not in EFFORTS:
         raise typer.BadParameter(f"--effort: expected one of {', '.join(EFFORTS)}, got {effort}")
@@ -129,7 +129,7 @@ def verify(
     format: AsListing = Listing.table,
 ) -> None:
     """Compare many pairs of photos, in shards; merged they are one line of JSON each, in the order of the table."""
-    from veduta.distributed import VerifyJob
+    from veduta.jobs import VerifyJob
 
     place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
     _do(VerifyJob(pairs, extractor, matcher, max_keypoints, max_side, provider), work, place, format)
@@ -138,7 +138,7 @@ def verify(
 @app.command()
 def status(work: WorkPath, format: AsListing = Listing.table) -> None:
     """Show how far each shard of a job is."""
-    from veduta.distributed import status as look
+    from veduta.jobs import status as look
 
     found = look(work)
     if format is Listing.json:
@@ -159,7 +159,7 @@ def merge(
     format: AsListing = Listing.table,
 ) -> None:
     """Put the results of all shards together: into the gallery, or into one file. May be killed and run again."""
-    from veduta.distributed import merge as put_together
+    from veduta.jobs import merge as put_together
 
     with show.progress("merging") as progress:
         found = put_together(work, out, progress, lambda done, total: progress(done, total, "comparing"))
@@ -181,7 +181,7 @@ def _place(
 ) -> Place:
     """Return what does a job where the options say: one shard here, or all of them on Ray."""
     from veduta.competition.descriptor_table import parse_shard
-    from veduta.distributed import run_on_ray, run_shard
+    from veduta.jobs import run_on_ray, run_shard
 
     if ray == (shard is not None) or ray == (shards is None):
         raise typer.BadParameter("give either --shard i/N, or --ray and --shards N")
@@ -203,7 +203,7 @@ def _place(
 
 
 def _do(job: Job, work: Path, place: Place, format: Listing) -> None:
-    from veduta.distributed import MergeReport
+    from veduta.jobs import MergeReport
 
     found = place(job, work)
     if isinstance(found, MergeReport):

@@ -15,14 +15,14 @@ import numpy as np
 
 from veduta.concurrency import in_order
 from veduta.datasets.listing import Listed, list_csv, list_folder
-from veduta.distributed.drawing import drawn, features_digest
-from veduta.distributed.plan import FOLDER, Item, Plan, as_line, file_digest
 from veduta.errors import GalleryError
 from veduta.features_codec import HEADER, PLACES, pack_features
 from veduta.gallery import make_stages
 from veduta.gallery.ingest import AddReport, Known, Progress, add_prepared, compare_relatives, known_already, prepare
 from veduta.gallery.store import Entry, Store
 from veduta.geometry import HomographyVerifier
+from veduta.jobs.fingerprint import drawn, features_digest
+from veduta.jobs.plan import FOLDER, Item, Plan, as_line, file_digest
 from veduta.matching import make_matcher
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record

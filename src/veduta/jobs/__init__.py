@@ -6,12 +6,12 @@ when all are finished, they are merged into what one process would have made. Se
 
 from __future__ import annotations
 
-from veduta.distributed.adding import AddJob
-from veduta.distributed.merging import MergeReport, merge
-from veduta.distributed.on_ray import run_on_ray
-from veduta.distributed.recognizing import RecognizeJob
-from veduta.distributed.shards import JobStatus, ShardReport, ShardStatus, run_shard, status
-from veduta.distributed.verifying import VerifyJob
+from veduta.jobs.add import AddJob
+from veduta.jobs.merge import MergeReport, merge
+from veduta.jobs.on_ray import run_on_ray
+from veduta.jobs.recognize import RecognizeJob
+from veduta.jobs.shard import JobStatus, ShardReport, ShardStatus, run_shard, status
+from veduta.jobs.verify import VerifyJob
 
 __all__ = [
     "AddJob",

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.distributed.adding import merge_added
-from veduta.distributed.plan import BusyError, Item, Plan
-from veduta.distributed.shards import failure_of
 from veduta.errors import JobError
 from veduta.files import locked
+from veduta.jobs.add import merge_added
+from veduta.jobs.plan import BusyError, Item, Plan
+from veduta.jobs.shard import failure_of
 from veduta.records import Done, Record, read_part
 from veduta.types import Failure
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from veduta.concurrency import in_order
 from veduta.decision.model import DEFAULT_EFFORT
-from veduta.distributed.drawing import drawn, features_digest
-from veduta.distributed.plan import Item, Plan, as_line, file_digest
 from veduta.errors import DatasetError, ImageError, JobError
 from veduta.gallery import Gallery, Options, to_dict
 from veduta.gallery.live_index import describe
 from veduta.gallery.store import Store
 from veduta.images import load, walk
+from veduta.jobs.fingerprint import drawn, features_digest
+from veduta.jobs.plan import Item, Plan, as_line, file_digest
 from veduta.recognizer import Recognizer
 from veduta.types import Failure, Image
 

@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from veduta.distributed.adding import AddJob
-from veduta.distributed.merging import MergeReport, merge
-from veduta.distributed.plan import Job, Plan, begin
-from veduta.distributed.recognizing import RecognizeJob
-from veduta.distributed.shards import run_shard
-from veduta.distributed.verifying import VerifyJob
 from veduta.errors import JobError, ModelError, VedutaError
+from veduta.jobs.add import AddJob
+from veduta.jobs.merge import MergeReport, merge
+from veduta.jobs.plan import Job, Plan, begin
+from veduta.jobs.recognize import RecognizeJob
+from veduta.jobs.shard import run_shard
+from veduta.jobs.verify import VerifyJob
 from veduta.records import PART, count_records, write_json
 
 Progress = Callable[[int, int], None]

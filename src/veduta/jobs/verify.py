@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from veduta.concurrency import in_order
-from veduta.distributed.drawing import drawn, features_digest
-from veduta.distributed.plan import Item, Plan, as_line, file_digest
-from veduta.distributed.recognizing import load_item
 from veduta.errors import DatasetError
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
+from veduta.jobs.fingerprint import drawn, features_digest
+from veduta.jobs.plan import Item, Plan, as_line, file_digest
+from veduta.jobs.recognize import load_item
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Extractor, Matcher, PairMatcher
 from veduta.records import Record, RecordFile

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from veduta.competition.descriptor_table import parse_shard
-from veduta.distributed.plan import BusyError, Item, Job, Plan, begin
 from veduta.errors import JobError
 from veduta.files import locked
+from veduta.jobs.plan import BusyError, Item, Job, Plan, begin
 from veduta.records import DONE, MAKERS, PART, Done, Record, RecordFile, count_records
 from veduta.types import Failure
 
