@@ -26,7 +26,7 @@ from veduta.gallery.store import FILE
 from veduta.images import load
 from veduta.review_queue import Review
 from veduta.web.app import STATIC, create_app
-from veduta.web.guard import loopback_names
+from veduta.web.limits import loopback_names
 from veduta.web.settings import Settings
 
 # Posts that only ask; every other one, and each PUT and DELETE, writes.

@@ -18,8 +18,8 @@ from serving import base64_of, check_error, inside, jpeg, serving
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark
+from veduta.web.routes.vision import FaultError, fetch
 from veduta.web.settings import Settings
-from veduta.web.vision import FaultError, fetch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of what their modules are made of, not of anything of ours

@@ -50,7 +50,7 @@ def serve(
     """Serve the page and the services over HTTP. Changes need the token in the variable VEDUTA_TOKEN."""
     try:
         from veduta.web.app import create_app
-        from veduta.web.guard import loopback_names
+        from veduta.web.limits import loopback_names
         from veduta.web.server import make_server
         from veduta.web.settings import Settings
     except ModuleNotFoundError as error:
@@ -96,7 +96,7 @@ def on_page(
     """
     try:
         from veduta.web.app import create_app
-        from veduta.web.guard import loopback_names
+        from veduta.web.limits import loopback_names
         from veduta.web.server import make_server
         from veduta.web.settings import Settings
     except ModuleNotFoundError as error:

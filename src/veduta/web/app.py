@@ -13,10 +13,11 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from veduta import __version__
-from veduta.web import faults, metering, native, photoprism, reviewing, vision
+from veduta.web import errors, metrics
 from veduta.web.engine import Engine
-from veduta.web.faults import RefusalError
-from veduta.web.guard import Guard
+from veduta.web.errors import RefusalError
+from veduta.web.limits import Guard
+from veduta.web.routes import api, photoprism, review, vision
 from veduta.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -61,12 +62,12 @@ def create_app(
         title="Veduta", version=__version__, description=ABOUT, lifespan=living, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
-    faults.install(app)
-    meter = metering.Meter(engine)
+    errors.install(app)
+    meter = metrics.Meter(engine)
     engine.counted = meter.count
     _add_pages(app)
-    metering.install(app, meter, engine)
-    for router in (native.about, native.router, reviewing.router, vision.router):
+    metrics.install(app, meter, engine)
+    for router in (api.about, api.router, review.router, vision.router):
         app.include_router(router, responses=_ERRORS)
     app.include_router(photoprism.router)  # its errors have the shape its clients read
     app.add_middleware(Guard, settings=settings)
@@ -74,7 +75,7 @@ def create_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["authorization"]
         )
-    app.add_middleware(metering.Metered, meter=meter)
+    app.add_middleware(metrics.Metered, meter=meter)
     return app
 
 

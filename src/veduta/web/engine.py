@@ -20,7 +20,7 @@ from veduta.recognizer import Recognizer
 from veduta.review_queue import Review
 from veduta.types import Area, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
 from veduta.viz import encode
-from veduta.web.faults import RefusalError
+from veduta.web.errors import RefusalError
 from veduta.web.settings import Settings
 
 Result = TypeVar("Result")

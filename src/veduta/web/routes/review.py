@@ -13,11 +13,11 @@ from veduta.review_queue import Item
 from veduta.types import Landmark
 from veduta.viz import encode
 from veduta.web.engine import Engine, Served
-from veduta.web.faults import RefusalError, error_body
-from veduta.web.native import LONGEST, WORKING, WRITING, Asked, GalleryName, add_photos, checked_id
+from veduta.web.errors import RefusalError, error_body
 from veduta.web.openapi import REVIEW_FORM
-from veduta.web.reading import is_text, read
-from veduta.web.shapes import answer_json, item_json
+from veduta.web.request import is_text, read
+from veduta.web.routes.api import LONGEST, WORKING, WRITING, Asked, GalleryName, add_photos, checked_id
+from veduta.web.schemas import answer_json, item_json
 
 router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
 VERDICTS = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}

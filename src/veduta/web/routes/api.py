@@ -15,11 +15,11 @@ from veduta.decision.model import EFFORTS
 from veduta.errors import GalleryError, ImageError
 from veduta.types import Failure, Landmark
 from veduta.web.engine import Engine, Served
-from veduta.web.faults import RefusalError, error_body, refusal_of
-from veduta.web.guard import may_write
+from veduta.web.errors import RefusalError, error_body, refusal_of
+from veduta.web.limits import may_write
 from veduta.web.openapi import FORM_OR_JSON, REFERENCES_FORM, VERIFY_FORM
-from veduta.web.reading import Sent, is_text, read
-from veduta.web.shapes import answer_json, keypoints_json, landmark_json, pair_json, reference_json
+from veduta.web.request import Sent, is_text, read
+from veduta.web.schemas import answer_json, keypoints_json, landmark_json, pair_json, reference_json
 
 PAGE, MOST = 100, 1000
 LONGEST = 500  # characters of an id or a name

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from veduta.web.faults import RefusalError, answer_to
+from veduta.web.errors import RefusalError, answer_to
 from veduta.web.settings import Settings
 
 SAFE = {"GET", "HEAD", "OPTIONS"}

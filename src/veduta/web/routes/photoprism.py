@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse
 from veduta import __version__
 from veduta.errors import ImageError
 from veduta.web.engine import Engine
-from veduta.web.faults import RefusalError
-from veduta.web.native import Asked
+from veduta.web.errors import RefusalError
 from veduta.web.openapi import LABELS_BODY
-from veduta.web.reading import decode_base64, is_text, read_json
+from veduta.web.request import decode_base64, is_text, read_json
+from veduta.web.routes.api import Asked
 
 router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
 PRIORITY = 10  # of a landmark among a photo's labels

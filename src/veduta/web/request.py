@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from veduta.web.faults import RefusalError
+from veduta.web.errors import RefusalError
 from veduta.web.settings import Settings
 
 LONGEST_NAME = 200

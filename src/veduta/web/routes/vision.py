@@ -22,10 +22,10 @@ from veduta.errors import ImageError
 from veduta.recognizer import Recognizer
 from veduta.types import Area, Image, Landmark, Recognition
 from veduta.web.engine import Engine
-from veduta.web.faults import RefusalError, told
-from veduta.web.native import WORKING, Asked
+from veduta.web.errors import RefusalError, told
 from veduta.web.openapi import VISION_BODY
-from veduta.web.reading import decode_base64, read_json
+from veduta.web.request import decode_base64, read_json
+from veduta.web.routes.api import WORKING, Asked
 from veduta.web.settings import Settings
 
 router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
