@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from veduta.cli import show
+from veduta.cli import output
 from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import render
 from veduta.images import load
@@ -131,7 +131,7 @@ def main():
     shutil.rmtree(GALLERY, ignore_errors=True)
     with Gallery.create(GALLERY) as gallery:
         report = gallery.add(csv=table)
-        show.failures(report.failures)
+        output.failures(report.failures)
         recognizer = gallery.recognizer()
         exhibits = []
         for question in questions():

@@ -24,7 +24,7 @@ from running import PATIENCE, started, wait_until
 from safetensors.torch import load_file
 from test_cli import run, run_json
 
-from veduta.cli import show, training
+from veduta.cli import output, train
 from veduta.embedders import make_embedder
 from veduta.embedders.gem import resized
 from veduta.errors import DatasetError, ModelError, TrainingError
@@ -314,14 +314,14 @@ def test_a_gallery_recognises_with_what_a_run_has_left(left, tmp_path, variant):
 
 
 def test_the_report_is_printed_as_tables_with_what_to_do_next(left, capsys):
-    show.training(left.report, as_json=False)
+    output.training(left.report, as_json=False)
     printed = capsys.readouterr()
     for row in (*left.report["before"], *left.report["after"]):
         assert f"{row['gap_open']:.3f}" in printed.out
     for name in VARIANTS.values():
         assert str(left.out / name) in printed.out
     assert f"veduta create GALLERY --embedder {left.out / 'model'}" in printed.err
-    show.training(left.report | {"before": [], "after": []}, as_json=False)
+    output.training(left.report | {"before": [], "after": []}, as_json=False)
     assert "GAP closed" not in capsys.readouterr().out
 
 
@@ -657,7 +657,7 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
 
 
 def test_every_setting_of_a_recipe_is_an_option():
-    options = set(inspect.signature(training.train).parameters)
+    options = set(inspect.signature(train.train).parameters)
     assert {"bank_as" if field.name == "bank" else field.name for field in fields(Recipe)} <= options
 
 
@@ -733,6 +733,6 @@ def test_a_fault_of_the_world_is_one_line(tmp_path):
 
 def test_what_is_not_installed_is_told_with_what_to_install(tmp_path, monkeypatch):
     missing = {"onnx", "onnxscript"}
-    monkeypatch.setattr(training.importlib.util, "find_spec", lambda name: None if name in missing else name)
+    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None if name in missing else name)
     result = run("train", tmp_path, "--out", "runs", code=2)
     assert result.stderr == "veduta: training needs onnx, onnxscript; pip install 'veduta[train]'\n"

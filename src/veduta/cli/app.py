@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, indexing, jobs, library, models, serving, show, training
+from veduta.cli import competition, index, jobs, library, models, output, serve, train
 from veduta.cli.asking import (
     Budget,
     Circle,
@@ -102,7 +102,7 @@ def create(
     from veduta.gallery import Gallery
 
     with Gallery.create(gallery, embedder, extractor, max_keypoints, max_side):
-        show.say(f"made an empty gallery in {gallery}; add photos with: veduta add {gallery} DIR")
+        output.say(f"made an empty gallery in {gallery}; add photos with: veduta add {gallery} DIR")
 
 
 @app.command()
@@ -122,12 +122,12 @@ def add(
 
     if (source is None) == (csv is None):
         raise typer.BadParameter("give either DIR or --csv FILE")
-    with Gallery.open(gallery, provider) as opened, show.progress("adding") as progress:
+    with Gallery.open(gallery, provider) as opened, output.progress("adding") as progress:
         report = opened.add(source, csv, progress, partial(progress, verb="comparing"))
-    show.failures(report.failures)
+    output.failures(report.failures)
     there = f", {report.skipped} were there already" if report.skipped else ""
     lost = f", {len(report.failures)} failed" if report.failures else ""
-    show.say(f"added {len(report.added)} references{there}{lost}")
+    output.say(f"added {len(report.added)} references{there}{lost}")
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -145,7 +145,7 @@ def remove(
         raise typer.BadParameter("give either --landmark ID or --reference ID")
     with Gallery.open(gallery) as opened:
         count = opened.remove(landmark, reference)
-    show.say(f"removed {count} reference{'s' if count != 1 else ''}")
+    output.say(f"removed {count} reference{'s' if count != 1 else ''}")
 
 
 @app.command("list")
@@ -162,7 +162,7 @@ def list_(
             rows: list[dict[str, Any]] = [asdict(reference) for reference in opened.references()]
         else:
             rows = [asdict(landmark) | {"references": count} for landmark, count in opened.landmarks()]
-    show.rows(rows, as_json=format is Listing.json)
+    output.rows(rows, as_json=format is Listing.json)
 
 
 @app.command()
@@ -172,7 +172,7 @@ def info(gallery: GalleryPath, provider: Provider = "cpu", format: AsListing = L
 
     with Gallery.open(gallery, provider) as opened:
         found = opened.info()
-    show.facts(asdict(found), as_json=format is Listing.json)
+    output.facts(asdict(found), as_json=format is Listing.json)
 
 
 @app.command()
@@ -201,8 +201,8 @@ def recognize(
 
     asked = how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
-        answers = opened.recognize(show.from_stdin(photos), **asked)
-        failed = show.recognitions(answers, format.value)
+        answers = opened.recognize(output.from_stdin(photos), **asked)
+        failed = output.recognitions(answers, format.value)
     if failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -225,7 +225,7 @@ def verify(
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise typer.BadParameter(f"expected a name ending in {', '.join(PICTURES)}, got {draw.name}")
     found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, max_side, provider)
-    show.facts(asdict(found), as_json=format is Listing.json)
+    output.facts(asdict(found), as_json=format is Listing.json)
 
 
 @app.command()
@@ -251,7 +251,7 @@ def explain(
     asked = how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
         page = opened.explain(photo, out, **asked)
-    show.say(f"wrote {page}")
+    output.say(f"wrote {page}")
 
 
 @app.command()
@@ -278,31 +278,31 @@ def calibrate(
     with Gallery.open(gallery, provider) as opened:
         if reset:
             opened.set_decision(None)
-            show.say("the decision is the one that ships")
+            output.say("the decision is the one that ships")
             return
         from veduta.training.decision.calibrate import calibrate as fit
 
-        with show.progress("asking") as progress:
+        with output.progress("asking") as progress:
             found = fit(opened, source, csv, out, progress)
-    show.failures(found.failures)
-    show.facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
+    output.failures(found.failures)
+    output.facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
     if found.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-app.command()(indexing.index)
-app.command()(training.train)
+app.command()(index.index)
+app.command()(train.train)
 
 
 app.add_typer(models.app, name="models")
-app.command()(serving.serve)
-app.add_typer(serving.review, name="review")
+app.command()(serve.serve)
+app.add_typer(serve.review, name="review")
 
 
 def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
-    show.any_names()
-    show.warnings()
+    output.any_names()
+    output.warnings()
     keep_memory()
     if sys.argv[1:2] != ["train"]:  # which has the machine to itself, or should
         # Before faiss loads: its threads wait by spinning, on a busy machine for the very ones that spin.
@@ -310,18 +310,18 @@ def main() -> None:
     try:
         app()
     except VedutaError as error:
-        show.error(str(error))
+        output.error(str(error))
         raise SystemExit(COULD_NOT_RUN) from None
     except BrokenPipeError:
         # The reader of our output has gone; keep Python from complaining about it while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(SOME_FAILED) from None
     except OSError as error:
-        show.error(f"{error.filename or 'this machine'}: {error.strerror or error}")
+        output.error(f"{error.filename or 'this machine'}: {error.strerror or error}")
         raise SystemExit(COULD_NOT_RUN) from None
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # Typer makes this of a Ctrl-C
             raise
         again = "; what was done is kept, run the same command again to go on" if RESUMABLE & set(sys.argv[1:2]) else ""
-        show.error("interrupted" + again)
+        output.error("interrupted" + again)
         raise SystemExit(INTERRUPTED) from None

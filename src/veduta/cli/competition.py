@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from veduta.cli import show
-from veduta.cli import show_competition as pages
+from veduta.cli import competition_output as pages
+from veduta.cli import output
 from veduta.cli.options import AsListing, Listing, Provider
 
 app = typer.Typer(
@@ -43,7 +43,7 @@ def inspect(
     """Show what a data set has: counts, the long tail, photos missing or damaged."""
     from veduta.competition.inspect import inspect as look
 
-    with show.progress("reading") as progress:
+    with output.progress("reading") as progress:
         found = look(data, decode, progress)
     if format is Listing.json:
         pages.as_json(asdict(found))
@@ -82,10 +82,10 @@ def embed(
     from veduta.competition.embed import embed as embedded
 
     _check_shard(shard)
-    with show.progress("embedding") as progress:
+    with output.progress("embedding") as progress:
         found = embedded(data, out, split, shard, embedder, provider, progress)
     pages.failures(found.bad)
-    show.say(f"{found.new} new of {found.photos} photos, {len(found.bad)} cannot be read; in {found.table}")
+    output.say(f"{found.new} new of {found.photos} photos, {len(found.bad)} cannot be read; in {found.table}")
     if found.bad:
         raise typer.Exit(SOME_FAILED)
 
@@ -112,7 +112,7 @@ def import_(
     if (descriptors.suffix == ".npy") != (ids is not None):
         raise typer.BadParameter("--ids goes with a .npy file, and a .npy file needs it")
     table = import_npy(descriptors, ids, out, name) if ids is not None else import_pth(descriptors, out, name)
-    show.say(f"{len(table)} descriptors of {table.maker.dim} numbers in {out}")
+    output.say(f"{len(table)} descriptors of {table.maker.dim} numbers in {out}")
 
 
 @app.command()

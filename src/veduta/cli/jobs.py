@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veduta.cli import show
+from veduta.cli import output
 from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ def status(work: WorkPath, format: AsListing = Listing.table) -> None:
 
     found = look(work)
     if format is Listing.json:
-        show.facts(asdict(found), as_json=True)
+        output.facts(asdict(found), as_json=True)
         return
-    show.rows([asdict(shard) for shard in found.shards], as_json=False)
-    show.say(
+    output.rows([asdict(shard) for shard in found.shards], as_json=False)
+    output.say(
         f"{found.kind}: {found.finished} of {len(found.shards)} shards finished, {found.done} of {found.items} done"
     )
 
@@ -161,7 +161,7 @@ def merge(
     """Put the results of all shards together: into the gallery, or into one file. May be killed and run again."""
     from veduta.jobs import merge as put_together
 
-    with show.progress("merging") as progress:
+    with output.progress("merging") as progress:
         found = put_together(work, out, progress, lambda done, total: progress(done, total, "comparing"))
     _merged(found, format)
 
@@ -193,7 +193,7 @@ def _place(
         raise typer.BadParameter(str(error)) from None
 
     def here(job: Job, work: Path) -> ShardReport | MergeReport:
-        with show.progress(job.kind) as progress:
+        with output.progress(job.kind) as progress:
             if shard is not None:
                 return run_shard(job, work, shard, progress)
             every = {"workers": workers, "address": address, "cpus": cpus, "gpus": gpus}
@@ -214,7 +214,7 @@ def _do(job: Job, work: Path, place: Place, format: Listing) -> None:
 
 def _merged(found: MergeReport, format: Listing) -> None:
     if not found.alike:
-        show.say("its shards were computed by machines that round differently: see docs/distributed.md")
+        output.say("its shards were computed by machines that round differently: see docs/distributed.md")
     if found.kind == "add":
         there = f", {found.skipped} were there already" if found.skipped else ""
         _ended(found, format, f"added {found.added} references{there}")
@@ -224,10 +224,10 @@ def _merged(found: MergeReport, format: Listing) -> None:
 
 def _ended(found: Any, format: Listing, text: str) -> None:
     """Print a report and end with 1 where anything has failed."""
-    show.failures(found.failures)
+    output.failures(found.failures)
     lost = f", {len(found.failures)} failed" if found.failures else ""
-    show.say(text + lost)
+    output.say(text + lost)
     if format is Listing.json:
-        show.facts(asdict(found) | {"failures": len(found.failures)}, as_json=True)
+        output.facts(asdict(found) | {"failures": len(found.failures)}, as_json=True)
     if found.failures:
         raise typer.Exit(SOME_FAILED)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veduta.cli import serving, show
+from veduta.cli import output, serve
 from veduta.cli.options import AsListing, Listing, Provider
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def scan(
     with (
         Gallery.open(gallery, provider) if gallery else nullcontext() as asked,
         _opened(library, state, known=False) as opened,
-        show.progress("scanning") as progress,
+        output.progress("scanning") as progress,
     ):
         report = opened.scan(asked, limit, threads, max_memory, again=again, progress=progress)
         shots, doubts = opened.shots(), len(opened.doubts())
-    show.failures(report.failures)
+    output.failures(report.failures)
     counted = [shot for shot in shots if shot.best]
     named = sum(shot.label is not None for shot in counted)
     facts = asdict(report) | {
@@ -109,11 +109,11 @@ def scan(
         "named": named,
         "doubts": doubts,
     }
-    show.facts(facts, as_json=format is Listing.json)
+    output.facts(facts, as_json=format is Listing.json)
     if report.older:
-        show.say(f"the gallery has changed since {report.older} answers were given; ask again with --again")
+        output.say(f"the gallery has changed since {report.older} answers were given; ask again with --again")
     if doubts:
-        show.say(f"{doubts} answers are worth a look: veduta library review {library}")
+        output.say(f"{doubts} answers are worth a look: veduta library review {library}")
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -126,16 +126,20 @@ def group(
     format: AsListing = Listing.table,
 ) -> None:
     """Find the photos that show the same place, without any gallery. Name a group with: veduta library name."""
-    with _opened(library, state, known=False) as opened, show.progress("scanning") as progress:
+    with _opened(library, state, known=False) as opened, output.progress("scanning") as progress:
         groups = opened.group(max_memory, progress)
         failures = opened.failures()
-    show.failures(failures)
+    output.failures(failures)
     if groups or format is Listing.json:
-        show.rows([_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json)
+        output.rows(
+            [_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json
+        )
     if not groups:
-        show.say("no two photos are known to show the same place")
+        output.say("no two photos are known to show the same place")
     else:
-        show.say(f"see them with: veduta library report {library} --out album.html; name one with: veduta library name")
+        output.say(
+            f"see them with: veduta library report {library} --out album.html; name one with: veduta library name"
+        )
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -180,9 +184,9 @@ def name(
             Gallery.create(gallery).close()
         with Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
             landmark, failures = opened.name(number, name, id, asked, place)
-    show.failures(failures)
+    output.failures(failures)
     shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
-    show.say(f"group {number} shows {shown} ({landmark.id})")
+    output.say(f"group {number} shows {shown} ({landmark.id})")
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -219,10 +223,10 @@ def report(
     with _opened(library, state) as opened:
         for path in out:
             if path.suffix.lower() == ".html":
-                show.say(f"wrote {write_album(opened, path, floor)}")
+                output.say(f"wrote {write_album(opened, path, floor)}")
             else:
                 count = export(opened.shots(floor), path.suffix.lower()[1:], path)
-                show.say(f"wrote {count} photos to {path}")
+                output.say(f"wrote {count} photos to {path}")
 
 
 @app.command()
@@ -238,7 +242,7 @@ def tag(
     with _opened(library, state) as opened:
         plan = opened.tag(embed=embed, floor=floor)
         _show_plan(_tag_facts(plan), [str(step.target) for step in plan.steps], every=all)
-        show.failures(plan.failures)
+        output.failures(plan.failures)
         failed = bool(plan.failures) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -266,7 +270,7 @@ def organize(
     with _opened(library, state) as opened:
         plan = opened.organize(into, mode.value, floor)
         _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
-        show.failures(plan.left)
+        output.failures(plan.left)
         failed = bool(plan.left) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -280,22 +284,22 @@ def _plan_facts(plan: Plan) -> dict[str, Any]:
 
 def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
     """Print what a plan counts, and the files it is about, or some of them."""
-    show.facts(facts, as_json=False)
+    output.facts(facts, as_json=False)
     shown = rows if every else rows[:SHOWN]
-    show.lines(shown)
+    output.lines(shown)
     if len(shown) < len(rows):
-        show.say(f"and {len(rows) - len(shown)} more; see them with --all")
+        output.say(f"and {len(rows) - len(shown)} more; see them with --all")
 
 
 def _apply_or_say(library: Library, plan: Plan | TagPlan, steps: int, *, apply: bool) -> bool:
     """Carry out a plan if that is wanted; return whether some of it failed."""
     if not steps:
-        show.say("nothing to do")
+        output.say("nothing to do")
         return False
     if not apply:
-        show.say("nothing was changed; do it with --apply")
+        output.say("nothing was changed; do it with --apply")
         return False
-    with show.progress("applying") as progress:
+    with output.progress("applying") as progress:
         done = library.apply(plan, _counted(progress, steps))
     _say_applied(done, library)
     return bool(done.failures) or done.stopped is not None
@@ -306,11 +310,11 @@ def _counted(progress: Callable[..., None], total: int) -> Callable[[int], None]
 
 
 def _say_applied(done: Applied, library: Library) -> None:
-    show.failures(done.failures)
+    output.failures(done.failures)
     if done.stopped is not None:
-        show.error(done.stopped)
+        output.error(done.stopped)
     back = "" if done.journal is None else f"; take them back with: veduta library undo {library.path}"
-    show.say(f"did {done.done} steps{back}")
+    output.say(f"did {done.done} steps{back}")
 
 
 @app.command()
@@ -325,12 +329,12 @@ def undo(
     with _opened(library, state) as opened:
         if list:
             rows = [_action_row(action) for action in opened.history()]
-            show.rows(rows, as_json=format is Listing.json)
+            output.rows(rows, as_json=format is Listing.json)
             return
-        with show.progress("undoing") as progress:
+        with output.progress("undoing") as progress:
             undone = opened.undo(number, lambda done: progress(done, None))
-    show.failures(undone.left)
-    show.say(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
+    output.failures(undone.left)
+    output.say(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
     if undone.left:
         raise typer.Exit(SOME_FAILED)
 
@@ -377,12 +381,12 @@ def review(
         elif list:
             rows = [_doubt_row(doubt) for doubt in opened.doubts(limit)]
             if rows or format is Listing.json:
-                show.rows(rows, as_json=format is Listing.json)
+                output.rows(rows, as_json=format is Listing.json)
             else:
-                show.say("no answer is in doubt")
+                output.say("no answer is in doubt")
         else:
             _review_on_page(opened, limit, port, provider, browser=browser)
-            show.say(f"took over {collect(opened)} verdicts")
+            output.say(f"took over {collect(opened)} verdicts")
 
 
 def _judge(library: Library, verdict: str | None, photo: str) -> None:
@@ -398,7 +402,7 @@ def _judge(library: Library, verdict: str | None, photo: str) -> None:
         shot = library.judge(path, verdict, landmark_of(library, id))
     else:
         shot = library.judge(photo, verdict)
-    show.say(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
+    output.say(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
 
 
 def _doubt_row(doubt: Doubt) -> dict[str, Any]:
@@ -421,14 +425,14 @@ def _review_on_page(library: Library, limit: int, port: int, provider: str, *, b
         raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")
     gallery = Path(library.gallery)
     waiting, failures = fill(library, gallery.name, limit)
-    show.failures(failures)
+    output.failures(failures)
     if not waiting:
-        show.say("no answer is in doubt")
+        output.say("no answer is in doubt")
         return
     token = secrets.token_urlsafe(24)
-    with serving.on_page([gallery], token, port, provider, library.folder) as (server, address):
+    with serve.on_page([gallery], token, port, provider, library.folder) as (server, address):
         where = f"{address}/#/review?token={token}"
-        show.say(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
+        output.say(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
         if browser:
             webbrowser.open(where)
         with suppress(KeyboardInterrupt):

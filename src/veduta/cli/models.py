@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from veduta.cli import show
+from veduta.cli import output
 from veduta.cli.options import AsListing, Listing
 
 app = typer.Typer(help="The models: their cards, and weights that do not ship.", invoke_without_command=True)
@@ -22,7 +22,7 @@ def models(context: typer.Context, format: AsListing = Listing.table) -> None:
     from veduta.models import cards
     from veduta.models.weights import where
 
-    show.cards([asdict(card) | {"weights": where(card.name)} for card in cards()], as_json=format is Listing.json)
+    output.cards([asdict(card) | {"weights": where(card.name)} for card in cards()], as_json=format is Listing.json)
 
 
 @app.command("show")
@@ -36,7 +36,7 @@ def show_(
     from veduta.models import card, is_model, read_card
 
     found = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
-    show.cards([asdict(card) for card in found], as_json=format is Listing.json)
+    output.cards([asdict(card) for card in found], as_json=format is Listing.json)
 
 
 @app.command()
@@ -53,6 +53,6 @@ def pull(
     from veduta.models.weights import pull as fetch
 
     folder = fetch(model, source, revision)
-    show.say(f"{model} is in {folder} (sha256 {find(model).sha256[:12]})")
+    output.say(f"{model} is in {folder} (sha256 {find(model).sha256[:12]})")
     if SOURCES[model].research_only:
-        show.say(f"its licence: {card(model).licence}")
+        output.say(f"its licence: {card(model).licence}")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from veduta.cli import show
+from veduta.cli import output
 from veduta.cli.options import Provider
 from veduta.errors import VedutaError
 
@@ -77,7 +77,7 @@ def serve(
         server = make_server(app, settings, host, port)
         shown = f"[{host}]" if ":" in host else host
         writing = "" if settings.token else f"; it only reads, for {TOKEN} is not set"
-        show.say(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
+        output.say(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
         server.run(sockets=[listening])
 
 
@@ -138,4 +138,4 @@ def export(
         reviewed = Review(gallery)
     count = reviewed.export(folder)
     reviewed.close()
-    show.say(f"wrote {count} photos; calibrate with: veduta calibrate {gallery} --csv {folder / 'photos.csv'}")
+    output.say(f"wrote {count} photos; calibrate with: veduta calibrate {gallery} --csv {folder / 'photos.csv'}")

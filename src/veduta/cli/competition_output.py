@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from veduta.cli import show
+from veduta.cli import output
 
 if TYPE_CHECKING:
     from veduta.competition.inspect import Inspection
@@ -27,13 +27,13 @@ def line(text: str = "") -> None:
 def failures(bad: Mapping[str, str]) -> None:
     """Print each photo that has no descriptor as one line on stderr."""
     for reason in bad.values():
-        show.error(reason)
+        output.error(reason)
 
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int], None]]:
     """Yield a function of (stage, done, total) that draws a bar per stage."""
-    with show.progress("starting") as bar:
+    with output.progress("starting") as bar:
 
         def update(stage: str, done: int, total: int) -> None:
             bar(done, total, stage)
@@ -54,9 +54,9 @@ def inspection(found: Inspection) -> None:
         faults = f"{len(split.missing)} missing, {len(split.bad)} damaged, {split.unlisted} unlisted"
         line(f"{split.split:<20} {split.photos:,} photos{listed}; {faults}")
         for id in split.missing:
-            show.error(f"{split.split}: photo {id} is listed and not there")
+            output.error(f"{split.split}: photo {id} is listed and not there")
         for failure in split.bad:
-            show.error(failure.error)
+            output.error(failure.error)
     if found.test_landmark_photos is not None:
         parts = ", ".join(f"{n:,} {part}" for part, n in sorted(found.usage.items()))
         line(f"solution             {found.test_landmark_photos:,} photos show a landmark; {parts}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from veduta.cli import show
+from veduta.cli import output
 from veduta.cli.options import AsListing, Listing
 from veduta.errors import ModelError
 
@@ -158,13 +158,13 @@ def train(
         recipe = replace(base, **{field: value for field, value in said.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    with show.progress("looking") as progress:
+    with output.progress("looking") as progress:
         report = run(
             data, out, recipe, bank, against, name=name, device=device.value, workers=workers, minutes=minutes,
-            progress=progress, say=show.say,
+            progress=progress, say=output.say,
         )  # fmt: skip
     if report is not None:
-        show.training(report.as_dict(), as_json=format is Listing.json)
+        output.training(report.as_dict(), as_json=format is Listing.json)
         # torchrun would take this for a process that has died.
         if report.unreadable and "WORLD_SIZE" not in os.environ:
             raise typer.Exit(SOME_FAILED)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from veduta.cli import show
+from veduta.cli import output
 from veduta.cli.options import AsListing, Listing
 
 STEPS = 1000  # of a bar
@@ -53,8 +53,8 @@ def index(
             opened.choose_index(wanted, recall, address=address, name=name, shards=shards, replicas=replicas)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
-        with show.progress("index") as progress:
+        with output.progress("index") as progress:
             opened.build_index(lambda what, share: progress(round(share * STEPS), STEPS, what), anew=anew)
         found = opened.info().index
     if not quiet:
-        show.facts(found, as_json=format is Listing.json)
+        output.facts(found, as_json=format is Listing.json)
