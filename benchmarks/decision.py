@@ -3,7 +3,8 @@
     python benchmarks/decision.py DATA --runs RUNS [--cache FOLDER] [--out benchmarks/results/decision.json]
 
 DATA is in the competition's layout: train.csv, test_solution.csv, withheld.csv, photos under train/, test/ and bank/.
-RUNS holds the descriptors trained on half of its landmarks each: ``python -m veduta.training.decision.cross_fit DATA --out RUNS``.
+RUNS holds the descriptors trained on half of its landmarks each:
+``python -m veduta.training.decision.cross_fit DATA --out RUNS``.
 Everything that is learned (descriptor, decision, calibration, floors) is learned without the landmarks it is measured
 on. Three settings:
 

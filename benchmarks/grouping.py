@@ -9,9 +9,9 @@ distractors in one group are always wrong. Quality is given for the weights that
 parts without the landmarks measured; for all photos, and without those of landmarks that came from a web search, of
 which about a fifth show something else.
 
---fit prints the weights of `veduta.library.cluster.pairs`. They are fitted to the library as it is and to thinned ones, in
-which a place has two to twelve photos, as in a person's own; photos of the data's bank are left out, for what looks
-like nothing was learned from them.
+--fit prints the weights of `veduta.library.cluster.pairs`. They are fitted to the library as it is and to thinned
+ones, in which a place has two to twelve photos, as in a person's own; photos of the data's bank are left
+out, for what looks like nothing was learned from them.
 """
 
 import argparse
@@ -35,7 +35,8 @@ from veduta.embedders import make_embedder
 from veduta.features import make_extractor
 from veduta.images import read
 from veduta.library import Library
-from veduta.library.cluster import features, linkage, pairs
+from veduta.library.cluster import features, linkage
+from veduta.library.cluster import pairs as pair_model
 from veduta.library.cluster.cache import Cache
 
 FOLDS, SEED, THINNED = 5, 0, 6
@@ -115,24 +116,24 @@ class World:
         self.labels = np.array([known[key][0] for key in self.contents])
         self.bank = np.array([known[key][2] for key in self.contents])
         self.vectors = cache.descriptors(self.contents)
-        self.neighbours = pairs.nearest(self.vectors, pairs.NEIGHBOURS)
-        a, b = pairs.pairs_of(self.neighbours)
+        self.neighbours = pair_model.nearest(self.vectors, pair_model.NEIGHBOURS)
+        a, b = pair_model.pairs_of(self.neighbours)
         inliers = features.verified(cache, self.contents, a, b, None)
         similarity = np.einsum("ij,ij->i", self.vectors[a], self.vectors[b]).astype(np.float32)
-        self.pairs = pairs.Pairs(a, b, similarity, inliers, np.ones(len(a), bool))
+        self.pairs = pair_model.Pairs(a, b, similarity, inliers, np.ones(len(a), bool))
         centres = shipped(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centres
         self.nothing = like_nothing(self.vectors, centres)
 
     def own(self):
         """Return pairs and their own evidence."""
-        return self.pairs, pairs.own_evidence(self.pairs, self.nothing)
+        return self.pairs, pair_model.own_evidence(self.pairs, self.nothing)
 
     def around(self, own):
         """Return pairs, further ones too, and the evidence around them, given the weights of their own."""
-        chance = pairs.chance(pairs.own_evidence(self.pairs, self.nothing), own)
-        likely = pairs.Graph.of(len(self.contents), self.pairs.a, self.pairs.b, chance)
-        wider = pairs.with_further(self.pairs, self.vectors, likely)
-        return wider, pairs.surrounding_evidence(wider, self.nothing, likely, self.neighbours)
+        chance = pair_model.chance(pair_model.own_evidence(self.pairs, self.nothing), own)
+        likely = pair_model.Graph.of(len(self.contents), self.pairs.a, self.pairs.b, chance)
+        wider = pair_model.with_further(self.pairs, self.vectors, likely)
+        return wider, pair_model.surrounding_evidence(wider, self.nothing, likely, self.neighbours)
 
     def same(self, pairs):
         """Return whether each pair shows one landmark."""
@@ -200,7 +201,7 @@ def folded(world, worlds):
     for number in range(FOLDS):
         own, around = fitted(worlds, {label for label in labels if fold[label] != number})
         pairs, evidence = world.around(own)
-        chances = pairs.chance(evidence, around)
+        chances = pair_model.chance(evidence, around)
         mine = (of[pairs.a] == number) | (of[pairs.b] == number)
         for i in np.flatnonzero(mine).tolist():
             key = int(pairs.a[i]), int(pairs.b[i])
@@ -213,7 +214,7 @@ def folded(world, worlds):
         (int(x), int(y)): int(n) for x, y, n in zip(world.pairs.a, world.pairs.b, world.pairs.inliers, strict=True)
     }
     counts = np.array([inliers.get(key, 0) for key in keys], np.int64)
-    every = pairs.Pairs(a, b, np.zeros(len(a), np.float32), counts, np.ones(len(a), bool))
+    every = pair_model.Pairs(a, b, np.zeros(len(a), np.float32), counts, np.ones(len(a), bool))
     found = linkage.group(len(world.contents), every, np.array([total[key] / count[key] for key in keys]))
     return [[world.contents[i] for i in some] for some in found]
 
@@ -238,7 +239,7 @@ def worlds_of(cache, bests, known):
 
 def by_shipped(world):
     """Return the groups of a world by the weights that ship."""
-    pairs, chances = pairs.judge(world.pairs, world.vectors, world.nothing, world.neighbours)
+    pairs, chances = pair_model.judge(world.pairs, world.vectors, world.nothing, world.neighbours)
     return [[world.contents[i] for i in some] for some in linkage.group(len(world.contents), pairs, chances)]
 
 
@@ -258,8 +259,10 @@ def fit(folder, known, progress):
         library.scan(progress=lambda done, total: progress(done, total, "scanning"))
         cache, bests = looked_through(library, known, progress)
         worlds = worlds_of(cache, bests, known)
-        pairs.OWN, pairs.AROUND = fitted(worlds, {label for label, web, _ in known.values() if label and not web})
-        for name, weights in (("OWN", pairs.OWN), ("AROUND", pairs.AROUND)):
+        pair_model.OWN, pair_model.AROUND = fitted(
+            worlds, {label for label, web, _ in known.values() if label and not web}
+        )
+        for name, weights in (("OWN", pair_model.OWN), ("AROUND", pair_model.AROUND)):
             print(name, "=", tuple(round(weight, 3) for weight in weights))
         quality(worlds, known)
         cache.close()

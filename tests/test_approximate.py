@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from veduta.errors import GalleryError
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
-from veduta.index.ivf import build
+from veduta.index.ivf import build as build_module
 from veduta.index.ivf.build import build, lists_for
 from veduta.index.ivf.index import FEW, LISTS, MANIFEST
 from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, RowFiles, append_rows
@@ -218,7 +218,7 @@ class KilledError(Exception):
 def hasty(monkeypatch):
     """Builds in many parts, and measured with few queries: it is not what is found that matters."""
     for name, value in (("PART", 2_000), ("SAVED", 4_000), ("QUERIES", 40)):
-        monkeypatch.setattr(build, name, value)
+        monkeypatch.setattr(build_module, name, value)
 
 
 @pytest.mark.parametrize("step", range(8))

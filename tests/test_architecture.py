@@ -14,15 +14,15 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"types", "errors"},
-    {"frame", "schema"},
-    {"protocols", "images", "metrics", "models", "threads", "evidence", "usefulness", "packing", "locks", "readers"},
-    {"embedders", "features", "matching", "masks", "geometry", "index", "decide", "draw", "listing", "review", "store"},
-    {"adding", "recognizer", "report", "uploading"},
-    {"searching"},
+    {"concurrency", "files", "protocols"},
+    {"features_codec", "geo", "geometry", "metrics", "records"},
+    {"images"},
+    {"models"},
+    {"datasets", "decision", "embedders", "features", "index", "masks", "matching", "review_queue", "viz"},
+    {"recognizer"},
     {"gallery"},
-    {"competition", "photos"},
-    {"training"},
-    {"web", "distributed"},
+    {"competition", "library"},
+    {"jobs", "training", "web"},
     {"cli"},
 ]
 ROW = {name: level for level, names in enumerate(ROWS) for name in names}

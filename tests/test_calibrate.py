@@ -22,8 +22,8 @@ from veduta.embedders import make_embedder
 from veduta.errors import DatasetError, GalleryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
+from veduta.training.decision import calibrate as module
 from veduta.training.decision.calibrate import LEAST, calibrate
-from veduta.training.decision.ship import calibrate as module
 
 PALAZZI = range(6)
 VIEWS, STRANGERS = 5, 30

@@ -24,7 +24,8 @@ from running import PATIENCE, started, wait_until
 from safetensors.torch import load_file
 from test_cli import run, run_json
 
-from veduta.cli import output, train
+from veduta.cli import output
+from veduta.cli import train as train_command
 from veduta.embedders import make_embedder
 from veduta.embedders.gem import resized
 from veduta.errors import DatasetError, ModelError, TrainingError
@@ -657,7 +658,7 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
 
 
 def test_every_setting_of_a_recipe_is_an_option():
-    options = set(inspect.signature(train.train).parameters)
+    options = set(inspect.signature(train_command.train).parameters)
     assert {"bank_as" if field.name == "bank" else field.name for field in fields(Recipe)} <= options
 
 
@@ -733,6 +734,6 @@ def test_a_fault_of_the_world_is_one_line(tmp_path):
 
 def test_what_is_not_installed_is_told_with_what_to_install(tmp_path, monkeypatch):
     missing = {"onnx", "onnxscript"}
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None if name in missing else name)
+    monkeypatch.setattr(train_command.importlib.util, "find_spec", lambda name: None if name in missing else name)
     result = run("train", tmp_path, "--out", "runs", code=2)
     assert result.stderr == "veduta: training needs onnx, onnxscript; pip install 'veduta[train]'\n"

@@ -19,6 +19,7 @@ from veduta.gallery.match_graph import KEYPOINTS
 from veduta.gallery.store import Store, pack_features, unpack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
+from veduta.training.decision import fit
 from veduta.training.decision.examples import Collection, Photo, case_of, halves, nothing_centres, with_glue
 from veduta.training.decision.fit import (
     ANSWERS,
@@ -34,7 +35,7 @@ from veduta.training.decision.fit import (
     precision_curve,
     recalibrate,
 )
-from veduta.training.decision.ship import fit, fit_simple
+from veduta.training.decision.ship import fit_simple
 from veduta.training.descriptor.model import whitening
 from veduta.types import Candidate
 

@@ -133,7 +133,8 @@ def train(
 ) -> None:
     """Train a descriptor of your own, and leave it as a folder that 'veduta create --embedder' takes.
 
-    What is not said is as in `veduta.training.descriptor.config.Recipe`; docs/training.md tells what each choice is worth.
+    What is not said is as in `veduta.training.descriptor.config.Recipe`; docs/training.md
+    tells what each choice is worth.
     """
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:

@@ -1,9 +1,9 @@
 """Evidence to landmark and confidence: log odds learned from photos and calibrated on others; below a floor, none.
 
-A stage is a logistic regression over the terms of `veduta.decision.terms`, each weight of the sign its term has, so that
-more evidence never lowers a confidence; then a beta calibration (Kull et al., AISTATS 2017), which keeps the order.
-There is one stage for each amount of work done, from similarities alone to the costlier matcher, because evidence not
-asked for is not evidence against.
+A stage is a logistic regression over the terms of `veduta.decision.terms`, each weight of the sign its term has, so
+that more evidence never lowers a confidence; then a beta calibration (Kull et al., AISTATS 2017), which keeps the
+order. There is one stage for each amount of work done, from similarities alone to the costlier matcher, because
+evidence not asked for is not evidence against.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The models that ship: a card for each, and the one place that opens an ONNX file.
 
 A card says what a model is, where its weights come from, under which licence, and the sha256 of its file;
-the file is checked against it every time it is opened. ``python -m veduta.models.export.networks NAME`` rebuilds a file.
+the file is checked against it every time it is opened. ``python -m veduta.models.export.networks NAME``
+rebuilds a file.
 A model trained by a user is a folder with the same two things, ``card.json`` and the file it names.
 """
 

@@ -1,6 +1,7 @@
 """Approximate search for millions: four bits to look with, eight to choose by, sixteen to compare.
 
-An inverted file of product codes says which thousand of the descriptors are worth a second look (`veduta.index.ivf.inverted_file`);
+An inverted file of product codes says which thousand of the descriptors are worth a second look
+(`veduta.index.ivf.inverted_file`);
 codes of one byte a component choose among those; and the best by them get their exact cosine from half-precision
 descriptors, as an exact index would give it. Codes and descriptors stay on disk, memory-mapped, in one folder that
 never changes, so opening takes no time whatever the size. What came or went since is held in memory beside them.
