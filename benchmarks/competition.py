@@ -21,8 +21,8 @@ import faiss
 import machine
 import numpy as np
 
-from veduta.competition.descriptor_table import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Maker
-from veduta.competition.score import score
+from veduta.competition.descriptor_table import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Provenance
+from veduta.competition.score import score_submission
 from veduta.datasets.gldv2 import read_train
 from veduta.index import search_blocks
 
@@ -95,7 +95,7 @@ def write_synthetic(path, n, seed=0):
     centres = rng.standard_normal((CLUSTERS, DIM), np.float32)
     shard = path / "shard-0001-of-0001"
     shard.mkdir(parents=True)
-    (shard / META).write_text(json.dumps(Maker("synthetic", "", DIM).as_dict()))
+    (shard / META).write_text(json.dumps(Provenance("synthetic", "", DIM).as_dict()))
     np.array([f"{i:016x}" for i in range(n)], "S32").tofile(shard / IDS)
     with (shard / DESCRIPTORS).open("wb") as file:
         for start in range(0, n, 65_536):
@@ -201,7 +201,7 @@ def measure_score(folder, rows=TEST):
     for _ in range(3):
         for name, resamples in (("with_interval", 200), ("without_interval", 0)):
             start = time.perf_counter()
-            score(folder / "solution.csv", folder / "submission.csv", resamples=resamples)
+            score_submission(folder / "solution.csv", folder / "submission.csv", resamples=resamples)
             seconds[name].append(time.perf_counter() - start)
     return {"rows": rows} | {name: machine.spread(times) for name, times in seconds.items()}
 

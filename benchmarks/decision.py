@@ -30,16 +30,16 @@ from rich.console import Console
 from rich.table import Table
 
 from veduta.concurrency import in_order
-from veduta.decision.model import EFFORTS, shipped
-from veduta.decision.terms import NAMES
+from veduta.decision.model import CASCADES, shipped_decider
+from veduta.decision.terms import TERM_NAMES
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.training.decision.examples import nothing_centres
-from veduta.training.decision.fit import FOLDS, held_out_answers, learn, recalibrate
-from veduta.training.decision.ship import DataSet, Gluing, collect, galleries, read
+from veduta.training.decision.examples import distractor_centers
+from veduta.training.decision.fit import FOLDS, held_out_answers, learn_decider, recalibrate
+from veduta.training.decision.ship import DataSet, FineMatching, collect_photos, gallery_examples, read_data
 
 PARTS = {
     "agreement of neighbours": ("agreement", "mean similarity"),
@@ -51,7 +51,7 @@ PARTS = {
     "quality of inliers": ("inlier share", "inlier similarity", "confirmed keypoints", "verified share"),
     "shape of the homography": ("query coverage", "reference coverage", "scale", "stretch", "rotation", "perspective"),
     "useful features": ("useful inliers", "expected inliers", "inlier deficit"),
-    "all geometry": NAMES[NAMES.index("inliers") :],
+    "all geometry": TERM_NAMES[TERM_NAMES.index("inliers") :],
 }
 PRECISIONS = (0.9, 0.95, 0.98)
 
@@ -68,7 +68,7 @@ def cached(folder, runs, cache):
             text = [kept[name].astype(object) for name in ("split", "landmark")]
             halves = (kept["first"], kept["second"])
             return DataSet(kept["ids"].tolist(), *text, features, kept["shipped"], halves), kept["plain"], key
-    data = read(folder, models)
+    data = read_data(folder, models)
     embedder = make_embedder("efficientnet-lite2-gem")
     paths = [
         folder / split / id[0] / id[1] / id[2] / f"{id}.jpg" for id, split in zip(data.ids, data.split, strict=True)
@@ -108,7 +108,7 @@ def cross_validated(data, collection, withheld, name, glue):
     gallery, queries = protocol(data, withheld, name)
     bank, cases = data.numbers("bank"), []
     for part, descriptors in enumerate(data.by_half):
-        centres = nothing_centres(descriptors[bank])
+        centres = distractor_centers(descriptors[bank])
         mine = queries[data.part[queries] == 1 - part]
         cases += collection.cases(descriptors, gallery, mine, centres, glue=glue)
     return cases
@@ -117,7 +117,7 @@ def cross_validated(data, collection, withheld, name, glue):
 def as_shipped(data, collection, withheld, name, glue):
     """Return the cases of a protocol as the descriptor that ships sees them."""
     gallery, queries = protocol(data, withheld, name)
-    centres = nothing_centres(data.shipped[data.numbers("bank")])
+    centres = distractor_centers(data.shipped[data.numbers("bank")])
     return collection.cases(data.shipped, gallery, queries, centres, glue=glue)
 
 
@@ -143,7 +143,7 @@ def notebook(data, plain, collection, gallery, queries):
     """Return predictions by the notebook's formula on plain descriptors: five candidates, the best three summed."""
     raw = plain / np.linalg.norm(plain, axis=1, keepdims=True)
     found = {"best neighbour": [], "notebook's formula": [], "simple formula": []}
-    simple = shipped("efficientnet-lite2-gem", "xfeat", "nearest")
+    simple = shipped_decider("efficientnet-lite2-gem", "xfeat", "nearest")
     for q in queries.tolist():
         similarity = raw[gallery] @ raw[q]
         nearest = np.argsort(-similarity, kind="stable")[:30]
@@ -217,7 +217,7 @@ def costs(data_folder, limit):
     with tempfile.TemporaryDirectory() as folder:
         gallery, made = build(data, Path(folder))
         plain, made_plain = build(data, Path(folder) / "plain", embedder="efficientnet-lite2-gem")
-        recognizers = {effort: gallery.recognizer(effort=effort) for effort in EFFORTS}
+        recognizers = {effort: gallery.recognizer(effort=effort) for effort in CASCADES}
         before = plain.recognizer()
         before.effort = replace(before.effort, stages=("full",))
         recognizers["simple formula, 30 verified"] = before
@@ -267,18 +267,18 @@ def learned(data, kept, *, with_glue):
         kept: a file in which pairs looked at are kept between runs, or None.
         with_glue: whether the costlier matcher is asked.
     """
-    collection, nothing, glued = collect(data), np.zeros((0, 0), np.float32), {}
+    collection, nothing, glued = collect_photos(data), np.zeros((0, 0), np.float32), {}
     if kept and kept.exists():
         found, glued = pickle.loads(kept.read_bytes())
         collection.pairs.update(found)
-    cases = galleries(data, collection)
-    decision, held_out = learn(cases, nothing)
+    cases = gallery_examples(data, collection)
+    decision, held_out = learn_decider(cases, nothing)
     glue = None
     if with_glue:
-        glue = Gluing(data, held_out)
+        glue = FineMatching(data, held_out)
         glue.known.update(glued)
-        cases = galleries(data, collection, glue=glue)
-        decision, held_out = learn(cases, nothing)
+        cases = gallery_examples(data, collection, glue=glue)
+        decision, held_out = learn_decider(cases, nothing)
     if kept:
         kept.write_bytes(pickle.dumps((collection.pairs, glue.known if glue else glued)))
     return collection, glue, cases, decision, held_out
@@ -294,7 +294,7 @@ def methods(data, plain, collection, withheld, name, measured, shipped_cases, he
         for method, said in notebook(data, plain, collection, gallery, queries).items()
     ]
     fitted = [recalibrate(held_out[k], measured)[1][k] for k in range(FOLDS)]
-    asked = [(f"learned, {effort}", measured, held_out, effort) for effort in EFFORTS]
+    asked = [(f"learned, {effort}", measured, held_out, effort) for effort in CASCADES]
     asked.append(("learned, default, calibrated to photos like these", measured, fitted, "default"))
     asked.append(("learned, default, descriptor as shipped", shipped_cases, held_out, "default"))
     for method, cases, decisions, effort in asked:
@@ -307,7 +307,7 @@ def ablation(cases, measured):
     """Return a row for each part left out, the rest learned anew."""
     rows = []
     for name, terms in {"nothing": (), **PARTS}.items():
-        _, less = learn(cases, np.zeros((0, 0), np.float32), without=terms)
+        _, less = learn_decider(cases, np.zeros((0, 0), np.float32), without=terms)
         row = {"without": name}
         for which, asked in measured.items():
             row[which] = figures(*of_answers(asked, held_out_answers(asked, less, "default")), probability=True)
@@ -340,7 +340,7 @@ def main():
         )
         for name, asked in measured.items()
     }
-    result["unseen"] = {effort: unseen(cases, held_out, effort) for effort in EFFORTS}
+    result["unseen"] = {effort: unseen(cases, held_out, effort) for effort in CASCADES}
     result["precision"] = {n: precision_table(asked, held_out, decision, "default") for n, asked in measured.items()}
     result["ablation"] = ablation(cases, measured)
     result["load_at_end"] = machine.describe()["load_at_start"]

@@ -30,7 +30,7 @@ from veduta.concurrency import in_order
 from veduta.embedders import make_embedder
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.training.decision.cross_fit import SEED, part_of, parts, train_half
+from veduta.training.decision.cross_fit import SEED, landmark_halves, part_of, train_half
 from veduta.training.descriptor.config import SHIPPED
 
 # Of the ablation, one change at a time. Small photos and few epochs: it is the differences that are looked at.
@@ -67,7 +67,7 @@ class Data:
         rows += [(p.stem, "bank", "") for p in sorted((folder / "bank").rglob("*.jpg"))]
         self.ids, self.split, self.landmark = (np.array(column, object) for column in zip(*rows, strict=True))
         self.withheld = {r["landmark_id"] for r in self._rows("withheld.csv")}
-        self.parts = parts({name for name in self.landmark if name})
+        self.parts = landmark_halves({name for name in self.landmark if name})
 
     def _rows(self, name):
         with (self.folder / name).open(newline="", encoding="utf-8") as file:
@@ -103,10 +103,10 @@ def describe(data, folder, keep):
 
 def whitened(rows, data, half, dim):
     """Return plain descriptors whitened by what one half of the landmarks and the bank teach."""
-    from veduta.training.descriptor.model.whitening import learn, whiten
+    from veduta.training.descriptor.model.whitening import learn_whitening, whiten
 
     taught = (data.split == "train") & np.isin(data.landmark, sorted(data.parts[half])) | (data.split == "bank")
-    mean, projection = learn(rows[taught], dim)
+    mean, projection = learn_whitening(rows[taught], dim)
     return whiten(rows, mean, projection)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from veduta.concurrency import keep_memory
 from veduta.features_codec import pack_features, unpack_features
-from veduta.gallery.store import FILE, Store
+from veduta.gallery.store import GALLERY_FILE, Store
 from veduta.types import LocalFeatures
 
 READ, ROUNDS, SEED, READERS = 30, 100, 0, 8
@@ -67,7 +67,7 @@ def gallery(path, count, content, keypoints):
     """Make a gallery of references that have nothing but features worth reading."""
     settings = {"embedder": {"name": "-"}, "extractor": {"name": "-"}, "veduta": "0"}
     Store.create(path, settings).close()
-    db = sqlite3.connect(path / FILE)
+    db = sqlite3.connect(path / GALLERY_FILE)
     db.execute("PRAGMA synchronous = OFF")
     db.execute("PRAGMA foreign_keys = OFF")
     db.execute("INSERT INTO landmark (id, name) VALUES ('l', 'l')")
@@ -162,7 +162,10 @@ def of_gallery(path, count):
         start = time.perf_counter()
         [unpack_features(content) for _ in range(READ)]
         taken.append(time.perf_counter() - start)
-    made = {"features_of": measure(path / FILE, count, store.features_of), "unpacking": {"warm": machine.spread(taken)}}
+    made = {
+        "features_of": measure(path / GALLERY_FILE, count, store.features_of),
+        "unpacking": {"warm": machine.spread(taken)},
+    }
     store.close()
     return made
 
@@ -221,7 +224,7 @@ def main():
             path = folder / "gallery"
             gallery(path, options.references, content, keypoints)
             made["gallery"] = {
-                "bytes": (path / FILE).stat().st_size // options.references,
+                "bytes": (path / GALLERY_FILE).stat().st_size // options.references,
                 **of_gallery(path, options.references),
             }
         print(name, made["flat file, offsets in memory"], made["gallery"], flush=True)

@@ -29,15 +29,15 @@ import machine
 import numpy as np
 import PIL.Image
 
-from veduta.decision.model import shipped
-from veduta.decision.terms import like_nothing
+from veduta.decision.model import shipped_decider
+from veduta.decision.terms import distractor_similarity
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
-from veduta.images import read
+from veduta.images import read_bytes
 from veduta.library import Library
 from veduta.library.cluster import features, linkage
 from veduta.library.cluster import pairs as pair_model
-from veduta.library.cluster.cache import Cache
+from veduta.library.cluster.cache import FeatureCache
 
 FOLDS, SEED, THINNED = 5, 0, 6
 WEB = "world13-ddg"  # the set whose labels are a search engine's
@@ -72,7 +72,7 @@ def build(data, folder, count):
     rows = list(listed(data))
     folder.mkdir(parents=True, exist_ok=True)
     for path, *facts in rows:
-        known.setdefault(read(path)[1], tuple(facts))
+        known.setdefault(read_bytes(path)[1], tuple(facts))
         if not (link := folder / path.name).exists():
             link.symlink_to(path)
     for path, *_ in rows[: max(0, count - len(rows))]:
@@ -116,24 +116,24 @@ class World:
         self.labels = np.array([known[key][0] for key in self.contents])
         self.bank = np.array([known[key][2] for key in self.contents])
         self.vectors = cache.descriptors(self.contents)
-        self.neighbours = pair_model.nearest(self.vectors, pair_model.NEIGHBOURS)
+        self.neighbours = pair_model.nearest_photos(self.vectors, pair_model.NEIGHBOURS)
         a, b = pair_model.pairs_of(self.neighbours)
-        inliers = features.verified(cache, self.contents, a, b, None)
+        inliers = features.verify_pairs(cache, self.contents, a, b, None)
         similarity = np.einsum("ij,ij->i", self.vectors[a], self.vectors[b]).astype(np.float32)
-        self.pairs = pair_model.Pairs(a, b, similarity, inliers, np.ones(len(a), bool))
-        centres = shipped(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centres
-        self.nothing = like_nothing(self.vectors, centres)
+        self.pairs = pair_model.PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
+        centres = shipped_decider(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centres
+        self.nothing = distractor_similarity(self.vectors, centres)
 
     def own(self):
         """Return pairs and their own evidence."""
-        return self.pairs, pair_model.own_evidence(self.pairs, self.nothing)
+        return self.pairs, pair_model.pair_features(self.pairs, self.nothing)
 
     def around(self, own):
         """Return pairs, further ones too, and the evidence around them, given the weights of their own."""
-        chance = pair_model.chance(pair_model.own_evidence(self.pairs, self.nothing), own)
-        likely = pair_model.Graph.of(len(self.contents), self.pairs.a, self.pairs.b, chance)
-        wider = pair_model.with_further(self.pairs, self.vectors, likely)
-        return wider, pair_model.surrounding_evidence(wider, self.nothing, likely, self.neighbours)
+        chance = pair_model.pair_probability(pair_model.pair_features(self.pairs, self.nothing), own)
+        likely = pair_model.WeightedGraph.of(len(self.contents), self.pairs.a, self.pairs.b, chance)
+        wider = pair_model.with_second_order(self.pairs, self.vectors, likely)
+        return wider, pair_model.context_features(wider, self.nothing, likely, self.neighbours)
 
     def same(self, pairs):
         """Return whether each pair shows one landmark."""
@@ -201,7 +201,7 @@ def folded(world, worlds):
     for number in range(FOLDS):
         own, around = fitted(worlds, {label for label in labels if fold[label] != number})
         pairs, evidence = world.around(own)
-        chances = pair_model.chance(evidence, around)
+        chances = pair_model.pair_probability(evidence, around)
         mine = (of[pairs.a] == number) | (of[pairs.b] == number)
         for i in np.flatnonzero(mine).tolist():
             key = int(pairs.a[i]), int(pairs.b[i])
@@ -214,8 +214,8 @@ def folded(world, worlds):
         (int(x), int(y)): int(n) for x, y, n in zip(world.pairs.a, world.pairs.b, world.pairs.inliers, strict=True)
     }
     counts = np.array([inliers.get(key, 0) for key in keys], np.int64)
-    every = pair_model.Pairs(a, b, np.zeros(len(a), np.float32), counts, np.ones(len(a), bool))
-    found = linkage.group(len(world.contents), every, np.array([total[key] / count[key] for key in keys]))
+    every = pair_model.PhotoPairs(a, b, np.zeros(len(a), np.float32), counts, np.ones(len(a), bool))
+    found = linkage.average_linkage(len(world.contents), every, np.array([total[key] / count[key] for key in keys]))
     return [[world.contents[i] for i in some] for some in found]
 
 
@@ -225,9 +225,9 @@ def folded(world, worlds):
 def looked_through(library, known, progress):
     """Return the cache of features, and sha256 -> a file of the data's photos, of a burst the one standing for it."""
     bests = {shot.sha256: str(shot.file) for shot in library.shots() if shot.best and shot.sha256 in known}
-    eyes = features.Eyes(make_embedder(features.EMBEDDER), make_extractor(features.EXTRACTOR))
-    cache = Cache(library.folder, eyes.model)
-    features.look(cache, eyes, bests, 10**9, progress=progress)
+    eyes = features.GroupingModels(make_embedder(features.EMBEDDER), make_extractor(features.EXTRACTOR))
+    cache = FeatureCache(library.folder, eyes.model)
+    features.extract_features(cache, eyes, bests, 10**9, progress=progress)
     return cache, bests
 
 
@@ -239,8 +239,8 @@ def worlds_of(cache, bests, known):
 
 def by_shipped(world):
     """Return the groups of a world by the weights that ship."""
-    pairs, chances = pair_model.judge(world.pairs, world.vectors, world.nothing, world.neighbours)
-    return [[world.contents[i] for i in some] for some in linkage.group(len(world.contents), pairs, chances)]
+    pairs, chances = pair_model.score_pairs(world.pairs, world.vectors, world.nothing, world.neighbours)
+    return [[world.contents[i] for i in some] for some in linkage.average_linkage(len(world.contents), pairs, chances)]
 
 
 def quality(worlds, known):
@@ -259,10 +259,10 @@ def fit(folder, known, progress):
         library.scan(progress=lambda done, total: progress(done, total, "scanning"))
         cache, bests = looked_through(library, known, progress)
         worlds = worlds_of(cache, bests, known)
-        pair_model.OWN, pair_model.AROUND = fitted(
+        pair_model.PAIR_WEIGHTS, pair_model.CONTEXT_WEIGHTS = fitted(
             worlds, {label for label, web, _ in known.values() if label and not web}
         )
-        for name, weights in (("OWN", pair_model.OWN), ("AROUND", pair_model.AROUND)):
+        for name, weights in (("OWN", pair_model.PAIR_WEIGHTS), ("AROUND", pair_model.CONTEXT_WEIGHTS)):
             print(name, "=", tuple(round(weight, 3) for weight in weights))
         quality(worlds, known)
         cache.close()

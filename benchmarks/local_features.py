@@ -26,14 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from veduta.concurrency import in_order, one_blas_thread
-from veduta.decision.terms import CAP, CHANCE, WEIGHT
+from veduta.decision.terms import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS
 from veduta.embedders import make_embedder
 from veduta.errors import ModelError
 from veduta.features import EXTRACTORS, make_extractor
 from veduta.features_codec import pack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
-from veduta.masks import ColourRule, Usefulness, keep
+from veduta.masks import ColorRule, LearnedMask, select_keypoints
 from veduta.matching import MATCHERS, make_matcher
 from veduta.metrics import Prediction, accuracy, gap, open_set
 
@@ -83,7 +83,7 @@ class Retrieved:
 
 def cut(features, n):
     """Return the best n of these features."""
-    return keep(features, np.arange(len(features)) < n)
+    return select_keypoints(features, np.arange(len(features)) < n)
 
 
 class Features:
@@ -114,7 +114,13 @@ def pair_figures(retrieved, asked, inliers):
                 landmark = retrieved.landmark[reference]
                 (true if landmark in truth[key] else false).append(n)
                 best = max(
-                    best, (landmark, similarity + WEIGHT * min(max(0, n - CHANCE), CAP) / CAP), key=lambda b: b[1]
+                    best,
+                    (
+                        landmark,
+                        similarity
+                        + INLIER_WEIGHT * min(max(0, n - CHANCE_INLIERS), SATURATED_INLIERS) / SATURATED_INLIERS,
+                    ),
+                    key=lambda b: b[1],
                 )
             said.append(Prediction(key, best[0], best[1]))
         figures[protocol] = {"accuracy": round(accuracy(truth, said), 4), "gap": round(gap(truth, said), 4)}
@@ -196,8 +202,8 @@ def masks(features, retrieved, asked):
         "all keypoints": None,
         "best by the detector": lambda image, found: -np.arange(len(found), dtype=np.float32),
         "at random": lambda image, found: rng.random(len(found)),
-        "colours": lambda image, found: ColourRule().stays(image, found) * 1e6 - np.arange(len(found)),
-        "usefulness": Usefulness().stays,
+        "colours": lambda image, found: ColorRule().stays(image, found) * 1e6 - np.arange(len(found)),
+        "usefulness": LearnedMask().stays,
     }
     for name, way in ways.items():
         kept, inliers = {}, {}
@@ -206,7 +212,7 @@ def masks(features, retrieved, asked):
                 found = cut(features.of(path), 512)
                 if way is not None:
                     order = np.argsort(-way(load(path), found), kind="stable")[: round(share * len(found))]
-                    found = keep(found, np.isin(np.arange(len(found)), order))
+                    found = select_keypoints(found, np.isin(np.arange(len(found)), order))
                 kept[path] = found
             b = cut(features.of(retrieved.paths[reference]), 512)
             inliers[path, reference] = verifier.verify(kept[path], b, made.match(kept[path], b)).num_inliers
@@ -249,11 +255,11 @@ def hloc_order(retrieved, asked, limit):
     import torch
     from kornia.feature import DISK, LightGlue
 
-    from veduta.models.weights import find
+    from veduta.models.weights import find_weights
 
     disk, glue = DISK().eval(), LightGlue(features=None, input_dim=128).eval()
-    disk.load_state_dict(torch.load(find("disk").file, map_location="cpu", weights_only=True)["extractor"])
-    state = torch.load(find("lightglue-disk").file, map_location="cpu", weights_only=True)
+    disk.load_state_dict(torch.load(find_weights("disk").file, map_location="cpu", weights_only=True)["extractor"])
+    state = torch.load(find_weights("lightglue-disk").file, map_location="cpu", weights_only=True)
     for i in range(9):
         for part in ("self_attn", "cross_attn"):
             state = {k.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): v for k, v in state.items()}

@@ -131,7 +131,7 @@ def main():
     shutil.rmtree(GALLERY, ignore_errors=True)
     with Gallery.create(GALLERY) as gallery:
         report = gallery.add(csv=table)
-        output.failures(report.failures)
+        output.print_failures(report.failures)
         recognizer = gallery.recognizer()
         exhibits = []
         for question in questions():

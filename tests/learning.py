@@ -12,9 +12,9 @@ import torch
 import world
 
 from veduta.training.descriptor import checkpoint
-from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data.dataset import Dataset
-from veduta.training.descriptor.train import train
+from veduta.training.descriptor.train import train_descriptor
 
 # What all runs have in common: a network of four million weights of which the last fourth learns, on tiny photos.
 SMALL = {
@@ -31,7 +31,7 @@ SMALL = {
 
 def small(**changes):
     """A recipe whose steps take a moment."""
-    return Recipe(**SMALL | changes)
+    return TrainConfig(**SMALL | changes)
 
 
 def options(**changes):
@@ -108,9 +108,9 @@ def stopping(after):
 def learn(data, out, recipe, steps, **rest):
     """Do so many steps of a run and stop it, and return its checkpoint: what comes after the last takes long."""
     with contextlib.suppress(KeyboardInterrupt):
-        train(data, out, recipe, progress=stopping(steps), device="cpu", **rest)
+        train_descriptor(data, out, recipe, progress=stopping(steps), device="cpu", **rest)
         raise AssertionError(f"it ended before step {steps}")
-    return checkpoint.read(out)
+    return checkpoint.read_checkpoint(out)
 
 
 def lines(out, event="step"):

@@ -6,14 +6,14 @@ from functools import cache
 import numpy as np
 import world
 
-from veduta.decision.model import shipped
+from veduta.decision.model import shipped_decider
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array
 from veduta.index import ExactIndex
 from veduta.matching import make_matcher
-from veduta.recognizer import Effort, Recognizer, Shelf, Stages
+from veduta.recognizer import CascadeSettings, Components, Recognizer, ReferenceSet
 from veduta.types import Landmark, LocalFeatures, Matches
 
 embedder = cache(make_embedder)
@@ -22,7 +22,7 @@ matcher = cache(make_matcher)
 
 
 def stages(matching="nearest"):
-    return Stages(embedder(), extractor("xfeat"), matcher(matching), HomographyVerifier())
+    return Components(embedder(), extractor("xfeat"), matcher(matching), HomographyVerifier())
 
 
 @cache
@@ -49,7 +49,7 @@ def shelf(photos):
         features[number] = found, np.zeros(len(found), np.uint8)
         counts[landmark] = counts.get(landmark, 0) + 1
     landmarks = {landmark: Landmark(landmark, landmark.title()) for _, landmark in labels.values()}
-    return Shelf(index, lambda numbers: labels, landmarks, among(features), counts)
+    return ReferenceSet(index, lambda numbers: labels, landmarks, among(features), counts)
 
 
 def without(shelf, reference):
@@ -68,8 +68,8 @@ def among(kept):
 
 def recognizer(shelf, matching="nearest", floor=0.5, decider=None, **effort):
     """A recognizer over these references, with the decision that ships unless another is given."""
-    decider = decider or shipped(embedder().name, "xfeat", matching)
-    return Recognizer(stages(matching), shelf, decider, Effort(**effort), floor)
+    decider = decider or shipped_decider(embedder().name, "xfeat", matching)
+    return Recognizer(stages(matching), shelf, decider, CascadeSettings(**effort), floor)
 
 
 def carry(H, xy):

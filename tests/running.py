@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from veduta.gallery.store import FILE
+from veduta.gallery.store import GALLERY_FILE
 
 COMMAND = [sys.executable, "-m", "veduta"]
 PATIENCE = 120  # seconds after which something hangs
@@ -63,7 +63,7 @@ def read_only(folder):
 
 def rows(gallery, query):
     """Return what a query finds in a gallery's file, without Veduta and without changing anything."""
-    with contextlib.closing(sqlite3.connect(f"file:{Path(gallery) / FILE}?mode=ro", uri=True)) as db:
+    with contextlib.closing(sqlite3.connect(f"file:{Path(gallery) / GALLERY_FILE}?mode=ro", uri=True)) as db:
         return db.execute(query).fetchall()
 
 

@@ -16,20 +16,20 @@ from running import veduta
 from test_cli import run, run_json
 
 from veduta import gallery as gallery_module
-from veduta.decision.model import EFFORTS, LearnedDecision, SimpleDecision, shipped
-from veduta.decision.terms import NAMES
+from veduta.decision.model import CASCADES, HeuristicDecider, LearnedDecider, shipped_decider
+from veduta.decision.terms import TERM_NAMES
 from veduta.embedders import make_embedder
 from veduta.errors import DatasetError, GalleryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.training.decision import calibrate as module
-from veduta.training.decision.calibrate import LEAST, calibrate
+from veduta.training.decision.calibrate import MIN_PHOTOS, calibrate_gallery
 
 PALAZZI = range(6)
 VIEWS, STRANGERS = 5, 30
 FEW = 5  # photos of each kind, where it only matters what becomes of them
 SIZE = 240, 180
-SHIPPED = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
+SHIPPED = shipped_decider("efficientnet-lite2-landmarks", "xfeat", "nearest")
 
 
 class Remembering:
@@ -111,14 +111,14 @@ def calibrated(shipping, asked, tmp_path_factory):
     folder, told = tmp_path_factory.mktemp("calibrated"), []
     shutil.copytree(shipping, folder / "gallery")
     with Gallery.open(folder / "gallery") as gallery:
-        found = calibrate(gallery, asked, out=folder / "report", progress=lambda *step: told.append(step))
+        found = calibrate_gallery(gallery, asked, out=folder / "report", progress=lambda *step: told.append(step))
     return folder / "gallery", found, folder / "report", told
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Being content with a few photos."""
-    monkeypatch.setattr(module, "LEAST", FEW)
+    monkeypatch.setattr(module, "MIN_PHOTOS", FEW)
 
 
 @pytest.fixture
@@ -192,8 +192,8 @@ def test_the_decision_stays_in_the_gallery(calibrated, shipping):
     assert source(shipping) == SHIPPED.about["source"]
     with Gallery.open(path) as gallery:
         decider = gallery.decider()
-        assert isinstance(decider, LearnedDecision)
-        assert set(decider.curves) == set(EFFORTS)
+        assert isinstance(decider, LearnedDecider)
+        assert set(decider.curves) == set(CASCADES)
         assert decider.about["measured"]["log_loss"] == found.after.log_loss
         assert np.array_equal(decider.centres, SHIPPED.centres)
         for name, stage in SHIPPED.stages.items():
@@ -223,7 +223,7 @@ def test_adding_and_removing_leave_the_decision_alone(calibrated, photos, tmp_pa
 
 def test_a_calibration_of_other_terms_is_refused(calibrated, tmp_path, monkeypatch):
     path = shutil.copytree(calibrated[0], tmp_path / "gallery")
-    monkeypatch.setattr("veduta.decision.model.NAMES", ("another term", *NAMES[1:]))
+    monkeypatch.setattr("veduta.decision.model.TERM_NAMES", ("another term", *TERM_NAMES[1:]))
     with Gallery.open(path) as gallery:
         with pytest.raises(
             GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate --reset', then calib"
@@ -279,20 +279,20 @@ def test_what_another_process_resets_is_seen_here(calibrated, tmp_path):
 @pytest.fixture
 def seen(monkeypatch):
     """What is asked of the gallery, as it is asked: (photo, its landmarks, candidates)."""
-    calls, original = [], module.case_of
+    calls, original = [], module.make_example
 
     def noted(query, group, truth, candidates, around, *rest):
         calls.append((query, truth, candidates))
         return original(query, group, truth, candidates, around, *rest)
 
-    monkeypatch.setattr(module, "case_of", noted)
+    monkeypatch.setattr(module, "make_example", noted)
     return calls
 
 
 @pytest.mark.usefixtures("few")
 def test_without_unknown_photos_each_is_asked_twice(gallery_path, table, seen):
     with Gallery.open(gallery_path) as gallery:
-        found = calibrate(gallery, csv=table(unknown=0))
+        found = calibrate_gallery(gallery, csv=table(unknown=0))
     assert (found.known, found.unknown, found.withheld) == (FEW, FEW, True)
     assert [query for query, _, _ in seen[:FEW]] == [query for query, _, _ in seen[FEW:]]
     for query, truth, candidates in seen[:FEW]:
@@ -309,7 +309,7 @@ def test_without_unknown_photos_each_is_asked_twice(gallery_path, table, seen):
 def test_a_photo_that_is_a_reference_is_left_out(photos, table, gallery_path, seen):
     reference = photos / "palazzo-5" / "photo-0.jpg"
     with Gallery.open(gallery_path) as gallery:
-        found = calibrate(gallery, csv=table((reference, "palazzo-5")))
+        found = calibrate_gallery(gallery, csv=table((reference, "palazzo-5")))
     assert (found.known, found.unknown, found.references) == (FEW, FEW, 1)
     assert len(seen) == 2 * FEW
     for query, truth, candidates in seen:
@@ -323,7 +323,7 @@ def test_a_photo_that_is_a_reference_is_left_out(photos, table, gallery_path, se
 def test_photos_that_cannot_be_read_do_not_stop_the_others(table, gallery_path, corrupt, tmp_path):
     missing = tmp_path / "missing.jpg"
     with Gallery.open(gallery_path) as gallery:
-        found = calibrate(gallery, csv=table((missing, "palazzo-0"), (corrupt, "nowhere")))
+        found = calibrate_gallery(gallery, csv=table((missing, "palazzo-0"), (corrupt, "nowhere")))
     assert (found.known, found.unknown) == (FEW, FEW)
     assert [failure.photo for failure in found.failures] == [str(missing), str(corrupt)]
     assert all(failure.error.startswith(f"{failure.photo}: ") for failure in found.failures)
@@ -337,14 +337,14 @@ def test_too_few_photos_are_refused_with_how_many_there_are(table, gallery_path,
     )
     with Gallery.open(gallery_path) as gallery:
         with pytest.raises(DatasetError, match=expected):
-            calibrate(gallery, csv=table(known=known, unknown=unknown))
+            calibrate_gallery(gallery, csv=table(known=known, unknown=unknown))
         assert gallery.decider() is SHIPPED
 
 
 def test_thirty_of_each_kind_are_needed(table, gallery_path):
-    assert LEAST == 30
+    assert MIN_PHOTOS == 30
     with Gallery.open(gallery_path) as gallery, pytest.raises(DatasetError, match="at least 30 of each are needed"):
-        calibrate(gallery, csv=table())
+        calibrate_gallery(gallery, csv=table())
 
 
 def test_photos_of_nothing_known_are_refused(table, gallery_path):
@@ -352,7 +352,7 @@ def test_photos_of_nothing_known_are_refused(table, gallery_path):
         Gallery.open(gallery_path) as gallery,
         pytest.raises(DatasetError, match="there are 0 photos of the gallery's landmarks and 5 of others"),
     ):
-        calibrate(gallery, csv=table(known=0))
+        calibrate_gallery(gallery, csv=table(known=0))
 
 
 def test_an_empty_gallery_knows_none_of_them(table, tmp_path):
@@ -360,14 +360,14 @@ def test_an_empty_gallery_knows_none_of_them(table, tmp_path):
         Gallery.create(tmp_path / "empty") as gallery,
         pytest.raises(DatasetError, match="there are 0 photos of the gallery's landmarks and 10 of others"),
     ):
-        calibrate(gallery, csv=table())
+        calibrate_gallery(gallery, csv=table())
 
 
 def test_it_needs_either_a_folder_or_a_table(gallery_path, asked, table):
     with Gallery.open(gallery_path) as gallery:
         for sources in ({}, {"source": asked, "csv": table()}):
             with pytest.raises(ValueError, match="expected either a folder or a csv"):
-                calibrate(gallery, **sources)
+                calibrate_gallery(gallery, **sources)
 
 
 @pytest.mark.usefixtures("few")
@@ -376,14 +376,14 @@ def test_a_report_that_cannot_be_written_is_named(table, gallery_path, corrupt):
         Gallery.open(gallery_path) as gallery,
         pytest.raises(DatasetError, match=r"corrupt\.jpg: cannot be written .*; choose another folder"),
     ):
-        calibrate(gallery, csv=table(), out=corrupt)
+        calibrate_gallery(gallery, csv=table(), out=corrupt)
 
 
 def test_a_gallery_that_may_only_be_read_is_refused_before_anything_is_asked(table, gallery_path, monkeypatch):
     monkeypatch.setattr("veduta.gallery.store.os.access", lambda *_: False)
     with Gallery.open(gallery_path) as gallery:
         with pytest.raises(GalleryError, match="cannot be written; what is fitted could not be kept") as raised:
-            calibrate(gallery, csv=table(), progress=lambda *_: pytest.fail("a photo was asked"))
+            calibrate_gallery(gallery, csv=table(), progress=lambda *_: pytest.fail("a photo was asked"))
         assert str(raised.value).startswith(f"{gallery_path}: ")
 
 
@@ -394,7 +394,7 @@ def test_a_gallery_that_may_only_be_read_is_refused_before_anything_is_asked(tab
 def simple(gallery_path, monkeypatch):
     """The gallery, open, as if no decision had been learned for its models."""
     for place in (gallery_module, module):
-        monkeypatch.setattr(place, "shipped", lambda *_: SimpleDecision())
+        monkeypatch.setattr(place, "shipped", lambda *_: HeuristicDecider())
     with Gallery.open(gallery_path) as gallery:
         yield gallery
 
@@ -402,15 +402,15 @@ def simple(gallery_path, monkeypatch):
 @pytest.mark.usefixtures("few")
 def test_a_few_photos_teach_no_decision_where_there_was_none(simple, table):
     with pytest.raises(DatasetError, match="no decision ships for this gallery's models, and 300 photos"):
-        calibrate(simple, csv=table())
+        calibrate_gallery(simple, csv=table())
 
 
 def test_many_photos_teach_one(simple, asked, monkeypatch):
-    monkeypatch.setattr(module, "LEARN", 30)
-    found = calibrate(simple, asked)
+    monkeypatch.setattr(module, "MIN_TO_LEARN", 30)
+    found = calibrate_gallery(simple, asked)
     assert found.fitted == "weights"
     assert found.before == found.after
-    assert isinstance(simple.decider(), LearnedDecision)
+    assert isinstance(simple.decider(), LearnedDecider)
     strangers, palazzi = (
         [answer.confidence for answer in simple.recognize(sorted(asked.glob(kind)))]
         for kind in ("none", "palazzo-*/view-0.jpg")

@@ -18,10 +18,10 @@ STATE = {
 
 
 def test_what_is_saved_is_read_again(tmp_path):
-    assert checkpoint.read(tmp_path) is None
-    checkpoint.save(tmp_path, STATE)
-    learning.assert_same(checkpoint.read(tmp_path), STATE | {"format": checkpoint.FORMAT})
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
+    assert checkpoint.read_checkpoint(tmp_path) is None
+    checkpoint.save_checkpoint(tmp_path, STATE)
+    learning.assert_same(checkpoint.read_checkpoint(tmp_path), STATE | {"format": checkpoint.CHECKPOINT_FORMAT})
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT_FILE]
 
 
 def large(value):
@@ -29,7 +29,7 @@ def large(value):
 
 
 def test_a_crash_while_writing_keeps_the_old_one(tmp_path, monkeypatch):
-    checkpoint.save(tmp_path, large(1.0))
+    checkpoint.save_checkpoint(tmp_path, large(1.0))
 
     def half(state, file):
         file.write(b"PK half of it")
@@ -38,45 +38,45 @@ def test_a_crash_while_writing_keeps_the_old_one(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", half)
         with pytest.raises(TrainingError, match=r"cannot be written \(No space left on device\); the last one is kept"):
-            checkpoint.save(tmp_path, large(2.0))
-    assert float(checkpoint.read(tmp_path)["weight"][0]) == 1
-    checkpoint.save(tmp_path, large(2.0))
-    assert float(checkpoint.read(tmp_path)["weight"][0]) == 2
-    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.NAME]
+            checkpoint.save_checkpoint(tmp_path, large(2.0))
+    assert float(checkpoint.read_checkpoint(tmp_path)["weight"][0]) == 1
+    checkpoint.save_checkpoint(tmp_path, large(2.0))
+    assert float(checkpoint.read_checkpoint(tmp_path)["weight"][0]) == 2
+    assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT_FILE]
 
 
 def test_a_disk_that_is_full_keeps_the_old_one(tmp_path):
     """Really full, as far as torch can tell: no file may grow any further."""
-    checkpoint.save(tmp_path, large(1.0))
+    checkpoint.save_checkpoint(tmp_path, large(1.0))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(TrainingError, match=r"cannot be written \(File too large\); the last one is kept"):
-            checkpoint.save(tmp_path, large(2.0))
+            checkpoint.save_checkpoint(tmp_path, large(2.0))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert float(checkpoint.read(tmp_path)["weight"][0]) == 1
+    assert float(checkpoint.read_checkpoint(tmp_path)["weight"][0]) == 1
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path):
     with pytest.raises(TrainingError, match="cannot be written"):
-        checkpoint.save(tmp_path / "missing", STATE)
+        checkpoint.save_checkpoint(tmp_path / "missing", STATE)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-200], lambda data: b"not at all", lambda data: b""])
 def test_a_damaged_file_is_told(tmp_path, damage):
-    checkpoint.save(tmp_path, large(1.0))
-    path = tmp_path / checkpoint.NAME
+    checkpoint.save_checkpoint(tmp_path, large(1.0))
+    path = tmp_path / checkpoint.CHECKPOINT_FILE
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(TrainingError, match=f"is not a checkpoint or is damaged; remove {tmp_path} to start again"):
-        checkpoint.read(tmp_path)
+        checkpoint.read_checkpoint(tmp_path)
 
 
 @pytest.mark.parametrize("state", [{"format": 0}, {"learner": {}}, torch.ones(2)])
 def test_another_versions_checkpoint_is_told(tmp_path, state):
-    torch.save(state, tmp_path / checkpoint.NAME)
+    torch.save(state, tmp_path / checkpoint.CHECKPOINT_FILE)
     with pytest.raises(TrainingError, match="was written by another version of Veduta"):
-        checkpoint.read(tmp_path)
+        checkpoint.read_checkpoint(tmp_path)
 
 
 def test_a_checkpoint_cannot_run_a_program(tmp_path):
@@ -84,7 +84,7 @@ def test_a_checkpoint_cannot_run_a_program(tmp_path):
         def __reduce__(self):
             return (tmp_path.joinpath("ran").touch, ())
 
-    torch.save({"format": checkpoint.FORMAT, "learner": Evil()}, tmp_path / checkpoint.NAME)
+    torch.save({"format": checkpoint.CHECKPOINT_FORMAT, "learner": Evil()}, tmp_path / checkpoint.CHECKPOINT_FILE)
     with pytest.raises(TrainingError, match="is damaged"):
-        checkpoint.read(tmp_path)
+        checkpoint.read_checkpoint(tmp_path)
     assert not (tmp_path / "ran").exists()

@@ -23,11 +23,11 @@ from running import COMMAND, is_whole, references, started, veduta, wait_until
 from veduta import __version__
 from veduta.cli import app, main
 from veduta.gallery import Gallery
-from veduta.gallery.store import FILE
+from veduta.gallery.store import GALLERY_FILE
 from veduta.models import FOLDER, cards
-from veduta.models.weights import pull
+from veduta.models.weights import pull_weights
 from veduta.recognizer import verify
-from veduta.training.decision.calibrate import calibrate
+from veduta.training.decision.calibrate import calibrate_gallery
 from veduta.web.app import create_app
 from veduta.web.settings import Settings
 
@@ -130,7 +130,7 @@ PARITY = {
     "recognize": (Gallery.recognize, {"photos": REQUIRED} | RECOGNIZING),
     "verify": (verify, {"a": REQUIRED, "b": REQUIRED} | VERIFYING),
     "explain": (Gallery.explain, {"photo": REQUIRED, "out": REQUIRED} | RECOGNIZING),
-    "calibrate": (calibrate, {"source": None, "csv": None, "out": None}),
+    "calibrate": (calibrate_gallery, {"source": None, "csv": None, "out": None}),
 }
 WHERE_AND_HOW = {
     "gallery",
@@ -299,7 +299,7 @@ def test_info_tells_what_the_gallery_is_made_of(built):
     found = run_json("info", built)
     assert found["path"] == str(built)
     assert (found["landmarks"], found["references"]) == (6, 12)
-    assert found["bytes"] >= (built / FILE).stat().st_size
+    assert found["bytes"] >= (built / GALLERY_FILE).stat().st_size
     assert found["provider"] == "CPUExecutionProvider"
     text = run("info", built).stdout
     assert "embedder.sha256" in text
@@ -496,7 +496,7 @@ def test_models_lists_every_card_with_the_digest_of_its_file():
 
 def test_models_pull_is_the_librarys(monkeypatch, tmp_path):
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
-    taken = {p.name: p.default for p in inspect.signature(pull).parameters.values()}
+    taken = {p.name: p.default for p in inspect.signature(pull_weights).parameters.values()}
     command = {p.name: p.default for p in EVERY["models", "pull"].params if p.name != "model"}
     assert command == {name: default for name, default in taken.items() if name != "name"}
     assert "has no config.json" in refused("models", "pull", "superpoint", "--from", tmp_path)
@@ -508,7 +508,7 @@ def test_models_pull_is_the_librarys(monkeypatch, tmp_path):
 
 def test_a_process_that_cannot_run_says_why_in_one_line_and_ends_with_2(tmp_path, built, view, corrupt):
     line = refused("recognize", tmp_path / "no gallery", view, "--format", "json", by=veduta)
-    assert line.startswith(f"{tmp_path / 'no gallery'}: is not a gallery (no {FILE} in it); make one with")
+    assert line.startswith(f"{tmp_path / 'no gallery'}: is not a gallery (no {GALLERY_FILE} in it); make one with")
     line = refused("explain", built, corrupt, "--out", tmp_path / "why", by=veduta)
     assert line.startswith(f"{corrupt}: is a JPEG that is damaged")
 

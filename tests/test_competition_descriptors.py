@@ -17,20 +17,20 @@ from veduta.competition.descriptor_table import (
     ID_BYTES,
     IDS,
     DescriptorTable,
-    Maker,
+    Provenance,
     open_shard,
     parse_shard,
     shard_of,
     write_table,
 )
-from veduta.competition.embed import embed, import_npy, import_pth
+from veduta.competition.embed import embed_split, import_npy, import_pth
 from veduta.competition.feature_file import FeatureFile
 from veduta.competition.pth import read_pth
 from veduta.errors import DatasetError
 from veduta.index import ExactIndex, search_blocks
 from veduta.types import Failure
 
-MAKER = Maker("test", "", 8)
+MAKER = Provenance("test", "", 8)
 
 
 def unit(n, dim=8, seed=0):
@@ -68,7 +68,7 @@ def test_whatever_a_kill_leaves_the_next_run_completes(tmp_path_factory, cut_row
 def test_a_shard_has_one_writer_and_one_maker(tmp_path):
     with open_shard(tmp_path, MAKER), pytest.raises(DatasetError, match="another process"), open_shard(tmp_path, MAKER):
         pass
-    with pytest.raises(DatasetError, match="was made by test"), open_shard(tmp_path, Maker("other", "", 8)):
+    with pytest.raises(DatasetError, match="was made by test"), open_shard(tmp_path, Provenance("other", "", 8)):
         pass
     with pytest.raises(DatasetError, match="another number"), open_shard(tmp_path, MAKER, (1, 2)):
         pass
@@ -104,9 +104,9 @@ def data(tmp_path_factory):
 
 
 def test_embedding_in_shards_equals_embedding_at_once(data, tmp_path):
-    once = embed(data, tmp_path / "once")
+    once = embed_split(data, tmp_path / "once")
     assert (once.photos, once.new, list(once.bad)) == (10, 9, ["00000000000000ff"])
-    parts = [embed(data, tmp_path / "parts", shard=f"{i}/3") for i in (1, 2, 3)]
+    parts = [embed_split(data, tmp_path / "parts", shard=f"{i}/3") for i in (1, 2, 3)]
     assert sum(part.new for part in parts) == 9
     a, b = DescriptorTable.open(tmp_path / "once"), DescriptorTable.open(tmp_path / "parts")
     ids = sorted(id.decode() for id in a.ids.tolist())
@@ -115,12 +115,12 @@ def test_embedding_in_shards_equals_embedding_at_once(data, tmp_path):
 
 
 def test_embedding_again_does_nothing_and_a_cut_table_becomes_the_same(data, tmp_path):
-    embed(data, tmp_path)
+    embed_split(data, tmp_path)
     shard = tmp_path / "shard-0001-of-0001"
     before = {path.name: path.read_bytes() for path in shard.iterdir()}
-    assert embed(data, tmp_path).new == 0
+    assert embed_split(data, tmp_path).new == 0
     os.truncate(shard / IDS, 4 * ID_BYTES + 5)
-    assert embed(data, tmp_path).new == 5
+    assert embed_split(data, tmp_path).new == 5
     assert {path.name: path.read_bytes() for path in shard.iterdir()} == before
     assert json.loads(before["shard.json"])["settings"] == {"side": 384}
 

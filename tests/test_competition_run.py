@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 from veduta.cli import app
 from veduta.competition import votes
 from veduta.competition.descriptor_table import locked
-from veduta.competition.inspect import inspect
+from veduta.competition.inspect import inspect_data
 from veduta.competition.recipes import RECIPES, Recipe, squashed
-from veduta.competition.run import run, with_overrides
-from veduta.competition.score import score
+from veduta.competition.run import run_recipe, with_overrides
+from veduta.competition.score import score_submission
 from veduta.competition.stages import load_candidates
 from veduta.competition.submissions import read_submission
 from veduta.errors import DatasetError
@@ -65,7 +65,7 @@ def write(path, *lines):
 @pytest.fixture(scope="module")
 def made(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
-    return out, run(data, out)
+    return out, run_recipe(data, out)
 
 
 def test_a_run_names_what_it_knows(made):
@@ -85,7 +85,7 @@ def test_the_page_is_self_contained(made):
 def test_a_second_run_does_nothing_and_says_the_same(data, made):
     out, first = made
     before = Path(first.submission).read_bytes()
-    again = run(data, out)
+    again = run_recipe(data, out)
     assert Path(again.submission).read_bytes() == before
     assert {stage.stage for stage in again.stages if not stage.skipped} == {"decide"}
     assert again.scores == first.scores
@@ -93,25 +93,25 @@ def test_a_second_run_does_nothing_and_says_the_same(data, made):
 
 def test_a_changed_recipe_redoes_only_what_depends_on_it(data, made):
     out, first = made
-    other = run(data, out, with_overrides("veduta", rerank_depth=3))
+    other = run_recipe(data, out, with_overrides("veduta", rerank_depth=3))
     done = {stage.stage for stage in other.stages if not stage.skipped}
     assert "embed train" not in done
     assert "retrieve" not in done
     assert "match" in done
-    assert run(data, out).scores == first.scores
+    assert run_recipe(data, out).scores == first.scores
 
 
 def test_the_notebooks_recipe_runs_and_answers_every_photo(data, made):
-    report = run(data, made[0], "dna-2020")
+    report = run_recipe(data, made[0], "dna-2020")
     assert report.predictions == report.photos
     assert report.scores["all"].accuracy == 1
 
 
 def test_several_models_are_fused(data, tmp_path):
-    one = run(data, tmp_path / "one", with_overrides("dna-2020", matcher="nearest"))
+    one = run_recipe(data, tmp_path / "one", with_overrides("dna-2020", matcher="nearest"))
     tables = str(tmp_path / "one" / "descriptors" / "efficientnet-lite2-gem")
     recipe = with_overrides("dna-2020", models=(tables, tables), weights=(2.0, 1.0), matcher="nearest")
-    both = run(data, tmp_path / "both", recipe)
+    both = run_recipe(data, tmp_path / "both", recipe)
     for a, b in zip(read_submission(Path(both.submission))[1], read_submission(Path(one.submission))[1], strict=True):
         assert (a.id, a.landmark) == (b.id, b.landmark)
         assert a.confidence == pytest.approx(b.confidence, rel=1e-3)
@@ -137,17 +137,17 @@ def test_a_photo_that_cannot_be_read_has_no_prediction(data, tmp_path):
     copy = shutil.copytree(data, tmp_path / "data")
     victim = next((copy / "test").rglob("*.jpg"))
     victim.write_bytes(victim.read_bytes()[:500])
-    report = run(copy, tmp_path / "out")
+    report = run_recipe(copy, tmp_path / "out")
     ids, predictions = read_submission(Path(report.submission))
     assert victim.stem in ids
     assert victim.stem not in {p.id for p in predictions}
     assert report.photos == report.predictions + 1
-    found = inspect(copy)
+    found = inspect_data(copy)
     assert [f.photo for split in found.splits for f in split.bad] == [str(victim)]
 
 
 def test_inspect_counts(data):
-    found = inspect(data)
+    found = inspect_data(data)
     assert found.landmarks == LANDMARKS
     assert found.photos_per_landmark == (2, 2.0, 2)
     assert dict(found.histogram)["2"] == LANDMARKS
@@ -158,7 +158,7 @@ def test_inspect_counts(data):
 
 def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(DatasetError, match=r"has no train\.csv"):
-        run(tmp_path, tmp_path / "out")
+        run_recipe(tmp_path, tmp_path / "out")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------
@@ -172,14 +172,14 @@ def test_score_prints_parts_as_json(data, made):
     done = invoke("score", "--solution", data / "solution.csv", "--submission", made[1].submission, "--format", "json")
     found = json.loads(done.stdout)
     assert set(found) == {"public", "private", "all"}
-    assert found["all"]["gap"] == score(data / "solution.csv", Path(made[1].submission))["all"].gap
+    assert found["all"]["gap"] == score_submission(data / "solution.csv", Path(made[1].submission))["all"].gap
     assert found["public"]["photos"] == 8
 
 
 def test_score_refuses_ids_it_does_not_know(data, tmp_path):
     write(tmp_path / "s.csv", "id,landmarks", "ffffffffffffffff,1 0.5")
     with pytest.raises(DatasetError, match="ffffffffffffffff is not in"):
-        score(data / "solution.csv", tmp_path / "s.csv")
+        score_submission(data / "solution.csv", tmp_path / "s.csv")
 
 
 def test_check_says_good_or_lists(data, made, tmp_path):
@@ -273,13 +273,13 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
     bank = tmp_path / "bank"
     for i in range(3):
         world.save(world.distractor(50 + i), bank / f"{i:016x}.jpg")
-    plain = read_submission(Path(run(data, made[0]).submission))[1]
-    held = run(data, made[0], bank=bank)
+    plain = read_submission(Path(run_recipe(data, made[0]).submission))[1]
+    held = run_recipe(data, made[0], bank=bank)
     assert held.scores["all"].accuracy == 1
     lower = {p.id: p.confidence for p in read_submission(Path(held.submission))[1]}
     assert all(lower[p.id] < p.confidence for p in plain)
     assert not any((made[0] / "descriptors" / "efficientnet-lite2-landmarks").glob("bank"))
-    voted = run(data, made[0], with_overrides("veduta", power=8.0))
+    voted = run_recipe(data, made[0], with_overrides("veduta", power=8.0))
     assert not {"extract", "match"} & {s.stage for s in voted.stages}
     assert {s.stage for s in voted.stages if not s.skipped} & {"embed train", "embed test"} == set()
     found = load_candidates(made[0] / "veduta" / "candidates.npz")
@@ -288,16 +288,16 @@ def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):
         pairs = zip(found.rows[query].tolist(), found.similarity[query].tolist(), strict=True)
         mine = sorted((max(s, 0) ** 8 for row, s in pairs if found.landmarks[row] == p.landmark), reverse=True)
         assert p.confidence == pytest.approx(sum(mine[:5]), rel=1e-5)
-    banned = run(data, made[0], ban=1)
+    banned = run_recipe(data, made[0], ban=1)
     assert banned.predictions < banned.photos
-    assert run(data, made[0]).predictions == banned.photos
+    assert run_recipe(data, made[0]).predictions == banned.photos
 
 
 def test_concatenation_in_a_run_is_the_mean_of_the_cosines(data, made, tmp_path):
     tables = str(made[0] / "descriptors" / "efficientnet-lite2-landmarks")
     changes = {"models": (tables, tables), "weights": (1.0, 1.0), "fuse": "concatenate"}
-    both = run(data, tmp_path, with_overrides("veduta", **changes))
-    one = run(data, made[0])
+    both = run_recipe(data, tmp_path, with_overrides("veduta", **changes))
+    one = run_recipe(data, made[0])
     for a, b in zip(read_submission(Path(both.submission))[1], read_submission(Path(one.submission))[1], strict=True):
         assert (a.id, a.landmark) == (b.id, b.landmark)
         assert a.confidence == pytest.approx(b.confidence, abs=0.01)
@@ -306,12 +306,12 @@ def test_concatenation_in_a_run_is_the_mean_of_the_cosines(data, made, tmp_path)
 def test_what_is_missing_or_wrong_is_found_before_any_work(data, tmp_path):
     for wrong in ({"solution": tmp_path / "none.csv"}, {"bank": tmp_path / "none"}):
         with pytest.raises(DatasetError, match="none"):
-            run(data, tmp_path / "out", **wrong)
+            run_recipe(data, tmp_path / "out", **wrong)
     with pytest.raises(ValueError, match="ban"):
-        run(data, tmp_path / "out", ban=0)
+        run_recipe(data, tmp_path / "out", ban=0)
     assert not (tmp_path / "out").exists()
     with pytest.raises(DatasetError, match="not a folder"):
-        inspect(tmp_path / "none")
+        inspect_data(tmp_path / "none")
     with pytest.raises(ValueError, match="power"):
         with_overrides("veduta", power=float("nan"))
 
@@ -321,9 +321,9 @@ def test_a_photo_that_is_mended_is_taken_up(data, tmp_path):
     victim = next((copy / "test").rglob("*.jpg"))
     whole = victim.read_bytes()
     victim.write_bytes(b"")
-    assert run(copy, tmp_path / "out").predictions == LANDMARKS * VIEWS + DISTRACTORS - 1
+    assert run_recipe(copy, tmp_path / "out").predictions == LANDMARKS * VIEWS + DISTRACTORS - 1
     victim.write_bytes(whole)
-    mended = run(copy, tmp_path / "out")
+    mended = run_recipe(copy, tmp_path / "out")
     assert mended.predictions == mended.photos
     assert mended.scores["all"].accuracy == 1
 
@@ -331,7 +331,7 @@ def test_a_photo_that_is_mended_is_taken_up(data, tmp_path):
 def test_the_summary_is_json_whatever_is_undefined(data, made, tmp_path):
     lines = (data / "solution.csv").read_text().replace("Public", "Private")
     (tmp_path / "s.csv").write_text(lines)
-    report = run(data, made[0], solution=tmp_path / "s.csv")
+    report = run_recipe(data, made[0], solution=tmp_path / "s.csv")
 
     def refuse(text):
         raise AssertionError(text)
@@ -343,4 +343,4 @@ def test_the_summary_is_json_whatever_is_undefined(data, made, tmp_path):
 
 def test_one_run_at_a_time_in_a_folder(data, made):
     with locked(made[0]), pytest.raises(DatasetError, match="another process"):
-        run(data, made[0])
+        run_recipe(data, made[0])

@@ -10,27 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.decision.model import (
+    CASCADES,
+    CONTINUE_BETWEEN,
     DEFAULT_EFFORT,
     DEFAULT_FLOOR,
-    DEPTHS,
-    EFFORTS,
-    EVIDENCE,
-    OPEN,
-    Judgement,
-    LearnedDecision,
-    SimpleDecision,
-    Stage,
+    MAX_EVIDENCE,
+    NUM_VERIFIED,
+    CalibratedLogistic,
+    HeuristicDecider,
+    LandmarkScore,
+    LearnedDecider,
     decide,
-    order,
+    landmark_votes,
     place_prior,
-    shipped,
-    votes,
+    rank_candidates,
+    shipped_decider,
 )
-from veduta.decision.terms import NAMES, SIGNS, candidate_score
+from veduta.decision.terms import TERM_NAMES, TERM_SIGNS, candidate_score
 from veduta.errors import GalleryError
 from veduta.types import Candidate
 
-SHIPPED = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
+SHIPPED = shipped_decider("efficientnet-lite2-landmarks", "xfeat", "nearest")
 SIMILARITIES = st.floats(-1, 1)
 INLIERS = st.one_of(st.none(), st.integers(0, 300))
 CANDIDATES = st.lists(
@@ -44,7 +44,7 @@ JUDGED = st.lists(
     max_size=3,
     unique_by=lambda j: j.landmark,
 )
-EVIDENCE_ROWS = st.lists(st.floats(-3, 8), min_size=len(NAMES), max_size=len(NAMES)).map(np.array)
+EVIDENCE_ROWS = st.lists(st.floats(-3, 8), min_size=len(TERM_NAMES), max_size=len(TERM_NAMES)).map(np.array)
 
 
 def candidate(reference="a", landmark="x", similarity=0.5, num_inliers=None):
@@ -52,7 +52,7 @@ def candidate(reference="a", landmark="x", similarity=0.5, num_inliers=None):
 
 
 def judgement(landmark, probability):
-    return Judgement(landmark, probability, probability, (("base", probability),))
+    return LandmarkScore(landmark, probability, probability, (("base", probability),))
 
 
 def some_of(judged):
@@ -66,8 +66,8 @@ def some_of(judged):
 def test_the_order_does_not_depend_on_the_order_they_came_in(candidates, random):
     shuffled = candidates[:]
     random.shuffle(shuffled)
-    assert order(shuffled) == order(candidates)
-    assert list(votes(shuffled).items()) == list(votes(candidates).items())
+    assert rank_candidates(shuffled) == rank_candidates(candidates)
+    assert list(landmark_votes(shuffled).items()) == list(landmark_votes(candidates).items())
 
 
 def test_inliers_count_from_what_chance_reaches_to_where_they_say_nothing_new():
@@ -76,7 +76,9 @@ def test_inliers_count_from_what_chance_reaches_to_where_they_say_nothing_new():
 
 
 def test_the_votes_are_the_best_candidates_and_stand_best_first():
-    assert list(votes([candidate("a", "x", 0.25), candidate("b", "y", 0.5), candidate("c", "x", 0.75)]).items()) == [
+    assert list(
+        landmark_votes([candidate("a", "x", 0.25), candidate("b", "y", 0.5), candidate("c", "x", 0.75)]).items()
+    ) == [
         ("x", 0.75),
         ("y", 0.5),
     ]
@@ -106,11 +108,11 @@ def test_nothing_judged_is_none():
 
 
 def test_equal_landmarks_are_ordered_by_id_and_evidence_begins_with_the_guess():
-    many = [candidate(str(i), "x" if i % 2 else "y", 0.5) for i in range(2 * EVIDENCE)]
+    many = [candidate(str(i), "x" if i % 2 else "y", 0.5) for i in range(2 * MAX_EVIDENCE)]
     decision = decide([judgement("y", 0.7), judgement("x", 0.7)], many)
     assert decision.landmark == "x"
     assert decision.evidence[0].reference == "1"
-    assert len(decision.evidence) == EVIDENCE
+    assert len(decision.evidence) == MAX_EVIDENCE
 
 
 def test_terms_are_told_largest_first_and_without_the_empty_ones():
@@ -161,15 +163,15 @@ def test_the_place_prior_is_as_documented():
 # --- stages
 
 
-@given(EVIDENCE_ROWS, st.integers(0, len(NAMES) - 1), st.floats(0, 5), st.sampled_from(sorted(SHIPPED.stages)))
+@given(EVIDENCE_ROWS, st.integers(0, len(TERM_NAMES) - 1), st.floats(0, 5), st.sampled_from(sorted(SHIPPED.stages)))
 @settings(max_examples=300)
 def test_more_of_what_speaks_for_a_landmark_never_lowers_its_probability(evidence, term, more, name):
     stage = SHIPPED.stages[name]
     better = evidence.copy()
-    better[term] += more * (SIGNS[term] or 1)
+    better[term] += more * (TERM_SIGNS[term] or 1)
     before, after = (float(stage.probability(stage.score(row))) for row in (evidence, better))
     assert 0 <= before <= 1
-    if SIGNS[term]:
+    if TERM_SIGNS[term]:
         assert after >= before - 1e-12
 
 
@@ -183,13 +185,13 @@ def test_the_calibration_keeps_the_order(a, b):
 def test_the_parts_of_a_score_add_up_to_it():
     rng = np.random.default_rng(0)
     for stage in SHIPPED.stages.values():
-        evidence = rng.normal(0, 2, (5, len(NAMES)))
+        evidence = rng.normal(0, 2, (5, len(TERM_NAMES)))
         assert np.allclose(stage.parts(evidence).sum(1) + stage.bias, stage.score(evidence))
 
 
 def test_a_beta_calibration_of_one_one_zero_is_the_logistic_curve():
-    zeros, ones = np.zeros(len(NAMES)), np.ones(len(NAMES))
-    stage = Stage(zeros, ones, zeros, 0.0)
+    zeros, ones = np.zeros(len(TERM_NAMES)), np.ones(len(TERM_NAMES))
+    stage = CalibratedLogistic(zeros, ones, zeros, 0.0)
     for score in (-50.0, -2.0, 0.0, 3.0, 50.0):
         assert float(stage.probability(score)) == pytest.approx(1 / (1 + math.exp(-score)))
 
@@ -198,22 +200,22 @@ def test_a_beta_calibration_of_one_one_zero_is_the_logistic_curve():
 
 
 def test_every_effort_goes_through_stages_there_are():
-    assert DEFAULT_EFFORT in EFFORTS
-    for stages in EFFORTS.values():
+    assert DEFAULT_EFFORT in CASCADES
+    for stages in CASCADES.values():
         assert set(stages) <= set(SHIPPED.stages)
-        assert set(stages) <= set(DEPTHS) & set(OPEN)
-    assert set(SHIPPED.curves) == set(EFFORTS)
+        assert set(stages) <= set(NUM_VERIFIED) & set(CONTINUE_BETWEEN)
+    assert set(SHIPPED.curves) == set(CASCADES)
 
 
 def test_it_has_a_few_hundred_numbers():
     assert sum(np.count_nonzero(stage.weights) + 4 for stage in SHIPPED.stages.values()) < 200
-    assert all(stage.weights.shape == (len(NAMES),) for stage in SHIPPED.stages.values())
+    assert all(stage.weights.shape == (len(TERM_NAMES),) for stage in SHIPPED.stages.values())
     for stage in SHIPPED.stages.values():
-        assert (stage.weights * SIGNS >= 0).all(), "a weight against its term's sign"
+        assert (stage.weights * TERM_SIGNS >= 0).all(), "a weight against its term's sign"
 
 
 def test_it_survives_being_written_and_read():
-    again = LearnedDecision.from_bytes(SHIPPED.to_bytes())
+    again = LearnedDecider.from_bytes(SHIPPED.to_bytes())
     for name, stage in SHIPPED.stages.items():
         assert np.array_equal(again.stages[name].weights, stage.weights)
         assert again.stages[name].calibration == stage.calibration
@@ -228,10 +230,10 @@ def test_one_with_other_terms_is_refused():
         about = str(arrays["about"]).replace("margin", "magic")
         np.savez(file, **{**arrays, "about": np.array(about)})
     with pytest.raises(GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate --reset'"):
-        LearnedDecision.from_bytes(file.getvalue())
+        LearnedDecider.from_bytes(file.getvalue())
 
 
-@pytest.mark.parametrize("effort", sorted(EFFORTS))
+@pytest.mark.parametrize("effort", sorted(CASCADES))
 def test_more_precision_asks_for_a_higher_floor(effort):
     floors = [SHIPPED.floor_for(precision, effort) for precision in (0.5, 0.8, 0.9, 0.95)]
     assert floors == sorted(floors)
@@ -244,15 +246,15 @@ def test_more_precision_asks_for_a_higher_floor(effort):
 
 
 def test_other_models_have_the_simple_decision_and_say_so():
-    simple = shipped("efficientnet-lite2-gem", "rootsift", "nearest")
-    assert isinstance(simple, SimpleDecision)
+    simple = shipped_decider("efficientnet-lite2-gem", "rootsift", "nearest")
+    assert isinstance(simple, HeuristicDecider)
     assert "veduta calibrate" in simple.about["remedy"]
     with pytest.raises(GalleryError, match="veduta calibrate"):
         simple.floor_for(0.95)
 
 
 def test_the_middle_of_the_simple_curve_is_even_odds_and_it_never_overflows():
-    simple = SimpleDecision()
+    simple = HeuristicDecider()
     assert simple.confidence(0.83) == pytest.approx(0.5)
     assert 0 <= simple.confidence(-1000.0) < 1e-9
     assert 0.99 < simple.confidence(1.5) < 1
@@ -261,4 +263,4 @@ def test_the_middle_of_the_simple_curve_is_even_odds_and_it_never_overflows():
 
 def test_many_inliers_outvote_some_similarity():
     seen, alike = candidate("a", "x", 0.55, 60), candidate("b", "y", 0.75, 4)
-    assert [j.landmark for j in SimpleDecision().judge("full", [alike, seen], None)] == ["x", "y"]
+    assert [j.landmark for j in HeuristicDecider().judge("full", [alike, seen], None)] == ["x", "y"]

@@ -15,7 +15,7 @@ from running import PATIENCE, is_whole, references
 
 from veduta.cli import app
 from veduta.gallery import Gallery
-from veduta.jobs import status
+from veduta.jobs import job_status
 
 DEPLOY = Path(__file__).parent.parent / "deploy" / "jobs"
 JOBS = typer.main.get_command(app).commands["jobs"].commands
@@ -57,7 +57,7 @@ def test_parallel_fills_a_gallery_and_may_be_run_again(photos, tmp_path, command
         assert done.returncode == 0, done.stderr
     assert references(tmp_path / "gallery") == 12
     assert is_whole(tmp_path / "gallery")
-    assert status(tmp_path / "work").finished == 3
+    assert job_status(tmp_path / "work").finished == 3
 
 
 def test_parallel_gives_gnu_parallel_the_same_line(tmp_path, commands):

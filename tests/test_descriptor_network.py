@@ -116,7 +116,7 @@ def test_it_can_start_as_exactly_a_whitening():
     network = Descriptor(plain(channels=12), dim=5).eval()
     known = photos(48)
     pooled = network.pooled(known).detach().numpy()
-    mean, projection = whitening.learn(pooled, 5)
+    mean, projection = whitening.learn_whitening(pooled, 5)
     variance = ((pooled - mean) @ projection).var(0)
     network.start_at(*(torch.from_numpy(x).float() for x in (mean, projection, variance)))
     expected = whiten(network.pooled(photos(seed=9)).detach().numpy(), mean.astype("f4"), projection.astype("f4"))

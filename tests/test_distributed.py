@@ -28,14 +28,14 @@ from veduta.features_codec import pack_features
 from veduta.files import locked
 from veduta.gallery import Gallery, to_dict
 from veduta.gallery.ingest import BATCH
-from veduta.gallery.store import Entry, Store
-from veduta.jobs import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
+from veduta.gallery.store import NewReference, Store
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_on_ray, run_shard
 from veduta.jobs import verify as pairing
 from veduta.jobs.add import Digests, pack_entry, unpack_entry
 from veduta.jobs.on_ray import USAGE
-from veduta.jobs.plan import Plan
+from veduta.jobs.plan import JobPlan
 from veduta.recognizer import verify
-from veduta.records import DONE, PART, Record, RecordFile, count_records, read_part
+from veduta.records import DONE, PART, Record, RecordFile, count_records, read_records
 from veduta.types import Landmark, LocalFeatures, Reference
 
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
@@ -89,12 +89,12 @@ def test_shards_merged_are_the_gallery_one_process_makes(labelled, alone, empty,
     reports = run_all(AddJob(empty, labelled), tmp_path / "work", count)
     assert sum(report.items for report in reports) == sum(report.new for report in reports) == 15
     assert [f.photo for report in reports for f in report.failures] == [str(labelled / "palazzo-1" / "damaged.jpg")]
-    merged = merge(tmp_path / "work")
+    merged = merge_job(tmp_path / "work")
     gallery, report = alone
     assert tables(empty) == tables(gallery)
     assert merged.failures == report.failures
     assert (merged.added, merged.skipped, merged.alike) == (len(report.added), report.skipped, True)
-    again = merge(tmp_path / "work")
+    again = merge_job(tmp_path / "work")
     assert (again.added, again.skipped) == (0, 13)
     assert tables(empty) == tables(gallery)
 
@@ -111,7 +111,7 @@ def test_a_table_into_a_gallery_that_has_some_of_it(labelled, gallery_path, tmp_
     other = shutil.copytree(gallery_path, tmp_path / "other")
     run_all(AddJob(gallery_path, csv=table), tmp_path / "work", 3)
     assert sum(merge_sizes(tmp_path / "work")) < 100_000, "what the gallery has was embedded again"
-    merged = merge(tmp_path / "work")
+    merged = merge_job(tmp_path / "work")
     with Gallery.open(other) as gallery:
         report = gallery.add(csv=table)
     assert tables(gallery_path) == tables(other)
@@ -126,7 +126,7 @@ def test_a_photo_that_leaves_the_gallery_before_the_merge_is_added_by_it(photos,
     run_all(AddJob(gallery_path, photos), tmp_path / "work", 2)
     with Gallery.open(gallery_path) as gallery:
         gallery.remove(reference="palazzo-2/photo-1.jpg")
-    merged = merge(tmp_path / "work")
+    merged = merge_job(tmp_path / "work")
     assert (merged.added, merged.skipped) == (1, 11)
 
 
@@ -151,7 +151,7 @@ def test_an_entry_lies_in_a_part_as_the_gallery_will_keep_it(data, n, dim):
     keypoints = (rng.uniform(-0.5, 1, (n, 2)) * size).astype(np.float32)
     features = LocalFeatures(keypoints, descriptors, rng.random(n).astype(np.float32), size)
     reference = Reference("é\n", "b", "/c", "0" * 64, data.draw(st.sampled_from([None, "CC0"])))
-    entry = Entry(reference, rng.standard_normal(dim).astype(np.float32), features, rng.bytes(50))
+    entry = NewReference(reference, rng.standard_normal(dim).astype(np.float32), features, rng.bytes(50))
     back = unpack_entry(pack_entry(entry))
     assert (back.reference, back.thumbnail) == (entry.reference, entry.thumbnail)
     assert back.descriptor.tobytes() == entry.descriptor.tobytes()
@@ -189,7 +189,7 @@ def without_seconds(result):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_answers_merged_are_those_of_one_process(built, asked, tmp_path, count):
     run_all(RecognizeJob(built, str(asked), effort="fast"), tmp_path / "work", count)
-    merged = merge(tmp_path / "work")
+    merged = merge_job(tmp_path / "work")
     with Gallery.open(built) as gallery:
         expected = [without_seconds(each) for each in gallery.recognize([asked], effort="fast")]
     text = (tmp_path / "work" / "result.jsonl").read_text("utf-8")
@@ -202,7 +202,7 @@ def test_a_list_of_photos_is_answered_in_its_order(built, asked, tmp_path):
     listed = asked.parent / "list.txt"
     listed.write_text("\n".join(f"{asked.name}/{name}" for name in names) + "\n\n")
     run_all(RecognizeJob(built, str(listed)), tmp_path / "work", 2)
-    merge(tmp_path / "work", tmp_path / "answers.jsonl")
+    merge_job(tmp_path / "work", tmp_path / "answers.jsonl")
     found = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [each["photo"] for each in found] == [f"{asked.name}/{name}" for name in names]
     assert found[-1]["error"] == f"{asked.name}/gone.jpg: cannot be read: No such file or directory"
@@ -223,7 +223,7 @@ def pairs(photos, tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_pairs_merged_are_what_verify_finds(pairs, tmp_path, count):
     run_all(VerifyJob(pairs), tmp_path / "work", count)
-    merged = merge(tmp_path / "work")
+    merged = merge_job(tmp_path / "work")
     with pairs.open(newline="") as file:
         asked = list(csv.DictReader(file))
     found = [json.loads(line) for line in (tmp_path / "work" / "result.jsonl").read_text().splitlines()]
@@ -235,7 +235,7 @@ def test_pairs_merged_are_what_verify_finds(pairs, tmp_path, count):
             for name in ("num_keypoints", "num_matches", "num_inliers", "homography", "problem"):
                 assert json.loads(json.dumps(expected[name])) == each[name]
     shards = {
-        each["a"]: {s for _, s, item in Plan.read(tmp_path / "work").items() if item["a"] == each["a"]}
+        each["a"]: {s for _, s, item in JobPlan.read(tmp_path / "work").items() if item["a"] == each["a"]}
         for each in asked
     }
     assert all(len(of) == 1 for of in shards.values())
@@ -322,13 +322,13 @@ def kill(code, gate, *arguments):
 
 def test_a_killed_shard_of_adding_goes_on_where_it_was(labelled, alone, empty, tmp_path):
     kill(CHILD, tmp_path / "gate", 4, "add", "1/2", tmp_path / "work", empty, labelled)
-    before = status(tmp_path / "work").shards[0]
+    before = job_status(tmp_path / "work").shards[0]
     assert (before.state, before.done) == ("begun", 4)
     with pytest.raises(JobError, match=r"2 shards are not finished \(1/2, 2/2\)"):
-        merge(tmp_path / "work")
+        merge_job(tmp_path / "work")
     reports = run_all(AddJob(empty, labelled), tmp_path / "work", 2)
     assert reports[0].new == reports[0].items - 4 > 0
-    merge(tmp_path / "work")
+    merge_job(tmp_path / "work")
     assert tables(empty) == tables(alone[0])
 
 
@@ -340,8 +340,8 @@ def test_other_killed_shards_go_on_where_they_were(built, asked, pairs, tmp_path
     report = run_shard(job, tmp_path / "killed")
     assert report.new == report.items - 2
     run_shard(job, tmp_path / "whole")
-    merge(tmp_path / "killed", tmp_path / "killed.jsonl")
-    merge(tmp_path / "whole", tmp_path / "whole.jsonl")
+    merge_job(tmp_path / "killed", tmp_path / "killed.jsonl")
+    merge_job(tmp_path / "whole", tmp_path / "whole.jsonl")
     assert (tmp_path / "killed.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
@@ -365,7 +365,7 @@ def test_a_killed_merge_is_run_again(many_photos, tmp_path, phase, most, sixty):
     plan["about"]["gallery"] = str(gallery)
     (work / "plan" / "job.json").write_text(json.dumps(plan))
     kill(MERGING, tmp_path / "gate", work, phase, most)
-    merge(work)
+    merge_job(work)
     # The revision counts transactions, of which the one that was killed may have been made twice.
     assert changed(tables(gallery)) == changed(tables(sixty / "alone"))
     assert is_whole(gallery)
@@ -387,7 +387,7 @@ def finished(pairs, tmp_path_factory):
     """A work folder with three finished shards of a job without networks, and what they merge to."""
     work = tmp_path_factory.mktemp("finished") / "work"
     run_all(VerifyJob(pairs, "rootsift", max_side=128), work, 3)
-    merge(work)
+    merge_job(work)
     return work, (work / "result.jsonl").read_bytes()
 
 
@@ -409,7 +409,7 @@ def test_any_order_and_any_interruption_give_the_same_bytes(pairs, finished, tmp
             file.write(rest)  # a machine without power may leave anything
     for number in order:
         run_shard(VerifyJob(pairs, "rootsift", max_side=128), work, f"{number}/3")
-    merge(work)
+    merge_job(work)
     assert (work / "result.jsonl").read_bytes() == finished[1]
 
 
@@ -424,7 +424,7 @@ def test_a_file_of_records_keeps_what_is_whole(tmp_path_factory, given_records, 
         places = [file.append(record) for record in records]
         assert [file.at(place) for place in places] == records
     assert count_records(folder / PART) == len(records)
-    assert list(read_part(folder, 2)) == records
+    assert list(read_records(folder, 2)) == records
     size = (folder / PART).stat().st_size
     os.truncate(folder / PART, min(cut, size))
     with closing(RecordFile(folder / PART)) as file:
@@ -433,7 +433,7 @@ def test_a_file_of_records_keeps_what_is_whole(tmp_path_factory, given_records, 
         assert len(left) == len(records) or cut < size
         for record in records[len(left) :]:
             file.append(record)
-    assert list(read_part(folder)) == records
+    assert list(read_records(folder)) == records
 
 
 def test_a_finished_shard_is_not_done_again(pairs, finished, tmp_path, monkeypatch):
@@ -441,7 +441,7 @@ def test_a_finished_shard_is_not_done_again(pairs, finished, tmp_path, monkeypat
     monkeypatch.setattr(VerifyJob, "worker", None)
     report = run_shard(VerifyJob(pairs, "rootsift", max_side=128), work, "2/3")
     assert report.new == 0
-    assert report.items == len(list(read_part(work / "shard-0002-of-0003")))
+    assert report.items == len(list(read_records(work / "shard-0002-of-0003")))
 
 
 # --- what is refused --------------------------------------------------------------------------------------------
@@ -453,7 +453,7 @@ def test_a_shard_has_one_process(pairs, tmp_path):
         run_shard(VerifyJob(pairs, "rootsift"), tmp_path, "1/2")
     run_shard(VerifyJob(pairs, "rootsift"), tmp_path, "2/2")
     with locked(tmp_path), pytest.raises(JobError, match="another process is writing here"):
-        merge(tmp_path)
+        merge_job(tmp_path)
 
 
 def test_a_work_folder_is_for_one_job(labelled, photos, pairs, empty, built, tmp_path):
@@ -471,11 +471,11 @@ def test_a_work_folder_is_for_one_job(labelled, photos, pairs, empty, built, tmp
     with pytest.raises(JobError, match="is not empty and no job"):
         run_shard(AddJob(empty, photos), labelled, "1/2")
     with pytest.raises(JobError, match="is no job's work folder"):
-        status(labelled)
+        job_status(labelled)
     with pytest.raises(JobError, match="is no job's work folder"):
-        merge(tmp_path / "nowhere")
+        merge_job(tmp_path / "nowhere")
     with pytest.raises(JobError, match="goes into the gallery"):
-        merge(work, tmp_path / "file.jsonl")
+        merge_job(work, tmp_path / "file.jsonl")
     with pytest.raises(ValueError, match="expected i/N"):
         run_shard(AddJob(empty, photos), work, "3/2")
 
@@ -500,7 +500,7 @@ def test_a_gallery_that_changes_ends_the_recognising(gallery_path, asked, tmp_pa
     with pytest.raises(JobError, match="begun with another content of the gallery"):
         run_shard(job, tmp_path / "work", "2/2")
     run_shard(RecognizeJob(copy, str(asked), effort="fast"), tmp_path / "work", "2/2")  # its own copy will do
-    assert merge(tmp_path / "work").items == 8
+    assert merge_job(tmp_path / "work").items == 8
 
 
 def test_a_gallery_that_changes_while_a_shard_is_at_work_ends_it(gallery_path, asked, tmp_path):
@@ -518,7 +518,7 @@ def test_a_gallery_made_anew_by_other_models_is_not_merged_into(photos, empty, t
     shutil.rmtree(empty)
     Gallery.create(empty, extractor="rootsift").close()
     with pytest.raises(GalleryError, match="was made by other models"):
-        merge(tmp_path / "work")
+        merge_job(tmp_path / "work")
 
 
 def test_merging_says_which_shard_is_missing_or_damaged(pairs, finished, tmp_path):
@@ -527,29 +527,29 @@ def test_merging_says_which_shard_is_missing_or_damaged(pairs, finished, tmp_pat
     whole = part.read_bytes()
     part.write_bytes(whole[:-1])
     with pytest.raises(JobError, match="shard 2/3 is not finished"):
-        merge(work)
-    assert [shard.state for shard in status(work).shards] == ["finished", "begun", "finished"]
+        merge_job(work)
+    assert [shard.state for shard in job_status(work).shards] == ["finished", "begun", "finished"]
     part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(JobError, match=r"part.bin: is damaged at byte \d+; delete .*shard-0002"):
-        merge(work)
+        merge_job(work)
     shutil.copy(work / "shard-0001-of-0003" / PART, part)
     (part.parent / DONE).write_text(
         json.dumps(json.loads((part.parent / DONE).read_text()) | {"bytes": part.stat().st_size})
     )
     with pytest.raises(JobError, match="is not a shard of this job"):
-        merge(work)
+        merge_job(work)
     shutil.rmtree(part.parent)
     run_shard(VerifyJob(pairs, "rootsift", max_side=128), work, "2/3")
-    merge(work)
+    merge_job(work)
     assert (work / "result.jsonl").read_bytes() == finished[1]
 
 
 def test_machines_that_round_differently_are_told_of(pairs, finished, tmp_path):
     work = shutil.copytree(finished[0], tmp_path / "work")
-    assert merge(work).alike
+    assert merge_job(work).alike
     done = work / "shard-0003-of-0003" / DONE
     done.write_text(json.dumps(json.loads(done.read_text()) | {"makers": ["0123456789abcdef"]}))
-    assert not merge(work).alike
+    assert not merge_job(work).alike
 
 
 def test_a_listing_is_made_once_by_whoever_comes_first(labelled, empty, tmp_path):
@@ -559,7 +559,7 @@ def test_a_listing_is_made_once_by_whoever_comes_first(labelled, empty, tmp_path
     command = [sys.executable, "-c", code, str(empty), str(labelled), str(tmp_path / "work")]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(PATIENCE) for process in processes] == [0, 0, 0]
-    plan = Plan.read(tmp_path / "work")
+    plan = JobPlan.read(tmp_path / "work")
     assert [number for number, _, _ in plan.items()] == list(range(15))
     assert sum(plan.counts) == 15
     for shard, count in enumerate(plan.counts, 1):
@@ -570,7 +570,7 @@ def test_a_listing_is_made_once_by_whoever_comes_first(labelled, empty, tmp_path
 def test_what_a_landmark_says_is_taken_over(photos, gallery_path, tmp_path):
     (tmp_path / "t.csv").write_text(f"photo,landmark,name\n{photos}/palazzo-0/photo-0.jpg,palazzo-0,Named\n")
     run_all(AddJob(gallery_path, csv=tmp_path / "t.csv"), tmp_path / "work", 1)
-    merge(tmp_path / "work")
+    merge_job(tmp_path / "work")
     with Gallery.open(gallery_path) as gallery:
         assert gallery.landmarks()[0][0] == Landmark("palazzo-0", "Named")
 

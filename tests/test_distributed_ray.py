@@ -15,9 +15,9 @@ from running import PATIENCE, rows, veduta
 
 from veduta.errors import JobError
 from veduta.gallery import Gallery
-from veduta.jobs import AddJob, RecognizeJob, VerifyJob, merge, run_on_ray, run_shard, status
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_on_ray, run_shard
 from veduta.jobs.on_ray import TRIES
-from veduta.jobs.plan import begin
+from veduta.jobs.plan import begin_job
 from veduta.records import DONE, PART, count_records
 
 ray = pytest.importorskip("ray", reason="Ray has no wheel for this Python or system")
@@ -98,7 +98,9 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(many_photos, tmp_
         killer.left.set()
         killer.join(PATIENCE)
     name, done = killer.killed
-    items = next(s.items for s in status(tmp_path / "work").shards if name == f"shard-{int(s.shard[0]):04d}-of-0003")
+    items = next(
+        s.items for s in job_status(tmp_path / "work").shards if name == f"shard-{int(s.shard[0]):04d}-of-0003"
+    )
     assert 0 < done <= items
     assert tables(tmp_path / "gallery") == tables(tmp_path / "alone")
     assert (merged.added, merged.failures, seen) == (60, (), [(1, 3), (2, 3), (3, 3)])
@@ -112,7 +114,7 @@ def test_answers_and_pairs_are_those_of_one_process(built, photos, pairs, tmp_pa
         ("verify", VerifyJob(pairs)),
     ]:
         run_shard(job, tmp_path / name / "alone")
-        merge(tmp_path / name / "alone")
+        merge_job(tmp_path / name / "alone")
         found = run_on_ray(job, tmp_path / name / "ray", 4, out=tmp_path / name / "out.jsonl")
         assert (tmp_path / name / "out.jsonl").read_bytes() == (tmp_path / name / "alone" / "result.jsonl").read_bytes()
         assert found.items == (tmp_path / name / "out.jsonl").read_bytes().count(b"\n")
@@ -134,14 +136,14 @@ def test_a_shard_at_which_every_worker_dies_is_given_up(pairs, tmp_path):
 
 @pytest.mark.usefixtures("cluster")
 def test_a_fault_of_one_shard_is_told_when_the_others_are_done(pairs, tmp_path):
-    begin(VerifyJob(pairs, "rootsift"), tmp_path, 3)
+    begin_job(VerifyJob(pairs, "rootsift"), tmp_path, 3)
     (tmp_path / "shard-0002-of-0003").write_text("in the way")
     with pytest.raises(JobError, match=r"shard-0002-of-0003.*; what is done is kept, run the same job again"):
         run_on_ray(VerifyJob(pairs, "rootsift"), tmp_path, 3)
     (tmp_path / "shard-0002-of-0003").unlink()
-    assert status(tmp_path).finished == 2
+    assert job_status(tmp_path).finished == 2
     run_on_ray(VerifyJob(pairs, "rootsift"), tmp_path, 3)
-    assert status(tmp_path).finished == 3
+    assert job_status(tmp_path).finished == 3
 
 
 @pytest.mark.usefixtures("cluster")

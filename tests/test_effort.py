@@ -9,11 +9,11 @@ import pytest
 import world
 from test_cli import run, run_json
 
-from veduta.decision.model import DEPTHS, EFFORTS, OPEN, Judgement, shipped
+from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, LandmarkScore, shipped_decider
 from veduta.errors import GalleryError
 from veduta.images import from_array
 from veduta.index import ExactIndex
-from veduta.recognizer import GLUED, Effort, Recognizer, Shelf, stage_of, to_glue
+from veduta.recognizer import FINE_PAIRS, CascadeSettings, Recognizer, ReferenceSet, fine_candidates, stage_of
 from veduta.types import Candidate, Matches
 
 FACADES = 6
@@ -51,7 +51,7 @@ class Told:
         self.asked.append((stage, sum(c.num_inliers is not None for c in candidates)))
         self.glued.append(dict(around.glued))
         odds = {"palazzo 0": self.likely[stage], "palazzo 1": self.likely[stage] / 10}
-        return [Judgement(name, p, p, ()) for name, p in odds.items()]
+        return [LandmarkScore(name, p, p, ()) for name, p in odds.items()]
 
 
 class Counted:
@@ -72,7 +72,7 @@ class Counted:
 
 def asking(shelf, decider, effort, glue=None, **rest):
     stages = replace(plugs.stages(), glue=glue)
-    return Recognizer(stages, shelf, decider, Effort(EFFORTS[effort], **rest))
+    return Recognizer(stages, shelf, decider, CascadeSettings(CASCADES[effort], **rest))
 
 
 def untimed(recognition):
@@ -106,17 +106,17 @@ for name in ("fast", "default"):
 
 @pytest.mark.parametrize(("effort", "depth"), STEPS, ids=str)
 def test_the_steps_of_an_effort(effort, depth):
-    assert Effort(EFFORTS[effort], rerank_depth=depth).steps() == STEPS[effort, depth]
+    assert CascadeSettings(CASCADES[effort], rerank_depth=depth).steps() == STEPS[effort, depth]
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("effort", CASCADES)
 def test_the_last_step_verifies_as_many_as_wanted_and_no_step_more(effort):
     for depth in range(60):
-        steps = Effort(EFFORTS[effort], rerank_depth=depth).steps()
+        steps = CascadeSettings(CASCADES[effort], rerank_depth=depth).steps()
         assert steps[-1][1] == depth
         assert [most for _, most in steps] == sorted(most for _, most in steps)
         assert len({name for name, _ in steps}) == len(steps)
-        assert all(name in DEPTHS and name in OPEN for name, _ in steps)
+        assert all(name in NUM_VERIFIED and name in CONTINUE_BETWEEN for name, _ in steps)
 
 
 def test_the_stage_is_the_one_most_like_what_was_verified():
@@ -194,26 +194,26 @@ def some_of(landmark, *inliers):
 
 
 def test_the_best_two_of_the_likeliest_landmark_and_the_best_of_the_next_are_asked_about():
-    judged = [Judgement(name, 0.0, 0.5, ()) for name in "bac"]
+    judged = [LandmarkScore(name, 0.0, 0.5, ()) for name in "bac"]
     candidates = [*some_of("a", 40, 50), *some_of("b", 10, None, 30, 20), *some_of("c", 90)]
 
     def asked(*given):
-        return [candidate.reference for candidate in to_glue(*given)]
+        return [candidate.reference for candidate in fine_candidates(*given)]
 
     assert asked(candidates, judged) == asked(candidates[::-1], judged) == ["b2", "b3", "a1"]
     assert asked(candidates, judged[:1]) == ["b2", "b3"]
     assert asked(some_of("b", 7), judged) == ["b0"]
     assert asked(candidates, []) == []
-    assert GLUED == 2
+    assert FINE_PAIRS == 2
 
 
 # --- the budget
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("effort", CASCADES)
 def test_without_any_time_there_is_an_answer_and_nothing_is_verified(shelf, image, effort):
     glue = Counted()
-    decider = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
+    decider = shipped_decider("efficientnet-lite2-landmarks", "xfeat", "nearest")
     answer = asking(shelf, decider, effort, glue, budget_ms=0).recognize(image)
     assert answer.evidence
     assert all(candidate.num_inliers is None for candidate in answer.evidence)
@@ -221,16 +221,16 @@ def test_without_any_time_there_is_an_answer_and_nothing_is_verified(shelf, imag
     assert 0 < answer.confidence < 1
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("effort", CASCADES)
 def test_what_was_not_verified_for_want_of_time_is_judged_by_the_stage_it_is_like(shelf, image, effort):
     decider = Told(similarity=0.5, first=0.5, full=0.5, glue=0.5)
     asking(shelf, decider, effort, Counted(), budget_ms=0).recognize(image)
     assert decider.asked == [("similarity", 0)]
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("effort", CASCADES)
 def test_a_generous_budget_changes_nothing(shelf, image, effort):
-    decider = shipped("efficientnet-lite2-landmarks", "xfeat", "nearest")
+    decider = shipped_decider("efficientnet-lite2-landmarks", "xfeat", "nearest")
     patient = asking(shelf, decider, effort).recognize(image)
     hasty = asking(shelf, decider, effort, budget_ms=1e9).recognize(image)
     assert untimed(patient) == untimed(hasty)
@@ -275,7 +275,7 @@ def test_withholding_most_of_a_gallery_leaves_as_many_as_there_are():
     index = ExactIndex(3)
     index.add(np.arange(42), np.array([[1, 0, 0]] * 40 + [[0.6, 0.8, 0]] * 2, np.float32))
     labels = {i: (f"{i:02}", landmark) for i, landmark in enumerate(landmarks)}
-    shelf = Shelf(index, lambda numbers: labels, {}, plugs.among({}), Counter(landmarks))
+    shelf = ReferenceSet(index, lambda numbers: labels, {}, plugs.among({}), Counter(landmarks))
     recognizer = plugs.recognizer(shelf, depth=2)
     descriptor = np.array([1, 0, 0], np.float32)
     assert [c.reference for c in recognizer.retrieve(descriptor)] == ["00", "01"]
@@ -296,11 +296,11 @@ def test_a_precision_and_a_floor_together_are_refused(gallery):
         gallery.recognizer(precision=0.9, floor=0.5)
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("effort", CASCADES)
 def test_a_precision_chooses_the_floor_the_decision_measured(gallery, effort):
     recognizer = gallery.recognizer(effort, precision=0.9)
     assert recognizer.floor == gallery.decider().floor_for(0.9, effort)
-    assert recognizer.effort.stages == EFFORTS[effort]
+    assert recognizer.effort.stages == CASCADES[effort]
     assert gallery.recognizer(effort).floor == 0.5
     assert gallery.recognizer(effort, floor=0.0).floor == 0.0
 
@@ -320,7 +320,7 @@ def test_only_a_thorough_recognizer_has_a_costlier_matcher(gallery, options, glu
     assert (gallery.recognizer(**options).stages.glue is not None) == glue
 
 
-@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("effort", CASCADES)
 def test_every_effort_recognises_a_view(gallery, view, effort):
     (answer,) = gallery.recognize([view], effort=effort)
     assert answer.landmark.id == "palazzo-0"

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decision.terms import LANDMARKS, NAMES, SIGNS, TERMS, UNKNOWN_KIN, Surroundings, like_nothing, weigh
+from veduta.decision.terms import (
+    LANDMARKS,
+    TERM_NAMES,
+    TERM_SIGNS,
+    TERMS,
+    UNKNOWN_EXPECTED_INLIERS,
+    CandidateContext,
+    compute_terms,
+    distractor_similarity,
+)
 from veduta.types import Candidate, PairGeometry
 
 DECISION = Path(__file__).parents[1] / "docs" / "decision.md"
@@ -32,12 +41,12 @@ def around(candidates, **known):
         "expected_inliers": np.full(n, np.nan, np.float32),
         "references": {landmark: landmarks.count(landmark) for landmark in landmarks},
     }
-    return Surroundings(**nothing | known)
+    return CandidateContext(**nothing | known)
 
 
 def terms(candidates, landmark="a", **known):
     """Name -> value for one landmark."""
-    return dict(zip(NAMES, weigh(candidates, around(candidates, **known))[landmark].tolist(), strict=True))
+    return dict(zip(TERM_NAMES, compute_terms(candidates, around(candidates, **known))[landmark].tolist(), strict=True))
 
 
 def likeness(candidates, pairs):
@@ -53,7 +62,7 @@ def likeness(candidates, pairs):
 
 
 def test_every_term_has_a_name_of_its_own_and_a_reason():
-    assert len(set(NAMES)) == len(NAMES) == len(TERMS) == len(SIGNS)
+    assert len(set(TERM_NAMES)) == len(TERM_NAMES) == len(TERMS) == len(TERM_SIGNS)
     assert all(term.why and term.sign in (-1, 0, 1) for term in TERMS)
 
 
@@ -61,7 +70,7 @@ def test_the_documentation_lists_every_term_with_its_sign():
     rows = [line.split("|")[1:-1] for line in DECISION.read_text("utf-8").splitlines() if line.startswith("| ")]
     documented = {name.strip(): sign.strip() for name, sign, *_ in rows if sign.strip() in "+−±"}
     assert documented == {term.name: {1: "+", -1: "−", 0: "±"}[term.sign] for term in TERMS}
-    assert list(documented) == list(NAMES), "in the same order"
+    assert list(documented) == list(TERM_NAMES), "in the same order"
 
 
 # --- similarity
@@ -165,10 +174,10 @@ def test_expected_are_the_inliers_of_the_three_most_similar_references():
 
 def test_where_no_relatives_are_known_a_few_inliers_are_expected():
     some = [candidate("a1", 0.9, 0), candidate("a2", 0.8)]
-    assert terms(some)["expected inliers"] == pytest.approx(LOG(UNKNOWN_KIN))
-    assert terms(some)["inlier deficit"] == pytest.approx(-LOG(UNKNOWN_KIN))
-    half = terms(some, expected_inliers=np.array([UNKNOWN_KIN + 10, np.nan], np.float32))
-    assert half["expected inliers"] == pytest.approx(LOG(UNKNOWN_KIN + 5))
+    assert terms(some)["expected inliers"] == pytest.approx(LOG(UNKNOWN_EXPECTED_INLIERS))
+    assert terms(some)["inlier deficit"] == pytest.approx(-LOG(UNKNOWN_EXPECTED_INLIERS))
+    half = terms(some, expected_inliers=np.array([UNKNOWN_EXPECTED_INLIERS + 10, np.nan], np.float32))
+    assert half["expected inliers"] == pytest.approx(LOG(UNKNOWN_EXPECTED_INLIERS + 5))
 
 
 def test_the_verified_share_counts_candidates_with_any_inliers():
@@ -223,7 +232,7 @@ def test_a_keypoint_confirmed_twice_is_one_and_useful_are_the_most_of_any_candid
 
 def test_without_geometry_there_is_nothing_of_it():
     found = terms([candidate("a1", 0.5), candidate("b1", 0.4)])
-    geometry = NAMES[NAMES.index("inlier share") : NAMES.index("expected inliers")]
+    geometry = TERM_NAMES[TERM_NAMES.index("inlier share") : TERM_NAMES.index("expected inliers")]
     assert {name: found[name] for name in geometry} == dict.fromkeys(geometry, 0.0)
 
 
@@ -233,12 +242,14 @@ def test_without_geometry_there_is_nothing_of_it():
 def test_likeness_to_nothing_is_the_mean_of_the_three_nearest_centres():
     centres = np.eye(5, dtype=np.float32)
     photos = np.array([[0.9, 0.6, 0.3, -0.5, 0], [-1, -1, -1, -1, -1]], np.float32)
-    assert like_nothing(photos, centres) == pytest.approx([0.6, -1])
-    assert like_nothing(photos, centres[:1]) == pytest.approx([0.9, -1]), "fewer centres than three are all there are"
+    assert distractor_similarity(photos, centres) == pytest.approx([0.6, -1])
+    assert distractor_similarity(photos, centres[:1]) == pytest.approx([0.9, -1]), (
+        "fewer centres than three are all there are"
+    )
 
 
 def test_without_centres_nothing_is_like_nothing():
-    found = like_nothing(np.ones((4, 7), np.float32), np.zeros((0, 0), np.float32))
+    found = distractor_similarity(np.ones((4, 7), np.float32), np.zeros((0, 0), np.float32))
     assert found.tolist() == [0, 0, 0, 0]
     assert found.dtype == np.float32
 
@@ -279,7 +290,7 @@ def random_surroundings(candidates, seed):
     descriptors = (descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)).astype(np.float32)
     expected = rng.integers(0, 200, len(candidates)).astype(np.float32)
     expected[rng.random(len(candidates)) < 0.3] = np.nan
-    return Surroundings(
+    return CandidateContext(
         likeness=descriptors @ descriptors.T,
         query_like_nothing=float(rng.uniform(-1, 1)),
         like_nothing=rng.uniform(-1, 1, len(candidates)).astype(np.float32),
@@ -301,7 +312,7 @@ def test_the_evidence_does_not_depend_on_the_order_the_candidates_come_in(candid
         like_nothing=given_ones.like_nothing[order],
         expected_inliers=given_ones.expected_inliers[order],
     )
-    expected, found = weigh(candidates, given_ones), weigh([candidates[i] for i in order], shuffled)
+    expected, found = compute_terms(candidates, given_ones), compute_terms([candidates[i] for i in order], shuffled)
     assert list(found) == list(expected)
     assert all(np.array_equal(found[landmark], expected[landmark]) for landmark in expected)
 
@@ -309,7 +320,7 @@ def test_the_evidence_does_not_depend_on_the_order_the_candidates_come_in(candid
 @given(CANDIDATES, st.integers(0, 2**32))
 @settings(deadline=None)
 def test_the_evidence_is_finite_and_of_a_few_landmarks(candidates, seed):
-    found = weigh(candidates, random_surroundings(candidates, seed))
+    found = compute_terms(candidates, random_surroundings(candidates, seed))
     assert len(found) == min(LANDMARKS, len({c.landmark for c in candidates}))
     assert set(found) <= {c.landmark for c in candidates}
     for evidence in found.values():
@@ -321,14 +332,14 @@ def test_the_evidence_is_finite_and_of_a_few_landmarks(candidates, seed):
 @settings(deadline=None)
 def test_a_landmark_nobody_rivals_has_evidence_too(candidates, seed):
     alone = [replace(c, landmark="a") for c in candidates]
-    (evidence,) = weigh(alone, random_surroundings(alone, seed)).values()
+    (evidence,) = compute_terms(alone, random_surroundings(alone, seed)).values()
     assert np.isfinite(evidence).all()
 
 
 def test_nothing_retrieved_is_no_evidence():
-    assert weigh([], around([])) == {}
+    assert compute_terms([], around([])) == {}
 
 
 def test_the_likeliest_landmarks_are_weighed_equal_ones_by_id():
     some = [candidate(f"{name}1", 0.5) for name in "gfedcba"] + [candidate("h1", 0.2, 60)]
-    assert list(weigh(some, around(some))) == ["h", "a", "b", "c", "d"]
+    assert list(compute_terms(some, around(some))) == ["h", "a", "b", "c", "d"]

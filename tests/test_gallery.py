@@ -16,11 +16,11 @@ import pytest
 import world
 from running import content, is_whole, references, started, veduta, wait_until
 
-from veduta.decision.model import OPEN, decide
+from veduta.decision.model import CONTINUE_BETWEEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError
 from veduta.gallery import Gallery, to_dict
 from veduta.gallery.ingest import BATCH
-from veduta.gallery.store import FILE
+from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
 from veduta.models import card
 from veduta.types import Failure, Landmark, Recognition
@@ -45,7 +45,7 @@ def told(gallery, queries, **options):
 
 def change_settings(path, **changes):
     """Edit what a gallery says of its embedder, as if another Veduta had made it."""
-    with contextlib.closing(sqlite3.connect(path / FILE)) as db, db:
+    with contextlib.closing(sqlite3.connect(path / GALLERY_FILE)) as db, db:
         found = json.loads(db.execute("SELECT value FROM meta WHERE key = 'settings'").fetchone()[0])
         found["embedder"] |= changes
         db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (json.dumps(found),))
@@ -147,7 +147,7 @@ def test_the_stages_give_the_same_answer_one_by_one(gallery, answers, view):
     for stage, depth in recognizer.effort.steps():
         candidates = recognizer.verify(features, candidates, depth)
         judged = recognizer.judge(candidates, around, stage)
-        low, high = OPEN[stage]
+        low, high = CONTINUE_BETWEEN[stage]
         if not low < judged[0].probability < high:
             break
     decision = decide(judged, candidates, recognizer.floor)
@@ -511,7 +511,7 @@ def test_explain_works_for_an_empty_gallery_and_reports_what_it_cannot_read_or_w
 def test_a_gallery_records_the_models_that_made_it(gallery, gallery_path):
     info = gallery.info()
     assert (info.path, info.landmarks, info.references) == (str(gallery_path), 6, 12)
-    assert info.bytes >= (gallery_path / FILE).stat().st_size
+    assert info.bytes >= (gallery_path / GALLERY_FILE).stat().st_size
     assert info.provider == "CPUExecutionProvider"
     for stage, name in (("embedder", "efficientnet-lite2-landmarks"), ("extractor", "xfeat")):
         assert info.settings[stage]["name"] == name
@@ -574,7 +574,7 @@ def undisturbed(many_photos, tmp_path_factory):
 def test_a_killed_run_leaves_a_whole_gallery_and_the_next_one_goes_on(many_photos, undisturbed, tmp_path):
     path = tmp_path / "gallery"
     Gallery.create(path).close()
-    begun = path / f"{FILE}-wal"  # there from when the gallery is opened
+    begun = path / f"{GALLERY_FILE}-wal"  # there from when the gallery is opened
     moments = [begun.exists, lambda: references(path) >= 1, lambda: references(path) >= 2 * BATCH]
     kept = 0
     for moment in moments:

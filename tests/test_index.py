@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex
+from veduta.index import ApproximateIndex, ExactIndex, OverlayIndex
 from veduta.index.ivf.build import build
-from veduta.index.qdrant.client import MEMORY, Link
-from veduta.index.qdrant.collections import Version, create
+from veduta.index.qdrant.client import MEMORY, QdrantConnection
+from veduta.index.qdrant.collections import CollectionVersion, create_collection
 from veduta.index.qdrant.index import QdrantIndex
 
 DIM = 4
@@ -35,7 +35,7 @@ class Built(ApproximateIndex):
             super().__init__(self.dim, Path(folder))
 
 
-class Changed(ChangedIndex):
+class Changed(OverlayIndex):
     """An index whose first half lies elsewhere."""
 
     def __init__(self, dim):
@@ -54,8 +54,8 @@ class Changed(ChangedIndex):
 
 def in_qdrant(place, dim):
     """An index in a Qdrant inside this process."""
-    link, version = Link(place), Version(1, "drawn", "0" * 12)
-    create(link, version, dim)
+    link, version = QdrantConnection(place), CollectionVersion(1, "drawn", "0" * 12)
+    create_collection(link, version, dim)
     return QdrantIndex(link, version.collection, dim)
 
 

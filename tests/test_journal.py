@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from veduta.images import load
-from veduta.training.descriptor.metrics_log import CURVES, METRICS, Journal
-from veduta.training.descriptor.process_group import Place
-from veduta.training.descriptor.protocols import Figures
-from veduta.training.descriptor.train_state import Learner
-from veduta.training.plots import curves
+from veduta.training.descriptor.metrics_log import CURVES, METRICS, MetricsLog
+from veduta.training.descriptor.process_group import ProcessGroup
+from veduta.training.descriptor.protocols import RetrievalMetrics
+from veduta.training.descriptor.train_state import TrainState
+from veduta.training.plots import plot_curves
 
-FIGURES = (Figures("unseen", 0.9, 0.8, 0.7), Figures("seen", 0.95, 0.85, 0.75))
+FIGURES = (RetrievalMetrics("unseen", 0.9, 0.8, 0.7), RetrievalMetrics("seen", 0.95, 0.85, 0.75))
 
 
 @pytest.fixture(scope="module")
 def learner():
-    return Learner(learning.small(rate=2e-4), torch.tensor([3, 5]), Place(0, 1, torch.device("cpu")), 10)
+    return TrainState(learning.small(rate=2e-4), torch.tensor([3, 5]), ProcessGroup(0, 1, torch.device("cpu")), 10)
 
 
 def note(journal, learner, step, loss):
@@ -32,7 +32,7 @@ def said(folder):
 
 
 def test_every_step_and_every_epoch_is_a_line(tmp_path, learner):
-    journal = Journal(tmp_path, writes=True)
+    journal = MetricsLog(tmp_path, writes=True)
     assert journal.end() == 0
     journal.cut(0)
     journal.epoch(0, FIGURES)
@@ -49,7 +49,7 @@ def test_every_step_and_every_epoch_is_a_line(tmp_path, learner):
 
 
 def test_what_was_written_after_a_checkpoint_is_cut_off(tmp_path, learner):
-    journal = Journal(tmp_path, writes=True)
+    journal = MetricsLog(tmp_path, writes=True)
     note(journal, learner, 1, 3.0)
     end = journal.end()
     note(journal, learner, 2, 2.0)
@@ -65,7 +65,7 @@ def test_what_was_written_after_a_checkpoint_is_cut_off(tmp_path, learner):
 
 
 def test_only_the_first_process_writes(tmp_path, learner):
-    journal = Journal(tmp_path, writes=False)
+    journal = MetricsLog(tmp_path, writes=False)
     journal.cut(0)
     note(journal, learner, 1, 3.0)
     journal.epoch(1, FIGURES)
@@ -100,7 +100,7 @@ def epochs(count, protocols=("unseen", "seen")):
 )
 def test_curves_are_drawn_as_far_as_they_are_known(tmp_path, lines):
     path = tmp_path / CURVES
-    curves(path, lines)
+    plot_curves(path, lines)
     assert path.read_bytes().startswith(b"\x89PNG")
     picture = load(path)
     assert picture.width > 1000
@@ -111,7 +111,7 @@ def test_curves_are_drawn_as_far_as_they_are_known(tmp_path, lines):
 def test_the_curves_show_what_they_are_given(tmp_path):
     """A loss that stays and one that falls are two pictures."""
     for name, lines in (("flat", [line | {"loss": 5.0} for line in steps(50)]), ("falls", steps(50))):
-        curves(tmp_path / f"{name}.png", lines)
+        plot_curves(tmp_path / f"{name}.png", lines)
     one, other = (load(tmp_path / f"{name}.png").pixels.astype(int) for name in ("flat", "falls"))
     half = one.shape[1] // 2
     assert np.abs(one - other)[:, :half].max() > 100

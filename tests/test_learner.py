@@ -10,15 +10,15 @@ import torch
 import world
 
 from veduta.errors import TrainingError
-from veduta.training.descriptor.config import SHIPPED, Recipe
+from veduta.training.descriptor.config import SHIPPED, TrainConfig
 from veduta.training.descriptor.data.augment import Augmentation
 from veduta.training.descriptor.data.batches import Batches
 from veduta.training.descriptor.data.dataset import Dataset
 from veduta.training.descriptor.data.samplers import epoch_order
-from veduta.training.descriptor.process_group import Place, processes
-from veduta.training.descriptor.train_state import CENTRES, LEAST_RATE, Learner, Part
+from veduta.training.descriptor.process_group import ProcessGroup, join_processes
+from veduta.training.descriptor.train_state import CENTRES, LEAST_RATE, MicroBatch, TrainState
 
-ALONE = Place(0, 1, torch.device("cpu"))
+ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
 # --- recipes
 
@@ -46,24 +46,24 @@ ALONE = Place(0, 1, torch.device("cpu"))
 )
 def test_a_recipe_that_cannot_be_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        Recipe(**settings)
+        TrainConfig(**settings)
 
 
 def test_sizes_take_turns_in_equal_shares_of_the_epochs():
-    sides = [Recipe(epochs=6, sizes=(64, 96, 128)).size(epoch) for epoch in range(6)]
+    sides = [TrainConfig(epochs=6, sizes=(64, 96, 128)).size(epoch) for epoch in range(6)]
     assert sides == [64, 64, 96, 96, 128, 128]
-    assert [Recipe(epochs=2, sizes=(64, 96, 128)).size(epoch) for epoch in range(2)] == [64, 96]
-    assert [Recipe(epochs=4, sizes=(64,)).size(epoch) for epoch in range(4)] == [64] * 4
+    assert [TrainConfig(epochs=2, sizes=(64, 96, 128)).size(epoch) for epoch in range(2)] == [64, 96]
+    assert [TrainConfig(epochs=4, sizes=(64,)).size(epoch) for epoch in range(4)] == [64] * 4
 
 
 def test_a_recipe_is_the_same_after_json():
-    for recipe in (Recipe(), SHIPPED, learning.small(margin=0.2)):
+    for recipe in (TrainConfig(), SHIPPED, learning.small(margin=0.2)):
         said = recipe.as_dict()
-        assert Recipe(**said | {"sizes": tuple(said["sizes"])}) == recipe
+        assert TrainConfig(**said | {"sizes": tuple(said["sizes"])}) == recipe
 
 
 def test_the_loss_may_see_more_or_fewer_numbers_than_are_used():
-    assert (Recipe(dim=64).trained_dim, Recipe(dim=64, head_dim=32).trained_dim) == (64, 32)
+    assert (TrainConfig(dim=64).trained_dim, TrainConfig(dim=64, head_dim=32).trained_dim) == (64, 32)
 
 
 # --- batches
@@ -120,7 +120,7 @@ def test_any_number_of_threads_makes_the_same_batches(dataset):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_processes_share_a_batch(dataset, accumulate):
     alone = batches(dataset, accumulate=accumulate)
-    shares = [batches(dataset, Place(rank, 2, ALONE.device), accumulate=accumulate) for rank in range(2)]
+    shares = [batches(dataset, ProcessGroup(rank, 2, ALONE.device), accumulate=accumulate) for rank in range(2)]
     for whole, *halves in zip(alone.epoch(0), *(share.epoch(0) for share in shares), strict=True):
         assert len(whole) == accumulate
         for part, *both in zip(whole, *halves, strict=True):
@@ -164,7 +164,7 @@ def test_a_batch_of_which_nothing_is_left_is_an_error(dataset):
 
 def test_batches_that_cannot_be_are_told(dataset):
     with pytest.raises(TrainingError, match=r"8 cannot be shared by 3 processes in 1 parts; .*multiple of 3"):
-        batches(dataset, Place(0, 3, ALONE.device))
+        batches(dataset, ProcessGroup(0, 3, ALONE.device))
     with pytest.raises(TrainingError, match="20 photos to train on are fewer than a batch; use a smaller --batch"):
         batches(dataset, batch=21)
 
@@ -179,7 +179,7 @@ def learner(tmp_path_factory):
 
     def make(steps=20, counts=(3, 5, 2), **settings):
         recipe = learning.small(**{"backbone": folder, "freeze": 1} | settings)
-        return Learner(recipe, torch.tensor(counts), ALONE, steps)
+        return TrainState(recipe, torch.tensor(counts), ALONE, steps)
 
     return make
 
@@ -188,7 +188,7 @@ def part(seed=0, photos=4):
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 256, (photos, 64, 64, 3), generator=generator, dtype=torch.uint8)
     target = torch.arange(photos) % 3
-    return Part(pixels, target, target)
+    return MicroBatch(pixels, target, target)
 
 
 def test_rates_rise_and_fall_along_half_a_cosine(learner):
@@ -222,7 +222,7 @@ def test_a_step_changes_what_learns_and_nothing_else(learner):
 def test_parts_of_a_batch_add_up_to_its_loss(learner):
     """The batch norm apart, which sees a part at a time."""
     both = part(photos=4)
-    halves = [Part(both.photos[i : i + 2], both.target[i : i + 2], both.target[i : i + 2]) for i in (0, 2)]
+    halves = [MicroBatch(both.photos[i : i + 2], both.target[i : i + 2], both.target[i : i + 2]) for i in (0, 2)]
     losses, gradients = [], []
     for parts in ([both], halves):
         made = learner(clip=0.0)
@@ -324,15 +324,15 @@ def test_half_precision_learns_nearly_the_same(learner):
 
 
 def test_alone_a_process_agrees_with_itself():
-    with processes("cpu") as place:
+    with join_processes("cpu") as place:
         assert (place.rank, place.world, place.first, place.device.type) == (0, 1, True, "cpu")
         assert place.shared([1]) == [1]
         assert place.agreed(0.5, stop=True) == (0.5, True)
-    with pytest.raises(ValueError, match="device: expected one of auto, cpu, cuda"), processes("tpu"):
+    with pytest.raises(ValueError, match="device: expected one of auto, cpu, cuda"), join_processes("tpu"):
         pass
 
 
 def test_a_gpu_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(TrainingError, match=r"no GPU can be used here; .*or use --device cpu"), processes("cuda"):
+    with pytest.raises(TrainingError, match=r"no GPU can be used here; .*or use --device cpu"), join_processes("cuda"):
         pass

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from veduta.datasets.listing import Listed, list_csv, list_folder
+from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.errors import DatasetError
 from veduta.types import Landmark
 
@@ -29,9 +29,9 @@ def test_a_subfolder_names_the_landmark_of_the_photos_below_it(tmp_path):
     touch(tmp_path, "torre/1.jpg", "duomo/b.PNG", "duomo/inside/a.webp")
     listed, failures = list_folder(tmp_path)
     assert listed == [
-        Listed(str(tmp_path / "duomo/b.PNG"), "duomo/b.PNG", Landmark("duomo")),
-        Listed(str(tmp_path / "duomo/inside/a.webp"), "duomo/inside/a.webp", Landmark("duomo")),
-        Listed(str(tmp_path / "torre/1.jpg"), "torre/1.jpg", Landmark("torre")),
+        LabeledPhoto(str(tmp_path / "duomo/b.PNG"), "duomo/b.PNG", Landmark("duomo")),
+        LabeledPhoto(str(tmp_path / "duomo/inside/a.webp"), "duomo/inside/a.webp", Landmark("duomo")),
+        LabeledPhoto(str(tmp_path / "torre/1.jpg"), "torre/1.jpg", Landmark("torre")),
     ]
     assert failures == []
 
@@ -80,7 +80,7 @@ def test_what_is_no_folder_is_an_error(tmp_path):
 def test_a_table_says_all_that_is_known_of_a_landmark(tmp_path):
     path = table(tmp_path, HEADER + "a/1.jpg,duomo,Duomo di Firenze,43.7731,11.256,https://duomo.example\n")
     expected = Landmark("duomo", "Duomo di Firenze", 43.7731, 11.256, "https://duomo.example")
-    assert list_csv(path) == ([Listed(str(tmp_path / "a/1.jpg"), "a/1.jpg", expected)], [])
+    assert list_csv(path) == ([LabeledPhoto(str(tmp_path / "a/1.jpg"), "a/1.jpg", expected)], [])
 
 
 def test_photo_and_landmark_are_enough(tmp_path):

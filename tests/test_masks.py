@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from veduta import viz
 from veduta.images import from_array
-from veduta.masks import ColourRule, Usefulness, describe, keep, make_mask, surroundings
+from veduta.masks import ColorRule, LearnedMask, keypoint_colors, make_mask, mask_features, select_keypoints
 from veduta.training import keypoint_mask
 from veduta.types import Image, LocalFeatures
 
@@ -31,34 +31,36 @@ def painted():
 
 def test_the_rule_of_thumb_knows_sky_and_leaves_from_a_wall():
     image = painted()
-    assert ColourRule().stays(image, features_at([(150, 40), (150, 150), (150, 260)], image)).tolist() == [0, 1, 0]
+    assert ColorRule().stays(image, features_at([(150, 40), (150, 150), (150, 260)], image)).tolist() == [0, 1, 0]
 
 
 def test_colours_are_those_around_the_keypoint_whatever_size_the_photo_was_decoded_at():
     image = painted()
-    look = surroundings(image, features_at([(150, 40), (20, 150)], image))
+    look = keypoint_colors(image, features_at([(150, 40), (20, 150)], image))
     assert np.allclose(look[:, :3] * 255, [(120, 160, 230), (150, 120, 100)], atol=1)
     assert np.allclose(look[:, 3], 0, atol=1e-3)
     larger = Image(image.pixels, 900, 900)
-    assert np.allclose(surroundings(larger, features_at([(451, 121), (61, 451)], larger)), look, atol=1e-6)
+    assert np.allclose(keypoint_colors(larger, features_at([(451, 121), (61, 451)], larger)), look, atol=1e-6)
 
 
 def test_usefulness_is_a_probability_for_each_keypoint():
     image = from_array(world.facade(0))
     found = plugs.extractor("xfeat").extract(image)
-    stays = Usefulness().stays(image, found)
+    stays = LearnedMask().stays(image, found)
     assert stays.shape == (len(found),)
     assert stays.dtype == np.float32
     assert 0 <= stays.min() < stays.max() <= 1
     assert np.array_equal(stays, make_mask("usefulness").stays(image, found))
-    assert Usefulness().stays(image, keep(found, np.zeros(len(found), bool))).shape == (0,)
+    assert LearnedMask().stays(image, select_keypoints(found, np.zeros(len(found), bool))).shape == (0,)
 
 
 def test_usefulness_does_not_depend_on_the_other_keypoints():
     image = from_array(world.facade(1))
     found = plugs.extractor("xfeat").extract(image)
     some = np.arange(len(found)) % 3 == 0
-    assert np.allclose(Usefulness().stays(image, found)[some], Usefulness().stays(image, keep(found, some)), atol=1e-6)
+    assert np.allclose(
+        LearnedMask().stays(image, found)[some], LearnedMask().stays(image, select_keypoints(found, some)), atol=1e-6
+    )
 
 
 def test_a_facade_as_green_as_leaves_is_less_useful():
@@ -67,7 +69,7 @@ def test_a_facade_as_green_as_leaves_is_less_useful():
     grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
     green = from_array(np.clip(grey * (0.6, 1.2, 0.4), 0, 255).astype(np.uint8))
     stone = from_array(np.clip(grey * (1.1, 1.0, 0.9), 0, 255).astype(np.uint8))
-    mask = Usefulness()
+    mask = LearnedMask()
     assert mask.stays(green, found).mean() < mask.stays(stone, found).mean()
 
 
@@ -76,7 +78,7 @@ def test_a_facade_as_green_as_leaves_is_less_useful():
 def test_kept_features_are_the_wanted_ones_in_their_order(wanted):
     image = painted()
     features = features_at([(i, 2 * i) for i in range(len(wanted))], image)
-    kept = keep(features, np.array(wanted))
+    kept = select_keypoints(features, np.array(wanted))
     assert kept.keypoints[:, 0].tolist() == [i for i, w in enumerate(wanted) if w]
 
 
@@ -88,12 +90,12 @@ def test_a_regression_finds_what_made_the_labels_and_ignores_the_rest():
     told = rng.normal(0, [1, 5, 0.1], (4000, 3)).astype(np.float32) + np.float32(3)
     odds = 2 * (told[:, 0] - 3) - 20 * (told[:, 2] - 3)
     confirmed = rng.random(4000) < 1 / (1 + np.exp(-odds))
-    learned = keypoint_mask.fit(told, confirmed)
+    learned = keypoint_mask.fit_mask(told, confirmed)
     slope = learned["weights"] / learned["scale"]
     assert slope[0] == pytest.approx(2, rel=0.15)
     assert slope[2] == pytest.approx(-20, rel=0.15)
     assert abs(slope[1]) < 0.03
-    assert keypoint_mask.auroc(keypoint_mask.tell(learned, told), confirmed) > 0.85
+    assert keypoint_mask.auroc(keypoint_mask.mask_log_odds(learned, told), confirmed) > 0.85
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40))
@@ -109,7 +111,7 @@ def test_auroc_is_the_share_of_pairs_in_order(rows):
 def test_what_is_told_of_a_keypoint_is_finite_for_any_photo():
     for value in (0, 255):
         image = from_array(np.full((70, 90, 3), value, np.uint8))
-        assert np.isfinite(describe(image, features_at([(0, 0), (89, 69)], image))).all()
+        assert np.isfinite(mask_features(image, features_at([(0, 0), (89, 69)], image))).all()
 
 
 # --- drawn

@@ -21,11 +21,11 @@ from veduta.errors import LibraryError
 from veduta.gallery import Gallery
 from veduta.library import Library
 from veduta.library.album import images
-from veduta.library.album.map import Mark, draw_map
+from veduta.library.album.map import Marker, draw_map
 from veduta.library.album.page import write_album
 from veduta.library.album.timeline import Moment, draw_timeline
-from veduta.library.album.viewport import LARGEST, WIDTH, around, lands, outlines
-from veduta.library.catalog import Answer, State
+from veduta.library.album.viewport import LARGEST, WIDTH, outlines, viewport_around, visible_countries
+from veduta.library.catalog import Catalog, StoredAnswer
 from veduta.types import Landmark
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
@@ -131,7 +131,7 @@ def known(tmp_path_factory):
         library.scan()
         keys = {str(shot.file.relative_to(folder)): shot.sha256 for shot in library.shots()}
         library.judge(keys["venice/oro#2?.jpg"], "corrected", ORO)
-    state = State(folder, folder / ".veduta")
+    state = Catalog(folder, folder / ".veduta")
     state.put_answer(keys["venice/oro 1.jpg"], answer(ORO, 0.97, reference="gone/oro.jpg"))
     state.put_answer(keys["venice/burst-1.jpg"], answer(ORO, 0.92))
     state.put_answer(keys["dresden/z.jpg"], answer(ZWINGER, 0.999))
@@ -147,7 +147,7 @@ def known(tmp_path_factory):
 def answer(landmark, confidence, known=True, reference="reference.jpg"):
     evidence = ((reference, landmark.id, 0.81, 63), ("other.jpg", "x", 0.9, 99))
     guesses = ((landmark, confidence), (Landmark("next", "Next best"), 0.02))
-    return Answer("nowhere", 1, landmark if known else None, confidence, guesses, evidence)
+    return StoredAnswer("nowhere", 1, landmark if known else None, confidence, guesses, evidence)
 
 
 @pytest.fixture(scope="module")
@@ -427,7 +427,7 @@ def test_how_many_pictures_a_grid_may_show():
 )
 def test_the_map_shows_all_places_and_little_else(places):
     points = np.array(places)
-    window = around(points)
+    window = viewport_around(points)
     placed = window.place(points)
     assert (placed >= 0).all()
     assert (placed <= (WIDTH, window.height)).all()
@@ -438,8 +438,8 @@ def test_the_map_shows_all_places_and_little_else(places):
 
 
 def test_a_map_of_the_whole_world_stays_small_and_its_borders_true():
-    window = around(np.array([(float(east), east / 3) for east in range(-170, 180, 20)]))
-    seen = lands(window)
+    window = viewport_around(np.array([(float(east), east / 3) for east in range(-170, 180, 20)]))
+    seen = visible_countries(window)
     assert len(seen) > 200
     assert sum(map(len, outlines(seen))) <= LARGEST
     (italy,) = [path for land, path in zip(seen, outlines(seen), strict=True) if land.country.name == "Italy"]
@@ -451,7 +451,7 @@ def test_a_map_of_the_whole_world_stays_small_and_its_borders_true():
 
 
 def test_a_place_by_the_camera_and_one_by_the_landmark_are_told_apart():
-    marks = [Mark("A", "#a", 9, (45.4, 12.3), False), Mark("B", "#b", 1, (51.0, 13.7), True)]
+    marks = [Marker("A", "#a", 9, (45.4, 12.3), False), Marker("B", "#b", 1, (51.0, 13.7), True)]
     drawn = draw_map(marks, [(45.41, 12.31)], {"Italy"})
     assert drawn.count('<a class="dot seen" href="#a"') == drawn.count('<a class="dot guess" href="#b"') == 1
     sizes = [float(size) for size in re.findall(r'class="spot"[^>]* r="([\d.]+)"', drawn)]
@@ -462,8 +462,8 @@ def test_a_place_by_the_camera_and_one_by_the_landmark_are_told_apart():
 
 
 def test_places_beside_one_another_are_one_dot_that_names_both():
-    marks = [Mark("A", "#a", 9, (45.4, 12.3), False), Mark("B", "#b", 1, (45.41, 12.31), True)]
-    drawn = draw_map([*marks, Mark("C", "#c", 1, (60.0, 25.0), True)], [], set())
+    marks = [Marker("A", "#a", 9, (45.4, 12.3), False), Marker("B", "#b", 1, (45.41, 12.31), True)]
+    drawn = draw_map([*marks, Marker("C", "#c", 1, (60.0, 25.0), True)], [], set())
     assert drawn.count('class="dot') == 2
     assert "<title>A: 9 photos\nB: 1 photo</title>" in drawn
 

@@ -12,18 +12,18 @@ import pytest
 from metadata import EIFFEL, NOWHERE, OPERA
 
 from veduta.errors import LibraryError
-from veduta.library.export import COLUMNS, FORMATS, export
-from veduta.library.model import Label, Shot
+from veduta.library.export import EXPORT_COLUMNS, FORMATS, export_assets
+from veduta.library.model import Asset, Label
 from veduta.types import Landmark
 
 TAKEN = datetime(2024, 5, 1, 12, 34, 56)  # noqa: DTZ001 - a camera's clock
 NASTY = Label(Landmark("=1+1", 'a"b,<c>&\x00\x0b\ud800\n]]>', 0.1234567, -179.9999999), 0.5, "veduta")
 SHOTS = [
-    Shot("a" * 64, (Path("/p/a.jpg"), Path("/q/a.jpg")), taken=TAKEN, position=(-1.25, 2.5), label=EIFFEL, group=3),
-    Shot("b" * 64, (Path("/p/b  b.jpg"),), label=OPERA, burst=7, best=False),
-    Shot("c" * 64, (Path("/p/c.jpg"),), taken=TAKEN, position=(90.0, 180.0)),
-    Shot("d" * 64, (Path("/p/d.jpg"),), label=NOWHERE),
-    Shot("e" * 64, (Path(os.fsdecode(b"/p/caf\xe9 & <co>.jpg")),), label=NASTY),
+    Asset("a" * 64, (Path("/p/a.jpg"), Path("/q/a.jpg")), taken=TAKEN, position=(-1.25, 2.5), label=EIFFEL, group=3),
+    Asset("b" * 64, (Path("/p/b  b.jpg"),), label=OPERA, burst=7, best=False),
+    Asset("c" * 64, (Path("/p/c.jpg"),), taken=TAKEN, position=(90.0, 180.0)),
+    Asset("d" * 64, (Path("/p/d.jpg"),), label=NOWHERE),
+    Asset("e" * 64, (Path(os.fsdecode(b"/p/caf\xe9 & <co>.jpg")),), label=NASTY),
 ]
 PLACES = {"a": (-1.25, 2.5), "b": (-33.856784, 151.215297), "c": (90.0, 180.0), "e": (0.1234567, -179.9999999)}
 STRANGE = "/p/caf\\udce9 & <co>.jpg"
@@ -33,7 +33,7 @@ STRANGE = "/p/caf\\udce9 & <co>.jpg"
 def exported(tmp_path):
     def write(format, shots=SHOTS):
         out = tmp_path / f"out.{format}"
-        count = export(shots, format, out)
+        count = export_assets(shots, format, out)
         assert out in tmp_path.iterdir()
         return count, out.read_bytes().decode()
 
@@ -44,7 +44,7 @@ def test_jsonl_has_a_line_for_each_shot(exported):
     count, text = exported("jsonl")
     rows = [json.loads(line) for line in text.splitlines()]
     assert count == len(rows) == 5
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(tuple(row) == EXPORT_COLUMNS for row in rows)
     assert rows[0] == {
         "path": "/p/a.jpg",
         "sha256": "a" * 64,
@@ -83,7 +83,7 @@ def test_csv_is_what_jsonl_says(exported):
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_of_csv_is_a_formula(exported, start):
     name = f"{start}HYPERLINK(1)"
-    shot = Shot(
+    shot = Asset(
         "a" * 64, (Path("/a.jpg"),), position=(-1.5, -2.5), label=Label(Landmark(name, name), 1.0, "person", name)
     )
     _, text = exported("csv", [shot])
@@ -175,7 +175,7 @@ def test_no_shots_make_an_empty_file_of_its_kind(exported, format):
     elif format == "geojson":
         assert json.loads(text) == {"type": "FeatureCollection", "features": []}
     else:
-        assert text == (",".join(COLUMNS) + "\r\n" if format == "csv" else "")
+        assert text == (",".join(EXPORT_COLUMNS) + "\r\n" if format == "csv" else "")
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -190,22 +190,22 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "absent" / "a.csv", tmp_path / "folder", tmp_path / "file" / "a.csv"):
         with pytest.raises(LibraryError, match=r": cannot be written \(.+\); choose another place") as caught:
-            export(SHOTS, "csv", out)
+            export_assets(SHOTS, "csv", out)
         assert str(caught.value).startswith(str(out))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
 
 
 def test_what_was_there_stays_when_writing_breaks_off(tmp_path):
     out = tmp_path / "a.jsonl"
-    export(SHOTS[:1], "jsonl", out)
+    export_assets(SHOTS[:1], "jsonl", out)
     before = out.read_bytes()
-    broken = Shot("f" * 64, (Path("/p/f.jpg"),), label=Label(Landmark("1", "x"), object(), "person"))
+    broken = Asset("f" * 64, (Path("/p/f.jpg"),), label=Label(Landmark("1", "x"), object(), "person"))
     with pytest.raises(TypeError):
-        export([*SHOTS, broken], "jsonl", out)
+        export_assets([*SHOTS, broken], "jsonl", out)
     assert out.read_bytes() == before
     assert list(tmp_path.iterdir()) == [out]
 
 
 def test_an_unknown_format_is_the_programmers_fault(tmp_path):
     with pytest.raises(ValueError, match="expected one of csv, jsonl, geojson, kml, gpx, got 'shp'"):
-        export(SHOTS, "shp", tmp_path / "a.shp")
+        export_assets(SHOTS, "shp", tmp_path / "a.shp")

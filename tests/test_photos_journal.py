@@ -16,7 +16,7 @@ import pytest
 from mortal import age, differences, living, picture, put
 
 from veduta.errors import ImageError, LibraryError
-from veduta.library.journal import Step, apply, history, settle, undo
+from veduta.library.journal import Step, apply, history, recover, undo
 
 SHM = Path("/dev/shm")
 KINDS = ["hardlink", "copy", "symlink", "move"]
@@ -646,7 +646,7 @@ def test_two_processes_do_not_change_a_library_at_once(library):
         for call in (
             lambda: apply([], state(library), "organize"),
             lambda: undo(state(library)),
-            lambda: settle(state(library)),
+            lambda: recover(state(library)),
         ):
             with pytest.raises(LibraryError, match="another Veduta is changing"):
                 call()
@@ -657,7 +657,7 @@ def test_two_processes_do_not_change_a_library_at_once(library):
 
 def test_undo_of_a_folder_that_is_no_state_says_so_and_makes_nothing(tmp_path):
     assert history(tmp_path / "no") == []
-    settle(tmp_path / "no")
+    recover(tmp_path / "no")
     with pytest.raises(LibraryError, match="nothing to undo"):
         undo(tmp_path / "no")
     assert not (tmp_path / "no").exists()
@@ -779,7 +779,7 @@ def test_killed_anywhere_in_an_action_that_comes_to_nothing(in_memory, settled):
         alive = not life.dead
         if settled:
             with living():
-                settle(state(in_memory))
+                recover(state(in_memory))
             assert history(state(in_memory)) == []
         with living():
             undo_all(in_memory)
@@ -803,7 +803,7 @@ def test_settle_leaves_whole_steps_and_nothing_half_made(in_memory, tmp_path):
             apply(map(Step, ["move"] * 2, targets, photos), state(in_memory), "organize")
         alive = not life.dead
         with living():
-            settle(state(in_memory))
+            recover(state(in_memory))
         assert [photo.exists() for photo in photos] == [not target.exists() for target in targets]
         assert len(list(tmp_path.rglob("*.*"))) == sum(target.exists() for target in targets)
         rest = [Step("move", t, p) for p, t in zip(photos, targets, strict=True) if p.exists()]

@@ -18,11 +18,11 @@ from veduta.gallery import Gallery
 from veduta.geo.countries import countries, country_of
 from veduta.library import Library
 from veduta.library.cluster import linkage, pairs
-from veduta.library.cluster.cache import FILE, Cache
-from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, Eyes, numbered, open_photo
+from veduta.library.cluster.cache import CACHE_FILE, FeatureCache
+from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, GroupingModels, number_groups, open_photo
 from veduta.library.cluster.group import landmark_id
-from veduta.library.review import collect, fill
-from veduta.review_queue import Review
+from veduta.library.review import collect_verdicts, fill_queue
+from veduta.review_queue import ReviewQueue
 from veduta.types import Landmark
 
 GPS = (45.4379, 12.3359)
@@ -30,7 +30,7 @@ GPS = (45.4379, 12.3359)
 
 @pytest.fixture(scope="module")
 def eyes():
-    return Eyes(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
+    return GroupingModels(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def see(library, eyes):
 
     To the embedder, which knows photos, drawings are all alike. Local features are its own.
     """
-    cache = Cache(library.folder, eyes.model)
+    cache = FeatureCache(library.folder, eyes.model)
     known = cache.looks()
     for shot in library.shots():
         if shot.sha256 not in known:
@@ -147,7 +147,7 @@ def test_a_killed_grouping_goes_on_where_it_was(holiday, grouped, tmp_path):
         library.group(progress=lambda done, total, verb: totals.setdefault(verb, total))
         assert totals["looking"] == 26 - 7
         assert "scanning" not in totals
-        with contextlib.closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as db:
+        with contextlib.closing(sqlite3.connect(tmp_path / CACHE_FILE, isolation_level=None)) as db:
             # As if killed before the last pairs were kept.
             db.execute("DELETE FROM pair WHERE a < '4'")
         totals.clear()
@@ -203,7 +203,7 @@ def test_a_name_without_letters_needs_an_id():
 
 def test_numbers_follow_the_photos():
     before = {4: ["a", "b", "c"], 7: ["d", "e"]}
-    found = numbered([["d", "e", "f"], ["a", "x"], ["b", "c"], ["y", "z"]], before)
+    found = number_groups([["d", "e", "f"], ["a", "x"], ["b", "c"], ["y", "z"]], before)
     assert found == {7: ["d", "e", "f"], 4: ["a", "x"], 8: ["b", "c"], 9: ["y", "z"]}
 
 
@@ -213,7 +213,7 @@ def test_numbers_follow_the_photos():
 def pairs_of(rows):
     """Pairs from (a, b, inliers), and their chances."""
     a, b, inliers = (np.array(column, np.int64) for column in zip(*rows, strict=True))
-    return pairs.Pairs(a, b, np.zeros(len(a), np.float32), inliers, np.ones(len(a), bool))
+    return pairs.PhotoPairs(a, b, np.zeros(len(a), np.float32), inliers, np.ones(len(a), bool))
 
 
 def clique(members, inliers=40):
@@ -222,24 +222,24 @@ def clique(members, inliers=40):
 
 def test_one_false_link_does_not_join_two_places():
     rows = [*clique(range(4)), *clique(range(4, 8)), (3, 4, 200)]
-    found = linkage.group(8, pairs_of(rows), np.full(len(rows), 0.99))
+    found = linkage.average_linkage(8, pairs_of(rows), np.full(len(rows), 0.99))
     assert found == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_places_that_many_links_join_are_one():
     rows = [*clique(range(4)), *clique(range(4, 8)), *((a, b, 20) for a in range(4) for b in range(4, 8))]
-    assert linkage.group(8, pairs_of(rows), np.full(len(rows), 0.8)) == [list(range(8))]
+    assert linkage.average_linkage(8, pairs_of(rows), np.full(len(rows), 0.8)) == [list(range(8))]
 
 
 def test_photos_that_only_look_alike_are_no_place():
     rows = clique(range(5), 0)
-    assert linkage.group(5, pairs_of(rows), np.full(len(rows), 0.95)) == []
+    assert linkage.average_linkage(5, pairs_of(rows), np.full(len(rows), 0.95)) == []
 
 
 def test_nothing_to_group_gives_no_group():
     empty = np.zeros(0, np.int64)
-    none = pairs.Pairs(empty, empty, np.zeros(0, np.float32), empty, np.zeros(0, bool))
-    assert linkage.group(3, none, np.zeros(0)) == []
+    none = pairs.PhotoPairs(empty, empty, np.zeros(0, np.float32), empty, np.zeros(0, bool))
+    assert linkage.average_linkage(3, none, np.zeros(0)) == []
 
 
 def test_nearest_are_those_of_a_sort():
@@ -247,19 +247,19 @@ def test_nearest_are_those_of_a_sort():
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -2)
-    assert (pairs.nearest(vectors, 5) == np.argsort(-similarity, axis=1)[:, :5]).all()
-    assert pairs.nearest(vectors[:3], 5).shape == (3, 2)
-    assert pairs.nearest(vectors[:1], 5).shape == (1, 0)
+    assert (pairs.nearest_photos(vectors, 5) == np.argsort(-similarity, axis=1)[:, :5]).all()
+    assert pairs.nearest_photos(vectors[:3], 5).shape == (3, 2)
+    assert pairs.nearest_photos(vectors[:1], 5).shape == (1, 0)
 
 
 def test_partners_in_common_are_those_of_a_matrix_product():
     rng = np.random.default_rng(1)
     full = np.triu(rng.random((30, 30)) * (rng.random((30, 30)) < 0.2), 1)
     a, b = np.nonzero(full)
-    graph = pairs.Graph.of(30, a, b, full[a, b])
+    graph = pairs.WeightedGraph.of(30, a, b, full[a, b])
     both = full + full.T
     x, y = np.triu_indices(30, 1)
-    assert pairs.common(graph, x, y) == pytest.approx((both @ both)[x, y])
+    assert pairs.common_weight(graph, x, y) == pytest.approx((both @ both)[x, y])
     assert graph.sums(graph.weight) == pytest.approx(both.sum(1))
 
 
@@ -268,7 +268,7 @@ def test_further_pairs_are_new_and_have_partners_in_common():
     full = np.triu(rng.random((40, 40)) < 0.08, 1).astype(float)
     a, b = np.nonzero(full)
     known = set((a * 40 + b).tolist())
-    x, y = pairs.further_pairs(pairs.Graph.of(40, a, b, full[a, b]), known)
+    x, y = pairs.second_order_pairs(pairs.WeightedGraph.of(40, a, b, full[a, b]), known)
     both = full + full.T
     expected = {(i, j) for i in range(40) for j in range(i + 1, 40) if (both @ both)[i, j] > 0 and not both[i, j]}
     assert set(zip(x.tolist(), y.tolist(), strict=True)) == expected
@@ -309,9 +309,9 @@ def test_the_page_reviews_what_is_in_doubt_and_its_verdicts_come_home(tmp_path, 
         doubts = library.doubts()
         assert doubts
         assert library.doubts(1) == doubts[:1]
-        waiting, failures = fill(library, "gallery", 100)
+        waiting, failures = fill_queue(library, "gallery", 100)
         assert (waiting, failures) == (len(doubts), [])
-        queue = Review(library.folder)
+        queue = ReviewQueue(library.folder)
         items = queue.items()
         first = items[0]
         assert queue.content(first.number) == doubts[0].shot.file.read_bytes()
@@ -319,8 +319,8 @@ def test_the_page_reviews_what_is_in_doubt_and_its_verdicts_come_home(tmp_path, 
         if len(items) > 1:
             queue.judge(items[1].number, "rejected", None)
         queue.close()
-        assert collect(library) == min(2, len(items))
-        assert collect(library) == 0
+        assert collect_verdicts(library) == min(2, len(items))
+        assert collect_verdicts(library) == 0
         label = library.judge(doubts[0].shot.file, "corrected", Landmark("palazzo-3")).label
         assert label.landmark.id == "palazzo-3"
         assert {d.shot.sha256 for d in library.doubts()} == {d.shot.sha256 for d in doubts[2:]}
@@ -440,8 +440,8 @@ def test_a_verdict_given_on_the_page_comes_home_though_its_photo_is_gone(tmp_pat
     with Library(folder) as library:
         library.scan(gallery)
         first = library.doubts()[0].shot
-        fill(library, "gallery", 1)
-        queue = Review(library.folder)
+        fill_queue(library, "gallery", 1)
+        queue = ReviewQueue(library.folder)
         kept = queue.keep("other.jpg", b"not from the library", {"landmark": None})
         queue.judge(queue.items()[0].number, "rejected", None)
         queue.judge(kept.number, "corrected", "palazzo-1")
@@ -449,7 +449,7 @@ def test_a_verdict_given_on_the_page_comes_home_though_its_photo_is_gone(tmp_pat
         away = tmp_path / "away.jpg"
         first.file.rename(away)
         library.scan(gallery)
-        assert collect(library) == 2
+        assert collect_verdicts(library) == 2
         assert first.sha256 not in {shot.sha256 for shot in library.shots()}
         away.rename(first.file)
         library.scan(gallery)

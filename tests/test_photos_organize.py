@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from mortal import age, differences, living, picture, put
 
 from veduta.errors import LibraryError
-from veduta.library.journal import apply, history, settle, undo
-from veduta.library.journal.fsops import digest
-from veduta.library.model import Label, Shot
+from veduta.library.journal import apply, history, recover, undo
+from veduta.library.journal.fsops import content_sha256
+from veduta.library.model import Asset, Label
 from veduta.library.organize.filenames import with_stem
-from veduta.library.organize.path_template import Pattern, name_key, safe_name
-from veduta.library.organize.plan import plan
+from veduta.library.organize.path_template import PathTemplate, name_key, safe_name
+from veduta.library.organize.plan import plan_organize
 from veduta.types import Landmark
 
 SHM = Path("/dev/shm")
@@ -34,7 +34,7 @@ NOON = datetime(2019, 5, 1, 12)  # noqa: DTZ001 (cameras know no zones)
 
 def shot_of(*files, label=DOM, companions=(), taken=NOON):
     sha256 = hashlib.sha256(files[0].read_bytes()).hexdigest() if files[0].is_file() else "0" * 64
-    return Shot(sha256, tuple(files), tuple(companions), taken=taken, label=label)
+    return Asset(sha256, tuple(files), tuple(companions), taken=taken, label=label)
 
 
 def placed(plan):
@@ -49,7 +49,7 @@ def library(tmp_path):
 
 
 def carried_out(library, *args):
-    made = plan(*args)
+    made = plan_organize(*args)
     applied = apply(made.steps, library / ".veduta", "organize")
     assert (applied.done, applied.failures, applied.stopped) == (len(made.steps), (), None)
     return made
@@ -64,14 +64,14 @@ def test_a_photo_goes_where_its_label_and_date_say(library):
         shot_of(photo),
         shot_of(nowhere, label=Label(Landmark("q1"), 0.9, "veduta"), taken=None),
     ]
-    made = plan(shots, INTO, "hardlink", library)
+    made = plan_organize(shots, INTO, "hardlink", library)
     assert made.rows() == [
         (photo, library / "Sorted" / "Germany" / "Kölner Dom" / "2019" / "IMG.jpg"),
         (nowhere, library / "Sorted" / "Unknown country" / "q1" / "Undated" / "b.jpg"),
     ]
     assert (made.root, made.mode, made.photos, made.files, made.size) == (library / "Sorted", "hardlink", 2, 2, 10)
     assert (made.room, made.folders, made.unlabelled, made.already) == (0, 7, 1, 0)
-    assert made == plan(shots[::-1], INTO, "hardlink", library)
+    assert made == plan_organize(shots[::-1], INTO, "hardlink", library)
     assert not made.root.exists()
 
 
@@ -89,21 +89,26 @@ def test_doing_it_again_does_nothing(library, mode):
     else:
         inside = dict(made.rows())
         now = [shot_of(inside[shot.file], shot.file, companions=shot.companions) for shot in shots]
-    for again in (plan(now, INTO, mode, library), plan(shots, INTO, mode, library) if mode != "move" else None):
+    for again in (
+        plan_organize(now, INTO, mode, library),
+        plan_organize(shots, INTO, mode, library) if mode != "move" else None,
+    ):
         if again is not None:
             assert (again.steps, again.already, again.photos, again.left) == ((), 3, 0, ())
 
 
 def test_no_file_is_read_twice_to_see_whether_it_is_there(library, monkeypatch):
     read = []
-    monkeypatch.setattr("veduta.library.organize.target_tree.digest", lambda path: read.append(path) or digest(path))
+    monkeypatch.setattr(
+        "veduta.library.organize.target_tree.content_sha256", lambda path: read.append(path) or content_sha256(path)
+    )
     shots = [shot_of(put(library / f"{i}.jpg", b"%03d" % i)) for i in range(30)]
     carried_out(library, shots, "Sorted", "copy", library)
-    assert plan(shots, "Sorted", "copy", library).already == 30
+    assert plan_organize(shots, "Sorted", "copy", library).already == 30
     assert len(read) == len(set(read)) == 30
     read.clear()
     carried_out(library, shots, "Linked", "hardlink", library)
-    assert plan(shots, "Linked", "hardlink", library).already == 30
+    assert plan_organize(shots, "Linked", "hardlink", library).already == 30
     assert read == []
 
 
@@ -115,7 +120,7 @@ def test_a_new_sidecar_follows_its_photo_and_a_changed_one_is_left(library):
     shots = [shot_of(photo, companions=[raw, sidecar])]
     assert placed(carried_out(library, shots, "Sorted", "copy", library)) == ["IMG (2).CR2", "IMG (2).jpg.xmp"]
     sidecar.write_bytes(b"<other/>")
-    again = plan(shots, "Sorted", "copy", library)
+    again = plan_organize(shots, "Sorted", "copy", library)
     assert again.steps == ()
     assert "another file is there" in again.left[0].error
 
@@ -124,21 +129,21 @@ def test_companions_keep_the_name_of_their_photo(library):
     put(library / "Sorted" / "IMG.png", b"was here before")
     photo = put(library / "IMG.jpg", b"photo")
     companions = [put(library / name, name.encode()) for name in ("IMG.CR2", "IMG.jpg.xmp", "img.mov", "other.aae")]
-    made = plan([shot_of(photo, companions=companions)], "Sorted", "move", library)
+    made = plan_organize([shot_of(photo, companions=companions)], "Sorted", "move", library)
     assert placed(made) == ["IMG (2).jpg", "IMG (2).CR2", "IMG (2).jpg.xmp", "IMG (2).mov", "other (2).aae"]
 
 
 def test_a_photo_alone_does_not_take_the_name_of_a_photo_with_companions(library):
     first, raw = put(library / "a" / "IMG.jpg", b"photo"), put(library / "a" / "IMG.CR2", b"raw")
     other = put(library / "b" / "IMG.heic", b"other")
-    made = plan([shot_of(first, companions=[raw]), shot_of(other)], "Sorted", "copy", library)
+    made = plan_organize([shot_of(first, companions=[raw]), shot_of(other)], "Sorted", "copy", library)
     assert placed(made) == ["IMG.jpg", "IMG.CR2", "IMG (2).heic"]
 
 
 def test_of_several_copies_one_is_moved_with_its_own_companions(library):
     copies = [put(library / name / "IMG.jpg", b"photo") for name in "ab"]
     sidecars = [put(library / name / "IMG.xmp", name.encode()) for name in "ab"]
-    made = plan([shot_of(*copies, companions=sidecars)], "Sorted", "move", library)
+    made = plan_organize([shot_of(*copies, companions=sidecars)], "Sorted", "move", library)
     assert [source for source, _ in made.rows()] == [copies[0], sidecars[0]]
     assert (made.photos, made.files, made.copies_left) == (1, 2, 1)
 
@@ -146,10 +151,10 @@ def test_of_several_copies_one_is_moved_with_its_own_companions(library):
 def test_a_photo_with_a_new_label_is_moved_from_its_old_place_but_never_linked_twice(library):
     old = put(library / "Sorted" / "Italy" / "IMG.jpg", b"photo")
     into = "Sorted/{country}"
-    made = plan([shot_of(old)], into, "move", library)
+    made = plan_organize([shot_of(old)], into, "move", library)
     assert placed(made) == ["Germany/IMG.jpg"]
     for mode in ("hardlink", "copy", "symlink"):
-        made = plan([shot_of(old)], into, mode, library)
+        made = plan_organize([shot_of(old)], into, mode, library)
         assert (made.steps, made.elsewhere) == ((), 1)
 
 
@@ -157,14 +162,16 @@ def test_links_are_followed_but_not_moved(library):
     photo = put(library / "album" / "IMG.jpg", b"photo")
     link = library / "favourite.jpg"
     link.symlink_to("album/IMG.jpg")
-    assert plan([shot_of(link)], "Sorted", "hardlink", library).rows() == [(photo, library / "Sorted/favourite.jpg")]
-    made = plan([shot_of(link)], "Sorted", "move", library)
+    assert plan_organize([shot_of(link)], "Sorted", "hardlink", library).rows() == [
+        (photo, library / "Sorted/favourite.jpg")
+    ]
+    made = plan_organize([shot_of(link)], "Sorted", "move", library)
     assert made.steps == ()
     assert "is a link and is not moved" in made.left[0].error
 
 
 def test_a_photo_that_is_gone_is_left(library):
-    made = plan([shot_of(library / "gone.jpg")], "Sorted", "copy", library)
+    made = plan_organize([shot_of(library / "gone.jpg")], "Sorted", "copy", library)
     assert made.steps == ()
     assert "is not there any more" in made.left[0].error
 
@@ -174,7 +181,7 @@ def test_a_photo_that_is_gone_is_left(library):
 )
 def test_names_that_some_disk_takes_for_one_are_two(library, one, other):
     photos = [put(library / "a" / one, b"one"), put(library / "b" / other, b"other")]
-    made = plan([shot_of(photo) for photo in photos], "Sorted", "copy", library)
+    made = plan_organize([shot_of(photo) for photo in photos], "Sorted", "copy", library)
     assert len({name_key(name) for name in placed(made)}) == 2
     assert len(made.renamed) == 1
 
@@ -184,13 +191,17 @@ def test_folders_that_some_disk_takes_for_one_are_one(library):
     labels = [Label(Landmark(str(i)), 0.9, "person", name) for i, name in enumerate(["Perú", "peru\u0301", "Chile"])]
     photos = [put(library / f"{i}.jpg", bytes([i])) for i in range(3)]
     shots = [shot_of(photo, label=label) for photo, label in zip(photos, labels, strict=True)]
-    assert placed(plan(shots, "Sorted/{country}", "copy", library)) == ["PERÚ/0.jpg", "PERÚ/1.jpg", "Chile/2.jpg"]
+    assert placed(plan_organize(shots, "Sorted/{country}", "copy", library)) == [
+        "PERÚ/0.jpg",
+        "PERÚ/1.jpg",
+        "Chile/2.jpg",
+    ]
 
 
 def test_two_companions_that_some_disk_takes_for_one(library):
     photo = put(library / "IMG.jpg", b"photo")
     companions = [put(library / "IMG.XMP", b"1"), put(library / "IMG.xmp", b"2")]
-    made = plan([shot_of(photo, companions=companions)], "Sorted", "copy", library)
+    made = plan_organize([shot_of(photo, companions=companions)], "Sorted", "copy", library)
     assert placed(made) == ["IMG.jpg", "IMG.XMP"]
     assert "rename it" in made.left[0].error
 
@@ -232,7 +243,7 @@ def test_long_names_are_cut_before_their_ending(library):
 )
 def test_a_pattern_that_makes_no_sense_is_refused(tmp_path, into, message):
     with pytest.raises(LibraryError, match=message):
-        plan([], into, "copy", tmp_path)
+        plan_organize([], into, "copy", tmp_path)
 
 
 def test_patterns(tmp_path, monkeypatch):
@@ -247,7 +258,7 @@ def test_patterns(tmp_path, monkeypatch):
         ("S/{date} {{{id}}}/fixed", tmp_path / "S", ("2019-05-01 {dom}", "fixed")),
         ("S/{date:%H:%M}", tmp_path / "S", ("12_00",)),
     ]:
-        pattern = Pattern.parse(into, tmp_path)
+        pattern = PathTemplate.parse(into, tmp_path)
         assert (pattern.root, pattern.folder(shot)) == (root, names), into
 
 
@@ -303,7 +314,7 @@ def test_no_label_leads_out_of_the_root(tmp_path, texts):
     photo.write_bytes(b"photo")
     label = Label(Landmark(texts[0] or "x", texts[1]), 0.9, "veduta", texts[2])
     into = "S/{country}/{landmark}{id}/{country}.{id}/{name}"
-    [(_, target)] = plan([shot_of(photo, label=label)], into, "copy", tmp_path).rows()
+    [(_, target)] = plan_organize([shot_of(photo, label=label)], into, "copy", tmp_path).rows()
     relative = Path(os.path.normpath(target)).relative_to(tmp_path / "S")
     assert len(relative.parts) == 5
     assert ".." not in relative.parts
@@ -316,21 +327,21 @@ def test_a_link_that_leads_out_of_the_root_is_refused(library, tmp_path):
     (library / "Sorted" / "Germany").symlink_to(outside)
     shots = [shot_of(put(library / "a.jpg", b"photo"))]
     with pytest.raises(LibraryError, match="leads out of"):
-        plan(shots, INTO, "move", library)
+        plan_organize(shots, INTO, "move", library)
     (library / "Sorted" / "Germany").unlink()
     (library / "Sorted" / "Germany").symlink_to("Germany")
     with pytest.raises(LibraryError, match="cannot be looked into"):
-        plan(shots, INTO, "move", library)
+        plan_organize(shots, INTO, "move", library)
     (library / "Sorted" / "Germany").unlink()
     (library / "Sorted" / "Deutschland").mkdir()
     (library / "Sorted" / "Germany").symlink_to("Deutschland")
-    assert len(plan(shots, INTO, "move", library).steps) == 1
+    assert len(plan_organize(shots, INTO, "move", library).steps) == 1
     (library / "Sorted" / "Germany").unlink()
     put(library / "Sorted" / "Germany", b"a file")
     with pytest.raises(LibraryError, match="is a file where a folder is needed"):
-        plan(shots, INTO, "move", library)
+        plan_organize(shots, INTO, "move", library)
     with pytest.raises(LibraryError, match="is a file where a folder is needed"):
-        plan(shots, "a.jpg/Sorted/{country}", "move", library)
+        plan_organize(shots, "a.jpg/Sorted/{country}", "move", library)
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_done(library):
@@ -339,11 +350,11 @@ def test_what_cannot_fit_is_refused_before_anything_is_done(library):
         file.truncate(1 << 20)
     free = shutil.disk_usage(library).free
     os.truncate(huge, min(free + (1 << 30), 1 << 43))
-    shot = Shot("0" * 64, (huge,), label=DOM)
+    shot = Asset("0" * 64, (huge,), label=DOM)
     with pytest.raises(LibraryError, match=r"too little room .* are needed"):
-        plan([shot], "Sorted", "copy", library)
+        plan_organize([shot], "Sorted", "copy", library)
     for mode in ("move", "hardlink", "symlink"):
-        assert plan([shot], "Sorted", mode, library).room == 0
+        assert plan_organize([shot], "Sorted", mode, library).room == 0
 
 
 def test_other_disks(library):
@@ -353,8 +364,10 @@ def test_other_disks(library):
     with tempfile.TemporaryDirectory(dir=SHM) as folder:
         into = f"{folder}/Sorted/{{country}}"
         with pytest.raises(LibraryError, match="use --mode copy, move or symlink"):
-            plan(shots, into, "hardlink", library)
-        assert plan(shots, into, "move", library).room == plan(shots, into, "copy", library).room == 8192
+            plan_organize(shots, into, "hardlink", library)
+        assert (
+            plan_organize(shots, into, "move", library).room == plan_organize(shots, into, "copy", library).room == 8192
+        )
 
 
 def test_a_target_that_cannot_be_written_is_refused(library, tmp_path):
@@ -369,7 +382,7 @@ def test_a_target_that_cannot_be_written_is_refused(library, tmp_path):
         undone = ["umount", str(folder)]
     try:
         with pytest.raises(LibraryError, match="cannot be written to"):
-            plan([shot_of(put(library / "a.jpg", b"photo"))], f"{folder}/Sorted/{{id}}", "copy", library)
+            plan_organize([shot_of(put(library / "a.jpg", b"photo"))], f"{folder}/Sorted/{{id}}", "copy", library)
     finally:
         subprocess.run(undone, check=True)
 
@@ -380,12 +393,12 @@ def test_nothing_is_placed_where_the_state_is(library, tmp_path):
     (tmp_path / "link").symlink_to(library / "State")
     for into in ("State", "State/{landmark}", "State/deep/er/{landmark}", "b/../State", f"{tmp_path}/link/x/{{id}}"):
         with pytest.raises(LibraryError, match="no place for photos; choose another folder"):
-            plan(shots, into, "copy", library, forbidden=forbidden)
-    assert len(plan(shots, "States/{landmark}", "copy", library, forbidden=forbidden).steps) == 1
-    assert len(plan(shots, "State/{landmark}", "copy", library).steps) == 1
+            plan_organize(shots, into, "copy", library, forbidden=forbidden)
+    assert len(plan_organize(shots, "States/{landmark}", "copy", library, forbidden=forbidden).steps) == 1
+    assert len(plan_organize(shots, "State/{landmark}", "copy", library).steps) == 1
     state = Label(Landmark("State"), 0.9, "veduta")
     with pytest.raises(LibraryError, match="no place for photos"):
-        plan([shot_of(shots[0].file, label=state)], f"{library}/{{id}}", "copy", library, forbidden=forbidden)
+        plan_organize([shot_of(shots[0].file, label=state)], f"{library}/{{id}}", "copy", library, forbidden=forbidden)
 
 
 @pytest.mark.parametrize(
@@ -395,15 +408,15 @@ def test_nothing_is_placed_where_the_state_is(library, tmp_path):
 def test_a_folder_that_a_scan_would_not_see_is_refused(library, into):
     shots = [shot_of(put(library / "a.jpg", b"photo"))]
     with pytest.raises(LibraryError, match=r"hid(es a|den) folder"):
-        plan(shots, into.replace("{library}", str(library)), "move", library)
+        plan_organize(shots, into.replace("{library}", str(library)), "move", library)
     assert sorted(path.name for path in library.iterdir()) == [".veduta", "a.jpg"]
 
 
 def test_a_library_in_a_hidden_folder_is_put_in_order_there(tmp_path):
     library = tmp_path / ".mine" / "library"
     shots = [shot_of(put(library / "a.jpg", b"photo"))]
-    assert placed(plan(shots, f"{library}/Sorted/{{id}}", "move", tmp_path)) == ["dom/a.jpg"]
-    assert placed(plan([], "Sorted", "move", library)) == []
+    assert placed(plan_organize(shots, f"{library}/Sorted/{{id}}", "move", tmp_path)) == ["dom/a.jpg"]
+    assert placed(plan_organize([], "Sorted", "move", library)) == []
 
 
 def test_links_that_a_move_breaks_are_told(library):
@@ -411,20 +424,22 @@ def test_links_that_a_move_breaks_are_told(library):
     link, fine = library / "link.jpg", library / "fine.jpg"
     link.symlink_to(photo)
     fine.symlink_to(other)
-    made = plan([shot_of(photo, other, link, fine)], "Sorted", "move", library)
+    made = plan_organize([shot_of(photo, other, link, fine)], "Sorted", "move", library)
     assert made.rows() == [(photo, library / "Sorted" / "IMG.jpg")]
     assert [(failure.photo, "will lead nowhere" in failure.error) for failure in made.left] == [(str(link), True)]
-    assert plan([shot_of(photo, other, link, fine)], "Sorted", "hardlink", library).left == ()
+    assert plan_organize([shot_of(photo, other, link, fine)], "Sorted", "hardlink", library).left == ()
 
 
 def test_a_mode_that_is_none_is_the_programmers_fault(tmp_path):
     with pytest.raises(ValueError, match="mode: expected one of hardlink"):
-        plan([], "Sorted", "teleport", tmp_path)
+        plan_organize([], "Sorted", "teleport", tmp_path)
 
 
 def test_progress_counts_photos(library):
     seen = []
-    plan([shot_of(put(library / f"{i}.jpg", bytes([i]))) for i in range(3)], "Sorted", "copy", library, seen.append)
+    plan_organize(
+        [shot_of(put(library / f"{i}.jpg", bytes([i]))) for i in range(3)], "Sorted", "copy", library, seen.append
+    )
     assert seen == [1, 2, 3]
 
 
@@ -495,12 +510,12 @@ def test_whatever_happens_it_can_be_undone(drawn, mode, into, abroad, links, dea
         base = Path(there) if abroad else library
         before = picture(library) | picture(base)
         contents = {seen[3] for seen in before.values()}
-        made = plan(shots, into, "copy" if abroad and mode == "hardlink" else mode, base)
+        made = plan_organize(shots, into, "copy" if abroad and mode == "hardlink" else mode, base)
         assert differences(before, picture(library) | picture(base)) == []
         with living(deaths[0], links):
             apply(made.steps, state, "organize")
         if again:
-            settle(state)
+            recover(state)
             rest = [step for step in made.steps if step.source.exists() and not os.path.lexists(step.target)]
             with living(None, links):
                 apply(rest, state, "organize")

@@ -19,9 +19,9 @@ from test_photos_raw import dng, small
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
 from veduta.library import Library
-from veduta.library.catalog import FILE, FOLDER
-from veduta.library.discover import find
-from veduta.library.scan import MEGABYTE, RESTING, Limits
+from veduta.library.catalog import FILE, STATE_FOLDER
+from veduta.library.discover import discover_photos
+from veduta.library.scan import MEGABYTE, RESTING, ScanLimits
 from veduta.types import Landmark
 
 
@@ -56,7 +56,7 @@ def found(folder):
     failures = []
     photos = {
         os.path.relpath(each.path, folder): sorted(Path(c).name for c in each.companions)
-        for each in find(folder, failures.append)
+        for each in discover_photos(folder, failures.append)
     }
     return photos, failures
 
@@ -380,7 +380,7 @@ def test_a_killed_scan_loses_at_most_the_photo_in_hand(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "veduta", "library", "scan", str(folder)], stderr=subprocess.DEVNULL
     )
-    state = folder / FOLDER / FILE
+    state = folder / STATE_FOLDER / FILE
     until, kept = time.monotonic() + 60, 0
     while time.monotonic() < until and kept < 5 and process.poll() is None:
         kept = _kept(state)
@@ -456,7 +456,7 @@ def test_a_raw_is_looked_at_as_soon_as_rawpy_is_there(tmp_path, monkeypatch):
 
 
 def test_limits_shrink_with_threads():
-    few, many = Limits(threads=1), Limits(threads=8)
+    few, many = ScanLimits(threads=1), ScanLimits(threads=8)
     assert few.pixels > many.pixels
     assert many.pixels * 12 * 8 <= 2048 * MEGABYTE
 
@@ -469,12 +469,12 @@ def test_a_folder_that_is_none_and_a_state_of_another_time_are_refused(tmp_path)
         Library(tmp_path / "nothing")
     with Library(tmp_path):
         pass
-    db = sqlite3.connect(tmp_path / FOLDER / FILE)
+    db = sqlite3.connect(tmp_path / STATE_FOLDER / FILE)
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(LibraryError, match="schema 99"):
         Library(tmp_path)
-    (tmp_path / FOLDER / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
+    (tmp_path / STATE_FOLDER / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
     with pytest.raises(LibraryError, match="cannot be"):
         Library(tmp_path)
 

@@ -10,7 +10,7 @@ from metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftoo
 
 from veduta.errors import LibraryError
 from veduta.library.metadata import keywords
-from veduta.library.metadata.xmp import confirms, estimates, has_own_position, merge
+from veduta.library.metadata.xmp import confirms, estimates, has_own_position, merge_sidecar
 from veduta.library.model import Label
 from veduta.types import Landmark
 
@@ -67,7 +67,7 @@ def written(path, data):
 @needs_exiftool
 @pytest.mark.parametrize("existing", [None, FOREIGN.encode()], ids=["new", "there"])
 def test_exiftool_reads_what_was_said_and_has_nothing_to_complain_of(tmp_path, existing):
-    path = written(tmp_path / "a.xmp", merge(existing, EIFFEL, False))
+    path = written(tmp_path / "a.xmp", merge_sidecar(existing, EIFFEL, False))
     assert complaints(path) == []
     said, name = told(path), EIFFEL.landmark.name
     before = ["holiday", "Ben & Jo"] if existing else []
@@ -92,7 +92,7 @@ def test_exiftool_reads_what_was_said_and_has_nothing_to_complain_of(tmp_path, e
 @needs_exiftool
 def test_exiftool_reads_everything_else_as_before(tmp_path):
     before = told(written(tmp_path / "before.xmp", FOREIGN.encode()))
-    after = told(written(tmp_path / "after.xmp", merge(FOREIGN.encode(), OPERA, False)))
+    after = told(written(tmp_path / "after.xmp", merge_sidecar(FOREIGN.encode(), OPERA, False)))
     assert len(before) > 8
     assert {k: v for k, v in after.items() if not OURS.search(k)} == {
         k: v for k, v in before.items() if not OURS.search(k)
@@ -100,7 +100,7 @@ def test_exiftool_reads_everything_else_as_before(tmp_path):
 
 
 def test_no_byte_of_others_is_changed():
-    merged = merge(FOREIGN.encode(), EIFFEL, False).decode()
+    merged = merge_sidecar(FOREIGN.encode(), EIFFEL, False).decode()
     added = re.sub(
         r"\s*<r:li>(Eiffel[^<]*|France)</r:li>|\n  <rdf:Description.*?</rdf:Description>", "", merged, flags=re.S
     )
@@ -114,18 +114,18 @@ def test_a_second_time_changes_nothing_and_another_label_replaces_the_first():
         wrapped(""),
         wrapped("", 'exif:GPSLatitude="1,2N" exif:GPSLongitude="1,2E"'),
     ):
-        once = merge(existing, EIFFEL, False)
-        assert merge(once, EIFFEL, False) == once
+        once = merge_sidecar(existing, EIFFEL, False)
+        assert merge_sidecar(once, EIFFEL, False) == once
         for label in (OPERA, NOWHERE):
-            assert merge(once, label, False) == merge(existing, label, False)
-        assert merge(once, EIFFEL, True) == merge(existing, EIFFEL, True)
+            assert merge_sidecar(once, label, False) == merge_sidecar(existing, label, False)
+        assert merge_sidecar(once, EIFFEL, True) == merge_sidecar(existing, EIFFEL, True)
 
 
 @needs_exiftool
 def test_our_words_are_known_again_after_another_program_has_rewritten_it_all(tmp_path):
-    path = written(tmp_path / "a.xmp", merge(FOREIGN.encode(), EIFFEL, False))
+    path = written(tmp_path / "a.xmp", merge_sidecar(FOREIGN.encode(), EIFFEL, False))
     exiftool("-overwrite_original", "-XMP-dc:Subject+=later", "-XMP-xmp:Label=red", path)
-    said = told(written(path, merge(path.read_bytes(), OPERA, False)))
+    said = told(written(path, merge_sidecar(path.read_bytes(), OPERA, False)))
     assert complaints(path) == []
     assert said["XMP-dc:Subject"] == ["holiday", "Ben & Jo", "later", "Sydney Opera House", "Australia"]
     assert said["XMP-digiKam:TagsList"] == ["Places/Australia/Sydney Opera House"]
@@ -133,7 +133,7 @@ def test_our_words_are_known_again_after_another_program_has_rewritten_it_all(tm
     assert said["XMP-exif:GPSLatitude"] == pytest.approx(-33.856784, abs=1e-7)
     assert said["XMP-xmp:Label"] == "red"
     assert "Eiffel" not in path.read_text("utf-8")
-    assert merge(path.read_bytes(), OPERA, False) == path.read_bytes()
+    assert merge_sidecar(path.read_bytes(), OPERA, False) == path.read_bytes()
 
 
 def subjects(data):
@@ -143,19 +143,21 @@ def subjects(data):
 
 def test_a_word_the_person_has_is_not_added_and_stays_when_the_label_changes():
     existing = wrapped("<dc:subject><rdf:Bag><rdf:li>sydney OPERA house</rdf:li></rdf:Bag></dc:subject>")
-    once = merge(existing, OPERA, False)
+    once = merge_sidecar(existing, OPERA, False)
     assert subjects(once) == ["sydney OPERA house", "Australia"]
-    assert subjects(merge(once, NOWHERE, False)) == ["sydney OPERA house", "Somewhere"]
+    assert subjects(merge_sidecar(once, NOWHERE, False)) == ["sydney OPERA house", "Somewhere"]
 
 
 def test_a_word_the_person_adds_once_more_stays():
-    once = merge(wrapped("<dc:subject><rdf:Bag><rdf:li>x</rdf:li></rdf:Bag></dc:subject>"), OPERA, False)
+    once = merge_sidecar(wrapped("<dc:subject><rdf:Bag><rdf:li>x</rdf:li></rdf:Bag></dc:subject>"), OPERA, False)
     twice = once.replace(b"<rdf:li>x</rdf:li>", b"<rdf:li>Australia</rdf:li>")
-    assert subjects(merge(twice, NOWHERE, False)) == ["Australia", "Somewhere"]
+    assert subjects(merge_sidecar(twice, NOWHERE, False)) == ["Australia", "Somewhere"]
 
 
 def test_a_landmark_named_like_its_country_is_one_word():
-    assert subjects(merge(None, Label(Landmark("1", "Singapore"), 1, "person", "Singapore"), False)) == ["Singapore"]
+    assert subjects(merge_sidecar(None, Label(Landmark("1", "Singapore"), 1, "person", "Singapore"), False)) == [
+        "Singapore"
+    ]
 
 
 LOCATION = (
@@ -177,13 +179,13 @@ RESOURCE = ' rdf:parseType="Resource"'
     ],
 )
 def test_places_shown_are_replaced_where_they_are_ours(location, kept, ours):
-    merged = merge(wrapped(location), EIFFEL, False)
+    merged = merge_sidecar(wrapped(location), EIFFEL, False)
     places = ElementTree.fromstring(merged).findall(".//{*}LocationShown/*/*")
     ids = [[li.text for li in place.iterfind("{*}LocationId/*/*")] for place in places]
     assert len(places) == kept + ours
     assert any(keywords.uris(EIFFEL.landmark) == each for each in ids) == ours
     assert (b"urn:veduta:landmark:other" in merged or b"/paris" in merged or not ours) == kept
-    assert merge(merged, EIFFEL, False) == merged
+    assert merge_sidecar(merged, EIFFEL, False) == merged
 
 
 HERE = "<exif:GPSLatitude>10,30N</exif:GPSLatitude><exif:GPSLongitude>20,30E</exif:GPSLongitude>"
@@ -203,7 +205,7 @@ CREATED = (
     ids=["element", "attribute", "odd", "created"],
 )
 def test_a_position_somebody_else_wrote_stays(existing):
-    merged = merge(existing, EIFFEL, False)
+    merged = merge_sidecar(existing, EIFFEL, False)
     assert not estimates(merged)
     assert has_own_position(merged)
     assert b"MANUAL" not in merged
@@ -212,47 +214,47 @@ def test_a_position_somebody_else_wrote_stays(existing):
 
 def test_a_position_of_the_place_shown_is_none_of_the_photo():
     shown = CREATED.replace("Created", "Shown")
-    assert estimates(merge(wrapped(shown), EIFFEL, False))
+    assert estimates(merge_sidecar(wrapped(shown), EIFFEL, False))
     assert not has_own_position(wrapped(shown))
 
 
 def test_no_position_where_the_camera_wrote_one_or_the_landmark_has_none():
-    assert not estimates(merge(None, EIFFEL, True))
-    assert not estimates(merge(None, NOWHERE, False))
+    assert not estimates(merge_sidecar(None, EIFFEL, True))
+    assert not estimates(merge_sidecar(None, NOWHERE, False))
     for north, east in ((91.0, 0.0), (float("nan"), 0.0), (0.0, 181.0)):
-        assert b"GPS" not in merge(None, Label(Landmark("1", "x", north, east), 1, "person"), False)
+        assert b"GPS" not in merge_sidecar(None, Label(Landmark("1", "x", north, east), 1, "person"), False)
 
 
 def test_nothing_is_said_twice_where_somebody_says_how_without_where():
     existing = wrapped("<exif:GPSProcessingMethod>GPS</exif:GPSProcessingMethod>")
-    merged = merge(existing, EIFFEL, False)
+    merged = merge_sidecar(existing, EIFFEL, False)
     assert estimates(merged)
     assert merged.count(b"<exif:GPSProcessingMethod>") == 1
-    assert merge(merged, NOWHERE, False) == merge(existing, NOWHERE, False)
+    assert merge_sidecar(merged, NOWHERE, False) == merge_sidecar(existing, NOWHERE, False)
 
 
 def test_an_estimate_the_person_has_moved_is_theirs():
-    once = merge(None, EIFFEL, False)
+    once = merge_sidecar(None, EIFFEL, False)
     moved = once.replace(
         b"<exif:GPSLatitude>48,51.493320N</exif:GPSLatitude>\n", b"<exif:GPSLatitude>48,52N</exif:GPSLatitude>\n"
     )
     assert moved != once
     assert not estimates(moved)
-    again = merge(moved, OPERA, False)
+    again = merge_sidecar(moved, OPERA, False)
     assert b"48,52N" in again
     assert keywords.ESTIMATE.encode() not in again
-    assert merge(again, OPERA, False) == again
+    assert merge_sidecar(again, OPERA, False) == again
 
 
 def test_an_estimate_is_known_by_what_it_says_where_the_marker_is_lost():
-    once = merge(None, EIFFEL, False)
+    once = merge_sidecar(None, EIFFEL, False)
     bare = re.sub(rb"\s*<veduta:(latitude|longitude)>[^<]*</[^>]*>", b"", once)
     assert bare != once
     assert estimates(bare)
 
 
 def test_an_estimate_in_exif_is_confirmed_by_the_marker():
-    packet = merge(None, EIFFEL, False)
+    packet = merge_sidecar(None, EIFFEL, False)
     assert confirms(packet, (48.8582221, 2.2945001))
     assert not confirms(packet, (48.9, 2.2945))
     assert confirms(None, (1, 2))
@@ -277,14 +279,14 @@ def test_an_estimate_in_exif_is_confirmed_by_the_marker():
 )
 def test_what_is_damaged_hostile_or_no_xmp_is_an_error_that_names_it(bad, problem):
     with pytest.raises(LibraryError, match=rf"^photo\.jpg\.xmp: .*({problem})") as caught:
-        merge(bad, EIFFEL, False, name="photo.jpg.xmp")
+        merge_sidecar(bad, EIFFEL, False, name="photo.jpg.xmp")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("codec", ["utf-16", "utf-8-sig", "iso-8859-1", "us-ascii"])
 def test_a_sidecar_stays_in_its_encoding(codec):
     declared = f'<?xml version="1.0" encoding="{codec.removesuffix("-sig")}"?>' + wrapped("<p:a>e</p:a>").decode()
-    merged = merge(declared.encode(codec), EIFFEL, False)
+    merged = merge_sidecar(declared.encode(codec), EIFFEL, False)
     root = ElementTree.fromstring(merged)
     assert [e.text for e in root.iterfind(".//{*}LocationName/*/*")] == [EIFFEL.landmark.name]
     assert merged.decode(codec).startswith(declared[:80])
@@ -302,9 +304,9 @@ def test_a_sidecar_stays_in_its_encoding(codec):
     ],
 )
 def test_rdf_however_it_is_written(rdf):
-    merged = merge(rdf.encode(), EIFFEL, False)
+    merged = merge_sidecar(rdf.encode(), EIFFEL, False)
     assert subjects(merged)[-2:] == [EIFFEL.landmark.name, "France"]
-    assert merge(merged, EIFFEL, False) == merged
+    assert merge_sidecar(merged, EIFFEL, False) == merged
     abouts = [
         e.attrib.get("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about") for e in ElementTree.fromstring(merged)
     ]
@@ -313,7 +315,7 @@ def test_rdf_however_it_is_written(rdf):
 
 def test_separators_in_names_make_no_levels():
     label = Label(Landmark("1", "AC/DC | Lane", 0, 0), 1, "person")
-    merged = merge(None, label, False).decode()
+    merged = merge_sidecar(None, label, False).decode()
     assert "Places/AC-DC | Lane<" in merged
     assert "Places|AC/DC - Lane<" in merged
 
@@ -323,10 +325,10 @@ def test_separators_in_names_make_no_levels():
 def test_any_text_makes_a_sound_sidecar_twice_the_same(name, id, country, url):
     label = Label(Landmark(id, name, 12.3, -45.6, url), 0.5, "veduta", country)
     for existing in (None, FOREIGN.encode()):
-        merged = merge(existing, label, False)
-        assert keywords.title(label.landmark) in subjects(merged)
-        assert merge(merged, label, False) == merged
-        assert merge(merged, OPERA, False) == merge(existing, OPERA, False)
+        merged = merge_sidecar(existing, label, False)
+        assert keywords.display_name(label.landmark) in subjects(merged)
+        assert merge_sidecar(merged, label, False) == merged
+        assert merge_sidecar(merged, OPERA, False) == merge_sidecar(existing, OPERA, False)
 
 
 def escaped(text):
@@ -375,12 +377,12 @@ def properties(data):
 @given(foreign())
 @settings(max_examples=80, deadline=None)
 def test_any_foreign_property_survives(existing):
-    merged = merge(existing, EIFFEL, False)
+    merged = merge_sidecar(existing, EIFFEL, False)
     (before, keywords), (after, merged_keywords) = properties(existing), properties(merged)
     assert after == before
     assert merged_keywords == [*keywords, EIFFEL.landmark.name, "France"]
-    assert merge(merged, EIFFEL, False) == merged
-    assert merge(merged, NOWHERE, True) == merge(existing, NOWHERE, True)
+    assert merge_sidecar(merged, EIFFEL, False) == merged
+    assert merge_sidecar(merged, NOWHERE, True) == merge_sidecar(existing, NOWHERE, True)
 
 
 @pytest.mark.parametrize(
@@ -398,17 +400,17 @@ def test_any_foreign_property_survives(existing):
     ],
 )
 def test_coordinates_in_letters(degrees, sides, letters):
-    assert keywords.letters(degrees, sides) == letters
-    assert keywords.from_letters(letters) == pytest.approx(degrees, abs=1e-8)
+    assert keywords.xmp_coordinate(degrees, sides) == letters
+    assert keywords.parse_xmp_coordinate(letters) == pytest.approx(degrees, abs=1e-8)
 
 
 @given(st.floats(-180, 180))
 def test_coordinates_come_back(degrees):
-    letters = keywords.letters(degrees, "EW")
+    letters = keywords.xmp_coordinate(degrees, "EW")
     assert re.fullmatch(r"\d{1,3},[0-5]\d\.\d{6}[EW]", letters)
-    assert keywords.from_letters(letters) == pytest.approx(degrees, abs=1e-8)
+    assert keywords.parse_xmp_coordinate(letters) == pytest.approx(degrees, abs=1e-8)
 
 
 @pytest.mark.parametrize("odd", ["", "48", "48,51N ", "N48,51", "48,51,3", "٤٨,51N", "48;51N", "1234,00N"])
 def test_what_is_no_coordinate_is_none(odd):
-    assert keywords.from_letters(odd) is None
+    assert keywords.parse_xmp_coordinate(odd) is None

@@ -15,9 +15,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_images import TURNED_HEIC
 
-from veduta.decision.model import Judgement, place_prior
+from veduta.decision.model import LandmarkScore, place_prior
 from veduta.images import from_array, load
-from veduta.recognizer import kilometres
+from veduta.recognizer import great_circle_km
 from veduta.types import Area, Landmark
 
 FORMATS = {
@@ -243,20 +243,20 @@ PARIS, LONDON, SYDNEY, SANTIAGO = (48.8566, 2.3522), (51.5074, -0.1278), (-33.86
     ],
 )
 def test_distances_are_known(a, b, expected):
-    assert kilometres(a, b) == pytest.approx(expected, rel=2e-3, abs=1e-6)
+    assert great_circle_km(a, b) == pytest.approx(expected, rel=2e-3, abs=1e-6)
 
 
 @given(PLACES, PLACES)
 @settings(deadline=None)
 def test_it_is_as_far_there_as_back_and_never_further_than_half_around(a, b):
-    assert kilometres(a, b) == pytest.approx(kilometres(b, a), abs=1e-6)
-    assert 0 <= kilometres(a, b) <= math.pi * 6371 + 1e-6
+    assert great_circle_km(a, b) == pytest.approx(great_circle_km(b, a), abs=1e-6)
+    assert 0 <= great_circle_km(a, b) <= math.pi * 6371 + 1e-6
 
 
 @given(PLACES)
 @settings(deadline=None)
 def test_a_place_is_where_it_is(a):
-    assert kilometres(a, a) == pytest.approx(0, abs=1e-6)
+    assert great_circle_km(a, a) == pytest.approx(0, abs=1e-6)
 
 
 # --- what it says of a landmark
@@ -285,7 +285,7 @@ class Undecided:
         self.probabilities = {f"palazzo {key[1:]}": p for key, p in probabilities.items()}
 
     def judge(self, stage, candidates, around):
-        found = [Judgement(name, p, p, (("base", p),)) for name, p in self.probabilities.items()]
+        found = [LandmarkScore(name, p, p, (("base", p),)) for name, p in self.probabilities.items()]
         return sorted(found, key=lambda j: (-j.probability, j.landmark))
 
 
@@ -305,7 +305,7 @@ def test_near_raises_the_confidence_and_far_lowers_it(shelf):
 
 def test_the_position_is_one_of_the_terms(shelf):
     assert dict(recognized(shelf, HERE, _0=0.8).terms)["position"] == 2
-    expected = place_prior(kilometres(HERE, FAR))
+    expected = place_prior(great_circle_km(HERE, FAR))
     assert dict(recognized(shelf, FAR, _0=0.8).terms)["position"] == pytest.approx(expected)
     assert "position" not in dict(recognized(shelf, None, _0=0.8).terms)
 
@@ -393,7 +393,7 @@ def test_an_area_speaks_for_what_is_in_it_as_a_position_would():
             landmarks={"a": Landmark("a", "A", *FLORENCE)},
         )
     )
-    judged = [Judgement("a", 0.0, 0.5, ())]
+    judged = [LandmarkScore("a", 0.0, 0.5, ())]
     around = Area(43, 11, 44, 12)
     assert recognizer.prior(judged, around) == recognizer.prior(judged, FLORENCE)
     assert recognizer.prior(judged, Area(43.773, 11.256, 43.773, 11.256)) == recognizer.prior(judged, FLORENCE)

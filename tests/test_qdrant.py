@@ -17,15 +17,24 @@ from qdrant_server import Server
 from test_approximate import clustered, exact, found
 
 from veduta.errors import GalleryError
-from veduta.index.qdrant.client import KEY, MEMORY, Link, Patience, addresses
-from veduta.index.qdrant.collections import Shape, Version, create, drop_old, propose, resolve, switch, versions
+from veduta.index.qdrant.client import KEY, MEMORY, QdrantConnection, RetryPolicy, addresses
+from veduta.index.qdrant.collections import (
+    CollectionSettings,
+    CollectionVersion,
+    create_collection,
+    drop_old,
+    propose,
+    resolve,
+    switch,
+    versions,
+)
 from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
-from veduta.index.qdrant.points import Points, Where
-from veduta.recognizer import Near, kilometres
+from veduta.index.qdrant.points import PointBatch, PointFilter
+from veduta.recognizer import Circle, great_circle_km
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
 QUERIES = clustered(5, DIM, stream=1)
-HASTY = Patience(seconds=1, tries=3, pause=0.01)
+HASTY = RetryPolicy(seconds=1, tries=3, pause=0.01)
 
 
 @pytest.fixture
@@ -41,14 +50,14 @@ def points(count, landmarks=7, first=1, places=None):
     places = places or {f"l{i}": (40.0 + i, 11.0 - i) for i in range(0, landmarks, 2)}
     licences = ["CC-BY" if i % 3 else None for i in ids]
     references = [f"{i}.jpg" for i in ids]
-    return Points(
+    return PointBatch(
         ids, clustered(first + count, DIM)[first:], references, names, [places.get(n) for n in names], licences
     )
 
 
 def made(link, name="sights", model=MODEL, shape=None):
     version = propose(link, name, model)
-    create(link, version, DIM, shape)
+    create_collection(link, version, DIM, shape)
     return version
 
 
@@ -70,7 +79,7 @@ def refusal(call, *args, **options):
 
 def test_over_the_wire_it_finds_what_the_exact_index_finds_to_the_last_bit(server):
     some = points(300)
-    _, index = filled(Link(server.address, HASTY), some)
+    _, index = filled(QdrantConnection(server.address, HASTY), some)
     truth = exact(some.ids, some.descriptors)
     assert len(index) == 300
     assert found(index, QUERIES) == found(truth, QUERIES)
@@ -83,8 +92,8 @@ def test_over_the_wire_it_finds_what_the_exact_index_finds_to_the_last_bit(serve
 
 
 def test_a_collection_is_made_with_codes_in_memory_and_searched_with_rescoring(server):
-    link = Link(server.address, HASTY)
-    shape = Shape(shards=6, replicas=2, writes=2, links=24, effort=256)
+    link = QdrantConnection(server.address, HASTY)
+    shape = CollectionSettings(shards=6, replicas=2, writes=2, links=24, effort=256)
     version = made(link, shape=shape)
     index = QdrantIndex(link, version.collection, DIM, SearchOptions(breadth=77, oversampling=3))
     index.upsert(points(60))
@@ -107,13 +116,13 @@ def test_a_collection_is_made_with_codes_in_memory_and_searched_with_rescoring(s
 
 
 def test_where_the_graph_finds_too_few_everything_is_compared(server):
-    _, index = filled(Link(server.address, HASTY), points(9))
+    _, index = filled(QdrantConnection(server.address, HASTY), points(9))
     assert index.search(QUERIES, 30)[1].shape == (len(QUERIES), 9)
     assert [body["searches"][0]["params"]["exact"] for body in server.sent("/query/batch")] == [False, True]
 
 
 def test_what_is_known_of_a_reference_goes_along(server):
-    _, index = filled(Link(server.address, HASTY), points(4, landmarks=2))
+    _, index = filled(QdrantConnection(server.address, HASTY), points(4, landmarks=2))
     (sent,) = (body["batch"] for body in server.sent("/points") if "batch" in (body or {}))
     assert sent["payloads"][0] == {"reference": "1.jpg", "landmark": "l1", "licence": "CC-BY"}
     assert sent["payloads"][1] == {
@@ -143,20 +152,20 @@ def grouped(groups):
 @pytest.mark.parametrize("wire", [False, True])
 def test_grouped_by_landmark_it_finds_what_naive_grouping_finds(server, wire):
     some = points(400, landmarks=60)
-    _, index = filled(Link(server.address if wire else MEMORY, HASTY), some)
+    _, index = filled(QdrantConnection(server.address if wire else MEMORY, HASTY), some)
     for query, groups in zip(QUERIES, index.search_landmarks(QUERIES, 5, 3), strict=True):
         assert grouped(groups) == by_landmark(some, query, 5, 3, lambda name: True)
     wanted = ["l3", "l8", "l9", "nothing"]
-    for query, groups in zip(QUERIES, index.search_landmarks(QUERIES, 5, 2, Where(wanted)), strict=True):
+    for query, groups in zip(QUERIES, index.search_landmarks(QUERIES, 5, 2, PointFilter(wanted)), strict=True):
         assert grouped(groups) == by_landmark(some, query, 5, 2, wanted.__contains__)
-    assert index.search_landmarks(QUERIES[:1], 3, 1, Where(["nothing"])) == [[]]
+    assert index.search_landmarks(QUERIES[:1], 3, 1, PointFilter(["nothing"])) == [[]]
 
 
 def test_groups_of_equal_photos_come_by_number():
     ids = np.arange(1, 91, dtype=np.int64)
     one = np.repeat(clustered(1, DIM), 90, axis=0)
     names = [f"l{i % 45}" for i in ids]
-    _, index = filled(Link(MEMORY), Points(ids, one, names, names, [None] * 90, [None] * 90))
+    _, index = filled(QdrantConnection(MEMORY), PointBatch(ids, one, names, names, [None] * 90, [None] * 90))
     (groups,) = index.search_landmarks(one[:1], 3, 2)
     assert [(g.landmark, g.ids.tolist()) for g in groups] == [("l1", [1, 46]), ("l2", [2, 47]), ("l3", [3, 48])]
 
@@ -167,29 +176,29 @@ places = st.tuples(st.floats(-85, 85), st.floats(-179, 179))
 @given(st.lists(places, min_size=1, max_size=25), places, st.floats(1, 15_000))
 @settings(max_examples=25, deadline=None)
 def test_a_circle_holds_what_is_near_enough_and_nothing_without_a_place(where, centre, radius):
-    near = Near(*centre, radius)
+    near = Circle(*centre, radius)
     known = {f"l{i}": place for i, place in enumerate(where)}
     some = points(len(where) + 1, landmarks=len(where) + 1, first=0, places=known)
-    _, index = filled(Link(MEMORY), some)
-    found = {int(i) for i in index.search(QUERIES[:1], 100, where=Where(near=near))[1][0]}
-    away = {i: kilometres(centre, place) for i, place in enumerate(where)}
+    _, index = filled(QdrantConnection(MEMORY), some)
+    found = {int(i) for i in index.search(QUERIES[:1], 100, where=PointFilter(near=near))[1][0]}
+    away = {i: great_circle_km(centre, place) for i, place in enumerate(where)}
     assert {i for i in found if i not in away or away[i] > radius * 1.01} == set()
     assert {i for i, distance in away.items() if distance < radius * 0.99} <= found
-    assert index.count(Where(near=near)) == len(found)
+    assert index.count(PointFilter(near=near)) == len(found)
 
 
 def test_a_landmark_is_removed_by_its_id(server):
     some = points(50)
-    _, index = filled(Link(server.address, HASTY), some)
+    _, index = filled(QdrantConnection(server.address, HASTY), some)
     assert index.remove_landmark("l3") == sum(name == "l3" for name in some.landmarks)
     assert index.remove_landmark("l3") == 0
-    assert index.count(Where(landmarks=["l3"])) == 0
+    assert index.count(PointFilter(landmarks=["l3"])) == 0
     assert len(index) == sum(name != "l3" for name in some.landmarks)
 
 
 def test_sending_twice_changes_nothing_and_batches_are_confirmed(server):
     some, seen = points(2 * BATCH + 10), []
-    _, index = filled(Link(server.address, HASTY), some)
+    _, index = filled(QdrantConnection(server.address, HASTY), some)
     index.upsert(some, seen.append)
     assert len(index) == len(some.ids)
     assert seen == [BATCH, 2 * BATCH, 2 * BATCH + 10]
@@ -197,7 +206,7 @@ def test_sending_twice_changes_nothing_and_batches_are_confirmed(server):
 
 def test_what_is_known_has_to_be_known_of_each():
     with pytest.raises(ValueError, match=r"Points: expected 2 of each, got \[2, 1, 2, 2, 2\]"):
-        Points(np.arange(2), clustered(2, DIM), ["a"], ["x", "y"], [None] * 2, [None] * 2)
+        PointBatch(np.arange(2), clustered(2, DIM), ["a"], ["x", "y"], [None] * 2, [None] * 2)
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------
@@ -205,7 +214,7 @@ def test_what_is_known_has_to_be_known_of_each():
 
 @pytest.mark.parametrize("wire", [False, True])
 def test_an_alias_goes_over_to_a_new_version_while_somebody_searches(server, wire):
-    link = Link(server.address if wire else MEMORY, HASTY)
+    link = QdrantConnection(server.address if wire else MEMORY, HASTY)
     old, new = points(80), points(80, first=1001)
     first, _ = filled(link, old)
     assert switch(link, first) is None
@@ -238,7 +247,7 @@ def test_an_alias_goes_over_to_a_new_version_while_somebody_searches(server, wir
 
 
 def test_an_alias_that_leads_nowhere_or_to_another_model_is_said(server):
-    link = Link(server.address, HASTY)
+    link = QdrantConnection(server.address, HASTY)
     assert "has nothing complete called 'sights'; run 'veduta index GALLERY'" in refusal(resolve, link, "sights")
     version, _ = filled(link, points(3))
     assert f"though {version.collection} was begun" in refusal(resolve, link, "sights")
@@ -248,14 +257,14 @@ def test_an_alias_that_leads_nowhere_or_to_another_model_is_said(server):
 
 
 def test_names_of_versions_are_read_back():
-    assert Version.parse(Version(12, "my--sights-3", "0123456789ab").collection) == Version(
-        12, "my--sights-3", "0123456789ab"
-    )
-    assert Version.parse("somebody-elses") is None
+    assert CollectionVersion.parse(
+        CollectionVersion(12, "my--sights-3", "0123456789ab").collection
+    ) == CollectionVersion(12, "my--sights-3", "0123456789ab")
+    assert CollectionVersion.parse("somebody-elses") is None
     with pytest.raises(ValueError, match="name: expected letters"):
-        propose(Link(MEMORY), "a/b", MODEL)
+        propose(QdrantConnection(MEMORY), "a/b", MODEL)
     with pytest.raises(ValueError, match="no more writes than replicas"):
-        Shape(replicas=1, writes=2)
+        CollectionSettings(replicas=1, writes=2)
 
 
 # --- when it fails ----------------------------------------------------------------------------------------------------
@@ -264,8 +273,8 @@ def test_names_of_versions_are_read_back():
 @pytest.mark.parametrize("fault", ["close", "hang", "lost", 500, 503, 429])
 def test_a_fault_that_passes_is_not_noticed(server, fault):
     some = points(BATCH + 40)
-    version = made(Link(server.address, HASTY))
-    index = QdrantIndex(Link(server.address, HASTY), version.collection, DIM)
+    version = made(QdrantConnection(server.address, HASTY))
+    index = QdrantIndex(QdrantConnection(server.address, HASTY), version.collection, DIM)
     server.faults = [None, fault, fault]
     index.upsert(some)
     assert len(index) == len(some.ids)
@@ -276,8 +285,8 @@ def test_a_fault_that_passes_is_not_noticed(server, fault):
 @pytest.mark.parametrize("fault", ["close", "lost"])
 def test_a_collection_whose_making_was_not_confirmed_is_made_once(server, fault):
     server.faults = [None, None, fault]
-    version = made(Link(server.address, HASTY))
-    assert versions(Link(server.address), "sights") == [version]
+    version = made(QdrantConnection(server.address, HASTY))
+    assert versions(QdrantConnection(server.address), "sights") == [version]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +306,7 @@ def test_a_collection_whose_making_was_not_confirmed_is_made_once(server, fault)
     ],
 )
 def test_a_fault_that_stays_is_said_after_a_while(server, fault, said):
-    version, index = filled(Link(server.address, HASTY), points(3))
+    version, index = filled(QdrantConnection(server.address, HASTY), points(3))
     server.faults = [fault] * 3
     with pytest.raises(GalleryError, match=f"^{server.address}: {said}"):
         len(index)
@@ -308,14 +317,14 @@ def test_a_fault_that_stays_is_said_after_a_while(server, fault, said):
 def test_nobody_there_is_said():
     with Server() as node:
         address = node.address
-    message = refusal(QdrantIndex, Link(address, HASTY), "sights", DIM)
+    message = refusal(QdrantIndex, QdrantConnection(address, HASTY), "sights", DIM)
     assert message.startswith(f"{address}: cannot be reached or broke off (")
     assert "while opening sights, tried 3 times" in message
 
 
 def test_when_a_node_goes_the_next_one_answers(server):
     with Server(server.store) as other:
-        link = Link(f"{server.address}, {other.address}", HASTY)
+        link = QdrantConnection(f"{server.address}, {other.address}", HASTY)
         some = points(40)
         _, index = filled(link, some)
         server.dead = True
@@ -326,7 +335,7 @@ def test_when_a_node_goes_the_next_one_answers(server):
 
 
 def test_another_length_of_descriptors_and_a_collection_that_is_not_there_are_said(server):
-    link = Link(server.address, HASTY)
+    link = QdrantConnection(server.address, HASTY)
     version, index = filled(link, points(3))
     message = refusal(QdrantIndex, link, version.collection, DIM + 1)
     assert f"{version.collection} has descriptors of length 32, expected 33" in message
@@ -337,13 +346,13 @@ def test_another_length_of_descriptors_and_a_collection_that_is_not_there_are_sa
 
 def test_the_key_comes_from_the_environment_alone(server, monkeypatch):
     server.key = "secret"
-    message = refusal(made, Link(server.address, HASTY))
+    message = refusal(made, QdrantConnection(server.address, HASTY))
     assert (
         f"refuses the key (Must provide an API key) while listing collections; put the right one into {KEY}" in message
     )
     monkeypatch.setenv(KEY, "secret")
-    version = made(Link(server.address, HASTY))
-    assert "secret" not in repr(vars(QdrantIndex(Link(server.address, HASTY), version.collection, DIM)))
+    version = made(QdrantConnection(server.address, HASTY))
+    assert "secret" not in repr(vars(QdrantIndex(QdrantConnection(server.address, HASTY), version.collection, DIM)))
 
 
 @pytest.mark.parametrize(
@@ -361,8 +370,8 @@ def test_an_address_that_is_none_is_refused(wrong, said):
 
 
 def test_a_folder_is_for_one_process_and_is_shared_within_it(tmp_path):
-    _, index = filled(Link(str(tmp_path)), points(5))
-    assert len(QdrantIndex(Link(str(tmp_path)), index.collection, DIM)) == 5
+    _, index = filled(QdrantConnection(str(tmp_path)), points(5))
+    assert len(QdrantIndex(QdrantConnection(str(tmp_path)), index.collection, DIM)) == 5
     code = f"from veduta.index.qdrant.client import Link; Link({str(tmp_path)!r})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
     assert "cannot be opened as a Qdrant inside this process" in said
@@ -371,7 +380,7 @@ def test_a_folder_is_for_one_process_and_is_shared_within_it(tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    assert "pip install 'veduta[qdrant]'" in refusal(Link, MEMORY)
+    assert "pip install 'veduta[qdrant]'" in refusal(QdrantConnection, MEMORY)
 
 
 def test_nobody_loads_it_who_does_not_ask_for_it():
@@ -382,4 +391,4 @@ def test_nobody_loads_it_who_does_not_ask_for_it():
 
 def test_patience_has_its_bounds():
     with pytest.raises(ValueError, match="Patience: expected at least"):
-        Patience(tries=0)
+        RetryPolicy(tries=0)

@@ -11,10 +11,10 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decision.model import EFFORTS, order
+from veduta.decision.model import CASCADES, rank_candidates
 from veduta.errors import ImageError, ModelError
 from veduta.images import from_array
-from veduta.recognizer import Effort, Shelf, verify
+from veduta.recognizer import CascadeSettings, ReferenceSet, verify
 from veduta.types import Candidate
 
 FACADES = 6
@@ -76,7 +76,9 @@ def test_a_reference_is_recognised_as_itself(shelf, recognizer):
 
 def test_recognize_is_its_stages_one_after_another(recognizer):
     image = seen(2)
-    recognizer.effort = Effort(EFFORTS["fast"])  # one stage after the similarities: `decide` picks that one too
+    recognizer.effort = CascadeSettings(
+        CASCADES["fast"]
+    )  # one stage after the similarities: `decide` picks that one too
     descriptor = recognizer.embed(image)
     answer = recognizer.recognize(image)
     verified = sum(c.num_inliers is not None for c in answer.evidence)
@@ -128,7 +130,7 @@ def test_only_the_first_candidates_are_verified(shelf, depth):
     assert {(c.reference, c.landmark, c.similarity) for c in after} == {
         (c.reference, c.landmark, c.similarity) for c in before
     }
-    assert after == order(after)
+    assert after == rank_candidates(after)
 
 
 @given(
@@ -138,7 +140,7 @@ def test_only_the_first_candidates_are_verified(shelf, depth):
 def test_rerank_only_permutes_and_verifies(rows, depth):
     features = plugs.found("xfeat", 0)
     kept = plugs.among({0: (features[1], None), 1: (features[0], None)})
-    shelf = Shelf(plugs.shelf({}).index, lambda numbers: {}, {}, kept)
+    shelf = ReferenceSet(plugs.shelf({}).index, lambda numbers: {}, {}, kept)
     recognizer = plugs.recognizer(shelf, rerank_depth=depth)
     given_ones = [Candidate(str(i), str(i % 3), s, number=i) for i, s in rows]
     after = recognizer.rerank(features[0], given_ones)

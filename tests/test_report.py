@@ -11,7 +11,7 @@ import pytest
 import world
 
 from veduta.errors import GalleryError
-from veduta.gallery.evidence_page import Exhibit, Pair, draw_evidence, render, words, write_page
+from veduta.gallery.evidence_page import EvidencePair, Explanation, confidence_phrase, draw_evidence, render, write_page
 from veduta.images import from_array
 from veduta.types import Candidate, Landmark, Recognition
 
@@ -51,13 +51,13 @@ def pair(name="Arco", similarity=0.8, num_inliers=2, problem=None, reference="ar
     n = num_inliers or 0
     points = np.array([[10 * i, 12 * i] for i in range(n)], np.float32).reshape(-1, 2)
     candidate = Candidate(reference, name, similarity, num_inliers)
-    return Pair(candidate, Landmark(name), from_array(world.facade(1, 160, 120)), points, points, problem)
+    return EvidencePair(candidate, Landmark(name), from_array(world.facade(1, 160, 120)), points, points, problem)
 
 
 def exhibit(*pairs, photo="holiday.jpg", known=True, confidence=0.97, **rest):
     landmark = pairs[0].landmark if known and pairs else None
     recognition = Recognition(photo, landmark, confidence, tuple(p.candidate for p in pairs))
-    return Exhibit(from_array(world.facade(0, 200, 150)), recognition, pairs, **rest)
+    return Explanation(from_array(world.facade(0, 200, 150)), recognition, pairs, **rest)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def exhibit(*pairs, photo="holiday.jpg", known=True, confidence=0.97, **rest):
     ],
 )
 def test_a_confidence_has_a_word(confidence, word):
-    assert words(confidence) == word
+    assert confidence_phrase(confidence) == word
 
 
 def test_the_page_says_the_answer_and_the_evidence_for_it():

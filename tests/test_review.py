@@ -8,14 +8,14 @@ from running import veduta
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
-from veduta.review_queue import FILE, Review
+from veduta.review_queue import REVIEW_FILE, ReviewQueue
 
 ANSWER = {"landmark": {"id": "dom", "name": "Dom"}, "confidence": 0.7}
 
 
 @pytest.fixture
 def review(tmp_path):
-    kept = Review(tmp_path)
+    kept = ReviewQueue(tmp_path)
     yield kept
     kept.close()
 
@@ -34,7 +34,7 @@ def test_verdicts_stay_when_the_file_is_opened_again(review, tmp_path):
     review.judge(numbers[0], "accepted", "dom")
     review.judge(numbers[1], "rejected", None)
     review.judge(numbers[2], "corrected", "kirche, die große")
-    other = Review(tmp_path)
+    other = ReviewQueue(tmp_path)
     assert [item.number for item in other.items()] == [numbers[3]]
     assert [item.landmark for item in other.items("done")] == ["dom", None, "kirche, die große"]
     assert other.items("all") == review.items("all")
@@ -64,14 +64,14 @@ def test_a_verdict_says_what_a_photo_shows_or_that_it_shows_nothing(review, verd
 
 
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path):
-    (tmp_path / FILE).write_bytes(b"this is no database, though it is long enough to be looked at as one" * 20)
-    with pytest.raises(GalleryError, match=FILE):
-        Review(tmp_path)
+    (tmp_path / REVIEW_FILE).write_bytes(b"this is no database, though it is long enough to be looked at as one" * 20)
+    with pytest.raises(GalleryError, match=REVIEW_FILE):
+        ReviewQueue(tmp_path)
 
 
 def test_what_is_exported_is_what_a_calibration_reads(tmp_path):
     Gallery.create(tmp_path / "gallery").close()
-    review = Review(tmp_path / "gallery")
+    review = ReviewQueue(tmp_path / "gallery")
     shown = ["dom", 'a "quoted", name', None]
     for i, landmark in enumerate(shown):
         number = review.keep(f"{i}.jpg", bytes([i]), ANSWER).number
@@ -88,6 +88,6 @@ def test_what_is_exported_is_what_a_calibration_reads(tmp_path):
 
 def test_the_queue_is_a_file_of_its_own(tmp_path, review):
     review.keep("a.jpg", b"one", ANSWER)
-    with sqlite3.connect(tmp_path / FILE) as db:
+    with sqlite3.connect(tmp_path / REVIEW_FILE) as db:
         assert db.execute("SELECT count(*) FROM item").fetchone() == (1,)
     db.close()

@@ -16,11 +16,19 @@ from test_store import entry, put
 from veduta.errors import GalleryError
 from veduta.files import locked
 from veduta.gallery import Gallery, live_index, to_dict
-from veduta.gallery.live_index import FOLDER, IndexChoice, Upkeep, build_index, current, describe, stale
+from veduta.gallery.live_index import (
+    INDEX_FOLDER,
+    IndexChoice,
+    LiveIndex,
+    build_index,
+    describe_index,
+    latest_build,
+    needs_rebuild,
+)
 from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
 from veduta.index.ivf import build
-from veduta.recognizer import Near
+from veduta.recognizer import Circle
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)
@@ -45,11 +53,11 @@ def fill(store, first, count, landmarks=7):
 
 
 def choose(store, kind, recall=1.0):
-    store.attach(live_index.SETTING, IndexChoice(kind, recall).to_bytes())
+    store.attach(live_index.INDEX_SETTING, IndexChoice(kind, recall).to_bytes())
 
 
 def upkeep(store):
-    return contextlib.closing(Upkeep(store, DIM))
+    return contextlib.closing(LiveIndex(store, DIM))
 
 
 def truth(store):
@@ -89,7 +97,7 @@ def test_a_gallery_searched_exactly_has_nothing_to_build(gallery_path):
     with Gallery.open(gallery_path) as gallery:
         assert gallery.build_index() is None
         assert gallery.info().index == {"kind": "exact", "wanted": "auto", "recall": 1.0}
-    assert not (gallery_path / FOLDER).exists()
+    assert not (gallery_path / INDEX_FOLDER).exists()
 
 
 # --- keeping up -------------------------------------------------------------------------------------------------
@@ -146,7 +154,7 @@ def test_an_open_gallery_goes_over_to_a_new_index_at_its_next_look(store):
         assert index is not before
         assert (index.manifest.count, len(index.recent)) == (300, 0)
         assert found(index, QUERIES) == found(truth(store), QUERIES)
-    assert len([p for p in (store.path / FOLDER).iterdir() if p.name.isdigit()]) == 1
+    assert len([p for p in (store.path / INDEX_FOLDER).iterdir() if p.name.isdigit()]) == 1
 
 
 def test_centres_are_learned_again_only_when_it_has_grown_much_or_shrunk(store):
@@ -167,15 +175,15 @@ def test_it_is_stale_when_much_has_come_or_gone(store, monkeypatch):
     choose(store, "approximate")
     fill(store, 0, 100)
     build_index(store, DIM)
-    monkeypatch.setattr(live_index, "LEAST", 10)
-    monkeypatch.setattr(Upkeep, "_renew", lambda self: None)
+    monkeypatch.setattr(live_index, "MIN_STALE", 10)
+    monkeypatch.setattr(LiveIndex, "_renew", lambda self: None)
     with upkeep(store) as kept:
-        assert not stale(kept.refresh())
+        assert not needs_rebuild(kept.refresh())
         fill(store, 100, 10)
-        assert not stale(kept.refresh())
+        assert not needs_rebuild(kept.refresh())
         fill(store, 110, 1)
-        assert stale(kept.refresh())
-    assert stale(ExactIndex(DIM))
+        assert needs_rebuild(kept.refresh())
+    assert needs_rebuild(ExactIndex(DIM))
 
 
 def test_so_many_that_memory_might_not_hold_them_are_not_searched_without_an_index(store, monkeypatch):
@@ -189,8 +197,8 @@ def test_so_many_that_memory_might_not_hold_them_are_not_searched_without_an_ind
 def test_one_process_builds_at_a_time(store):
     choose(store, "approximate")
     fill(store, 0, 20)
-    (store.path / FOLDER).mkdir()
-    with locked(store.path / FOLDER), pytest.raises(GalleryError, match="another process is writing here"):
+    (store.path / INDEX_FOLDER).mkdir()
+    with locked(store.path / INDEX_FOLDER), pytest.raises(GalleryError, match="another process is writing here"):
         build_index(store, DIM)
 
 
@@ -198,11 +206,11 @@ def test_a_pointer_to_nothing_is_as_none_and_the_next_build_repairs_it(store):
     choose(store, "approximate")
     fill(store, 0, 50)
     build_index(store, DIM)
-    shutil.rmtree(current(store.path))
-    assert current(store.path) is None
-    assert describe(store)["kind"] == "exact"
+    shutil.rmtree(latest_build(store.path))
+    assert latest_build(store.path) is None
+    assert describe_index(store)["kind"] == "exact"
     build_index(store, DIM)
-    assert describe(store)["kind"] == "approximate"
+    assert describe_index(store)["kind"] == "approximate"
 
 
 class KilledError(Exception):
@@ -214,7 +222,7 @@ def test_a_build_stopped_anywhere_leaves_the_old_index_and_goes_on(store, step):
     choose(store, "approximate", 0.9)
     fill(store, 0, 100)
     build_index(store, DIM)
-    before = current(store.path)
+    before = latest_build(store.path)
     fill(store, 100, 150)
 
     def dying(what, share):
@@ -223,10 +231,10 @@ def test_a_build_stopped_anywhere_leaves_the_old_index_and_goes_on(store, step):
 
     with pytest.raises(KilledError):
         build_index(store, DIM, dying)
-    assert current(store.path) == before
+    assert latest_build(store.path) == before
     fill(store, 250, 5)  # what comes between is left to what is in memory, or taken in
     build_index(store, DIM)
-    assert current(store.path) != before
+    assert latest_build(store.path) != before
     with upkeep(store) as kept:
         assert found(kept.refresh(), QUERIES) == found(truth(store), QUERIES)
 
@@ -273,7 +281,7 @@ def test_an_open_gallery_renews_its_index_in_the_background_and_answers_meanwhil
         gallery.choose_index("approximate", 1)
         before = told(gallery, views)  # there is no index yet, so a process is started to make one
         end = time.monotonic() + 120
-        while current(gallery_path) is None:
+        while latest_build(gallery_path) is None:
             assert told(gallery, views) == before
             assert time.monotonic() < end, "it was never made"
         assert told(gallery, views) == before
@@ -311,13 +319,15 @@ def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):
         choose(store, "approximate", 0.9)
     for _ in range(4):
         with started("index", path, "--quiet") as process:
-            wait_until(process, (path / FOLDER).exists)
+            wait_until(process, (path / INDEX_FOLDER).exists)
             time.sleep(random.Random(os.getpid()).uniform(0, 0.6))
-    with contextlib.closing(Store.open(path)) as store, contextlib.closing(Upkeep(store, 1280)) as kept:
+    with contextlib.closing(Store.open(path)) as store, contextlib.closing(LiveIndex(store, 1280)) as kept:
         assert found(kept.refresh(), rows[:3]) == found(truth(store), rows[:3])
     assert veduta("index", path, "--quiet").returncode == 0
-    assert Manifest.read(current(path)).count == 2_000
-    assert sorted(p.name for p in (path / FOLDER).iterdir()) == sorted({".lock", "current", current(path).name})
+    assert Manifest.read(latest_build(path)).count == 2_000
+    assert sorted(p.name for p in (path / INDEX_FOLDER).iterdir()) == sorted(
+        {".lock", "current", latest_build(path).name}
+    )
 
 
 # --- looking among some -----------------------------------------------------------------------------------------
@@ -336,10 +346,10 @@ def test_among_some_landmarks_no_other_is_named(placed, views, kind):
 
 def test_near_a_place_only_landmarks_known_to_stand_there_are_looked_among(placed, views):
     for photo, landmark in views.items():
-        (answer,) = placed.recognize([photo], near=Near(41.8, 12.4, 50))
+        (answer,) = placed.recognize([photo], near=Circle(41.8, 12.4, 50))
         assert {candidate.landmark for candidate in answer.evidence} <= {"palazzo-0"}
         assert (answer.landmark is not None) == (landmark == "palazzo-0")
-    (answer,) = placed.recognize([next(iter(views))], near=Near(0, 0, 1))
+    (answer,) = placed.recognize([next(iter(views))], near=Circle(0, 0, 1))
     assert (answer.landmark, answer.evidence) == (None, ())
 
 

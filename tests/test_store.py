@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery import schema
-from veduta.gallery.parallel_reader import Readers
+from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
-from veduta.gallery.store import FILE, Entry, Store
+from veduta.gallery.store import GALLERY_FILE, NewReference, Store
 from veduta.images import from_array
 from veduta.types import Landmark, LocalFeatures, Reference
 from veduta.viz import thumbnail
@@ -48,7 +48,7 @@ def entry(content, landmark="duomo", id=None, **parts):
     rng = np.random.default_rng(content)
     sha256 = hashlib.sha256(str(content).encode()).hexdigest()
     made = {"descriptor": unit(rng, 32), "features": features(rng), "thumbnail": b"picture %d" % content} | parts
-    return Entry(Reference(id or f"{content}.jpg", landmark, f"/photos/{content}.jpg", sha256), **made)
+    return NewReference(Reference(id or f"{content}.jpg", landmark, f"/photos/{content}.jpg", sha256), **made)
 
 
 def put(store, *entries):
@@ -60,7 +60,7 @@ def everything(store):
 
 
 def edit(path, *statements):
-    with contextlib.closing(sqlite3.connect(Path(path) / FILE, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(Path(path) / GALLERY_FILE, isolation_level=None)) as db:
         for statement in statements:
             db.execute(statement)
 
@@ -119,7 +119,7 @@ def test_a_reference_takes_at_most_45_kilobytes(store):
         big = [{"descriptor": unit(rng, 1280), "features": features(rng, 512, 64), "thumbnail": p} for p in pictures]
         put(store, *(entry(start + i, **parts) for i, parts in enumerate(big)))
         store.shrink()
-        sizes.append((store.path / FILE).stat().st_size)
+        sizes.append((store.path / GALLERY_FILE).stat().st_size)
     assert (sizes[1] - sizes[0]) / 20 <= 45_000
 
 
@@ -136,7 +136,7 @@ def test_a_new_store_is_empty_and_knows_its_settings(store):
 
 def test_create_makes_the_folders_above_it(tmp_path):
     with contextlib.closing(Store.create(tmp_path / "a" / "b" / "c", {})) as store:
-        assert {p.name for p in store.path.iterdir()} <= {FILE, f"{FILE}-wal", f"{FILE}-shm"}
+        assert {p.name for p in store.path.iterdir()} <= {GALLERY_FILE, f"{GALLERY_FILE}-wal", f"{GALLERY_FILE}-shm"}
 
 
 def test_create_leaves_a_folder_with_something_in_it_alone(tmp_path):
@@ -184,10 +184,10 @@ def test_open_refuses_what_is_no_gallery(tmp_path, made):
 
 
 def test_open_refuses_a_file_that_is_not_sqlite(tmp_path):
-    (tmp_path / FILE).write_bytes(b"once upon a time " * 500)
+    (tmp_path / GALLERY_FILE).write_bytes(b"once upon a time " * 500)
     with pytest.raises(GalleryError, match=r"cannot be opened .*not a database.*; restore it from a copy") as raised:
         Store.open(tmp_path)
-    assert str(tmp_path / FILE) in str(raised.value)
+    assert str(tmp_path / GALLERY_FILE) in str(raised.value)
 
 
 @pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
@@ -203,7 +203,7 @@ def test_open_refuses_another_schema(store, version):
 def test_open_refuses_a_file_cut_short(store):
     put(store, *(entry(i) for i in range(20)))
     store.close()
-    file = store.path / FILE
+    file = store.path / GALLERY_FILE
     file.write_bytes(file.read_bytes()[:8192])
     with pytest.raises(GalleryError, match=r"cannot be opened .*malformed.*; restore it from a copy"):
         Store.open(store.path)
@@ -212,7 +212,7 @@ def test_open_refuses_a_file_cut_short(store):
 def test_a_damaged_file_is_a_gallery_error_when_it_is_read(store):
     put(store, *(entry(i) for i in range(20)))
     store.close()
-    file = store.path / FILE
+    file = store.path / GALLERY_FILE
     data = file.read_bytes()
     file.write_bytes(data[:PAGE] + bytes(len(data) - PAGE))
     with contextlib.closing(Store.open(store.path)) as damaged:
@@ -359,7 +359,7 @@ def test_many_local_features_are_what_each_is_alone_however_they_are_read(store,
     """By one connection where the disk is fast, by several where it is not."""
     rng = np.random.default_rng(3)
     put(store, *(entry(i, features=features(rng, int(rng.integers(0, 60)), 64)) for i in range(40)))
-    store._readers = Readers(store.path / FILE, store._db, slow)
+    store._readers = ParallelReader(store.path / GALLERY_FILE, store._db, slow)
     rows = rng.permutation(sorted(store.rows()))[:count].tolist()
     found = store.features_of([*rows, *rows[:2], 10**6])
     assert sorted(found) == sorted(rows)
@@ -372,7 +372,7 @@ def test_many_local_features_are_what_each_is_alone_however_they_are_read(store,
 
 def test_what_was_just_removed_has_no_local_features_however_they_are_read(store):
     put(store, *(entry(i) for i in range(30)))
-    store._readers = Readers(store.path / FILE, store._db, 0)
+    store._readers = ParallelReader(store.path / GALLERY_FILE, store._db, 0)
     rows = sorted(store.rows())
     assert sorted(store.features_of(rows)) == rows  # all connections are open now
     gone = next(row for row, (id, _) in store.labels(rows).items() if id == "17.jpg")
@@ -463,7 +463,7 @@ def test_what_is_read_together_is_of_one_moment(store):
 def test_a_gallery_that_stays_busy_says_so(store, monkeypatch):
     monkeypatch.setattr(schema, "BUSY_SECONDS", 0.01)
     with (
-        contextlib.closing(sqlite3.connect(store.path / FILE, isolation_level=None)) as busy,
+        contextlib.closing(sqlite3.connect(store.path / GALLERY_FILE, isolation_level=None)) as busy,
         contextlib.closing(Store.open(store.path)) as hasty,
     ):
         busy.execute("BEGIN IMMEDIATE")

@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from veduta.images import load
-from veduta.training.descriptor.data.audit import WITHIN, kept, leaked, near, perceptual_hash, survey, write_pairs
-from veduta.training.descriptor.data.dataset import NONE, Dataset
+from veduta.training.descriptor.data.audit import (
+    WITHIN,
+    audit_dataset,
+    load_or_audit,
+    near,
+    perceptual_hash,
+    shown_in_test,
+    write_pairs,
+)
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset
 
 
 def bits(one, other):
@@ -100,13 +108,13 @@ def test_every_pair_is_of_the_right_kind(photos):
         photos("a-0-again.jpg", 0, 0.7): 0,
         photos("b-0.jpg", 2): 1,
         photos("b-1.jpg", 1, 1.0, 50): 1,
-        photos("none-0.jpg", 3): NONE,
-        photos("none-0-again.jpg", 3, 0.8): NONE,
-        photos("none-1.jpg", 2, 0.8): NONE,
+        photos("none-0.jpg", 3): NON_LANDMARK,
+        photos("none-0-again.jpg", 3, 0.8): NON_LANDMARK,
+        photos("none-1.jpg", 2, 0.8): NON_LANDMARK,
     }
     others = [photos("test-0.jpg", 0, 0.6), photos("test-9.jpg", 9), photos("test-9-again.jpg", 9, 0.7)]
     dataset = Dataset(tuple(listed), np.array(list(listed.values())), ("a", "b"), tuple(others))
-    found = survey(dataset)
+    found = audit_dataset(dataset)
     assert found.readable.all()
     assert found.failures == ()
     told = {(pair.kind, name(pair.photo), name(pair.other)) for pair in found.pairs}
@@ -119,7 +127,7 @@ def test_every_pair_is_of_the_right_kind(photos):
     }
     assert all(0 <= pair.bits <= WITHIN for pair in found.pairs)
     assert [found.count(kind) for kind in ("same", "conflict", "leak")] == [1, 2, 2]
-    gone = [name(photo) for photo, out in zip(dataset.photos, leaked(dataset, found), strict=True) if out]
+    gone = [name(photo) for photo, out in zip(dataset.photos, shown_in_test(dataset, found), strict=True) if out]
     assert gone == ["a-0", "a-0-again"]
 
 
@@ -131,7 +139,7 @@ def test_what_cannot_be_read_is_told_and_the_numbers_of_the_others_stay(photos, 
     missing = str(tmp_path / "missing.jpg")
     listed = [str(corrupt), photos("a.jpg", 0), missing, photos("a-again.jpg", 0, 0.7)]
     calls = []
-    found = survey(
+    found = audit_dataset(
         Dataset(tuple(listed), np.array([0, 0, 1, 1]), ("a", "b"), (str(corrupt), photos("t.jpg", 5))),
         lambda *call: calls.append(call),
     )
@@ -143,14 +151,14 @@ def test_what_cannot_be_read_is_told_and_the_numbers_of_the_others_stay(photos, 
 
 
 def test_nothing_that_can_be_read_is_no_error(corrupt):
-    found = survey(Dataset((str(corrupt),), np.array([0]), ("a",)))
+    found = audit_dataset(Dataset((str(corrupt),), np.array([0]), ("a",)))
     assert (found.readable.tolist(), found.pairs, len(found.failures)) == ([False], (), 1)
 
 
 def test_pairs_are_written_as_a_table(photos, tmp_path):
     odd = photos('a "quoted", odd.jpg', 0)
     dataset = Dataset((odd, photos("b.jpg", 0, 0.7)), np.array([0, 1]), ("a", "b"))
-    found = survey(dataset)
+    found = audit_dataset(dataset)
     write_pairs(tmp_path / "pairs.csv", found)
     with (tmp_path / "pairs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -166,11 +174,11 @@ def test_pairs_are_written_as_a_table(photos, tmp_path):
 def test_a_survey_that_is_kept_is_not_made_again(photos, corrupt, tmp_path):
     listed = (photos("a.jpg", 0), photos("b.jpg", 0, 0.7), str(corrupt))
     dataset = Dataset(listed, np.array([0, 1, 1]), ("a", "b"))
-    first = kept(tmp_path / "survey.json", dataset)
+    first = load_or_audit(tmp_path / "survey.json", dataset)
     assert [pair.kind for pair in first.pairs] == ["conflict"]
     for path in map(str, listed):
         (tmp_path / path).unlink()
-    again = kept(tmp_path / "survey.json", dataset, lambda *_: pytest.fail("it looked again"))
+    again = load_or_audit(tmp_path / "survey.json", dataset, lambda *_: pytest.fail("it looked again"))
     assert again.readable.tolist() == first.readable.tolist() == [True, True, False]
     assert (again.failures, again.pairs) == (first.failures, first.pairs)
 
@@ -179,7 +187,7 @@ def test_a_survey_that_is_kept_is_not_made_again(photos, corrupt, tmp_path):
 def test_a_survey_that_cannot_be_understood_is_made_again(photos, tmp_path, said):
     dataset = Dataset((photos("a.jpg", 0), photos("b.jpg", 0, 0.7)), np.array([0, 0]), ("a",))
     (tmp_path / "survey.json").write_text(said.replace("DIGEST", dataset.digest()))
-    assert [pair.kind for pair in kept(tmp_path / "survey.json", dataset).pairs] == ["same"]
+    assert [pair.kind for pair in load_or_audit(tmp_path / "survey.json", dataset).pairs] == ["same"]
     assert json.loads((tmp_path / "survey.json").read_text())["photos"] == dataset.digest()
 
 
@@ -187,15 +195,15 @@ def test_a_survey_of_other_photos_is_made_again(photos, tmp_path):
     here, there = photos("a.jpg", 0), photos("b.jpg", 1)
     damaged = tmp_path / "c.jpg"
     damaged.write_bytes(b"no photo")
-    kept(tmp_path / "survey.json", Dataset((here, there), np.array([0, 0]), ("a",)))
-    found = kept(tmp_path / "survey.json", Dataset((here, str(damaged)), np.array([0, 0]), ("a",)))
+    load_or_audit(tmp_path / "survey.json", Dataset((here, there), np.array([0, 0]), ("a",)))
+    found = load_or_audit(tmp_path / "survey.json", Dataset((here, str(damaged)), np.array([0, 0]), ("a",)))
     assert found.readable.tolist() == [True, False]
-    moved = kept(tmp_path / "survey.json", Dataset((here,), np.array([0]), ("a",), (there,)))
+    moved = load_or_audit(tmp_path / "survey.json", Dataset((here,), np.array([0]), ("a",), (there,)))
     assert moved.readable.tolist() == [True]
 
 
 def test_a_survey_of_more_photos_is_made_again(photos, tmp_path):
     one, two = photos("a.jpg", 0), photos("b.jpg", 1)
-    kept(tmp_path / "survey.json", Dataset((one,), np.array([0]), ("a",)))
-    found = kept(tmp_path / "survey.json", Dataset((one, two), np.array([0, 0]), ("a",)))
+    load_or_audit(tmp_path / "survey.json", Dataset((one,), np.array([0]), ("a",)))
+    found = load_or_audit(tmp_path / "survey.json", Dataset((one, two), np.array([0, 0]), ("a",)))
     assert found.readable.tolist() == [True, True]

@@ -20,7 +20,7 @@ from veduta.features.superpoint import SuperPoint
 from veduta.gallery import Gallery
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array
-from veduta.masks import Masked, SegFormerMask, keep, make_mask
+from veduta.masks import Masked, SegFormerMask, make_mask, select_keypoints
 from veduta.matching import make_matcher, make_pair_matcher
 from veduta.matching.lightglue import LightGlue
 from veduta.matching.superglue import SuperGlue
@@ -44,7 +44,7 @@ def home(folder):
         patch.setenv("VEDUTA_MODELS", str(folder / "models"))
         torch_models._SAID.clear()
         for name in torched.KINDS:
-            weights.pull(name, torched.save(name, folder / name))
+            weights.pull_weights(name, torched.save(name, folder / name))
         yield folder / "models"
 
 
@@ -76,7 +76,7 @@ def test_keypoints_stand_with_their_descriptors_in_pixels_of_the_photo(name):
     extractor = make_extractor(name, KEYPOINTS)
     found = extractor.extract(photo())
     assert (extractor.name, extractor.settings) == (name, {"max_keypoints": KEYPOINTS, "max_side": 576})
-    assert extractor.sha256 == weights.find(name).sha256
+    assert extractor.sha256 == weights.find_weights(name).sha256
     assert 60 < len(found) <= KEYPOINTS
     assert found.descriptors.shape == (len(found), extractor.dim)
     assert np.abs(np.linalg.norm(found.descriptors, axis=1) - 1).max() < 1e-5
@@ -112,7 +112,9 @@ def test_superpoint_says_what_transformers_says():
     from veduta.images.resize import grey
 
     image = photo(1)
-    model = transformers.SuperPointForKeypointDetection.from_pretrained(weights.find("superpoint").folder).eval()
+    model = transformers.SuperPointForKeypointDetection.from_pretrained(
+        weights.find_weights("superpoint").folder
+    ).eval()
     plane = torch.from_numpy(grey(image.pixels))[None, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
         said = model(plane)
@@ -164,8 +166,10 @@ def test_no_keypoint_has_two_partners(extractor, matcher):
 @pytest.mark.parametrize(("extractor", "matcher"), PAIRS)
 def test_several_references_are_matched_as_each_is(extractor, matcher):
     query, *references = features_of(extractor, photo(0), photo(0, 300, 240), photo(1, 200, 160), photo(2))
-    query = keep(query, np.arange(len(query)) < 50)
-    references = [keep(r, np.arange(len(r)) < n) for r, n in zip(references, (90, 40, KEYPOINTS), strict=True)]
+    query = select_keypoints(query, np.arange(len(query)) < 50)
+    references = [
+        select_keypoints(r, np.arange(len(r)) < n) for r, n in zip(references, (90, 40, KEYPOINTS), strict=True)
+    ]
     nothing = LocalFeatures(
         np.zeros((0, 2), "f4"), np.zeros((0, query.descriptors.shape[1]), "f4"), np.zeros(0, "f4"), (9, 9)
     )
@@ -191,7 +195,9 @@ def test_a_matcher_says_what_transformers_says_of_the_two_photos(matcher, kind):
     name = matcher if matcher == "superglue" else "lightglue-superpoint"
     images = photo(0), from_array(world.view(world.facade(0, 320, 240), 1).pixels)
     planes = [torch.from_numpy(grey(image.pixels))[None].expand(3, -1, -1) for image in images]
-    whole = getattr(transformers, f"{kind}ForKeypointMatching").from_pretrained(weights.find(name).folder).eval()
+    whole = (
+        getattr(transformers, f"{kind}ForKeypointMatching").from_pretrained(weights.find_weights(name).folder).eval()
+    )
     whole.config.matching_threshold, whole.config.sinkhorn_iterations = 0.0, 150
     whole.filter_threshold = 0.0
     detector = whole.keypoint_detector
@@ -256,7 +262,7 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
     from veduta.models.export.networks import features
 
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
-    weights.pull("superpoint", folder / "superpoint")
+    weights.pull_weights("superpoint", folder / "superpoint")
     images = photo(0), photo(1, 400, 300), photo(2, 333, 250)
     by_torch = make_extractor("superpoint", KEYPOINTS)
     assert by_torch._session is None
@@ -280,7 +286,7 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
     data = bytearray((other / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (other / "model.safetensors").write_bytes(data)
-    weights.pull("superpoint", other)
+    weights.pull_weights("superpoint", other)
     assert make_extractor("superpoint", KEYPOINTS)._session is None
 
 
@@ -300,7 +306,7 @@ def test_an_exported_lightglue_takes_the_place_of_torch(tmp_path, monkeypatch):
     _, differences = features.export("lightglue-disk")
     assert differences["probability0"] < 2e-3
     exported = make_matcher("lightglue", "disk")
-    assert exported.sha256 == weights.find("lightglue-disk").sha256
+    assert exported.sha256 == weights.find_weights("lightglue-disk").sha256
     found = exported.match(*features)
     assert len(found) > 0.5 * len(features[0])
     assert (found.indices[:, 0] == found.indices[:, 1]).mean() > 0.9, "a photo matches itself"
@@ -319,7 +325,7 @@ def test_a_gallery_of_superpoint_records_its_weights_and_asks_for_them_again(tmp
         settings = gallery.info().settings["extractor"]
         assert settings == {
             "name": "superpoint",
-            "sha256": weights.find("superpoint").sha256,
+            "sha256": weights.find_weights("superpoint").sha256,
             "max_keypoints": 64,
             "max_side": 192,
         }
@@ -343,7 +349,7 @@ def test_a_gallery_refuses_other_weights_than_it_was_made_with(tmp_path, photos,
     data[-1] ^= 1
     (other / "model.safetensors").write_bytes(data)
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path / "elsewhere"))
-    weights.pull("superpoint", other)
+    weights.pull_weights("superpoint", other)
     with (
         Gallery.open(tmp_path / "gallery") as gallery,
         pytest.raises(veduta.errors.GalleryError, match="made with another 'superpoint'"),
@@ -382,11 +388,11 @@ def test_weights_of_another_network_are_refused(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path / "models"))
     (tmp_path / "disk").mkdir()
     torch.save({"extractor": {"unet.path_up.0.conv.weight": torch.zeros(3)}}, tmp_path / "disk" / "depth-save.pth")
-    weights.pull("disk", tmp_path / "disk")
+    weights.pull_weights("disk", tmp_path / "disk")
     with pytest.raises(ModelError, match=r"not the weights of disk|another network"):
         make_extractor("disk")
     (tmp_path / "disk" / "depth-save.pth").write_bytes(b"no weights")
-    weights.pull("disk", tmp_path / "disk")
+    weights.pull_weights("disk", tmp_path / "disk")
     with pytest.raises(ModelError, match="is no file of weights"):
         make_extractor("disk")
 
@@ -416,13 +422,15 @@ def test_the_notebooks_local_step_runs_with_its_own_constants(name, tmp_path, mo
     assert (matcher.iterations, matcher.min_probability) == (150, 0.2)
     assert matcher._model.config.sinkhorn_iterations == 150
     assert len(extractor.mask._moving) == len(recipes_masked()) == 4
-    assert stages.weights_of(recipe) == tuple(weights.find(n).sha256 for n in ("superpoint", "segformer", "superglue"))
-    frame = recipes.squashed if recipe.squash else recipes.as_it_is
+    assert stages.weights_of(recipe) == tuple(
+        weights.find_weights(n).sha256 for n in ("superpoint", "segformer", "superglue")
+    )
+    frame = recipes.squashed if recipe.squash else recipes.unsquashed
     framed = frame(photo(1, 400, 300))
     assert framed.size == ((672, 896) if recipe.squash else (400, 300))
     features = extractor.extract(framed)
     assert features.size == framed.size
-    features = keep(features, np.arange(len(features)) < 200)
+    features = select_keypoints(features, np.arange(len(features)) < 200)
     matcher.min_probability = 0.0
     total = stages.evidence_of(features, features, matcher, None)
     assert 0 <= total <= len(features)

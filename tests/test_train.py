@@ -32,13 +32,13 @@ from veduta.errors import DatasetError, ModelError, TrainingError
 from veduta.images import load
 from veduta.models import read_card
 from veduta.training.descriptor import checkpoint, export, train
-from veduta.training.descriptor.config import SHIPPED, Recipe
-from veduta.training.descriptor.data.dataset import read_dataset, split
+from veduta.training.descriptor.config import SHIPPED, TrainConfig
+from veduta.training.descriptor.data.dataset import read_dataset, split_dataset
 from veduta.training.descriptor.model import whitening
 from veduta.training.descriptor.model.network import Descriptor, make_backbone
-from veduta.training.descriptor.protocols import judge
-from veduta.training.descriptor.result import Report, Variant
-from veduta.training.descriptor.train_state import Learner
+from veduta.training.descriptor.protocols import evaluate_protocol
+from veduta.training.descriptor.result import ExportedVariant, TrainReport
+from veduta.training.descriptor.train_state import TrainState
 
 STEPS = 4  # of a small run on `few`: two epochs of two batches
 
@@ -119,7 +119,7 @@ def left(tmp_path_factory):
 
 
 def test_two_processes_learn_what_one_does(left, tmp_path):
-    shared = checkpoint.read(left.out)
+    shared = checkpoint.read_checkpoint(left.out)
     given = {"bank": left.bank, "against": left.against}
     first = learning.learn(left.data, tmp_path, learning.small(**CALM), 1, **given)
     alone = learning.learn(left.data, tmp_path, learning.small(**CALM), shared["learner"]["step"] - 1, **given)
@@ -140,7 +140,7 @@ def test_two_processes_learn_what_one_does_in_parts_and_with_a_sample_of_the_lan
             process.kill()
     first = learning.learn(few, tmp_path / "alone", learning.small(**settings), 1)
     alone = learning.learn(few, tmp_path / "alone", learning.small(**settings), STEPS - 1)
-    assert_nearly(checkpoint.read(tmp_path / "shared"), alone, first)
+    assert_nearly(checkpoint.read_checkpoint(tmp_path / "shared"), alone, first)
 
 
 def free_port():
@@ -195,7 +195,7 @@ def held_back(left):
     listed, _ = read_dataset(left.data, left.bank, left.against)
     gone = ("broken.jpg", "palazzo-7/photo-0.jpg")
     dataset = listed.only(np.array([not photo.endswith(gone) for photo in listed.photos]))
-    return dataset, split(dataset, learning.SMALL["hold_out"])
+    return dataset, split_dataset(dataset, learning.SMALL["hold_out"])
 
 
 def test_what_leaks_is_in_the_table_of_duplicates(left):
@@ -285,7 +285,7 @@ def test_the_figures_on_a_card_are_what_its_file_is_worth(left):
     for variant in left.report["variants"]:
         embedder = make_embedder(variant["folder"])
         rows = np.concatenate([embedder.embed([image]) for image in images])
-        worth[variant["name"]] = [asdict(judge(protocol, rows, photos)) for protocol in held.protocols]
+        worth[variant["name"]] = [asdict(evaluate_protocol(protocol, rows, photos)) for protocol in held.protocols]
         for mine, told in zip(worth[variant["name"]], variant["figures"], strict=True):
             assert mine == pytest.approx(told)
     full = worth["float32"][0]
@@ -315,14 +315,14 @@ def test_a_gallery_recognises_with_what_a_run_has_left(left, tmp_path, variant):
 
 
 def test_the_report_is_printed_as_tables_with_what_to_do_next(left, capsys):
-    output.training(left.report, as_json=False)
+    output.print_training(left.report, as_json=False)
     printed = capsys.readouterr()
     for row in (*left.report["before"], *left.report["after"]):
         assert f"{row['gap_open']:.3f}" in printed.out
     for name in VARIANTS.values():
         assert str(left.out / name) in printed.out
     assert f"veduta create GALLERY --embedder {left.out / 'model'}" in printed.err
-    output.training(left.report | {"before": [], "after": []}, as_json=False)
+    output.print_training(left.report | {"before": [], "after": []}, as_json=False)
     assert "GAP closed" not in capsys.readouterr().out
 
 
@@ -336,7 +336,7 @@ def squares(few, tmp_path_factory):
     backbone = learning.tiny("dino", folder / "network", patch_size=14, image_size=28)
     recipe = learning.small(backbone=str(backbone), freeze=1, epochs=1, whiten=1.0)
     said = []
-    report = train.train(few, folder / "out", recipe, device="cpu", say=said.append)
+    report = train.train_descriptor(few, folder / "out", recipe, device="cpu", say=said.append)
     return Left(folder / "out", report.as_dict(), "\n".join(said), few, None, None), recipe
 
 
@@ -347,7 +347,7 @@ def test_a_network_of_squares_is_left_as_a_model_of_squares(squares):
         card = read_card(variant["folder"])
         assert (card.name.split("-")[0], card.square, card.step) == ("out", True, 14)
     dataset, _ = read_dataset(left.data)
-    held = split(dataset, recipe.hold_out)
+    held = split_dataset(dataset, recipe.hold_out)
     network = Descriptor(make_backbone(recipe.backbone), recipe.dim)
     network.load_state_dict(load_file(left.out / "network.safetensors"))
 
@@ -356,7 +356,9 @@ def test_a_network_of_squares_is_left_as_a_model_of_squares(squares):
         with torch.inference_mode():
             return network.eval().pooled(torch.from_numpy(np.stack(pixels))).numpy()
 
-    mean, projection = whitening.learn(pooled([dataset.photos[i] for i in held.train]), recipe.dim, recipe.whiten)
+    mean, projection = whitening.learn_whitening(
+        pooled([dataset.photos[i] for i in held.train]), recipe.dim, recipe.whiten
+    )
     photos = [dataset.photos[i] for i in held.validation()]
     expected = (pooled(photos) - mean) @ projection
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -426,7 +428,7 @@ def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_p
     assert (process.returncode, stdout) == (130, "")
     last = "veduta: interrupted; what was done is kept, run the same command again to go on"
     assert stderr.splitlines()[-1] == last
-    done = checkpoint.read(out)["learner"]["step"]
+    done = checkpoint.read_checkpoint(out)["learner"]["step"]
     assert [line["step"] for line in learning.lines(out)] == list(range(1, done + 1))
     found = learning.learn(few, out, recipe, total - done)
     learning.assert_same(weights(found), weights(expected))
@@ -449,7 +451,9 @@ def test_in_a_thread_a_run_leaves_signals_alone(few, quick, tmp_path):
 
     recipe = quick(hold_out=0.0)
     with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(train.train, few, tmp_path / "out", recipe, device="cpu", progress=follow).exception()
+        ended = pool.submit(
+            train.train_descriptor, few, tmp_path / "out", recipe, device="cpu", progress=follow
+        ).exception()
     assert type(ended) is EnoughError
     assert seen == handlers
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -466,13 +470,13 @@ def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
         (few, own, replace(recipe, sizes=(64,)), "sizes, bank"),
     ):
         with pytest.raises(TrainingError, match=f"was begun with another {named}; use the same, or another --out"):
-            train.train(data, out, other, bank, device="cpu")
-    learning.assert_same(checkpoint.read(out), before)
+            train.train_descriptor(data, out, other, bank, device="cpu")
+    learning.assert_same(checkpoint.read_checkpoint(out), before)
 
 
 def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="fewer than a batch"):
-        train.train(few, tmp_path, quick(batch=100), device="cpu")
+        train.train_descriptor(few, tmp_path, quick(batch=100), device="cpu")
     assert learning.learn(few, tmp_path, quick(), 1)["learner"]["step"] == 1
     assert json.loads((tmp_path / "settings.json").read_text())["recipe"]["batch"] == 8
 
@@ -480,7 +484,7 @@ def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
 def test_a_folder_with_something_else_in_it_is_left_alone(few, quick, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(TrainingError, match="is not empty and holds no run; choose a new folder"):
-        train.train(few, tmp_path, quick(), device="cpu")
+        train.train_descriptor(few, tmp_path, quick(), device="cpu")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -490,11 +494,11 @@ def test_a_folder_with_something_else_in_it_is_left_alone(few, quick, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(few, quick, tmp_path):
     recipe = quick(rate=1e30, head_rate=1e30, hold_out=0.0)
     with pytest.raises(TrainingError, match=r"step \d: the loss is (nan|inf); use a lower --rate.*checkpoint is kept"):
-        train.train(few, tmp_path, recipe, device="cpu", minutes=0)
-    assert checkpoint.read(tmp_path)["learner"]["step"] >= 1
+        train.train_descriptor(few, tmp_path, recipe, device="cpu", minutes=0)
+    assert checkpoint.read_checkpoint(tmp_path)["learner"]["step"] >= 1
 
 
-def run_out(self, parts, learn=Learner.learn):
+def run_out(self, parts, learn=TrainState.learn):
     """Do the first step, and find no memory for the second."""
     if self.step:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -502,27 +506,30 @@ def run_out(self, parts, learn=Learner.learn):
 
 
 def test_out_of_memory_is_told_with_what_to_do(few, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(Learner, "learn", run_out)
+    monkeypatch.setattr(TrainState, "learn", run_out)
     recipe = quick(accumulate=2, sizes=(32, 48), hold_out=0.0)
     with pytest.raises(TrainingError, match="out of memory with 4 photos of side 48 at a time; in another") as caught:
-        train.train(few, tmp_path, recipe, device="cpu", minutes=0)
+        train.train_descriptor(few, tmp_path, recipe, device="cpu", minutes=0)
     assert "--accumulate 4, smaller --sizes or, with very many landmarks, --sample" in str(caught.value)
-    assert checkpoint.read(tmp_path)["learner"]["step"] == 1
+    assert checkpoint.read_checkpoint(tmp_path)["learner"]["step"] == 1
 
 
 def test_more_centers_than_there_is_memory_for_are_told_too(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="out of memory with 8 photos"):
-        train.train(few, tmp_path, quick(subcenters=10**13), device="cpu")
+        train.train_descriptor(few, tmp_path, quick(subcenters=10**13), device="cpu")
 
 
 def test_a_graph_that_cannot_be_written_leaves_the_weights(few, quick, tmp_path, monkeypatch):
     def fail(how, file):
         raise RuntimeError("descriptor differs from torch by 0.1, allowed 0.001")
 
-    monkeypatch.setattr(export, "export_recipe", fail)
+    monkeypatch.setattr(export, "export_spec", fail)
     with pytest.raises(TrainingError, match=r"cannot be written \(descriptor differs .*; the weights are kept in"):
-        train.train(few, tmp_path, quick(epochs=1), device="cpu")
-    assert load_file(tmp_path / "network.safetensors").keys() == checkpoint.read(tmp_path)["best"]["network"].keys()
+        train.train_descriptor(few, tmp_path, quick(epochs=1), device="cpu")
+    assert (
+        load_file(tmp_path / "network.safetensors").keys()
+        == checkpoint.read_checkpoint(tmp_path)["best"]["network"].keys()
+    )
     assert not (tmp_path / "report.json").exists()
 
 
@@ -530,9 +537,9 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(few, quick, tmp_path, m
     def fail(self, parts):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(Learner, "learn", fail)
+    monkeypatch.setattr(TrainState, "learn", fail)
     with pytest.raises(RuntimeError, match="something else"):
-        train.train(few, tmp_path, quick(hold_out=0.0), device="cpu")
+        train.train_descriptor(few, tmp_path, quick(hold_out=0.0), device="cpu")
 
 
 def test_photos_deleted_while_it_runs_do_not_end_it(own, quick, tmp_path):
@@ -547,7 +554,7 @@ def test_photos_deleted_while_it_runs_do_not_end_it(own, quick, tmp_path):
         follow(done, total, verb)
 
     with pytest.raises(KeyboardInterrupt):
-        train.train(own, tmp_path / "out", quick(), device="cpu", progress=deleting, say=said.append)
+        train.train_descriptor(own, tmp_path / "out", quick(), device="cpu", progress=deleting, say=said.append)
     assert len(learning.lines(tmp_path / "out")) == STEPS
     told = [line for line in said if "cannot be read" in line]
     assert 1 <= len(told) == len(set(told)) <= len(lost)
@@ -569,20 +576,20 @@ def test_a_folder_whose_photos_changed_while_it_was_stopped_is_told(own, quick, 
     learning.learn(own, tmp_path / "out", quick(), 1)
     sorted(own.rglob("*.jpg"))[0].unlink()
     with pytest.raises(TrainingError, match="the photos are not those it began with; put them back, or use another"):
-        train.train(own, tmp_path / "out", quick(), device="cpu")
-    assert checkpoint.read(tmp_path / "out")["learner"]["step"] == 1
+        train.train_descriptor(own, tmp_path / "out", quick(), device="cpu")
+    assert checkpoint.read_checkpoint(tmp_path / "out")["learner"]["step"] == 1
 
 
 def test_weights_that_are_no_numbers_when_they_are_judged_are_told(few, quick, tmp_path):
     """The loss of an epoch's only step is finite; what the step made of the weights is not."""
     with pytest.raises(TrainingError, match=r"lower --rate"):
-        train.train(few, tmp_path, quick(batch=20, rate=1e30, head_rate=1e30), device="cpu")
+        train.train_descriptor(few, tmp_path, quick(batch=20, rate=1e30, head_rate=1e30), device="cpu")
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "a/b", ".hidden", "efficientnet-lite2-gem"])
 def test_a_name_that_cannot_be_a_folders_or_ships_is_refused_at_the_start(few, quick, tmp_path, name):
     with pytest.raises(ModelError, match=r"is no name for a model|is the name of a model that ships"):
-        train.train(few, tmp_path / "out", quick(), name=name, device="cpu")
+        train.train_descriptor(few, tmp_path / "out", quick(), name=name, device="cpu")
     assert not (tmp_path / "out").exists()
 
 
@@ -591,14 +598,14 @@ def test_photos_of_nothing_alone_are_too_few(own, quick, tmp_path):
     for path in own.rglob("*.jpg"):
         path.write_bytes(b"no photo")
     with pytest.raises(DatasetError, match="fewer than two landmarks"):
-        train.train(own, tmp_path / "out", quick(), bank, device="cpu")
+        train.train_descriptor(own, tmp_path / "out", quick(), bank, device="cpu")
 
 
 @pytest.mark.parametrize(("unreadable", "code"), [(0, 0), (2, 1)])
 def test_a_run_that_lost_photos_exits_with_one(few, tmp_path, monkeypatch, unreadable, code):
-    variant = Variant("float16", "runs/model", 1.0, 1e-4, (), (0.0, 0.0))
-    report = Report("runs", 32, 8, unreadable, 0, 2, (), (), (variant,), 1.0)
-    monkeypatch.setattr(train, "train", lambda *arguments, **rest: report)
+    variant = ExportedVariant("float16", "runs/model", 1.0, 1e-4, (), (0.0, 0.0))
+    report = TrainReport("runs", 32, 8, unreadable, 0, 2, (), (), (variant,), 1.0)
+    monkeypatch.setattr(train, "train_descriptor", lambda *arguments, **rest: report)
     run("train", few, "--out", tmp_path / "out", code=code)
 
 
@@ -631,7 +638,7 @@ def test_wrong_labels_are_left_out(tmp_path):
 )
 def test_what_cannot_be_trained_is_told_before_anything_is_learned(few, tmp_path, settings, error, message):
     with pytest.raises(error, match=message):
-        train.train(few, tmp_path / "out", learning.small(hold_out=0.0, **settings), device="cpu")
+        train.train_descriptor(few, tmp_path / "out", learning.small(hold_out=0.0, **settings), device="cpu")
     assert not (tmp_path / "out" / "metrics.jsonl").exists()
 
 
@@ -640,7 +647,7 @@ def test_photos_none_of_which_can_be_read_are_told(own, quick, tmp_path):
     for path in own.rglob("*.jpg"):
         path.write_bytes(b"")
     with pytest.raises(DatasetError, match="fewer than two landmarks are left to train on"):
-        train.train(own, tmp_path / "out", quick(), device="cpu", say=said.append)
+        train.train_descriptor(own, tmp_path / "out", quick(), device="cpu", say=said.append)
     assert sum("photo-" in line for line in said) == 32
 
 
@@ -659,18 +666,18 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
 
 def test_every_setting_of_a_recipe_is_an_option():
     options = set(inspect.signature(train_command.train).parameters)
-    assert {"bank_as" if field.name == "bank" else field.name for field in fields(Recipe)} <= options
+    assert {"bank_as" if field.name == "bank" else field.name for field in fields(TrainConfig)} <= options
 
 
 @pytest.fixture
 def asked(monkeypatch):
     """What the command asks of training, which does nothing, as in all processes but the first."""
     calls = []
-    monkeypatch.setattr(train, "train", lambda *arguments, **rest: calls.append((arguments, rest)))
+    monkeypatch.setattr(train, "train_descriptor", lambda *arguments, **rest: calls.append((arguments, rest)))
     return calls
 
 
-OTHER = Recipe(
+OTHER = TrainConfig(
     backbone="efficientnet-lite1", dim=64, head_dim=32, freeze=3, live_norm=True, loss="cosface", subcenters=2,
     scale=20.0, margin=0.2, low=0.1, high=0.4, weighted=False, sample=9, bank="each", sampler="balanced", epochs=3,
     batch=12, accumulate=3, sizes=(64, 96), side=128, rate=1e-3, head_rate=2e-3, decay=0.01, warmup=0.2, clip=1.0,
@@ -689,8 +696,8 @@ def said(recipe):
 
 
 def test_the_options_are_the_recipe(asked, tmp_path):
-    for field in fields(Recipe):
-        assert getattr(OTHER, field.name) != getattr(Recipe(), field.name), f"{field.name} is not told apart"
+    for field in fields(TrainConfig):
+        assert getattr(OTHER, field.name) != getattr(TrainConfig(), field.name), f"{field.name} is not told apart"
     photos = ("--bank", "bank", "--against", "test")
     rest = ("--name", "mine", "--device", "cpu", "--workers", "3", "--minutes", "0.5")
     run("train", tmp_path, "--out", "runs", *said(OTHER), *photos, *rest)
@@ -707,7 +714,7 @@ def test_unsaid_options_are_the_defaults_or_what_ships(asked, tmp_path):
     run("train", tmp_path, "--out", "runs")
     run("train", tmp_path, "--out", "runs", "--shipped")
     run("train", tmp_path, "--out", "runs", "--shipped", "--epochs", "2", "--head-dim", "0")
-    assert [arguments[2] for arguments, _ in asked] == [Recipe(), SHIPPED, replace(SHIPPED, epochs=2, head_dim=0)]
+    assert [arguments[2] for arguments, _ in asked] == [TrainConfig(), SHIPPED, replace(SHIPPED, epochs=2, head_dim=0)]
 
 
 @pytest.mark.parametrize(

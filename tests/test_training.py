@@ -12,30 +12,44 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decision.model import DEPTHS, EFFORTS, OPEN, LearnedDecision, Stage
-from veduta.decision.terms import CAP, CHANCE, NAMES, SIGNS, WEIGHT, weigh
+from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, CalibratedLogistic, LearnedDecider
+from veduta.decision.terms import (
+    CHANCE_INLIERS,
+    INLIER_WEIGHT,
+    SATURATED_INLIERS,
+    TERM_NAMES,
+    TERM_SIGNS,
+    compute_terms,
+)
 from veduta.gallery import Gallery
-from veduta.gallery.match_graph import KEYPOINTS
+from veduta.gallery.match_graph import MAX_KEYPOINTS
 from veduta.gallery.store import Store, pack_features, unpack_features
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array, load
 from veduta.training.decision import fit
-from veduta.training.decision.examples import Collection, Photo, case_of, halves, nothing_centres, with_glue
+from veduta.training.decision.examples import (
+    Photo,
+    PhotoCollection,
+    distractor_centers,
+    make_example,
+    two_fold_split,
+    with_fine_matches,
+)
 from veduta.training.decision.fit import (
     ANSWERS,
+    FINE_TERMS,
     FLOORS,
     FOLDS,
     GEOMETRY,
-    GLUE_TERMS,
-    Case,
-    answer,
+    Example,
+    answer_example,
     fold_of,
     held_out_answers,
-    learn,
+    learn_decider,
     precision_curve,
     recalibrate,
 )
-from veduta.training.decision.ship import fit_simple
+from veduta.training.decision.ship import fit_heuristic
 from veduta.training.descriptor.model import whitening
 from veduta.types import Candidate
 
@@ -52,7 +66,7 @@ def correlated(n=2000, dim=12, seed=0):
 @pytest.mark.parametrize("dim", [12, 5])
 def test_whitened_descriptors_vary_equally_in_all_directions(dim):
     descriptors = correlated()
-    mean, projection = whitening.learn(descriptors, dim, shrinkage=0)
+    mean, projection = whitening.learn_whitening(descriptors, dim, shrinkage=0)
     assert (mean.shape, projection.shape) == ((12,), (12, dim))
     projected = (descriptors - mean) @ projection
     assert np.abs(projected.mean(0)).max() < 1e-4
@@ -60,14 +74,14 @@ def test_whitened_descriptors_vary_equally_in_all_directions(dim):
 
 
 def test_others_like_them_are_nearly_white_too():
-    mean, projection = whitening.learn(correlated(20_000)[:10_000], 12, shrinkage=0)
+    mean, projection = whitening.learn_whitening(correlated(20_000)[:10_000], 12, shrinkage=0)
     projected = (correlated(20_000)[10_000:] - mean) @ projection
     np.testing.assert_allclose(np.cov(projected, rowvar=False), np.eye(12), atol=0.1)
 
 
 def test_shrinkage_keeps_what_hardly_varies_from_being_blown_up():
     descriptors = correlated()
-    mean, projection = whitening.learn(descriptors, 12, shrinkage=2.0)
+    mean, projection = whitening.learn_whitening(descriptors, 12, shrinkage=2.0)
     spread = ((descriptors - mean) @ projection).std(0)
     assert (np.diff(spread) < 0).all(), "what varies most still does"
     assert spread[0] < 1 / np.sqrt(1 + 2 / 12) + 1e-3
@@ -76,8 +90,8 @@ def test_shrinkage_keeps_what_hardly_varies_from_being_blown_up():
 
 def test_the_directions_have_the_same_sign_whatever_the_solver_says():
     descriptors = correlated()
-    mean, projection = whitening.learn(descriptors, 12)
-    opposite_mean, opposite = whitening.learn(-descriptors, 12)
+    mean, projection = whitening.learn_whitening(descriptors, 12)
+    opposite_mean, opposite = whitening.learn_whitening(-descriptors, 12)
     np.testing.assert_allclose(opposite_mean, -mean)
     np.testing.assert_allclose(opposite, projection, atol=1e-9)
     assert (np.abs(projection).max(0) == projection.max(0)).all()
@@ -86,12 +100,12 @@ def test_the_directions_have_the_same_sign_whatever_the_solver_says():
 @pytest.mark.parametrize(("n", "dim"), [(0, 4), (1, 4), (50, 13)])
 def test_too_few_descriptors_or_directions_are_refused(n, dim):
     with pytest.raises(ValueError, match="expected at least 2 descriptors of length"):
-        whitening.learn(correlated()[:n], dim)
+        whitening.learn_whitening(correlated()[:n], dim)
 
 
 def test_whitening_brings_to_norm_one():
     descriptors = correlated()
-    found = whitening.whiten(descriptors, *whitening.learn(descriptors, 5))
+    found = whitening.whiten(descriptors, *whitening.learn_whitening(descriptors, 5))
     assert found.dtype == np.float32
     assert np.abs(np.linalg.norm(found, axis=1) - 1).max() < 1e-5
     mean = np.ones(12, np.float32)
@@ -100,7 +114,7 @@ def test_whitening_brings_to_norm_one():
 
 # --- synthetic cases --------------------------------------------------------------------------------------------
 
-SIMILARITY, MARGIN = NAMES.index("similarity"), NAMES.index("inlier margin")
+SIMILARITY, MARGIN = TERM_NAMES.index("similarity"), TERM_NAMES.index("inlier margin")
 GROUPS = 100
 
 
@@ -111,19 +125,19 @@ def synthetic(n=2000, seed=0, glued=0.0):
     for i in range(n):
         group, known = f"l{i % GROUPS}", rng.random() < 0.6
         names = [group if known else f"m{i % 7}", f"x{i % 11}"]
-        rows = rng.normal(0, 1, (2, len(NAMES)))
+        rows = rng.normal(0, 1, (2, len(TERM_NAMES)))
         rows[:, SIMILARITY] = rng.normal(np.where([known, False], 0.6, 0.4), 0.1)
         rows[:, MARGIN] = rng.normal(np.where([known, False], 1.5, -0.5), 1)
         order = np.argsort(-rows[:, SIMILARITY])
         landmarks, evidence = tuple(names[k] for k in order), rows[order]
         stages = ["similarity", "first", "full"] + ["glue"] * bool(rng.random() < glued)
         cases.append(
-            Case(
+            Example(
                 query=str(i),
                 group=group,
                 truth=frozenset([group] if known else []),
                 landmarks={"glue": ()} | dict.fromkeys(stages, landmarks),
-                evidence={"glue": np.zeros((0, len(NAMES)))} | dict.fromkeys(stages, evidence),
+                evidence={"glue": np.zeros((0, len(TERM_NAMES)))} | dict.fromkeys(stages, evidence),
             )
         )
     return cases
@@ -140,7 +154,7 @@ def cases():
 @pytest.fixture(scope="module")
 def learned(cases):
     """A decision learned from the cases, and those of the folds."""
-    return learn(cases, NOTHING, {"source": "drawn"})
+    return learn_decider(cases, NOTHING, {"source": "drawn"})
 
 
 def calibration_error(answers):
@@ -163,7 +177,7 @@ def test_every_weight_has_its_terms_sign(learned):
     for each in (decision, *parts):
         assert set(each.stages) == {"similarity", "first", "full", "glue"}
         for stage in each.stages.values():
-            assert (stage.weights * SIGNS >= 0).all()
+            assert (stage.weights * TERM_SIGNS >= 0).all()
             assert np.isfinite(stage.weights).all()
             assert stage.calibration[0] > 0 < stage.calibration[1]
 
@@ -171,29 +185,29 @@ def test_every_weight_has_its_terms_sign(learned):
 def test_what_matters_has_the_largest_weights(learned):
     weights = learned[0].stages["full"].weights
     largest = np.argsort(-np.abs(weights))[:2]
-    assert {NAMES[i] for i in largest} == {"similarity", "inlier margin"}
+    assert {TERM_NAMES[i] for i in largest} == {"similarity", "inlier margin"}
 
 
 def test_from_similarities_alone_no_geometry_is_weighed_and_without_glue_no_glue(learned):
     for each in (learned[0], *learned[1]):
         assert not each.stages["similarity"].weights[GEOMETRY:].any()
         for name in ("similarity", "first", "full"):
-            assert not any(each.stages[name].weights[NAMES.index(term)] for term in GLUE_TERMS)
+            assert not any(each.stages[name].weights[TERM_NAMES.index(term)] for term in FINE_TERMS)
         assert each.stages["glue"] is each.stages["full"], "nobody asked the costlier matcher"
 
 
 def test_confidences_are_as_often_right_as_they_say(cases, learned):
-    for effort in EFFORTS:
+    for effort in CASCADES:
         answers = held_out_answers(cases, learned[1], effort)
         assert calibration_error(answers) < 0.05
         assert accuracy(answers) > 0.85
-        fresh = [answer(case, learned[0], effort) for case in synthetic(1000, seed=1)]
+        fresh = [answer_example(case, learned[0], effort) for case in synthetic(1000, seed=1)]
         assert calibration_error(fresh) < 0.06
 
 
 def test_the_precision_is_that_of_the_held_out_answers(cases, learned):
     decision, parts = learned
-    assert set(decision.curves) == set(EFFORTS)
+    assert set(decision.curves) == set(CASCADES)
     for effort, curve in decision.curves.items():
         answers = held_out_answers(cases, parts, effort)
         columns = (np.array([getattr(a, k) for a in answers]) for k in ("confidence", "right"))
@@ -206,31 +220,31 @@ def test_the_precision_is_that_of_the_held_out_answers(cases, learned):
 
 def test_glue_is_weighed_where_it_was_asked():
     asked = synthetic(600, glued=0.5)
-    decision, _ = learn(asked, NOTHING)
+    decision, _ = learn_decider(asked, NOTHING)
     assert decision.stages["glue"] is not decision.stages["full"]
-    assert all(decision.stages["glue"].weights[NAMES.index(term)] >= 0 for term in GLUE_TERMS)
+    assert all(decision.stages["glue"].weights[TERM_NAMES.index(term)] >= 0 for term in FINE_TERMS)
     assert decision.stages["glue"].weights[MARGIN] > 0
 
 
 def test_a_term_left_out_has_no_weight():
-    decision, parts = learn(synthetic(500), NOTHING, without=["similarity", "perspective"])
+    decision, parts = learn_decider(synthetic(500), NOTHING, without=["similarity", "perspective"])
     for each in (decision, *parts):
         for stage in each.stages.values():
-            assert stage.weights[SIMILARITY] == stage.weights[NAMES.index("perspective")] == 0
+            assert stage.weights[SIMILARITY] == stage.weights[TERM_NAMES.index("perspective")] == 0
     assert decision.stages["full"].weights[MARGIN] > 0
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_cases_of_one_kind_teach_nothing(cases, learned, known):
     one_kind = [case for case in cases if bool(case.truth & set(case.landmarks["full"][:1])) == known]
-    for teach in (lambda: learn(one_kind, NOTHING), lambda: recalibrate(learned[0], one_kind)):
+    for teach in (lambda: learn_decider(one_kind, NOTHING), lambda: recalibrate(learned[0], one_kind)):
         with pytest.raises(ValueError, match="expected photos that show a landmark of the gallery and photos that"):
             teach()
 
 
 def test_no_cases_teach_nothing():
     with pytest.raises(ValueError, match="expected photos that show a landmark"):
-        learn([], NOTHING)
+        learn_decider([], NOTHING)
 
 
 def adversarial(cases, group):
@@ -250,8 +264,8 @@ def adversarial(cases, group):
 def test_a_fold_does_not_learn_from_its_own_groups(cases):
     some, group = cases[:700], "l3"
     own = fold_of(group)
-    _, before = learn(some, NOTHING)
-    _, after = learn(adversarial(some, group), NOTHING)
+    _, before = learn_decider(some, NOTHING)
+    _, after = learn_decider(adversarial(some, group), NOTHING)
     for k in range(FOLDS):
         for name in ("similarity", "first", "full"):
             a, b = before[k].stages[name], after[k].stages[name]
@@ -273,7 +287,7 @@ def test_a_landmark_is_not_learned_from_as_a_wrong_guess_either(cases):
         for c in some
     ]
     own = fold_of("spy")
-    before, after = (learn(each, NOTHING)[1] for each in (some, lying))
+    before, after = (learn_decider(each, NOTHING)[1] for each in (some, lying))
     for name in ("similarity", "first", "full"):
         assert np.array_equal(before[own].stages[name].weights, after[own].stages[name].weights)
         other = (own + 1) % FOLDS
@@ -289,7 +303,7 @@ def test_a_case_that_weighs_nothing_teaches_nothing(cases):
     some = cases[:400]
     silent = [replace(case, weight=0.0) for case in adversarial(some, "l3") if case.group == "l3"]
     with_them, without = (
-        learn(each, NOTHING)[0].stages["full"]
+        learn_decider(each, NOTHING)[0].stages["full"]
         for each in ([c for c in some if c.group != "l3"] + silent, [c for c in some if c.group != "l3"])
     )
     np.testing.assert_allclose(with_them.weights, without.weights, atol=1e-3)
@@ -303,12 +317,12 @@ def test_a_distorted_calibration_is_put_right(cases, learned):
         learned[0], stages={k: replace(s, calibration=(0.2, 0.3, 1.5)) for k, s in learned[0].stages.items()}
     )
     fixed, parts = recalibrate(distorted, cases)
-    wrong = [answer(case, distorted, "default") for case in cases]
+    wrong = [answer_example(case, distorted, "default") for case in cases]
     held_out = held_out_answers(cases, parts, "default")
     assert calibration_error(wrong) > 0.12
     assert calibration_error(held_out) < 0.05
     fresh = synthetic(1000, seed=2)
-    assert calibration_error([answer(case, fixed, "default") for case in fresh]) < 0.06
+    assert calibration_error([answer_example(case, fixed, "default") for case in fresh]) < 0.06
     for name, stage in fixed.stages.items():
         assert np.array_equal(stage.weights, learned[0].stages[name].weights)
         assert stage.calibration[0] >= 0.05 <= stage.calibration[1]
@@ -316,8 +330,10 @@ def test_a_distorted_calibration_is_put_right(cases, learned):
 
 def test_a_good_calibration_stays_about_as_it_is(cases, learned):
     again, _ = recalibrate(learned[0], cases)
-    for effort in EFFORTS:
-        pairs = [(answer(case, learned[0], effort), answer(case, again, effort)) for case in cases[:200]]
+    for effort in CASCADES:
+        pairs = [
+            (answer_example(case, learned[0], effort), answer_example(case, again, effort)) for case in cases[:200]
+        ]
         assert np.mean([abs(a.confidence - b.confidence) for a, b in pairs]) < 0.03
 
 
@@ -371,20 +387,22 @@ def test_a_few_sure_answers_say_nothing_of_a_high_floor():
 
 def surely(**probabilities):
     """A decision that is as sure as it is told at each stage, whatever the evidence of the first landmark."""
-    zeros, ones = np.zeros(len(NAMES)), np.ones(len(NAMES))
+    zeros, ones = np.zeros(len(TERM_NAMES)), np.ones(len(TERM_NAMES))
     weights = zeros.copy()
     weights[0] = 1.0  # so that the first landmark, whose evidence is 0, is ahead of others, of -1
-    stages = {name: Stage(zeros, ones, weights, float(np.log(p / (1 - p)))) for name, p in probabilities.items()}
-    return LearnedDecision(stages, NOTHING, {}, {})
+    stages = {
+        name: CalibratedLogistic(zeros, ones, weights, float(np.log(p / (1 - p)))) for name, p in probabilities.items()
+    }
+    return LearnedDecider(stages, NOTHING, {}, {})
 
 
 def plain(truth=(), **landmarks):
     """A case in which the first of a stage's landmarks is the likeliest."""
     found = dict.fromkeys(("similarity", "first", "full"), ("a", "b")) | {"glue": ()} | landmarks
-    evidence = {stage: np.zeros((len(names), len(NAMES))) for stage, names in found.items()}
+    evidence = {stage: np.zeros((len(names), len(TERM_NAMES))) for stage, names in found.items()}
     for rows in evidence.values():
         rows[1:, 0] = -1
-    return Case("q", "a", frozenset(truth), found, evidence)
+    return Example("q", "a", frozenset(truth), found, evidence)
 
 
 @pytest.mark.parametrize(
@@ -401,29 +419,29 @@ def plain(truth=(), **landmarks):
     ids=str,
 )
 def test_an_answer_goes_on_while_the_decision_is_open(effort, probabilities, stage):
-    found = answer(plain("a"), surely(**probabilities), effort)
+    found = answer_example(plain("a"), surely(**probabilities), effort)
     assert (found.stage, found.landmark, found.right) == (stage, "a", True)
     assert found.confidence == pytest.approx(probabilities[stage])
-    low, high = OPEN[stage]
-    assert stage == EFFORTS[effort][-1] or effort == "thorough" or not low < found.confidence < high
+    low, high = CONTINUE_BETWEEN[stage]
+    assert stage == CASCADES[effort][-1] or effort == "thorough" or not low < found.confidence < high
 
 
 def test_an_answer_asks_the_costlier_matcher_where_the_case_has_it():
     decision = surely(full=0.5, glue=0.8)
-    found = answer(plain("b", glue=("b", "a")), decision, "thorough")
+    found = answer_example(plain("b", glue=("b", "a")), decision, "thorough")
     assert (found.stage, found.landmark, found.right) == ("glue", "b", True)
-    assert answer(plain("b", glue=("b", "a")), surely(full=0.98, glue=0.8), "thorough").stage == "full"
+    assert answer_example(plain("b", glue=("b", "a")), surely(full=0.98, glue=0.8), "thorough").stage == "full"
 
 
 def test_an_answer_may_be_wrong_and_is_for_what_shows_none():
     decision = surely(similarity=0.5, first=0.5, full=0.5)
-    assert not answer(plain("b"), decision, "default").right
-    assert not answer(plain(), decision, "default").right
+    assert not answer_example(plain("b"), decision, "default").right
+    assert not answer_example(plain(), decision, "default").right
 
 
 def test_without_candidates_there_is_no_guess():
     nothing = plain("a", similarity=(), first=(), full=())
-    found = answer(nothing, surely(similarity=0.5), "default")
+    found = answer_example(nothing, surely(similarity=0.5), "default")
     assert (found.landmark, found.confidence, found.right, found.stage) == (None, 0.0, False, "")
 
 
@@ -432,20 +450,20 @@ def test_equally_likely_landmarks_are_answered_by_id():
     same = replace(
         case, landmarks=dict.fromkeys(case.landmarks, ("b", "a")), evidence={k: 0 * e for k, e in case.evidence.items()}
     )
-    assert answer(same, surely(similarity=0.5, first=0.99), "default").landmark == "a"
+    assert answer_example(same, surely(similarity=0.5, first=0.99), "default").landmark == "a"
 
 
 def test_the_simple_curve_is_found_again():
     rng = np.random.default_rng(0)
     made = []
     for i in range(4000):
-        rows = np.zeros((1, len(NAMES)))
+        rows = np.zeros((1, len(TERM_NAMES)))
         similarity, inliers = rng.uniform(0, 1), int(rng.integers(0, 80))
-        rows[0, SIMILARITY], rows[0, NAMES.index("inliers")] = similarity, np.log1p(inliers)
-        score = similarity + WEIGHT * np.clip(inliers - CHANCE, 0, CAP) / CAP
+        rows[0, SIMILARITY], rows[0, TERM_NAMES.index("inliers")] = similarity, np.log1p(inliers)
+        score = similarity + INLIER_WEIGHT * np.clip(inliers - CHANCE_INLIERS, 0, SATURATED_INLIERS) / SATURATED_INLIERS
         right = rng.random() < 1 / (1 + np.exp(-12 * (score - 0.7)))
-        made.append(Case(str(i), "a", frozenset("a" if right else ""), {"full": ("a",)}, {"full": rows}))
-    assert fit_simple(made) == pytest.approx((12, 0.7), rel=0.08)
+        made.append(Example(str(i), "a", frozenset("a" if right else ""), {"full": ("a",)}, {"full": rows}))
+    assert fit_heuristic(made) == pytest.approx((12, 0.7), rel=0.08)
 
 
 # --- cases ------------------------------------------------------------------------------------------------------
@@ -500,7 +518,7 @@ def collect(gallery, asked=()):
     embedded = [vectors[np.argsort([id for id, _ in labels])], *(recognizer.embed(image)[None] for *_, image in asked)]
     descriptors, references = np.concatenate(embedded), np.arange(len(labels))
     matcher, verifier = plugs.matcher("nearest"), HomographyVerifier()
-    return Collection(photos, matcher, verifier, descriptors, references), descriptors, references
+    return PhotoCollection(photos, matcher, verifier, descriptors, references), descriptors, references
 
 
 @pytest.fixture(scope="module")
@@ -517,7 +535,7 @@ def check_agreement(case, recognizer, features, descriptor):
     found = recognizer.retrieve(descriptor)
     around = recognizer.surroundings(descriptor, found)
     for stage in ("similarity", "first", "full"):
-        weighed = weigh(recognizer.verify(features, found, DEPTHS[stage]), around)
+        weighed = compute_terms(recognizer.verify(features, found, NUM_VERIFIED[stage]), around)
         assert case.landmarks[stage] == tuple(weighed)
         np.testing.assert_allclose(case.evidence[stage], list(weighed.values()), atol=1e-3, err_msg=stage)
 
@@ -556,7 +574,7 @@ def test_where_keypoints_are_dropped_those_kept_are_about_those_a_gallery_keeps(
         recognizer, query = gallery.recognizer(), len(references)
         found = recognizer.verify(collection.photos[query].features, recognizer.retrieve(descriptors[query]))
         for candidate in found:
-            assert len(recognizer.shelf.features([candidate.number])[candidate.number][0]) == KEYPOINTS
+            assert len(recognizer.shelf.features([candidate.number])[candidate.number][0]) == MAX_KEYPOINTS
             (place,) = numbers_of(collection, candidate.reference).tolist()
             inliers, geometry = collection.pair(query, place)
             assert inliers == pytest.approx(candidate.num_inliers, abs=3)
@@ -580,7 +598,7 @@ def test_a_photo_of_the_gallery_is_no_candidate_and_confirms_no_keypoint(collect
     pair = numbers_of(collection, "palazzo-0/photo-0.jpg", "palazzo-0/photo-1.jpg")
     others = numbers_of(collection, "palazzo-1/photo-0.jpg", "palazzo-2/photo-0.jpg")
     gallery = np.concatenate((pair, others))
-    two = Collection(collection.photos, plugs.matcher("nearest"), HomographyVerifier(), descriptors, gallery)
+    two = PhotoCollection(collection.photos, plugs.matcher("nearest"), HomographyVerifier(), descriptors, gallery)
     seen = []
 
     def glue(query, case, candidates):
@@ -613,8 +631,8 @@ def test_a_case_says_how_much_it_counts_and_what_glue_found(collected):
     (case,) = collection.cases(descriptors, references, query, NOTHING, weight=lambda number: number / 10, glue=glue)
     assert case.weight == query[0] / 10
     assert asked == {"q1": query[0]}
-    assert case.evidence["glue"][:, NAMES.index("glue inliers")].max() == pytest.approx(np.log1p(77))
-    assert not case.evidence["full"][:, NAMES.index("glue inliers")].any()
+    assert case.evidence["glue"][:, TERM_NAMES.index("glue inliers")].max() == pytest.approx(np.log1p(77))
+    assert not case.evidence["full"][:, TERM_NAMES.index("glue inliers")].any()
     (plain_one,) = collection.cases(descriptors, references, query, NOTHING)
     assert (plain_one.weight, plain_one.landmarks["glue"], len(plain_one.evidence["glue"])) == (1.0, (), 0)
 
@@ -629,15 +647,15 @@ def test_each_stage_is_shown_as_much_as_it_would_have_seen():
         references={"a": 40},
         glued={},
     )
-    case = case_of("q", "a", frozenset("a"), candidates, around)
-    most = {stage: rows[:, NAMES.index("inlier margin")].tolist() for stage, rows in case.evidence.items()}
+    case = make_example("q", "a", frozenset("a"), candidates, around)
+    most = {stage: rows[:, TERM_NAMES.index("inlier margin")].tolist() for stage, rows in case.evidence.items()}
     assert most == {
         "glue": [],
         "similarity": [0.0],
         "first": pytest.approx([np.log1p(17)]),
         "full": pytest.approx([np.log1p(39)]),
     }
-    assert with_glue(case, candidates, around, {}) is case
+    assert with_fine_matches(case, candidates, around, {}) is case
 
 
 def test_centres_are_of_norm_one_and_near_what_they_stand_for():
@@ -645,29 +663,29 @@ def test_centres_are_of_norm_one_and_near_what_they_stand_for():
     places = np.eye(8)[:5]
     photos = np.repeat(places, 30, axis=0) + rng.normal(0, 0.05, (150, 8))
     photos = (photos / np.linalg.norm(photos, axis=1, keepdims=True)).astype(np.float32)
-    centres = nothing_centres(photos, 5)
+    centres = distractor_centers(photos, 5)
     assert centres.dtype == np.float32
     assert np.abs(np.linalg.norm(centres, axis=1) - 1).max() < 1e-5
     assert sorted((centres @ places.T).argmax(1).tolist()) == [0, 1, 2, 3, 4]
     assert (photos @ centres.T).max(1).min() > 0.9
-    assert np.array_equal(nothing_centres(photos, 5), centres)
-    assert np.array_equal(nothing_centres(photos[:4], 5), photos[:4]), "so few stand for themselves"
+    assert np.array_equal(distractor_centers(photos, 5), centres)
+    assert np.array_equal(distractor_centers(photos[:4], 5), photos[:4]), "so few stand for themselves"
 
 
 @given(st.sets(st.integers(0, 99).map(str), max_size=30), st.integers(0, 5))
 @settings(deadline=None)
 def test_halves_are_halves_whatever_the_order(names, seed):
-    first, second = halves(sorted(names, reverse=True), seed)
+    first, second = two_fold_split(sorted(names, reverse=True), seed)
     assert Counter([*first, *second]) == Counter(names)
     assert 0 <= len(second) - len(first) <= 1
-    assert (first, second) == halves(names, seed)
+    assert (first, second) == two_fold_split(names, seed)
 
 
 def test_few_landmarks_are_dealt_over_all_folds():
-    nothing = dict.fromkeys(fit.STAGES, ())
-    known = [fit.Case(f"q{i}", f"palazzo-{i % 6}", frozenset([f"palazzo-{i % 6}"]), nothing, {}) for i in range(30)]
-    others = [fit.Case(f"n{i}", f"n{i}", frozenset(), nothing, {}) for i in range(30)]
-    fold = fit.deal([*known, *others])
+    nothing = dict.fromkeys(fit.STAGE_NAMES, ())
+    known = [fit.Example(f"q{i}", f"palazzo-{i % 6}", frozenset([f"palazzo-{i % 6}"]), nothing, {}) for i in range(30)]
+    others = [fit.Example(f"n{i}", f"n{i}", frozenset(), nothing, {}) for i in range(30)]
+    fold = fit.assign_folds([*known, *others])
     for some, most in ((known, 10), (others, 6)):
         counts = np.bincount([fold(case.group) for case in some], minlength=fit.FOLDS)
         assert len(counts) == fit.FOLDS

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from veduta.errors import DatasetError
 from veduta.training.descriptor.data.batches import number_classes
-from veduta.training.descriptor.data.dataset import NONE, Dataset, read_dataset, split
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset, read_dataset, split_dataset
 
 # --- layouts
 
@@ -88,7 +88,7 @@ def test_the_cleaned_table_is_taken_where_there_is_one(data, tmp_path):
 def test_photos_of_nothing_are_of_no_landmark(data, bank):
     dataset, failures = read_dataset(data, bank)
     assert pairs(dataset) == sorted([*expected(data), *((str(path), None) for path in bank.iterdir())], key=str)
-    assert (int((dataset.classes == NONE).sum()), len(dataset.landmarks), failures) == (3, 3, [])
+    assert (int((dataset.classes == NON_LANDMARK).sum()), len(dataset.landmarks), failures) == (3, 3, [])
 
 
 def test_the_test_set_is_kept_apart(data, bank, tmp_path):
@@ -136,7 +136,7 @@ def test_a_part_is_renumbered_without_gaps(classes, data):
     keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(classes), max_size=len(classes))))
     part = dataset.only(keep)
     assert in_order(part) == [pair for pair, kept in zip(in_order(dataset), keep, strict=True) if kept]
-    assert sorted(set(part.classes.tolist()) - {NONE}) == list(range(len(part.landmarks)))
+    assert sorted(set(part.classes.tolist()) - {NON_LANDMARK}) == list(range(len(part.landmarks)))
     assert part.others == dataset.others
 
 
@@ -147,7 +147,7 @@ def test_a_part_is_renumbered_without_gaps(classes, data):
 def datasets(draw):
     """Six landmarks or more, of one photo to twenty, and photos of none, in any order."""
     counts = draw(st.lists(st.integers(1, 20), min_size=6, max_size=25))
-    classes = [i for i, n in enumerate(counts) for _ in range(n)] + [NONE] * draw(st.integers(0, 20))
+    classes = [i for i, n in enumerate(counts) for _ in range(n)] + [NON_LANDMARK] * draw(st.integers(0, 20))
     order = np.random.default_rng(draw(st.integers(0, 99))).permutation(len(classes))
     return learning.listed(np.array(classes)[order])
 
@@ -155,7 +155,7 @@ def datasets(draw):
 def made(dataset, *arguments, **rest):
     """The split; it is no example where next to nothing is left to learn."""
     try:
-        return split(dataset, *arguments, **rest)
+        return split_dataset(dataset, *arguments, **rest)
     except DatasetError:
         reject()
 
@@ -177,8 +177,8 @@ def test_no_photo_that_is_asked_and_no_unseen_landmark_is_trained_on(dataset, ho
         assert len(gallery) == len(protocol.gallery)
         assert len(queries) == len(protocol.queries)
         landmarks = set(dataset.classes[protocol.gallery].tolist())
-        asked = set(dataset.classes[protocol.queries].tolist()) - {NONE}
-        assert NONE not in landmarks
+        asked = set(dataset.classes[protocol.queries].tolist()) - {NON_LANDMARK}
+        assert NON_LANDMARK not in landmarks
         assert asked == landmarks, "every landmark asked is in the gallery, and the other way round"
         if protocol.name == "unseen":
             assert not gallery & trained
@@ -202,7 +202,7 @@ def test_every_photo_is_of_use(dataset, hold_out, seed):
 @given(datasets(), st.integers(0, 9))
 @settings(deadline=None)
 def test_holding_nothing_back_trains_on_everything(dataset, seed):
-    held = split(dataset, 0.0, seed=seed)
+    held = split_dataset(dataset, 0.0, seed=seed)
     assert held.train.tolist() == list(range(len(dataset)))
     assert held.protocols == ()
     assert len(held.validation()) == 0
@@ -222,46 +222,46 @@ def test_the_same_seed_splits_the_same_way(dataset, hold_out, seed):
 def test_landmarks_with_one_photo_are_trained_on():
     dataset = learning.listed([*range(10), *np.repeat(range(10, 20), 3)])
     for seed in range(20):
-        held = split(dataset, 0.5, seed=seed)
+        held = split_dataset(dataset, 0.5, seed=seed)
         assert set(range(10)) <= set(held.train.tolist())
         (unseen,) = held.protocols
         assert len(np.unique(dataset.classes[unseen.gallery])) == 10
 
 
 def test_where_every_landmark_has_one_photo_nothing_is_held_back():
-    held = split(learning.listed(range(30)), 0.5)
+    held = split_dataset(learning.listed(range(30)), 0.5)
     assert (len(held.train), held.protocols) == (30, ())
 
 
 def test_unseen_photos_are_halved_and_one_in_eight_of_the_large_landmarks_is_asked():
-    dataset = learning.listed([*np.repeat(range(40), 40), *np.repeat(range(40, 60), 5), *[NONE] * 100])
-    held = split(dataset, 0.1)
+    dataset = learning.listed([*np.repeat(range(40), 40), *np.repeat(range(40, 60), 5), *[NON_LANDMARK] * 100])
+    held = split_dataset(dataset, 0.1)
     unseen, seen = held.protocols
     assert (unseen.name, seen.name) == ("unseen", "seen")
     assert len(np.unique(dataset.classes[unseen.gallery])) == 6
     for landmark in np.unique(dataset.classes[unseen.gallery]):
         here = [int((dataset.classes[part] == landmark).sum()) for part in (unseen.gallery, unseen.queries)]
         assert here in ([20, 20], [3, 2])
-    asked = seen.queries[dataset.classes[seen.queries] != NONE]
+    asked = seen.queries[dataset.classes[seen.queries] != NON_LANDMARK]
     assert dataset.classes[asked].max() < 40, "those with five photos are too few to ask"
     assert abs(len(asked) - 34 * 40 / 8) < 60
     for protocol in held.protocols:
-        assert (dataset.classes[protocol.queries] == NONE).sum() == 10
+        assert (dataset.classes[protocol.queries] == NON_LANDMARK).sum() == 10
 
 
 def test_galleries_and_queries_are_no_larger_than_asked():
     dataset = learning.listed(np.repeat(range(40), 40))
-    large, small = split(dataset, 0.2), split(dataset, 0.2, most=50)
+    large, small = split_dataset(dataset, 0.2), split_dataset(dataset, 0.2, most=50)
     for one, other in zip(large.protocols, small.protocols, strict=True):
         assert len(other.gallery) == len(other.queries) == 50
         assert set(other.gallery.tolist()) <= set(one.gallery.tolist())
     assert np.array_equal(large.train, small.train)
 
 
-@pytest.mark.parametrize("classes", [[0, 0, 0], [0, 0, NONE, NONE]])
+@pytest.mark.parametrize("classes", [[0, 0, 0], [0, 0, NON_LANDMARK, NON_LANDMARK]])
 def test_one_landmark_is_too_few(classes):
     with pytest.raises(DatasetError, match="fewer than two landmarks are left to train on"):
-        split(learning.listed(classes))
+        split_dataset(learning.listed(classes))
 
 
 # --- the classes of what is trained on
@@ -273,14 +273,16 @@ def test_classes_have_no_gaps_and_photos_of_nothing_come_last(dataset, hold_out,
     train = made(dataset, hold_out).train
     classes = number_classes(dataset, train, bank)
     landmarks = dataset.classes[train]
-    known = sorted(set(landmarks.tolist()) - {NONE})
-    assert [known.index(c) for c in landmarks[landmarks != NONE].tolist()] == classes[landmarks != NONE].tolist()
-    nothing = classes[landmarks == NONE].tolist()
+    known = sorted(set(landmarks.tolist()) - {NON_LANDMARK})
+    assert [known.index(c) for c in landmarks[landmarks != NON_LANDMARK].tolist()] == classes[
+        landmarks != NON_LANDMARK
+    ].tolist()
+    nothing = classes[landmarks == NON_LANDMARK].tolist()
     assert nothing == [len(known) + (i if bank == "each" else 0) for i in range(len(nothing))]
 
 
 def test_photos_of_nothing_that_are_not_wanted_are_the_programmers_mistake():
     with pytest.raises(ValueError, match="bank: expected no photos of no landmark"):
-        number_classes(learning.listed([0, 1, NONE]), np.arange(3), "none")
+        number_classes(learning.listed([0, 1, NON_LANDMARK]), np.arange(3), "none")
     dataset = Dataset(("a", "b", "c"), np.array([0, 2, 2]), ("x", "y", "z"))
     assert number_classes(dataset, np.arange(3), "none").tolist() == [0, 1, 1]

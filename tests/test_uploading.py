@@ -17,13 +17,13 @@ from test_store import entry, put
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery, live_index, qdrant_sync
-from veduta.gallery.live_index import FOLDER, IndexChoice, Upkeep, build_index, describe, stale
+from veduta.gallery.live_index import INDEX_FOLDER, IndexChoice, LiveIndex, build_index, describe_index, needs_rebuild
 from veduta.gallery.store import Store
 from veduta.index import ExactIndex
-from veduta.index.qdrant.client import Link, Patience
+from veduta.index.qdrant.client import QdrantConnection, RetryPolicy
 from veduta.index.qdrant.collections import resolve, versions
 from veduta.index.qdrant.index import BATCH, QdrantIndex
-from veduta.recognizer import Near
+from veduta.recognizer import Circle
 
 DIM, MODEL = 32, "c" * 64
 SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -33,7 +33,7 @@ QUERIES = clustered(5, stream=1)
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """What does not answer is given up soon."""
-    monkeypatch.setattr(Patience, "__init__", lambda self: vars(self).update(seconds=1, tries=2, pause=0, longest=0))
+    monkeypatch.setattr(RetryPolicy, "__init__", lambda self: vars(self).update(seconds=1, tries=2, pause=0, longest=0))
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def server():
 @pytest.fixture
 def store(tmp_path, server):
     with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as made:
-        made.attach(live_index.SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes())
+        made.attach(live_index.INDEX_SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes())
         yield made
 
 
@@ -97,8 +97,8 @@ def test_what_is_uploaded_is_searched_there_and_what_came_and_went_since_here(st
     store.remove_reference("17.jpg")
     made = build_index(store, DIM)
     assert (made.count, made.name, made.measured) == (299, "sights", 1.0)
-    assert describe(store)["kind"] == "qdrant"
-    with contextlib.closing(Upkeep(store, DIM)) as kept:
+    assert describe_index(store)["kind"] == "qdrant"
+    with contextlib.closing(LiveIndex(store, DIM)) as kept:
         assert agree(store, kept.refresh())
         fill(store, 300, 20)
         store.remove_landmark("l3")
@@ -115,7 +115,7 @@ def test_what_is_uploaded_is_searched_there_and_what_came_and_went_since_here(st
 def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, server):
     fill(store, 0, 300)
     first = build_index(store, DIM)
-    with contextlib.closing(Upkeep(store, DIM)) as kept:
+    with contextlib.closing(LiveIndex(store, DIM)) as kept:
         kept.refresh()
         assert batches(server) == [BATCH, 300 - BATCH]
         fill(store, 300, 10)
@@ -136,12 +136,12 @@ def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, 
 def test_made_anew_it_is_another_collection_and_searches_never_stop(store, server):
     fill(store, 0, 60)
     first = build_index(store, DIM)
-    with contextlib.closing(Upkeep(store, DIM)) as kept:
+    with contextlib.closing(LiveIndex(store, DIM)) as kept:
         index = kept.refresh()
         second = build_index(store, DIM, anew=True)
         assert second.collection != first.collection
         assert agree(store, index)  # the old one is there as long as somebody has it open
-        assert resolve(Link(server.address), "sights", MODEL) == second.collection
+        assert resolve(QdrantConnection(server.address), "sights", MODEL) == second.collection
         assert kept.refresh().base.collection == second.collection
 
 
@@ -151,19 +151,19 @@ def test_an_upload_cut_off_anywhere_is_gone_on_with(store, server, step):
     server.faults = [None] * (step + 1) + ["close"] * 2
     with pytest.raises(GalleryError, match="broke off"):
         build_index(store, DIM)
-    with contextlib.closing(Upkeep(store, DIM)) as kept:  # meanwhile it is searched here
+    with contextlib.closing(LiveIndex(store, DIM)) as kept:  # meanwhile it is searched here
         assert isinstance(kept.refresh(), ExactIndex)
         assert agree(store, kept.refresh())
-        assert describe(store) == {"kind": "exact", "wanted": "qdrant", "recall": 1.0}
+        assert describe_index(store) == {"kind": "exact", "wanted": "qdrant", "recall": 1.0}
         server.faults = []
         store.remove_reference("3.jpg")
         store.remove_reference("300.jpg")
         made = build_index(store, DIM)
         assert made.count == 2 * BATCH + 28
         assert agree(store, kept.refresh())
-    assert len(versions(Link(server.address), "sights")) == 1
+    assert len(versions(QdrantConnection(server.address), "sights")) == 1
     assert sum(batches(server)) <= 2 * BATCH + 30 + 2 * BATCH  # what was confirmed was not sent again
-    assert not (store.path / FOLDER / qdrant_sync.DRAFT).exists()
+    assert not (store.path / INDEX_FOLDER / qdrant_sync.SYNC_DRAFT).exists()
 
 
 def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, server):
@@ -176,12 +176,12 @@ def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, serve
         while len(batches(server)) < 2 and time.monotonic() < end:
             time.sleep(0.01)
         process.kill()
-    sent = json.loads((store.path / FOLDER / qdrant_sync.DRAFT).read_text())
+    sent = json.loads((store.path / INDEX_FOLDER / qdrant_sync.SYNC_DRAFT).read_text())
     assert 0 < sent["row"] < 3 * BATCH
     server.faults, before = [], len(batches(server))
     assert build_index(store, DIM).count == 3 * BATCH
     assert sum(batches(server)[before:]) == 3 * BATCH - sent["row"]
-    with contextlib.closing(Upkeep(store, DIM)) as kept:
+    with contextlib.closing(LiveIndex(store, DIM)) as kept:
         assert agree(store, kept.refresh())
 
 
@@ -189,7 +189,7 @@ def test_so_many_that_memory_might_not_hold_them_need_a_complete_upload(store, s
     fill(store, 0, 20)
     monkeypatch.setattr(live_index, "EXACT_BYTES", 100)
     with (
-        contextlib.closing(Upkeep(store, DIM)) as kept,
+        contextlib.closing(LiveIndex(store, DIM)) as kept,
         pytest.raises(GalleryError, match="has 20 references and no index of them; make one with 'veduta"),
     ):
         kept.refresh()
@@ -208,7 +208,7 @@ def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
     monkeypatch.setattr(QdrantIndex, "search", search)
     made = build_index(store, DIM)
     assert (made.breadth, made.measured, made.recall) == (256, 1.0, 0.99)
-    store.attach(live_index.SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
+    store.attach(live_index.INDEX_SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
     made = build_index(store, DIM)
     assert (made.breadth, made.measured) == (128, pytest.approx(0.9))
     assert asked == [None, 64, 128, 256, None, 64, 128]
@@ -217,15 +217,15 @@ def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
 def test_nothing_is_sent_for_the_first_time_that_nobody_asked_for(store, server, monkeypatch):
     fill(store, 0, 30)
     begun = []
-    monkeypatch.setattr(Upkeep, "_renew", lambda self: begun.append(self))
-    with contextlib.closing(Upkeep(store, DIM)) as kept:
+    monkeypatch.setattr(LiveIndex, "_renew", lambda self: begun.append(self))
+    with contextlib.closing(LiveIndex(store, DIM)) as kept:
         kept.refresh()
         assert server.seen == []
         build_index(store, DIM)
-        assert not stale(kept.refresh())
-        monkeypatch.setattr(live_index, "LEAST", 5)
+        assert not needs_rebuild(kept.refresh())
+        monkeypatch.setattr(live_index, "MIN_STALE", 5)
         fill(store, 30, 9)
-        assert stale(kept.refresh())
+        assert needs_rebuild(kept.refresh())
         assert begun == [kept]
 
 
@@ -233,7 +233,7 @@ def test_nothing_is_sent_for_the_first_time_that_nobody_asked_for(store, server,
 
 
 def said(store, call=None):
-    with contextlib.closing(Upkeep(store, DIM)) as kept, pytest.raises(GalleryError) as caught:
+    with contextlib.closing(LiveIndex(store, DIM)) as kept, pytest.raises(GalleryError) as caught:
         (call or kept.refresh)()
     return str(caught.value)
 
@@ -251,11 +251,11 @@ def test_references_that_a_cluster_has_lost_are_missed(store, server):
 def test_another_model_another_length_and_nobody_there_are_said(store, server):
     fill(store, 0, 10)
     made = build_index(store, DIM)
-    path = store.path / FOLDER / qdrant_sync.UPLOAD
+    path = store.path / INDEX_FOLDER / qdrant_sync.SYNC_FILE
     replace(made, collection="sights--0123456789ab-1").write(path)
     assert "sights--0123456789ab-1 was not made by this gallery's model, cccccccccccc; upload it anew" in said(store)
     made.write(path)
-    assert "has descriptors of length 32, expected 33" in said(store, Upkeep(store, DIM + 1).refresh)
+    assert "has descriptors of length 32, expected 33" in said(store, LiveIndex(store, DIM + 1).refresh)
     server.store.delete_collection(made.collection)
     assert "upload with 'veduta index GALLERY'" in said(store)
     server.dead = True
@@ -267,13 +267,13 @@ def test_another_model_another_length_and_nobody_there_are_said(store, server):
 def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
     fill(store, 0, 10)
     build_index(store, DIM)
-    path = store.path / FOLDER / qdrant_sync.UPLOAD
-    store.attach(live_index.SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
-    assert describe(store)["kind"] == "exact"
-    store.attach(live_index.SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
-    assert describe(store)["kind"] == "qdrant"
+    path = store.path / INDEX_FOLDER / qdrant_sync.SYNC_FILE
+    store.attach(live_index.INDEX_SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
+    assert describe_index(store)["kind"] == "exact"
+    store.attach(live_index.INDEX_SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
+    assert describe_index(store)["kind"] == "qdrant"
     path.write_text("{")
-    assert describe(store)["kind"] == "exact"
+    assert describe_index(store)["kind"] == "exact"
     assert build_index(store, DIM).collection.endswith("-2")
 
 
@@ -283,7 +283,7 @@ def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
 @pytest.mark.parametrize("wire", [False, True])
 def test_answers_are_the_same_whether_it_is_searched_here_or_there(placed, server, tmp_path, views, distractors, wire):
     queries = [*views, *distractors]
-    wanted = [{}, {"landmarks": ["palazzo-1", "palazzo-4"]}, {"near": Near(41.9, 12.5, 50)}]
+    wanted = [{}, {"landmarks": ["palazzo-1", "palazzo-4"]}, {"near": Circle(41.9, 12.5, 50)}]
     before = [told(placed, queries, **options) for options in wanted]
     placed.choose_index("qdrant", address=server.address if wire else str(tmp_path / "qdrant"), name="sights")
     assert [told(placed, queries[:3])] == [before[0][:3]]

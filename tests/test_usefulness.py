@@ -14,8 +14,15 @@ from hypothesis import strategies as st
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
-from veduta.gallery.match_graph import CONFIRMING, EXPECTED, KEYPOINTS, confirm, expected_inliers, keep_useful
-from veduta.gallery.store import FILE, Kin, Store
+from veduta.gallery.match_graph import (
+    EXPECTED_FROM,
+    MAX_KEYPOINTS,
+    MIN_CONFIRMING,
+    count_confirmed,
+    expected_inliers,
+    keep_confirmed,
+)
+from veduta.gallery.store import GALLERY_FILE, ReferencePair, Store
 
 COUNTS = st.lists(st.integers(0, 4), max_size=60)
 
@@ -37,13 +44,13 @@ def uint8(counts):
 
 
 def test_confirming_counts_the_given_keypoints_up():
-    assert confirm(uint8([0, 1, 7, 0]), np.array([1, 3])).tolist() == [0, 2, 7, 1]
+    assert count_confirmed(uint8([0, 1, 7, 0]), np.array([1, 3])).tolist() == [0, 2, 7, 1]
 
 
 def test_a_count_goes_as_far_as_a_byte():
     counts = uint8([253, 254, 255])
     for expected in ([254, 255, 255], [255, 255, 255], [255, 255, 255]):
-        counts = confirm(counts, np.array([0, 1, 2]))
+        counts = count_confirmed(counts, np.array([0, 1, 2]))
         assert counts.tolist() == expected
     assert counts.dtype == np.uint8
 
@@ -51,49 +58,49 @@ def test_a_count_goes_as_far_as_a_byte():
 def test_confirming_leaves_what_it_was_given_alone():
     counts = uint8([1, 2])
     counts.setflags(write=False)
-    assert confirm(counts, np.array([0])).tolist() == [2, 2]
+    assert count_confirmed(counts, np.array([0])).tolist() == [2, 2]
     assert counts.tolist() == [1, 2]
 
 
 def test_confirming_nothing_changes_nothing():
-    assert confirm(uint8([1, 2]), np.array([], np.int64)).tolist() == [1, 2]
+    assert count_confirmed(uint8([1, 2]), np.array([], np.int64)).tolist() == [1, 2]
 
 
 # --- keeping
 
 
-@pytest.mark.parametrize("confirming", range(CONFIRMING))
+@pytest.mark.parametrize("confirming", range(MIN_CONFIRMING))
 def test_all_are_kept_while_few_relatives_confirm_any(confirming):
-    kept, counts = keep_useful(features(20), uint8([1] * 20), confirming, most=5)
+    kept, counts = keep_confirmed(features(20), uint8([1] * 20), confirming, most=5)
     assert numbers(kept) == list(range(20))
     assert len(counts) == 20
 
 
 def test_all_are_kept_when_there_are_few():
-    kept, counts = keep_useful(features(5), uint8([0, 1, 0, 2, 0]), 6, most=5)
+    kept, counts = keep_confirmed(features(5), uint8([0, 1, 0, 2, 0]), 6, most=5)
     assert numbers(kept) == [0, 1, 2, 3, 4]
     assert counts.tolist() == [0, 1, 0, 2, 0]
 
 
 def test_the_most_useful_are_kept_in_the_order_they_had():
-    kept, counts = keep_useful(features(6), uint8([0, 2, 1, 0, 3, 1]), 2, most=3)
+    kept, counts = keep_confirmed(features(6), uint8([0, 2, 1, 0, 3, 1]), 2, most=3)
     assert numbers(kept) == [1, 2, 4]
     assert counts.tolist() == [2, 1, 3]
 
 
 def test_of_equally_useful_ones_the_detectors_best_are_kept():
-    assert numbers(keep_useful(features(9), uint8([1] * 9), 2, most=4)[0]) == [0, 1, 2, 3]
-    assert numbers(keep_useful(features(6), uint8([0, 0, 0, 0, 0, 1]), 2, most=3)[0]) == [0, 1, 5]
+    assert numbers(keep_confirmed(features(9), uint8([1] * 9), 2, most=4)[0]) == [0, 1, 2, 3]
+    assert numbers(keep_confirmed(features(6), uint8([0, 0, 0, 0, 0, 1]), 2, most=3)[0]) == [0, 1, 5]
 
 
 @given(COUNTS, st.integers(0, 4), st.integers(1, 40))
 @settings(deadline=None)
 def test_no_keypoint_is_dropped_that_is_more_useful_than_one_kept(counts, confirming, most):
     given_ones = features(len(counts))
-    kept, left = keep_useful(given_ones, uint8(counts), confirming, most)
+    kept, left = keep_confirmed(given_ones, uint8(counts), confirming, most)
     stay = numbers(kept)
     assert stay == sorted(set(stay))
-    assert len(stay) == (min(most, len(counts)) if confirming >= CONFIRMING else len(counts))
+    assert len(stay) == (min(most, len(counts)) if confirming >= MIN_CONFIRMING else len(counts))
     assert left.tolist() == [counts[i] for i in stay]
     for gone in set(range(len(counts))) - set(stay):
         assert all(counts[gone] < counts[i] or (counts[gone] == counts[i] and gone > i) for i in stay)
@@ -116,7 +123,7 @@ def test_what_is_expected_is_the_mean_of_the_largest_few():
 def test_one_more_relative_never_lowers_what_is_expected_of_many(inliers):
     found = expected_inliers(inliers)
     assert min(inliers) <= found <= max(inliers)
-    if len(inliers) >= EXPECTED:
+    if len(inliers) >= EXPECTED_FROM:
         assert expected_inliers([*inliers, 0]) == found
         assert expected_inliers([*inliers, max(inliers)]) >= found
 
@@ -126,7 +133,7 @@ def test_one_more_relative_never_lowers_what_is_expected_of_many(inliers):
 
 def asked(path, query, *values):
     """What a query finds in the gallery's file, past the library."""
-    with contextlib.closing(sqlite3.connect(path / FILE)) as db:
+    with contextlib.closing(sqlite3.connect(path / GALLERY_FILE)) as db:
         return db.execute(query, values).fetchall()
 
 
@@ -193,8 +200,8 @@ def test_of_a_landmark_with_many_photos_the_useful_keypoints_are_kept(family):
     with opened(family) as store:
         for reference in store.references():
             found, counts = store.features(reference.id)
-            assert len(found) == len(counts) == KEYPOINTS
-            assert counts.max() >= CONFIRMING
+            assert len(found) == len(counts) == MAX_KEYPOINTS
+            assert counts.max() >= MIN_CONFIRMING
             assert np.count_nonzero(counts) > 60
 
 
@@ -240,11 +247,11 @@ def test_in_which_order_many_photos_of_a_landmark_were_added_does_not_matter(tmp
 def test_space_that_dropped_keypoints_leave_is_given_back(tmp_path):
     folder = world.build(tmp_path / "photos", landmarks=4, photos=4)
     with Gallery.create(tmp_path / "gallery") as gallery:
-        empty = (tmp_path / "gallery" / FILE).stat().st_size
+        empty = (tmp_path / "gallery" / GALLERY_FILE).stat().st_size
         gallery.add(folder)
     pages, free = (asked(tmp_path / "gallery", f"PRAGMA {what}")[0][0] for what in ("page_count", "freelist_count"))
     assert free < 0.02 * pages
-    assert (tmp_path / "gallery" / FILE).stat().st_size - empty < 16 * 40_000
+    assert (tmp_path / "gallery" / GALLERY_FILE).stat().st_size - empty < 16 * 40_000
 
 
 def test_the_progress_of_comparing_is_told(tmp_path):
@@ -263,7 +270,7 @@ def rows_of(path):
 
 
 def some_kin(row, length):
-    return Kin(row, np.arange(9), np.arange(9), (length, length))
+    return ReferencePair(row, np.arange(9), np.arange(9), (length, length))
 
 
 @pytest.mark.parametrize("ids", [("photo-0", "photo-1"), ("photo-1", "photo-0")])
@@ -295,7 +302,7 @@ def test_keypoints_found_before_others_were_dropped_are_not_counted(family, tmp_
     rows, id = rows_of(path), "palazzo-0/photo-0.jpg"
     with opened(path) as store:
         before = store.features(id)[1]
-        store.put_kin(rows["new"], [Kin(rows[id], np.arange(9), np.arange(9), (512, 512))])
+        store.put_kin(rows["new"], [ReferencePair(rows[id], np.arange(9), np.arange(9), (512, 512))])
         assert np.array_equal(store.features(id)[1], before), "it has 320 by now, and other numbers"
         assert store.features("new")[1].sum() == 9
         assert store.expected_inliers(["new"]) == {"new": 9}
@@ -307,7 +314,7 @@ def test_keypoints_found_before_others_were_dropped_are_not_counted(family, tmp_
 @pytest.fixture
 def old(gallery_path):
     """The gallery as schema 1 had it: nothing is known of relatives."""
-    with contextlib.closing(sqlite3.connect(gallery_path / FILE, isolation_level=None)) as db:
+    with contextlib.closing(sqlite3.connect(gallery_path / GALLERY_FILE, isolation_level=None)) as db:
         for column in ("features", "thumbnail"):  # with a default only because there are rows already
             db.execute(f"ALTER TABLE reference ADD COLUMN {column} BLOB NOT NULL DEFAULT x''")
             db.execute(
@@ -365,7 +372,7 @@ def test_an_older_gallery_that_may_only_be_read_is_refused(old, monkeypatch):
 
 @pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root may write every file")
 def test_an_older_gallery_in_a_folder_that_may_only_be_read_is_refused(old):
-    (old / FILE).chmod(0o444)
+    (old / GALLERY_FILE).chmod(0o444)
     old.chmod(0o555)
     try:
         with pytest.raises(GalleryError, match="was made by an older Veduta; open it once where it may be written"):

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from veduta.embedders.gem import resized
 from veduta.images import load
-from veduta.training.descriptor.data.dataset import NONE, Protocol
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Protocol
 from veduta.training.descriptor.data.label_noise import main_centers, worst
 from veduta.training.descriptor.model.losses import MarginHead
-from veduta.training.descriptor.protocols import describe, judge
+from veduta.training.descriptor.protocols import embed_photos, evaluate_protocol
 
 # --- the figures
 
@@ -27,7 +27,7 @@ def judged_by_hand(protocol, rows, withheld):
     answers, relevant, right = [], 0, 0
     for query in queries:
         best = max(gallery, key=lambda g: float(rows[g] @ rows[query]))
-        known = classes[query] != NONE and classes[query] not in withheld
+        known = classes[query] != NON_LANDMARK and classes[query] not in withheld
         relevant += known
         hit = known and classes[best] == classes[query]
         right += hit
@@ -44,19 +44,21 @@ def judged_by_hand(protocol, rows, withheld):
 def test_the_figures_are_those_of_the_best_neighbour(seed):
     rng = np.random.default_rng(seed)
     landmarks = int(rng.integers(2, 7))
-    classes = np.concatenate((np.repeat(np.arange(landmarks), 4), np.full(3, NONE), [0, 1]))  # the last two: no one's
+    classes = np.concatenate(
+        (np.repeat(np.arange(landmarks), 4), np.full(3, NON_LANDMARK), [0, 1])
+    )  # the last two: no one's
     order = rng.permutation(len(classes) - 2)
     classes[: len(order)] = classes[order]
     numbers = {c: np.flatnonzero(classes[:-2] == c) for c in range(landmarks)}
     gallery = np.sort(np.concatenate([mine[:2] for mine in numbers.values()]))
-    queries = np.concatenate((*(mine[2:] for mine in numbers.values()), np.flatnonzero(classes == NONE)))
+    queries = np.concatenate((*(mine[2:] for mine in numbers.values()), np.flatnonzero(classes == NON_LANDMARK)))
     withheld = frozenset(range(1, landmarks, 3))
     protocol = Protocol("unseen", gallery, queries, classes, withheld)
     rows = rng.normal(size=(len(classes), 6)).astype(np.float32)
     rows += 1.5 * np.eye(8, 6, dtype=np.float32)[classes]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     needed = np.unique(np.concatenate((gallery, queries)))
-    found = judge(protocol, rows[needed], needed)
+    found = evaluate_protocol(protocol, rows[needed], needed)
     closed, opened = (judged_by_hand(protocol, rows, set(out)) for out in ((), withheld))
     assert found.protocol == "unseen"
     assert (found.gap_closed, found.recall_at_1) == (pytest.approx(closed[0]), pytest.approx(closed[1]))
@@ -64,12 +66,12 @@ def test_the_figures_are_those_of_the_best_neighbour(seed):
 
 
 def test_descriptors_that_tell_everything_apart_have_full_marks():
-    classes = np.array([0, 0, 1, 1, 2, 2, NONE])
+    classes = np.array([0, 0, 1, 1, 2, 2, NON_LANDMARK])
     protocol = Protocol("seen", np.array([0, 2, 4]), np.array([1, 3, 5, 6]), classes, frozenset({1}))
     rows = np.eye(4, dtype=np.float32)[classes]
     rows[1::2] += 0.1
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = judge(protocol, rows, np.arange(7))
+    found = evaluate_protocol(protocol, rows, np.arange(7))
     assert (found.gap_closed, found.gap_open, found.recall_at_1) == (1, 1, 1)
 
 
@@ -88,7 +90,7 @@ def test_photos_are_described_in_their_order_whatever_their_shapes(tmp_path, squ
     sizes = [(200, 90), (100, 220), (110, 110)] * 12
     photos = [str(world.save(world.facade(i, *size), tmp_path / f"{i}.jpg")) for i, size in enumerate(sizes)]
     calls = []
-    found = describe(photos, colours, 64, square=square, workers=3, progress=lambda *call: calls.append(call))
+    found = embed_photos(photos, colours, 64, square=square, workers=3, progress=lambda *call: calls.append(call))
     for photo, row in zip(photos, found, strict=True):
         expected = colours(resized(load(photo, max_side=256).pixels, 64, square=square)[None])
         np.testing.assert_array_equal(row, expected[0])
@@ -99,10 +101,10 @@ def test_photos_are_described_in_their_order_whatever_their_shapes(tmp_path, squ
 
 def test_a_photo_that_has_gone_is_like_nothing(tmp_path, corrupt):
     photo = str(world.save(world.facade(0, 96, 72), tmp_path / "a.jpg"))
-    found = describe([str(tmp_path / "gone.jpg"), photo, str(corrupt)], colours, 64)
+    found = embed_photos([str(tmp_path / "gone.jpg"), photo, str(corrupt)], colours, 64)
     assert found.any(1).tolist() == [False, True, False]
-    assert not describe([str(corrupt)], colours, 64).any()
-    assert describe([photo], colours, 64, step=16)[0, 3:].tolist() == [48, 80]
+    assert not embed_photos([str(corrupt)], colours, 64).any()
+    assert embed_photos([photo], colours, 64, step=16)[0, 3:].tolist() == [48, 80]
 
 
 # --- wrong labels

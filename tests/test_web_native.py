@@ -21,10 +21,10 @@ from serving import BEARER, TOKEN, base64_of, check_error, contents, files, insi
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
-from veduta.gallery.evidence_page import words
-from veduta.gallery.store import FILE
+from veduta.gallery.evidence_page import confidence_phrase
+from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
-from veduta.review_queue import Review
+from veduta.review_queue import ReviewQueue
 from veduta.web.app import STATIC, create_app
 from veduta.web.limits import loopback_names
 from veduta.web.settings import Settings
@@ -116,7 +116,7 @@ def test_answers_are_the_librarys_field_by_field(reading, built, views, distract
         assert tuple(answer["size"]) == load(path).size
         assert answer["landmark"] == (None if found.landmark is None else as_json(found.landmark))
         assert answer["confidence"] == pytest.approx(found.confidence, abs=1e-5)
-        assert answer["words"] == words(found.confidence)
+        assert answer["words"] == confidence_phrase(found.confidence)
         assert [guess["landmark"] for guess in answer["guesses"]] == [as_json(g) for g, _ in found.guesses[:5]]
         assert [guess["confidence"] for guess in answer["guesses"]] == pytest.approx(
             [p for _, p in found.guesses[:5]], abs=1e-5
@@ -744,7 +744,7 @@ def test_what_goes_wrong_inside_says_nothing_of_the_server(gallery_path, tmp_pat
 
 def test_a_gallery_that_breaks_meanwhile_is_told_without_saying_where_it_is(gallery_path, view):
     with inside(gallery_path) as client:
-        with contextlib.closing(sqlite3.connect(gallery_path / FILE)) as db:
+        with contextlib.closing(sqlite3.connect(gallery_path / GALLERY_FILE)) as db:
             db.executescript("DROP TABLE reference; DROP TABLE landmark; DROP TABLE meta;")
         for response in (client.get("/v1/landmarks"), client.post("/v1/recognize", files=files(view))):
             assert str(gallery_path) not in check_error(response, 500)
@@ -868,7 +868,7 @@ def test_the_queue_belongs_to_its_gallery(built, others, tmp_path, view):
         assert listed(client) == []
         assert client.get("/v1/review?gallery=others").json()["total"] == 1
         check_error(client.post(f"/v1/review/{item['id']}", json={"verdict": "reject"}), 404)
-    assert len(Review(folders[1]).items()) == 1
+    assert len(ReviewQueue(folders[1]).items()) == 1
 
 
 # --- figures ----------------------------------------------------------------------------------------------------

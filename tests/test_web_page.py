@@ -163,7 +163,7 @@ def test_a_landmark_that_is_added_is_recognised_and_stands_on_the_map_without_ne
 def test_a_verdict_is_given_by_keys_and_stays(page, view, server, gallery_path):
     from playwright.sync_api import expect
 
-    from veduta.review_queue import Review
+    from veduta.review_queue import ReviewQueue
 
     sign_in(page)
     page.get_by_test_id("nav-recognize").click()
@@ -175,7 +175,7 @@ def test_a_verdict_is_given_by_keys_and_stays(page, view, server, gallery_path):
     expect(page.get_by_test_id("review-item")).to_have_count(1)
     page.keyboard.press("a")
     expect(page.get_by_test_id("review-item")).to_have_count(0)
-    review = Review(gallery_path)
+    review = ReviewQueue(gallery_path)
     assert [(item.verdict, item.landmark) for item in review.items("all")] == [("accepted", "palazzo-0")]
     review.close()
 

@@ -16,7 +16,7 @@ import pytest
 
 from veduta.errors import ModelError
 from veduta.models import card
-from veduta.models.weights import SOURCES, digest, find, pull, where
+from veduta.models.weights import SOURCES, describe_weights, file_sha256, find_weights, pull_weights
 
 CONFIG = json.dumps({"model_type": "superpoint"}).encode()
 WEIGHTS = bytes(range(256)) * 4096  # 1 MB
@@ -130,9 +130,9 @@ def test_weights_are_fetched_with_a_card_that_says_what_and_from_where(hub, home
         "commit": COMMIT,
         "sha256": hashlib.sha256(WEIGHTS).hexdigest(),
     }
-    assert find("superpoint").sha256 == hashlib.sha256(WEIGHTS).hexdigest()
+    assert find_weights("superpoint").sha256 == hashlib.sha256(WEIGHTS).hexdigest()
     assert kept(home) == ["superpoint"]
-    assert where("superpoint") == str(home / "superpoint")
+    assert describe_weights("superpoint") == str(home / "superpoint")
 
 
 def test_weights_that_are_there_are_not_asked_for_again(hub, home):
@@ -153,7 +153,7 @@ def test_a_fetch_that_was_killed_goes_on_where_it_was(hub, home):
     assert kept(home) == [".superpoint.part"], "nothing looks finished"
     arrived = part.stat().st_size
     with pytest.raises(ModelError, match="not on this machine"):
-        find("superpoint")
+        find_weights("superpoint")
     hub.stall = False
     hub.requests.clear()
     done = veduta("models", "pull", "superpoint", hub=hub)
@@ -244,42 +244,42 @@ def folder(tmp_path):
 
 
 def test_weights_are_taken_from_a_folder(home, folder):
-    assert pull("superpoint", folder) == home / "superpoint"
-    assert find("superpoint").file.read_bytes() == WEIGHTS
+    assert pull_weights("superpoint", folder) == home / "superpoint"
+    assert find_weights("superpoint").file.read_bytes() == WEIGHTS
     (folder / "model.safetensors").write_bytes(b"newer")
-    pull("superpoint", folder)
-    assert find("superpoint").sha256 == digest(folder / "model.safetensors")
+    pull_weights("superpoint", folder)
+    assert find_weights("superpoint").sha256 == file_sha256(folder / "model.safetensors")
 
 
 def test_a_folder_without_the_files_is_refused(home, folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"has no model.safetensors; expected the files of"):
-        pull("superpoint", folder)
+        pull_weights("superpoint", folder)
     assert kept(home) in ([], [".superpoint.part"])
 
 
 def test_a_folder_of_another_model_is_refused(home, folder):
     with pytest.raises(ModelError, match="kind 'superpoint', expected 'superglue'"):
-        pull("superglue", folder)
+        pull_weights("superglue", folder)
     (folder / "config.json").write_text("no json")
     with pytest.raises(ModelError, match="is no configuration"):
-        pull("superpoint", folder)
+        pull_weights("superpoint", folder)
 
 
 def test_weights_that_changed_since_are_refused(home, folder):
-    pull("superpoint", folder)
+    pull_weights("superpoint", folder)
     (home / "superpoint" / "model.safetensors").write_bytes(b"others")
     with pytest.raises(ModelError, match="is not what was fetched"):
-        find("superpoint")
+        find_weights("superpoint")
     (home / "superpoint" / "card.json").write_text("{}")
     with pytest.raises(ModelError, match="no card of fetched weights"):
-        find("superpoint")
+        find_weights("superpoint")
 
 
 def test_what_ships_or_does_not_exist_has_nothing_to_fetch(home):
     for name in ("xfeat", "nonesuch"):
         with pytest.raises(ModelError, match="has weights to fetch"):
-            pull(name)
+            pull_weights(name)
 
 
 def test_every_source_has_a_card_that_says_where_it_stands():

@@ -296,7 +296,7 @@ import onnx
 import onnxruntime
 from shown import photo
 
-from veduta.matching.mutual import centred
+from veduta.matching.mutual import centered
 from veduta.models import card, read_file
 
 graph = onnx.load_from_string(read_file(card("lighterglue")))
@@ -309,7 +309,7 @@ one, two = (photo(name) for name in shots)
 mine, theirs = extractor.extract(one), extractor.extract(two)
 asked = {}
 for i, features in enumerate((mine, theirs)):  # positions are told from the middle of the photo
-    asked |= {f"keypoints{i}": 2 * centred(features) - 1, f"descriptors{i}": features.descriptors}
+    asked |= {f"keypoints{i}": 2 * centered(features) - 1, f"descriptors{i}": features.descriptors}
 partner, probability, back, *weights = session.run(None, asked)
 layers = [[w.squeeze() for w in weights[i : i + 4]] for i in range(0, len(weights), 4)]
 sure = np.flatnonzero((back[partner] == np.arange(len(mine))) & (probability > 0.5))

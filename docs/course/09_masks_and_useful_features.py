@@ -136,7 +136,7 @@ picture(figure, "Keypoints on three photos, coloured by how likely they are to s
 # %%
 from veduta.geometry import HomographyVerifier
 from veduta.matching import make_matcher
-from veduta.gallery.match_graph import confirm, expected_inliers, keep_useful
+from veduta.gallery.match_graph import count_confirmed, expected_inliers, keep_confirmed
 
 
 def cluttered(seed, strength=0.5):
@@ -167,7 +167,7 @@ agreements = []
 for relative in features[1:]:
     agreed = inliers(features[0], relative)
     agreements.append(len(agreed))
-    counts = confirm(counts, agreed[:, 0])
+    counts = count_confirmed(counts, agreed[:, 0])
 print("inliers with the five relatives:", agreements)
 print("a photo of the same should reach about", round(expected_inliers(agreements)), "inliers")
 for n in range(5):
@@ -239,10 +239,10 @@ picture(figure, "Inliers against keypoints kept, for three rules; the most confi
 # %%
 from veduta.features_codec import pack_features
 
-small, small_counts = keep_useful(features[0], counts, confirming=len(agreements))
+small, small_counts = keep_confirmed(features[0], counts, confirming=len(agreements))
 print(f"{len(features[0])} keypoints, {len(pack_features(features[0])):,} bytes")
 print(f"{len(small)} kept, {len(pack_features(small)):,} bytes")
-alone, _ = keep_useful(features[0], counts, confirming=1)
+alone, _ = keep_confirmed(features[0], counts, confirming=1)
 print(f"with one relative: {len(alone)} kept")
 
 # %% [markdown]
@@ -264,7 +264,7 @@ print(f"with one relative: {len(alone)} kept")
 # **1.** Take the poster's keypoints out of both photos of the first example by hand. How many inliers are left?
 
 # %% tags=["solution"]
-from veduta.masks import keep
+from veduta.masks import select_keypoints
 
 without = []
 for name, (x, y) in {"first": (60, 150), "second": (180, 130)}.items():
@@ -273,7 +273,7 @@ for name, (x, y) in {"first": (60, 150), "second": (180, 130)}.items():
     inside = np.all(
         (whole.keypoints >= (x - edge, y - edge)) & (whole.keypoints < (x + 150 + edge, y + 200 + edge)), axis=1
     )
-    without.append(keep(whole, ~inside))
+    without.append(select_keypoints(whole, ~inside))
 print(len(inliers(*without)), "inliers")  # every one of them was the poster's
 
 # %% [markdown]
@@ -283,7 +283,7 @@ print(len(inliers(*without)), "inliers")  # every one of them was the poster's
 for n in range(1, 6):
     some = np.zeros(len(features[0]), np.uint8)
     for relative in features[1 : n + 1]:
-        some = confirm(some, inliers(features[0], relative)[:, 0])
+        some = count_confirmed(some, inliers(features[0], relative)[:, 0])
     order = some + 1e-3 * scores / scores.max()
     print(n, "relatives:", round(np.mean([len(inliers(query, reduced(order, 192))) for query in tests]), 1), "inliers")
 # One relative already does most of it; each further one adds a little, for it has seen other parts without clutter.

@@ -246,23 +246,23 @@ by_kind(
 # five. Here is what it says of our drawings, and what one says that is learned, by the same function, from the drawings set aside.
 
 # %%
-from veduta.training.decision.examples import case_of, nothing_centres
-from veduta.training.decision.fit import answer, deal, learn
+from veduta.training.decision.examples import make_example, distractor_centers
+from veduta.training.decision.fit import answer_example, assign_folds, learn_decider
 
 
 def cases(gathered):
     """Return each photo with its evidence and what it shows; photos of one landmark are one group."""
     return [
-        case_of(name, landmark or name, frozenset([landmark] if landmark else []), candidates, around)
+        make_example(name, landmark or name, frozenset([landmark] if landmark else []), candidates, around)
         for name, (landmark, _, candidates, around) in gathered.items()
     ]
 
 
 lessons, exam = cases(to_learn), cases(to_judge)
-learned, _ = learn(lessons, nothing_centres(bank), fold_of=deal(lessons))
+learned, _ = learn_decider(lessons, distractor_centers(bank), fold_of=assign_folds(lessons))
 decisions = {"learned elsewhere": recognizer.decider, "learned here": learned}
 for title, decision in decisions.items():
-    said = [answer(case, decision, "default") for case in exam]
+    said = [answer_example(case, decision, "default") for case in exam]
     judge(title, {a.query: (a.landmark, a.confidence) for a in said})
 
 # %% tags=["drawing"]
@@ -342,8 +342,8 @@ picture(figure, "Reliability diagrams of the notebook's product and of two learn
 # %%
 from veduta.training.decision.fit import recalibrate
 
-bent, _ = recalibrate(recognizer.decider, lessons, fold_of=deal(lessons))
-said = [answer(case, bent, "default") for case in exam]
+bent, _ = recalibrate(recognizer.decider, lessons, fold_of=assign_folds(lessons))
+said = [answer_example(case, bent, "default") for case in exam]
 judge("elsewhere, bent here", {a.query: (a.landmark, a.confidence) for a in said})
 for title in ("learned elsewhere", "elsewhere, bent here", "learned here"):
     print(f"{title:20s} ECE {results[title][1].open_set.ece:.3f}")

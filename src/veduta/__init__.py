@@ -41,7 +41,7 @@ _HOMES = {
     "Recognition": "veduta.types",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
-    "Shot": "veduta.library.model",
+    "Asset": "veduta.library.model",
     "TooLargeError": "veduta.errors",
     "TrainingError": "veduta.errors",
     "VedutaError": "veduta.errors",
@@ -53,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "AddReport",
+    "Asset",
     "Candidate",
     "DatasetError",
     "Decision",
@@ -75,7 +76,6 @@ __all__ = [
     "Recognition",
     "Recognizer",
     "Reference",
-    "Shot",
     "TooLargeError",
     "TrainingError",
     "VedutaError",
@@ -101,7 +101,7 @@ if TYPE_CHECKING:
     from veduta.gallery.ingest import AddReport
     from veduta.images import load
     from veduta.library import Library
-    from veduta.library.model import Label, Shot
+    from veduta.library.model import Asset, Label
     from veduta.models import ModelCard, cards
     from veduta.recognizer import PairVerification, Recognizer, verify
     from veduta.types import (

@@ -11,7 +11,7 @@ import numpy as np
 from veduta.types import Bool, Float32, Float64, LocalFeatures, Matches, PairGeometry, UInt8, Verification
 
 FRAME = 640.0  # photos are compared at this longer side, so that thresholds do not depend on the megapixels
-LEAST = 8  # unique pairs; four points fit any homography and a few more agree by chance
+MIN_MATCHES = 8  # unique pairs; four points fit any homography and a few more agree by chance
 
 
 class HomographyVerifier:
@@ -42,10 +42,10 @@ class HomographyVerifier:
         to_query, to_reference = _frame(query.size), _frame(reference.size)
         a = _apply(to_query, query.keypoints[matches.indices[:, 0]])
         b = _apply(to_reference, reference.keypoints[matches.indices[:, 1]])
-        if _unique(a, b) < LEAST:
+        if _unique(a, b) < MIN_MATCHES:
             return _nothing(len(matches), "too few matches")
         H, inliers = self._estimate(a, b)
-        if H is None or _unique(a[inliers], b[inliers]) < LEAST:
+        if H is None or _unique(a[inliers], b[inliers]) < MIN_MATCHES:
             return _nothing(len(matches), "no agreement")
         problem = self._implausible(H, a[inliers], b[inliers])
         if problem:
@@ -85,7 +85,7 @@ class HomographyVerifier:
         return None
 
 
-def describe(
+def describe_pair(
     query: LocalFeatures,
     reference: LocalFeatures,
     matches: Matches,

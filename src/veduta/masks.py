@@ -1,7 +1,7 @@
 """Which keypoints of a photo lie on things that move or grow: people, cars, sky, trees, water.
 
 The notebook dropped the keypoints on four classes of a segmenter. `SegFormerMask` does that with classes of ADE20K;
-`Usefulness` needs no segmenter: it has learned from which keypoints of references other photos of the same landmark
+`LearnedMask` needs no segmenter: it has learned from which keypoints of references other photos of the same landmark
 confirm. Both say how likely each keypoint is to stay.
 """
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from veduta.errors import ModelError
 from veduta.models import open_arrays
-from veduta.models.torch_models import need, numbers, open_transformers
+from veduta.models.torch_models import open_transformers, require_module, to_numpy
 from veduta.protocols import Extractor, Mask
 from veduta.types import Float32, Image, LocalFeatures, UInt8
 
@@ -55,7 +55,7 @@ class SegFormerMask:
 
     def map(self, image: Image) -> UInt8:
         """Return (H, W) uint8, 1 where the photo shows something that moves or grows, at the size of its pixels."""
-        torch = need("torch", self.name)
+        torch = require_module("torch", self.name)
         height, width = image.pixels.shape[:2]
         factor = min(1.0, SEGMENTED / max(height, width))
         size = tuple(max(32, round(side * factor / 32) * 32) for side in (width, height))
@@ -63,7 +63,7 @@ class SegFormerMask:
         photo = torch.from_numpy(np.ascontiguousarray(((small - MEAN) / DEVIATION).transpose(2, 0, 1)))[None]
         with torch.inference_mode():
             said = self._model(pixel_values=photo.to(self._model.device)).logits  # (1, 150, H / 4, W / 4)
-        classes = numbers(said[0].argmax(0)).astype(np.uint8)
+        classes = to_numpy(said[0].argmax(0)).astype(np.uint8)
         moving = np.isin(classes, self._moving).astype(np.uint8)
         return np.asarray(cv2.resize(moving, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
@@ -72,7 +72,7 @@ class SegFormerMask:
         return 1 - _at(self.map(image), image, features.keypoints).astype(np.float32)
 
 
-class Usefulness:
+class LearnedMask:
     """What a keypoint of XFeat looks like and where it lies, weighed by a learned logistic regression.
 
     Learned from references of landmarks: does any other photo of the same landmark confirm the keypoint?
@@ -93,12 +93,12 @@ class Usefulness:
 
     def stays(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) probability that another photo of the same place would confirm each keypoint, in [0, 1]."""
-        told = describe(image, features)
+        told = mask_features(image, features)
         z = (told - self._mean) / self._scale @ self._weights + self._bias
         return np.asarray(1 / (1 + np.exp(-z)), np.float32)
 
 
-class ColourRule:
+class ColorRule:
     """A rule of thumb for any keypoints: bright blue or white above is sky, green is leaves.
 
     It is here as what the learned one has to beat.
@@ -111,7 +111,7 @@ class ColourRule:
 
     def stays(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) 0 for each keypoint on what looks like sky or leaves, 1 for the others."""
-        look = surroundings(image, features)
+        look = keypoint_colors(image, features)
         red, green, blue, rough = look[:, 0], look[:, 1], look[:, 2], look[:, 3]
         y = features.keypoints[:, 1] / features.size[1]
         leaves = (green > 1.08 * red) & (green > 1.08 * blue)
@@ -119,7 +119,7 @@ class ColourRule:
         return np.asarray(~(leaves | sky), np.float32)
 
 
-def surroundings(image: Image, features: LocalFeatures) -> Float32:
+def keypoint_colors(image: Image, features: LocalFeatures) -> Float32:
     """Return (N, 4) mean red, green and blue in [0, 1] around each keypoint, and how much the brightness varies there.
 
     Around: within one hundredth of the photo's longer side.
@@ -134,9 +134,9 @@ def surroundings(image: Image, features: LocalFeatures) -> Float32:
     return np.asarray(look, np.float32)
 
 
-def describe(image: Image, features: LocalFeatures) -> Float32:
-    """Return (N, D + 12) what `Usefulness` is told of each keypoint: descriptor, place, score, colours."""
-    look = surroundings(image, features)
+def mask_features(image: Image, features: LocalFeatures) -> Float32:
+    """Return (N, D + 12) what `LearnedMask` is told of each keypoint: descriptor, place, score, colours."""
+    look = keypoint_colors(image, features)
     place = (features.keypoints + 0.5) / np.array(features.size, np.float32) - 0.5
     light = look[:, :3].mean(1, keepdims=True)
     tint = look[:, :3] - light
@@ -156,7 +156,7 @@ def _at(values: npt.NDArray[Any], image: Image, keypoints: Float32) -> npt.NDArr
 DEFAULT_MASK = "usefulness"
 # Name of the card -> how to make it for an execution provider.
 MASKS: dict[str, Callable[[str], Mask]] = {
-    "usefulness": lambda _provider: Usefulness(),
+    "usefulness": lambda _provider: LearnedMask(),
     "segformer": SegFormerMask,
 }
 
@@ -168,7 +168,7 @@ def make_mask(name: str, provider: str = "cpu") -> Mask:
     return MASKS[name](provider)
 
 
-def keep(features: LocalFeatures, wanted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> LocalFeatures:
+def select_keypoints(features: LocalFeatures, wanted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> LocalFeatures:
     """Return those of N features that are wanted (N,), in their order."""
     return LocalFeatures(
         features.keypoints[wanted], features.descriptors[wanted], features.scores[wanted], features.size
@@ -210,4 +210,4 @@ class Masked:
     def extract(self, image: Image) -> LocalFeatures:
         """Return the keypoints that stay, best first, in pixels of the upright original photo."""
         features = self.extractor.extract(image)
-        return keep(features, self.mask.stays(image, features) >= self.floor)
+        return select_keypoints(features, self.mask.stays(image, features) >= self.floor)

@@ -14,21 +14,21 @@ import PIL.Image
 
 from veduta.concurrency import one_blas_thread
 from veduta.decision.model import (
+    CASCADES,
+    CONTINUE_BETWEEN,
     DEFAULT_EFFORT,
     DEFAULT_FLOOR,
-    DEPTHS,
-    EFFORTS,
-    OPEN,
+    NUM_VERIFIED,
     Decider,
-    Judgement,
+    LandmarkScore,
     decide,
-    order,
     place_prior,
+    rank_candidates,
 )
-from veduta.decision.terms import Surroundings, like_nothing
+from veduta.decision.terms import CandidateContext, distractor_similarity
 from veduta.errors import ImageError
 from veduta.features import make_extractor
-from veduta.geometry import HomographyVerifier, describe
+from veduta.geometry import HomographyVerifier, describe_pair
 from veduta.images import load
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
@@ -50,14 +50,14 @@ from veduta.viz import draw_pair
 
 TOGETHER = 8  # candidates matched at once, where there is no budget to keep
 SPARE = 16  # retrieved beyond the depth, so that equal similarities at its edge are ordered by reference id
-GLUED = (
+FINE_PAIRS = (
     2  # candidates of the likeliest landmark, and half as many of the next, that the costlier matcher is asked about
 )
 EARTH_KM = 6371.0
 
 
 @dataclass(frozen=True)
-class Near:
+class Circle:
     """A circle on the globe.
 
     Attributes:
@@ -79,11 +79,11 @@ class Near:
         if landmark.latitude is None or landmark.longitude is None:
             return False
         centre, place = (self.latitude, self.longitude), (landmark.latitude, landmark.longitude)
-        return kilometres(centre, place) <= self.kilometres
+        return great_circle_km(centre, place) <= self.kilometres
 
 
 @dataclass(frozen=True)
-class Stages:
+class Components:
     """One of each plug: what turns photos into evidence.
 
     Attributes:
@@ -106,7 +106,7 @@ def _no_relatives(references: Sequence[str]) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class Among:
+class SearchFilter:
     """Some of the landmarks, the only ones that are to be named.
 
     Attributes:
@@ -119,7 +119,7 @@ class Among:
 
 
 @dataclass(frozen=True, eq=False)
-class Shelf:
+class ReferenceSet:
     """The references a recognizer looks through.
 
     Attributes:
@@ -139,21 +139,21 @@ class Shelf:
     features: Callable[[Sequence[int]], Mapping[int, tuple[LocalFeatures, UInt8]]]
     counts: Mapping[str, int] = field(default_factory=dict)
     expected_inliers: Callable[[Sequence[str]], Mapping[str, float]] = _no_relatives
-    among: Among | None = None
+    among: SearchFilter | None = None
 
 
 @dataclass(frozen=True)
-class Effort:
+class CascadeSettings:
     """How much work a recognizer may put into one photo.
 
     Attributes:
-        stages: names of `veduta.decision.model.EFFORTS`' stages, the next one only while the decision is open.
+        stages: names of `veduta.decision.model.CASCADES`' stages, the next one only while the decision is open.
         depth: candidates retrieved.
         rerank_depth: most candidates verified, whatever the stages say; None for what they say.
         budget_ms: no further work is begun once this much time is spent; None for no limit.
     """
 
-    stages: tuple[str, ...] = EFFORTS[DEFAULT_EFFORT]
+    stages: tuple[str, ...] = CASCADES[DEFAULT_EFFORT]
     depth: int = 100
     rerank_depth: int | None = None
     budget_ms: float | None = None
@@ -167,10 +167,14 @@ class Effort:
         """Return the stages to go through, each with how many candidates it verifies."""
         most = self.rerank_depth
         if most is None:
-            return [(name, DEPTHS[name]) for name in self.stages]
+            return [(name, NUM_VERIFIED[name]) for name in self.stages]
         # The last step is judged by the stage whose evidence is most like what so many candidates give.
-        last = next((name for name in ("similarity", "first", "full") if DEPTHS[name] >= most), "full")
-        before = [(name, DEPTHS[name]) for name in self.stages if DEPTHS[name] < most and name not in (last, "glue")]
+        last = next((name for name in ("similarity", "first", "full") if NUM_VERIFIED[name] >= most), "full")
+        before = [
+            (name, NUM_VERIFIED[name])
+            for name in self.stages
+            if NUM_VERIFIED[name] < most and name not in (last, "glue")
+        ]
         return [*before, (last, most), *([("glue", most)] if most and "glue" in self.stages else [])]
 
 
@@ -188,10 +192,10 @@ class Recognizer:
 
     def __init__(
         self,
-        stages: Stages,
-        shelf: Shelf,
+        stages: Components,
+        shelf: ReferenceSet,
         decider: Decider,
-        effort: Effort | None = None,
+        effort: CascadeSettings | None = None,
         floor: float = DEFAULT_FLOOR,
         *,
         gps: bool = True,
@@ -199,7 +203,7 @@ class Recognizer:
         if not 0 <= floor <= 1:
             raise ValueError(f"expected 0 <= floor <= 1, got {floor}")
         self.stages, self.shelf, self.decider = stages, shelf, decider
-        self.effort, self.floor, self.gps = effort or Effort(), floor, gps
+        self.effort, self.floor, self.gps = effort or CascadeSettings(), floor, gps
 
     @property
     def depth(self) -> int:
@@ -280,22 +284,24 @@ class Recognizer:
 
     def rerank(self, features: LocalFeatures, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Return the candidates, the first `rerank_depth` verified, best evidence first."""
-        return order(self.verify(features, candidates))
+        return rank_candidates(self.verify(features, candidates))
 
-    def surroundings(self, descriptor: Float32, candidates: Sequence[Candidate]) -> Surroundings:
+    def surroundings(self, descriptor: Float32, candidates: Sequence[Candidate]) -> CandidateContext:
         """Return what is known about the candidates beside themselves, in their order."""
         centres = self.decider.centres
         vectors = self.shelf.index.vectors(np.array([c.number for c in candidates], np.int64))
         expected = self.shelf.expected_inliers([c.reference for c in candidates])
-        return Surroundings(
+        return CandidateContext(
             likeness=vectors @ vectors.T,
-            query_like_nothing=float(like_nothing(descriptor[None], centres)[0]),
-            like_nothing=like_nothing(vectors, centres),
+            query_like_nothing=float(distractor_similarity(descriptor[None], centres)[0]),
+            like_nothing=distractor_similarity(vectors, centres),
             expected_inliers=np.array([expected.get(c.reference, np.nan) for c in candidates], np.float32),
             references=self.shelf.counts,
         )
 
-    def judge(self, candidates: Sequence[Candidate], around: Surroundings, stage: str | None = None) -> list[Judgement]:
+    def judge(
+        self, candidates: Sequence[Candidate], around: CandidateContext, stage: str | None = None
+    ) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, by the stage that fits how many were verified."""
         return self.decider.judge(stage or stage_of(candidates), candidates, around)
 
@@ -318,7 +324,7 @@ class Recognizer:
 
     def _decide(
         self,
-        judged: Sequence[Judgement],
+        judged: Sequence[LandmarkScore],
         candidates: Sequence[Candidate],
         position: tuple[float, float] | Area | None,
     ) -> Decision:
@@ -328,7 +334,7 @@ class Recognizer:
             candidates = [c for c in candidates if c.landmark in among.landmarks]
         return decide(judged, candidates, self.floor, self.prior(judged, position))
 
-    def prior(self, judged: Sequence[Judgement], position: tuple[float, float] | Area | None) -> dict[str, float]:
+    def prior(self, judged: Sequence[LandmarkScore], position: tuple[float, float] | Area | None) -> dict[str, float]:
         """Return landmark id -> log odds the photo's position adds, for landmarks whose place is known."""
         if position is None or not self.gps:
             return {}
@@ -370,7 +376,7 @@ class Recognizer:
 
     def gather(
         self, image: Image, descriptor: Float32, candidates: list[Candidate], until: float | None = None
-    ) -> tuple[list[Candidate], list[Judgement]]:
+    ) -> tuple[list[Candidate], list[LandmarkScore]]:
         """Return the candidates with all the evidence the effort allows, and what it says of their landmarks.
 
         Args:
@@ -381,7 +387,7 @@ class Recognizer:
         """
         around = self.surroundings(descriptor, candidates)
         features: LocalFeatures | None = None
-        judged: list[Judgement] = []
+        judged: list[LandmarkScore] = []
         for name, depth in self.effort.steps():
             if judged and _over(until):
                 break
@@ -393,7 +399,7 @@ class Recognizer:
                 glued = self.glued(features, candidates, judged, until) if features else {}
                 around, stage = replace(around, glued=glued), "glue" if glued else stage_of(candidates)
             judged = self.decider.judge(stage, candidates, around)
-            low, high = OPEN[name]
+            low, high = CONTINUE_BETWEEN[name]
             if not low < judged[0].probability < high:
                 break
         return candidates, judged
@@ -419,7 +425,7 @@ class Recognizer:
                 continue
             (reference, confirmed), matches = kept[candidate.number], next(matched)
             verification = self.stages.verifier.verify(features, reference, matches)
-            geometry = describe(features, reference, matches, verification, confirmed)
+            geometry = describe_pair(features, reference, matches, verification, confirmed)
             result.append(replace(candidate, num_inliers=verification.num_inliers, geometry=geometry))
         return result
 
@@ -427,7 +433,7 @@ class Recognizer:
         self,
         features: LocalFeatures,
         candidates: Sequence[Candidate],
-        judged: Sequence[Judgement],
+        judged: Sequence[LandmarkScore],
         until: float | None = None,
     ) -> dict[str, int]:
         """Return reference id -> inliers found by the costlier matcher, for those worth asking; none without one.
@@ -441,7 +447,7 @@ class Recognizer:
         found: dict[str, int] = {}
         if self.stages.glue is None:
             return found
-        wanted = to_glue(candidates, judged)
+        wanted = fine_candidates(candidates, judged)
         kept = self.shelf.features([candidate.number for candidate in wanted])
         for candidate in wanted:
             if _over(until):
@@ -457,11 +463,11 @@ def _over(until: float | None) -> bool:
     return until is not None and time.perf_counter() >= until
 
 
-def to_glue(candidates: Sequence[Candidate], judged: Sequence[Judgement]) -> list[Candidate]:
+def fine_candidates(candidates: Sequence[Candidate], judged: Sequence[LandmarkScore]) -> list[Candidate]:
     """Return those the costlier matcher is asked about: the best of the likeliest two landmarks."""
-    ranked = order(candidates)
+    ranked = rank_candidates(candidates)
     wanted: list[Candidate] = []
-    for judgement, most in zip(judged, (GLUED, GLUED // 2), strict=False):
+    for judgement, most in zip(judged, (FINE_PAIRS, FINE_PAIRS // 2), strict=False):
         wanted += [c for c in ranked if c.landmark == judgement.landmark][:most]
     return wanted
 
@@ -469,15 +475,15 @@ def to_glue(candidates: Sequence[Candidate], judged: Sequence[Judgement]) -> lis
 def stage_of(candidates: Sequence[Candidate]) -> str:
     """Return the stage whose evidence is like that of these candidates, by how many were verified."""
     verified = sum(candidate.num_inliers is not None for candidate in candidates)
-    return next((name for name in ("similarity", "first", "full") if DEPTHS[name] >= verified), "full")
+    return next((name for name in ("similarity", "first", "full") if NUM_VERIFIED[name] >= verified), "full")
 
 
 def _distance(position: tuple[float, float] | Area, place: tuple[float, float]) -> float:
     """Return the kilometres between a place and where the photo was taken."""
-    return kilometres(position.nearest(place) if isinstance(position, Area) else position, place)
+    return great_circle_km(position.nearest(place) if isinstance(position, Area) else position, place)
 
 
-def kilometres(a: tuple[float, float], b: tuple[float, float]) -> float:
+def great_circle_km(a: tuple[float, float], b: tuple[float, float]) -> float:
     """Return the distance between two places, (degrees north, degrees east) each, along a great circle."""
     (north_a, east_a), (north_b, east_b) = (tuple(map(math.radians, place)) for place in (a, b))
     across = math.sin((north_b - north_a) / 2) ** 2

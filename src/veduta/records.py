@@ -115,7 +115,7 @@ def write_json(path: Path, found: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedShard:
     """What is known of a finished shard.
 
     Attributes:
@@ -135,7 +135,7 @@ class Done:
         write_json(folder / DONE, vars(self))
 
     @classmethod
-    def read(cls, folder: Path) -> Done | None:
+    def read(cls, folder: Path) -> FinishedShard | None:
         """Return that of the shard in a folder; None where it is not finished or its part is not what it was."""
         try:
             found = json.loads((folder / DONE).read_text("utf-8"))
@@ -162,7 +162,7 @@ def count_records(path: Path) -> int:
     return count
 
 
-def read_part(folder: Path, ahead: int = 64) -> Iterator[Record]:
+def read_records(folder: Path, ahead: int = 64) -> Iterator[Record]:
     """Yield the records of a finished shard, in order; JobError where one is damaged.
 
     Args:

@@ -20,7 +20,7 @@ from typing import Any
 
 from veduta.errors import GalleryError
 
-FILE = "review.sqlite"
+REVIEW_FILE = "review.sqlite"
 VERDICTS = ("accepted", "rejected", "corrected")
 BUSY_SECONDS = 60.0
 SCHEMA = """
@@ -39,7 +39,7 @@ ITEM = "SELECT number, photo, sha256, added, answer, verdict, landmark FROM item
 
 
 @dataclass(frozen=True)
-class Item:
+class ReviewItem:
     """A photo kept for review.
 
     Attributes:
@@ -61,7 +61,7 @@ class Item:
     landmark: str | None
 
 
-class Review:
+class ReviewQueue:
     """The photos of one gallery kept for review. Use from one thread at a time.
 
     Args:
@@ -69,7 +69,7 @@ class Review:
     """
 
     def __init__(self, gallery: str | os.PathLike[str]) -> None:
-        self.file = Path(gallery) / FILE
+        self.file = Path(gallery) / REVIEW_FILE
         with self._faults("opened"):
             self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -92,7 +92,7 @@ class Review:
         with self._faults("used"):
             return self._db.execute(query, values).fetchall()
 
-    def keep(self, photo: str, content: bytes, answer: Mapping[str, Any]) -> Item:
+    def keep(self, photo: str, content: bytes, answer: Mapping[str, Any]) -> ReviewItem:
         """Keep a photo with what was said of it, and return its item; one that is there already stays as it is."""
         digest, now = hashlib.sha256(content).hexdigest(), datetime.now(UTC).isoformat(timespec="seconds")
         self._ask(
@@ -101,12 +101,12 @@ class Review:
         )
         return _item(self._ask(f"{ITEM} WHERE sha256 = ?", (digest,))[0])
 
-    def items(self, state: str = "open") -> list[Item]:
+    def items(self, state: str = "open") -> list[ReviewItem]:
         """Return the photos that are ``open``, ``done`` or ``all``, those longest there first."""
         where = {"open": "WHERE verdict IS NULL", "done": "WHERE verdict IS NOT NULL", "all": ""}[state]
         return [_item(row) for row in self._ask(f"{ITEM} {where} ORDER BY number")]
 
-    def item(self, number: int) -> Item:
+    def item(self, number: int) -> ReviewItem:
         """Return one photo's item; GalleryError if there is none of this number."""
         found = self._ask(f"{ITEM} WHERE number = ?", (number,))
         if not found:
@@ -120,7 +120,7 @@ class Review:
             raise self._missing(number)
         return bytes(found[0][0])
 
-    def judge(self, number: int, verdict: str, landmark: str | None) -> Item:
+    def judge(self, number: int, verdict: str, landmark: str | None) -> ReviewItem:
         """Note a verdict and what the photo shows by it, and return the item.
 
         Raises:
@@ -162,6 +162,6 @@ class Review:
         return GalleryError(f"{self.file}: has no photo number {number}; it was forgotten")
 
 
-def _item(row: tuple[Any, ...]) -> Item:
+def _item(row: tuple[Any, ...]) -> ReviewItem:
     number, photo, sha256, added, answer, verdict, landmark = row
-    return Item(number, photo, sha256, added, json.loads(answer), verdict, landmark)
+    return ReviewItem(number, photo, sha256, added, json.loads(answer), verdict, landmark)

@@ -87,7 +87,7 @@ def trained(run):
     import torch
     from safetensors.torch import load_file
 
-    from veduta.training.descriptor.export import Used
+    from veduta.training.descriptor.export import DeployedDescriptor
     from veduta.training.descriptor.model.network import Descriptor, make_backbone
 
     network = Descriptor(make_backbone("efficientnet-lite2"), 512)
@@ -99,7 +99,7 @@ def trained(run):
         for name in layer.state_dict()
     }
     layer.load_state_dict(state)
-    return Used(network.backbone, network.pool, layer).eval()
+    return DeployedDescriptor(network.backbone, network.pool, layer).eval()
 
 
 def main():

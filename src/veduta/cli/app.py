@@ -20,19 +20,19 @@ from veduta import __version__
 from veduta.cli import competition, index, jobs, library, models, output, serve, train
 from veduta.cli.asking import (
     Budget,
-    Circle,
     Depth,
-    Effort,
     EffortName,
+    EffortOption,
     Floor,
     Gps,
-    Matcher,
+    MatcherOption,
+    NearOption,
     Only,
     Precision,
     RerankDepth,
-    how,
+    recognize_options,
 )
-from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.concurrency import keep_memory
 from veduta.errors import VedutaError
 
@@ -44,9 +44,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.add_typer(competition.app)
-app.add_typer(jobs.app)
-app.add_typer(library.app)
+app.add_typer(competition.competition_app)
+app.add_typer(jobs.jobs_app)
+app.add_typer(library.library_app)
 
 RESUMABLE = {
     "add",
@@ -88,13 +88,13 @@ def options(
     """Names the landmark in a photo, shows the evidence, and says so when it knows none."""
 
 
-@app.command()
-def create(
+@app.command("create")
+def create_command(
     gallery: GalleryPath,
     embedder: Annotated[
         str, typer.Option(help="Model for the global descriptor, or the folder of a trained one.")
     ] = "efficientnet-lite2-landmarks",
-    extractor: Extractor = "xfeat",
+    extractor: ExtractorOption = "xfeat",
     max_keypoints: MaxKeypoints = 512,
     max_side: MaxSide = 576,
 ) -> None:
@@ -102,11 +102,11 @@ def create(
     from veduta.gallery import Gallery
 
     with Gallery.create(gallery, embedder, extractor, max_keypoints, max_side):
-        output.say(f"made an empty gallery in {gallery}; add photos with: veduta add {gallery} DIR")
+        output.note(f"made an empty gallery in {gallery}; add photos with: veduta add {gallery} DIR")
 
 
-@app.command()
-def add(
+@app.command("add")
+def add_command(
     gallery: GalleryPath,
     source: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="A folder with one subfolder of photos per landmark.")
@@ -124,16 +124,16 @@ def add(
         raise typer.BadParameter("give either DIR or --csv FILE")
     with Gallery.open(gallery, provider) as opened, output.progress("adding") as progress:
         report = opened.add(source, csv, progress, partial(progress, verb="comparing"))
-    output.failures(report.failures)
+    output.print_failures(report.failures)
     there = f", {report.skipped} were there already" if report.skipped else ""
     lost = f", {len(report.failures)} failed" if report.failures else ""
-    output.say(f"added {len(report.added)} references{there}{lost}")
+    output.note(f"added {len(report.added)} references{there}{lost}")
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command()
-def remove(
+@app.command("remove")
+def remove_command(
     gallery: GalleryPath,
     landmark: Annotated[str | None, typer.Option(metavar="ID", help="A landmark, with all its references.")] = None,
     reference: Annotated[str | None, typer.Option(metavar="ID", help="One reference.")] = None,
@@ -145,11 +145,11 @@ def remove(
         raise typer.BadParameter("give either --landmark ID or --reference ID")
     with Gallery.open(gallery) as opened:
         count = opened.remove(landmark, reference)
-    output.say(f"removed {count} reference{'s' if count != 1 else ''}")
+    output.note(f"removed {count} reference{'s' if count != 1 else ''}")
 
 
 @app.command("list")
-def list_(
+def list_command(
     gallery: GalleryPath,
     references: Annotated[bool, typer.Option("--references", help="List the references, not the landmarks.")] = False,  # noqa: FBT002
     format: AsListing = Listing.table,
@@ -162,35 +162,35 @@ def list_(
             rows: list[dict[str, Any]] = [asdict(reference) for reference in opened.references()]
         else:
             rows = [asdict(landmark) | {"references": count} for landmark, count in opened.landmarks()]
-    output.rows(rows, as_json=format is Listing.json)
+    output.print_rows(rows, as_json=format is Listing.json)
 
 
-@app.command()
-def info(gallery: GalleryPath, provider: Provider = "cpu", format: AsListing = Listing.table) -> None:
+@app.command("info")
+def info_command(gallery: GalleryPath, provider: Provider = "cpu", format: AsListing = Listing.table) -> None:
     """Show what a gallery is made of, and the execution provider in use."""
     from veduta.gallery import Gallery
 
     with Gallery.open(gallery, provider) as opened:
         found = opened.info()
-    output.facts(asdict(found), as_json=format is Listing.json)
+    output.print_facts(asdict(found), as_json=format is Listing.json)
 
 
-@app.command()
-def recognize(
+@app.command("recognize")
+def recognize_command(
     gallery: GalleryPath,
     photos: Annotated[
         list[str], typer.Argument(metavar="PHOTO...", help="Photos, folders of photos, or - for a list on stdin.")
     ],
-    effort: Effort = EffortName.default,
+    effort: EffortOption = EffortName.default,
     budget_ms: Budget = None,
     precision: Precision = None,
     floor: Floor = None,
     gps: Gps = True,  # noqa: FBT002
-    matcher: Matcher = "nearest",
+    matcher: MatcherOption = "nearest",
     depth: Depth = 100,
     rerank_depth: RerankDepth = None,
     landmark: Only = None,
-    near: Circle = None,
+    near: NearOption = None,
     provider: Provider = "cpu",
     format: Annotated[
         Format, typer.Option(help="table, json (one list), jsonl (one object a line) or csv.")
@@ -199,7 +199,7 @@ def recognize(
     """Name the landmark in each photo, or say that it is none the gallery knows."""
     from veduta.gallery import Gallery
 
-    asked = how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
+    asked = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
         answers = opened.recognize(output.from_stdin(photos), **asked)
         failed = output.recognitions(answers, format.value)
@@ -207,13 +207,13 @@ def recognize(
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command()
-def verify(
+@app.command("verify")
+def verify_command(
     a: Annotated[str, typer.Argument(metavar="A", help="A photo.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another photo.")],
     draw: Annotated[Path | None, typer.Option(metavar="OUT.png", help="Draw both, joined by their inliers.")] = None,
-    extractor: Extractor = "xfeat",
-    matcher: Matcher = "nearest",
+    extractor: ExtractorOption = "xfeat",
+    matcher: MatcherOption = "nearest",
     max_keypoints: MaxKeypoints = 512,
     max_side: MaxSide = 576,
     provider: Provider = "cpu",
@@ -225,37 +225,37 @@ def verify(
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise typer.BadParameter(f"expected a name ending in {', '.join(PICTURES)}, got {draw.name}")
     found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, max_side, provider)
-    output.facts(asdict(found), as_json=format is Listing.json)
+    output.print_facts(asdict(found), as_json=format is Listing.json)
 
 
-@app.command()
-def explain(
+@app.command("explain")
+def explain_command(
     gallery: GalleryPath,
     photo: Annotated[str, typer.Argument(metavar="PHOTO", help="The photo asked about.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the pictures and index.html.")],
-    effort: Effort = EffortName.default,
+    effort: EffortOption = EffortName.default,
     budget_ms: Budget = None,
     precision: Precision = None,
     floor: Floor = None,
     gps: Gps = True,  # noqa: FBT002
-    matcher: Matcher = "nearest",
+    matcher: MatcherOption = "nearest",
     depth: Depth = 100,
     rerank_depth: RerankDepth = None,
     landmark: Only = None,
-    near: Circle = None,
+    near: NearOption = None,
     provider: Provider = "cpu",
 ) -> None:
     """Write the evidence for one photo as pictures and a self-contained page."""
     from veduta.gallery import Gallery
 
-    asked = how(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
+    asked = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
         page = opened.explain(photo, out, **asked)
-    output.say(f"wrote {page}")
+    output.note(f"wrote {page}")
 
 
-@app.command()
-def calibrate(
+@app.command("calibrate")
+def calibrate_command(
     gallery: GalleryPath,
     source: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="A folder with one subfolder of photos per landmark.")
@@ -278,25 +278,25 @@ def calibrate(
     with Gallery.open(gallery, provider) as opened:
         if reset:
             opened.set_decision(None)
-            output.say("the decision is the one that ships")
+            output.note("the decision is the one that ships")
             return
-        from veduta.training.decision.calibrate import calibrate as fit
+        from veduta.training.decision.calibrate import calibrate_gallery as fit
 
         with output.progress("asking") as progress:
             found = fit(opened, source, csv, out, progress)
-    output.failures(found.failures)
-    output.facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
+    output.print_failures(found.failures)
+    output.print_facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
     if found.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-app.command()(index.index)
-app.command()(train.train)
+app.command("index")(index.index_command)
+app.command("train")(train.train_command)
 
 
-app.add_typer(models.app, name="models")
-app.command()(serve.serve)
-app.add_typer(serve.review, name="review")
+app.add_typer(models.models_app, name="models")
+app.command("serve")(serve.serve_command)
+app.add_typer(serve.review_app, name="review")
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from veduta.gallery import Options
-    from veduta.recognizer import Near
+    from veduta.gallery import RecognizeOptions
+    from veduta.recognizer import Circle
 
 
 class EffortName(enum.StrEnum):
@@ -20,7 +20,7 @@ class EffortName(enum.StrEnum):
     thorough = "thorough"
 
 
-Effort = Annotated[EffortName, typer.Option(help="How much work a photo is worth: fast, default or thorough.")]
+EffortOption = Annotated[EffortName, typer.Option(help="How much work a photo is worth: fast, default or thorough.")]
 Budget = Annotated[
     float | None, typer.Option(min=0, metavar="MS", help="Begin no further work on a photo after this time.")
 ]
@@ -33,7 +33,7 @@ Floor = Annotated[
     typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 unless said; below it the answer is none."),
 ]
 Gps = Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")]
-Matcher = Annotated[
+MatcherOption = Annotated[
     str,
     typer.Option(
         help="nearest; or what finds more and costs more: lighterglue (xfeat), lightglue (superpoint, disk, aliked), "
@@ -47,13 +47,13 @@ RerankDepth = Annotated[
 Only = Annotated[
     list[str] | None, typer.Option("--landmark", metavar="ID", help="Look only among these; may be given many times.")
 ]
-Circle = Annotated[
+NearOption = Annotated[
     str | None,
     typer.Option("--near", metavar="LAT,LON,KM", help="Look only among landmarks known to be within this distance."),
 ]
 
 
-def how(
+def recognize_options(
     effort: EffortName,
     budget_ms: float | None,
     precision: float | None,
@@ -64,7 +64,7 @@ def how(
     rerank_depth: int | None,
     landmark: list[str] | None,
     near: str | None,
-) -> Options:
+) -> RecognizeOptions:
     """Return the options of `Gallery.recognizer`."""
     if precision is not None and floor is not None:
         raise typer.BadParameter("give either --precision or --floor")
@@ -82,12 +82,12 @@ def how(
     }
 
 
-def _circle(text: str) -> Near:
+def _circle(text: str) -> Circle:
     """Return the circle that LAT,LON,KM says."""
-    from veduta.recognizer import Near
+    from veduta.recognizer import Circle
 
     try:
         latitude, longitude, kilometres = map(float, text.split(","))
-        return Near(latitude, longitude, kilometres)
+        return Circle(latitude, longitude, kilometres)
     except ValueError:
         raise typer.BadParameter(f"expected --near LAT,LON,KM, such as 48.858,2.294,5, got {text!r}") from None

@@ -13,7 +13,7 @@ from veduta.cli import competition_output as pages
 from veduta.cli import output
 from veduta.cli.options import AsListing, Listing, Provider
 
-app = typer.Typer(
+competition_app = typer.Typer(
     name="competition",
     help="Kaggle and GLDv2 files in, submission and report out.",
     no_args_is_help=True,
@@ -34,14 +34,14 @@ class RecipeName(enum.StrEnum):
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="The data set's folder.", show_default=False)]
 
 
-@app.command()
-def inspect(
+@competition_app.command("inspect")
+def inspect_command(
     data: Data,
     decode: Annotated[bool, typer.Option(help="Read every photo, to find damaged ones.")] = True,  # noqa: FBT002
     format: AsListing = Listing.table,
 ) -> None:
     """Show what a data set has: counts, the long tail, photos missing or damaged."""
-    from veduta.competition.inspect import inspect as look
+    from veduta.competition.inspect import inspect_data as look
 
     with output.progress("reading") as progress:
         found = look(data, decode, progress)
@@ -53,8 +53,8 @@ def inspect(
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command()
-def score(
+@competition_app.command("score")
+def score_command(
     solution: Annotated[Path, typer.Option(metavar="CSV", help="The truth: id,landmarks,Usage.")],
     submission: Annotated[Path, typer.Option(metavar="CSV", help="The answers: id,landmarks.")],
     floor: Annotated[float, typer.Option(help="Confidence from which a photo counts as answered.")] = 0.5,
@@ -62,15 +62,15 @@ def score(
     format: AsListing = Listing.table,
 ) -> None:
     """Print GAP and its companions for the public part, the private part and all."""
-    from veduta.competition.score import score as scored
+    from veduta.competition.score import score_submission as scored
 
     found = scored(solution, submission, floor, resamples)
     parts = {part: figures.as_dict() for part, figures in found.items()}
     (pages.as_json if format is Listing.json else pages.scores)(parts)
 
 
-@app.command()
-def embed(
+@competition_app.command("embed")
+def embed_command(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The table's folder.")],
     split: Annotated[str, typer.Option(help="Folder of the photos: train, test or index.")] = "train",
@@ -79,13 +79,13 @@ def embed(
     provider: Provider = "cpu",
 ) -> None:
     """Make the descriptors of a split in bulk; a killed run goes on when it is run again."""
-    from veduta.competition.embed import embed as embedded
+    from veduta.competition.embed import embed_split as embedded
 
     _check_shard(shard)
     with output.progress("embedding") as progress:
         found = embedded(data, out, split, shard, embedder, provider, progress)
-    pages.failures(found.bad)
-    output.say(f"{found.new} new of {found.photos} photos, {len(found.bad)} cannot be read; in {found.table}")
+    pages.print_bad_photos(found.bad)
+    output.note(f"{found.new} new of {found.photos} photos, {len(found.bad)} cannot be read; in {found.table}")
     if found.bad:
         raise typer.Exit(SOME_FAILED)
 
@@ -99,8 +99,8 @@ def _check_shard(shard: str) -> None:
         raise typer.BadParameter(str(error)) from None
 
 
-@app.command("import")
-def import_(
+@competition_app.command("import")
+def import_command(
     descriptors: Annotated[Path, typer.Argument(metavar="FILE", help="A .npy of (N, D), or a .pth dictionary.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The table's folder.")],
     name: Annotated[str, typer.Option(help="What to call the model that made them.")],
@@ -112,11 +112,11 @@ def import_(
     if (descriptors.suffix == ".npy") != (ids is not None):
         raise typer.BadParameter("--ids goes with a .npy file, and a .npy file needs it")
     table = import_npy(descriptors, ids, out, name) if ids is not None else import_pth(descriptors, out, name)
-    output.say(f"{len(table)} descriptors of {table.maker.dim} numbers in {out}")
+    output.note(f"{len(table)} descriptors of {table.maker.dim} numbers in {out}")
 
 
-@app.command()
-def run(
+@competition_app.command("run")
+def run_command(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for everything made.")],
     recipe: Annotated[
@@ -148,7 +148,7 @@ def run(
 ) -> None:
     """Go from photos and train.csv to submission.csv; what an earlier run has done is not done again."""
     from veduta.competition.recipes import NOTEBOOK_WEIGHTS
-    from veduta.competition.run import run as run_recipe
+    from veduta.competition.run import run_recipe as run_recipe
     from veduta.competition.run import with_overrides
 
     weights = NOTEBOOK_WEIGHTS[: len(models)] if models else None
@@ -171,8 +171,8 @@ def run(
     (pages.as_json if format is Listing.json else pages.runs)(made)
 
 
-@app.command()
-def check(
+@competition_app.command("check")
+def check_command(
     submission: Annotated[Path, typer.Argument(metavar="SUBMISSION", help="The submission.", show_default=False)],
     sample: Annotated[Path, typer.Option(metavar="CSV", help="sample_submission.csv: the ids there must be.")],
     format: AsListing = Listing.table,

@@ -24,7 +24,7 @@ def line(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def failures(bad: Mapping[str, str]) -> None:
+def print_bad_photos(bad: Mapping[str, str]) -> None:
     """Print each photo that has no descriptor as one line on stderr."""
     for reason in bad.values():
         output.error(reason)

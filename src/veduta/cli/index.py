@@ -23,7 +23,7 @@ class IndexKind(enum.StrEnum):
     qdrant = "qdrant"
 
 
-def index(
+def index_command(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)],
     kind: Annotated[
         IndexKind | None,
@@ -57,4 +57,4 @@ def index(
             opened.build_index(lambda what, share: progress(round(share * STEPS), STEPS, what), anew=anew)
         found = opened.info().index
     if not quiet:
-        output.facts(found, as_json=format is Listing.json)
+        output.print_facts(found, as_json=format is Listing.json)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta.cli import output
-from veduta.cli.options import AsListing, Extractor, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 
 if TYPE_CHECKING:
     from veduta.jobs import MergeReport, ShardReport
     from veduta.jobs.plan import Job
 
-app = typer.Typer(
+jobs_app = typer.Typer(
     name="jobs",
     help="Add, recognize and verify in shards, on many processes or on Ray.",
     no_args_is_help=True,
@@ -24,9 +24,9 @@ app = typer.Typer(
 )
 SOME_FAILED = 1
 
-GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
+JobGalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
 WorkPath = Annotated[Path, typer.Argument(metavar="DIR", help="The job's work folder.", show_default=False)]
-Work = Annotated[Path, typer.Option(metavar="DIR", help="The job's work folder, shared by all shards.")]
+WorkOption = Annotated[Path, typer.Option(metavar="DIR", help="The job's work folder, shared by all shards.")]
 Shard = Annotated[str | None, typer.Option(metavar="i/N", help="Do the i-th of N shards, here and now.")]
 OnRay = Annotated[bool, typer.Option("--ray", help="Do all shards on Ray, and merge them.")]
 Shards = Annotated[int | None, typer.Option(min=1, metavar="N", help="With --ray: how many shards.")]
@@ -39,9 +39,9 @@ Cpus = Annotated[float, typer.Option(min=0.1, help="With --ray: CPUs that a shar
 Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs that a shard takes.")]
 
 
-@app.command()
-def add(
-    gallery: GalleryPath,
+@jobs_app.command("add")
+def add_job_command(
+    gallery: JobGalleryPath,
     source: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="A folder with one subfolder of photos per landmark.")
     ] = None,
@@ -49,7 +49,7 @@ def add(
         Path | None, typer.Option(metavar="FILE", help="Instead of DIR, a table: photo,landmark[,name,...].")
     ] = None,
     *,
-    work: Work,
+    work: WorkOption,
     shard: Shard = None,
     ray: OnRay = False,
     shards: Shards = None,
@@ -69,12 +69,12 @@ def add(
     _do(AddJob(gallery, source, csv, provider), work, place, format)
 
 
-@app.command()
-def recognize(
-    gallery: GalleryPath,
+@jobs_app.command("recognize")
+def recognize_job_command(
+    gallery: JobGalleryPath,
     photos: Annotated[str, typer.Argument(metavar="PHOTOS", help="A folder, or a text file with one path a line.")],
     *,
-    work: Work,
+    work: WorkOption,
     shard: Shard = None,
     ray: OnRay = False,
     shards: Shards = None,
@@ -97,11 +97,11 @@ def recognize(
     format: AsListing = Listing.table,
 ) -> None:
     """Recognize many photos, in shards; merged they are one line of JSON each, in the order of the photos."""
-    from veduta.decision.model import EFFORTS
+    from veduta.decision.model import CASCADES
     from veduta.jobs import RecognizeJob
 
-    if effort not in EFFORTS:
-        raise typer.BadParameter(f"--effort: expected one of {', '.join(EFFORTS)}, got {effort}")
+    if effort not in CASCADES:
+        raise typer.BadParameter(f"--effort: expected one of {', '.join(CASCADES)}, got {effort}")
     if precision is not None and floor is not None:
         raise typer.BadParameter("give either --precision or --floor")
     place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
@@ -109,11 +109,11 @@ def recognize(
     _do(RecognizeJob(gallery, photos, *how), work, place, format)
 
 
-@app.command()
-def verify(
+@jobs_app.command("verify")
+def verify_job_command(
     pairs: Annotated[Path, typer.Argument(metavar="PAIRS", help="A table with the columns a,b.", show_default=False)],
     *,
-    work: Work,
+    work: WorkOption,
     shard: Shard = None,
     ray: OnRay = False,
     shards: Shards = None,
@@ -121,7 +121,7 @@ def verify(
     address: Address = None,
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
-    extractor: Extractor = "xfeat",
+    extractor: ExtractorOption = "xfeat",
     matcher: Annotated[str, typer.Option(help="As veduta verify takes it.")] = "nearest",
     max_keypoints: MaxKeypoints = 512,
     max_side: MaxSide = 576,
@@ -135,23 +135,23 @@ def verify(
     _do(VerifyJob(pairs, extractor, matcher, max_keypoints, max_side, provider), work, place, format)
 
 
-@app.command()
-def status(work: WorkPath, format: AsListing = Listing.table) -> None:
+@jobs_app.command("status")
+def status_job_command(work: WorkPath, format: AsListing = Listing.table) -> None:
     """Show how far each shard of a job is."""
-    from veduta.jobs import status as look
+    from veduta.jobs import job_status as look
 
     found = look(work)
     if format is Listing.json:
-        output.facts(asdict(found), as_json=True)
+        output.print_facts(asdict(found), as_json=True)
         return
-    output.rows([asdict(shard) for shard in found.shards], as_json=False)
-    output.say(
+    output.print_rows([asdict(shard) for shard in found.shards], as_json=False)
+    output.note(
         f"{found.kind}: {found.finished} of {len(found.shards)} shards finished, {found.done} of {found.items} done"
     )
 
 
-@app.command()
-def merge(
+@jobs_app.command("merge")
+def merge_job_command(
     work: WorkPath,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file to write; DIR/result.jsonl unless said.")
@@ -159,14 +159,14 @@ def merge(
     format: AsListing = Listing.table,
 ) -> None:
     """Put the results of all shards together: into the gallery, or into one file. May be killed and run again."""
-    from veduta.jobs import merge as put_together
+    from veduta.jobs import merge_job as put_together
 
     with output.progress("merging") as progress:
         found = put_together(work, out, progress, lambda done, total: progress(done, total, "comparing"))
     _merged(found, format)
 
 
-Place = Callable[["Job", Path], "ShardReport | MergeReport"]
+ShardPlacement = Callable[["Job", Path], "ShardReport | MergeReport"]
 
 
 def _place(
@@ -178,7 +178,7 @@ def _place(
     gpus: float,
     *,
     ray: bool,
-) -> Place:
+) -> ShardPlacement:
     """Return what does a job where the options say: one shard here, or all of them on Ray."""
     from veduta.competition.descriptor_table import parse_shard
     from veduta.jobs import run_on_ray, run_shard
@@ -202,7 +202,7 @@ def _place(
     return here
 
 
-def _do(job: Job, work: Path, place: Place, format: Listing) -> None:
+def _do(job: Job, work: Path, place: ShardPlacement, format: Listing) -> None:
     from veduta.jobs import MergeReport
 
     found = place(job, work)
@@ -214,7 +214,7 @@ def _do(job: Job, work: Path, place: Place, format: Listing) -> None:
 
 def _merged(found: MergeReport, format: Listing) -> None:
     if not found.alike:
-        output.say("its shards were computed by machines that round differently: see docs/distributed.md")
+        output.note("its shards were computed by machines that round differently: see docs/distributed.md")
     if found.kind == "add":
         there = f", {found.skipped} were there already" if found.skipped else ""
         _ended(found, format, f"added {found.added} references{there}")
@@ -224,10 +224,10 @@ def _merged(found: MergeReport, format: Listing) -> None:
 
 def _ended(found: Any, format: Listing, text: str) -> None:
     """Print a report and end with 1 where anything has failed."""
-    output.failures(found.failures)
+    output.print_failures(found.failures)
     lost = f", {len(found.failures)} failed" if found.failures else ""
-    output.say(text + lost)
+    output.note(text + lost)
     if format is Listing.json:
-        output.facts(asdict(found) | {"failures": len(found.failures)}, as_json=True)
+        output.print_facts(asdict(found) | {"failures": len(found.failures)}, as_json=True)
     if found.failures:
         raise typer.Exit(SOME_FAILED)

@@ -17,12 +17,12 @@ from veduta.cli import output, serve
 from veduta.cli.options import AsListing, Listing, Provider
 
 if TYPE_CHECKING:
-    from veduta.library import Doubt, Group, Library
+    from veduta.library import Group, Library, UncertainAsset
     from veduta.library.journal import Applied
     from veduta.library.metadata.tag import TagPlan
-    from veduta.library.organize.plan import Plan
+    from veduta.library.organize.plan import OrganizePlan
 
-app = typer.Typer(
+library_app = typer.Typer(
     name="library",
     help="A library of your own photos: find the landmarks in it, show them, write them back, sort it, undo it.",
     no_args_is_help=True,
@@ -31,7 +31,7 @@ app = typer.Typer(
 Paths = list[str]  # before a command's option takes the name
 
 
-class Mode(enum.StrEnum):
+class ModeName(enum.StrEnum):
     """How photos get to their place."""
 
     hardlink = "hardlink"
@@ -68,18 +68,18 @@ def _opened(library: Path, state: Path | None, *, known: bool = True) -> Iterato
     """Yield a library; LibraryError when it has to be known already and is not: the folder may be mistyped."""
     from veduta.errors import LibraryError
     from veduta.library import Library
-    from veduta.library.catalog import FILE, FOLDER
-    from veduta.library.review import collect
+    from veduta.library.catalog import FILE, STATE_FOLDER
+    from veduta.library.review import collect_verdicts
 
-    if known and library.is_dir() and not ((state or library / FOLDER) / FILE).exists():
+    if known and library.is_dir() and not ((state or library / STATE_FOLDER) / FILE).exists():
         raise LibraryError(f"{library}: nothing is known of it; look through it with: veduta library scan {library}")
     with Library(library, state) as opened:
-        collect(opened)  # a page may have been closed since
+        collect_verdicts(opened)  # a page may have been closed since
         yield opened
 
 
-@app.command()
-def scan(
+@library_app.command("scan")
+def scan_command(
     library: LibraryPath,
     gallery: GalleryOption = None,
     limit: Annotated[int | None, typer.Option(min=0, help="Look at no more photos than this.")] = None,
@@ -100,7 +100,7 @@ def scan(
     ):
         report = opened.scan(asked, limit, threads, max_memory, again=again, progress=progress)
         shots, doubts = opened.shots(), len(opened.doubts())
-    output.failures(report.failures)
+    output.print_failures(report.failures)
     counted = [shot for shot in shots if shot.best]
     named = sum(shot.label is not None for shot in counted)
     facts = asdict(report) | {
@@ -109,17 +109,17 @@ def scan(
         "named": named,
         "doubts": doubts,
     }
-    output.facts(facts, as_json=format is Listing.json)
+    output.print_facts(facts, as_json=format is Listing.json)
     if report.older:
-        output.say(f"the gallery has changed since {report.older} answers were given; ask again with --again")
+        output.note(f"the gallery has changed since {report.older} answers were given; ask again with --again")
     if doubts:
-        output.say(f"{doubts} answers are worth a look: veduta library review {library}")
+        output.note(f"{doubts} answers are worth a look: veduta library review {library}")
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 
 
-@app.command()
-def group(
+@library_app.command("group")
+def group_command(
     library: LibraryPath,
     max_memory: MaxMemory = 2048,
     state: StateOption = None,
@@ -129,15 +129,15 @@ def group(
     with _opened(library, state, known=False) as opened, output.progress("scanning") as progress:
         groups = opened.group(max_memory, progress)
         failures = opened.failures()
-    output.failures(failures)
+    output.print_failures(failures)
     if groups or format is Listing.json:
-        output.rows(
+        output.print_rows(
             [_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json
         )
     if not groups:
-        output.say("no two photos are known to show the same place")
+        output.note("no two photos are known to show the same place")
     else:
-        output.say(
+        output.note(
             f"see them with: veduta library report {library} --out album.html; name one with: veduta library name"
         )
     if failures:
@@ -159,8 +159,8 @@ def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
     return row | ({"files": [str(shot.file) for shot in group.shots]} if as_json else {})
 
 
-@app.command()
-def name(
+@library_app.command("name")
+def name_command(
     library: LibraryPath,
     number: Annotated[int, typer.Argument(metavar="GROUP", help="The group's number.", show_default=False)],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the place is called.", show_default=False)],
@@ -184,9 +184,9 @@ def name(
             Gallery.create(gallery).close()
         with Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
             landmark, failures = opened.name(number, name, id, asked, place)
-    output.failures(failures)
+    output.print_failures(failures)
     shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
-    output.say(f"group {number} shows {shown} ({landmark.id})")
+    output.note(f"group {number} shows {shown} ({landmark.id})")
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -203,8 +203,8 @@ def _place(text: str | None) -> tuple[float, float] | None:
     return north, east
 
 
-@app.command()
-def report(
+@library_app.command("report")
+def report_command(
     library: LibraryPath,
     out: Annotated[
         list[Path], typer.Option(metavar="FILE", help="album.html, or a name ending in .csv .jsonl .geojson .kml .gpx.")
@@ -214,7 +214,7 @@ def report(
 ) -> None:
     """Write the album, one page that needs no network, or the photos as a table or for a map. --out can be repeated."""
     from veduta.library.album.page import write_album
-    from veduta.library.export import FORMATS, export
+    from veduta.library.export import FORMATS, export_assets
 
     suffixes = {".html", *(f".{name}" for name in FORMATS)}
     for path in out:
@@ -223,14 +223,14 @@ def report(
     with _opened(library, state) as opened:
         for path in out:
             if path.suffix.lower() == ".html":
-                output.say(f"wrote {write_album(opened, path, floor)}")
+                output.note(f"wrote {write_album(opened, path, floor)}")
             else:
-                count = export(opened.shots(floor), path.suffix.lower()[1:], path)
-                output.say(f"wrote {count} photos to {path}")
+                count = export_assets(opened.shots(floor), path.suffix.lower()[1:], path)
+                output.note(f"wrote {count} photos to {path}")
 
 
-@app.command()
-def tag(
+@library_app.command("tag")
+def tag_command(
     library: LibraryPath,
     apply: ApplyOption = False,  # noqa: FBT002
     embed: Annotated[bool, typer.Option("--embed", help="Write into the photos, not beside them.")] = False,  # noqa: FBT002
@@ -242,7 +242,7 @@ def tag(
     with _opened(library, state) as opened:
         plan = opened.tag(embed=embed, floor=floor)
         _show_plan(_tag_facts(plan), [str(step.target) for step in plan.steps], every=all)
-        output.failures(plan.failures)
+        output.print_failures(plan.failures)
         failed = bool(plan.failures) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -253,14 +253,14 @@ def _tag_facts(plan: TagPlan) -> dict[str, Any]:
     return {name: getattr(plan, name) for name in names}
 
 
-@app.command()
-def organize(
+@library_app.command("organize")
+def organize_command(
     library: LibraryPath,
     into: Annotated[
         str,
         typer.Option(metavar="PATTERN", help="Folder with fields, such as 'Sorted/{country}/{landmark}/{date:%Y}'."),
     ],
-    mode: Annotated[Mode, typer.Option(help="hardlink, copy, symlink or move.")] = Mode.hardlink,
+    mode: Annotated[ModeName, typer.Option(help="hardlink, copy, symlink or move.")] = ModeName.hardlink,
     apply: ApplyOption = False,  # noqa: FBT002
     floor: WrittenFloor = 0.9,
     all: AllRows = False,  # noqa: A002, FBT002
@@ -270,13 +270,13 @@ def organize(
     with _opened(library, state) as opened:
         plan = opened.organize(into, mode.value, floor)
         _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
-        output.failures(plan.left)
+        output.print_failures(plan.left)
         failed = bool(plan.left) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _plan_facts(plan: Plan) -> dict[str, Any]:
+def _plan_facts(plan: OrganizePlan) -> dict[str, Any]:
     names = ("photos", "files", "folders", "already", "elsewhere", "unlabelled", "copies_left")
     counts = {name: getattr(plan, name) for name in names}
     return {"root": str(plan.root), "mode": plan.mode, "bytes": plan.size, **counts, "renamed": len(plan.renamed)}
@@ -284,20 +284,20 @@ def _plan_facts(plan: Plan) -> dict[str, Any]:
 
 def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
     """Print what a plan counts, and the files it is about, or some of them."""
-    output.facts(facts, as_json=False)
+    output.print_facts(facts, as_json=False)
     shown = rows if every else rows[:SHOWN]
-    output.lines(shown)
+    output.print_lines(shown)
     if len(shown) < len(rows):
-        output.say(f"and {len(rows) - len(shown)} more; see them with --all")
+        output.note(f"and {len(rows) - len(shown)} more; see them with --all")
 
 
-def _apply_or_say(library: Library, plan: Plan | TagPlan, steps: int, *, apply: bool) -> bool:
+def _apply_or_say(library: Library, plan: OrganizePlan | TagPlan, steps: int, *, apply: bool) -> bool:
     """Carry out a plan if that is wanted; return whether some of it failed."""
     if not steps:
-        output.say("nothing to do")
+        output.note("nothing to do")
         return False
     if not apply:
-        output.say("nothing was changed; do it with --apply")
+        output.note("nothing was changed; do it with --apply")
         return False
     with output.progress("applying") as progress:
         done = library.apply(plan, _counted(progress, steps))
@@ -310,15 +310,15 @@ def _counted(progress: Callable[..., None], total: int) -> Callable[[int], None]
 
 
 def _say_applied(done: Applied, library: Library) -> None:
-    output.failures(done.failures)
+    output.print_failures(done.failures)
     if done.stopped is not None:
         output.error(done.stopped)
     back = "" if done.journal is None else f"; take them back with: veduta library undo {library.path}"
-    output.say(f"did {done.done} steps{back}")
+    output.note(f"did {done.done} steps{back}")
 
 
-@app.command()
-def undo(
+@library_app.command("undo")
+def undo_command(
     library: LibraryPath,
     number: Annotated[int | None, typer.Option(help="Number of the action; the last unless said.")] = None,
     list: Annotated[bool, typer.Option("--list", help="Only list what was done, and what was taken back.")] = False,  # noqa: A002, FBT002
@@ -329,12 +329,12 @@ def undo(
     with _opened(library, state) as opened:
         if list:
             rows = [_action_row(action) for action in opened.history()]
-            output.rows(rows, as_json=format is Listing.json)
+            output.print_rows(rows, as_json=format is Listing.json)
             return
         with output.progress("undoing") as progress:
             undone = opened.undo(number, lambda done: progress(done, None))
-    output.failures(undone.left)
-    output.say(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
+    output.print_failures(undone.left)
+    output.note(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
     if undone.left:
         raise typer.Exit(SOME_FAILED)
 
@@ -350,8 +350,8 @@ def _action_row(action: Any) -> dict[str, Any]:
     }
 
 
-@app.command()
-def review(
+@library_app.command("review")
+def review_command(
     library: LibraryPath,
     list: Annotated[bool, typer.Option("--list", help="Print the doubtful photos here, and open no page.")] = False,  # noqa: A002, FBT002
     accept: Annotated[
@@ -370,7 +370,7 @@ def review(
     format: AsListing = Listing.table,
 ) -> None:
     """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
-    from veduta.library.review import collect
+    from veduta.library.review import collect_verdicts
 
     said = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
     with _opened(library, state) as opened:
@@ -381,12 +381,12 @@ def review(
         elif list:
             rows = [_doubt_row(doubt) for doubt in opened.doubts(limit)]
             if rows or format is Listing.json:
-                output.rows(rows, as_json=format is Listing.json)
+                output.print_rows(rows, as_json=format is Listing.json)
             else:
-                output.say("no answer is in doubt")
+                output.note("no answer is in doubt")
         else:
             _review_on_page(opened, limit, port, provider, browser=browser)
-            output.say(f"took over {collect(opened)} verdicts")
+            output.note(f"took over {collect_verdicts(opened)} verdicts")
 
 
 def _judge(library: Library, verdict: str | None, photo: str) -> None:
@@ -402,10 +402,10 @@ def _judge(library: Library, verdict: str | None, photo: str) -> None:
         shot = library.judge(path, verdict, landmark_of(library, id))
     else:
         shot = library.judge(photo, verdict)
-    output.say(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
+    output.note(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
 
 
-def _doubt_row(doubt: Doubt) -> dict[str, Any]:
+def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:
     guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
     return {
         "photo": str(doubt.shot.file),
@@ -419,20 +419,20 @@ def _doubt_row(doubt: Doubt) -> dict[str, Any]:
 def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
     """Serve the page on the doubtful photos until it is told to stop."""
     from veduta.errors import LibraryError
-    from veduta.library.review import fill
+    from veduta.library.review import fill_queue
 
     if library.gallery is None:
         raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")
     gallery = Path(library.gallery)
-    waiting, failures = fill(library, gallery.name, limit)
-    output.failures(failures)
+    waiting, failures = fill_queue(library, gallery.name, limit)
+    output.print_failures(failures)
     if not waiting:
-        output.say("no answer is in doubt")
+        output.note("no answer is in doubt")
         return
     token = secrets.token_urlsafe(24)
     with serve.on_page([gallery], token, port, provider, library.folder) as (server, address):
         where = f"{address}/#/review?token={token}"
-        output.say(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
+        output.note(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
         if browser:
             webbrowser.open(where)
         with suppress(KeyboardInterrupt):

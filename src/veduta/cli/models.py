@@ -11,22 +11,24 @@ import typer
 from veduta.cli import output
 from veduta.cli.options import AsListing, Listing
 
-app = typer.Typer(help="The models: their cards, and weights that do not ship.", invoke_without_command=True)
+models_app = typer.Typer(help="The models: their cards, and weights that do not ship.", invoke_without_command=True)
 
 
-@app.callback()
-def models(context: typer.Context, format: AsListing = Listing.table) -> None:
+@models_app.callback()
+def models_callback(context: typer.Context, format: AsListing = Listing.table) -> None:
     """Show the cards of all models: source, licence, sha256, and where their weights are."""
     if context.invoked_subcommand is not None:
         return
     from veduta.models import cards
-    from veduta.models.weights import where
+    from veduta.models.weights import describe_weights
 
-    output.cards([asdict(card) | {"weights": where(card.name)} for card in cards()], as_json=format is Listing.json)
+    output.print_cards(
+        [asdict(card) | {"weights": describe_weights(card.name)} for card in cards()], as_json=format is Listing.json
+    )
 
 
-@app.command("show")
-def show_(
+@models_app.command("show")
+def show_command(
     models: Annotated[
         list[str], typer.Argument(metavar="MODEL...", help="Names of models, or folders of trained ones.")
     ],
@@ -36,11 +38,11 @@ def show_(
     from veduta.models import card, is_model, read_card
 
     found = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
-    output.cards([asdict(card) for card in found], as_json=format is Listing.json)
+    output.print_cards([asdict(card) for card in found], as_json=format is Listing.json)
 
 
-@app.command()
-def pull(
+@models_app.command("pull")
+def pull_command(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="superpoint, superglue, disk, ...; see veduta models.")],
     source: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="Take the files from this folder, not from the hub.")
@@ -49,10 +51,10 @@ def pull(
 ) -> None:
     """Fetch weights that do not ship, from the hub or a folder; one that was cut off goes on when run again."""
     from veduta.models import card
-    from veduta.models.weights import SOURCES, find
-    from veduta.models.weights import pull as fetch
+    from veduta.models.weights import SOURCES, find_weights
+    from veduta.models.weights import pull_weights as fetch
 
     folder = fetch(model, source, revision)
-    output.say(f"{model} is in {folder} (sha256 {find(model).sha256[:12]})")
+    output.note(f"{model} is in {folder} (sha256 {find_weights(model).sha256[:12]})")
     if SOURCES[model].research_only:
-        output.say(f"its licence: {card(model).licence}")
+        output.note(f"its licence: {card(model).licence}")

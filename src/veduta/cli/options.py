@@ -19,6 +19,6 @@ AsListing = Annotated[Listing, typer.Option("--format", help="table or json.")]
 Provider = Annotated[
     str, typer.Option(envvar="VEDUTA_PROVIDER", help="Execution provider: cpu, cuda, coreml or openvino.")
 ]
-Extractor = Annotated[str, typer.Option(help="Local features: xfeat, rootsift, superpoint, disk or aliked.")]
+ExtractorOption = Annotated[str, typer.Option(help="Local features: xfeat, rootsift, superpoint, disk or aliked.")]
 MaxKeypoints = Annotated[int, typer.Option(min=8, max=4096, help="Keypoints kept per photo.")]
 MaxSide = Annotated[int, typer.Option(min=64, max=4096, help="Longer side of photos before that, in pixels at most.")]

@@ -36,14 +36,14 @@ def any_names() -> None:
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def say(text: str) -> None:
+def note(text: str) -> None:
     """Print a line for a person, on stderr."""
     print(text, file=sys.stderr)  # noqa: T201
 
 
 def error(text: str) -> None:
     """Print an error as one line on stderr."""
-    say("veduta: " + " ".join(text.splitlines()))
+    note("veduta: " + " ".join(text.splitlines()))
 
 
 def warnings() -> None:
@@ -51,7 +51,7 @@ def warnings() -> None:
     python_warnings.showwarning = lambda message, *_args, **_rest: error(str(message))
 
 
-def failures(found: Sequence[Failure]) -> None:
+def print_failures(found: Sequence[Failure]) -> None:
     """Print each photo that failed as one line on stderr."""
     for failure in found:
         error(failure.error)
@@ -187,7 +187,7 @@ def _evidence(answer: Recognition) -> str:
     return f"{inliers}, similarity {best.similarity:.2f} with {Path(best.reference).name}"
 
 
-def rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print dictionaries with the same keys as a table, leaving out columns that are empty, or as JSON."""
     if as_json:
         sys.stdout.write(_json(list(found), indent=1) + "\n")
@@ -196,16 +196,16 @@ def rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     table = Table(*keys, box=None, pad_edge=False, header_style="bold")
     for row in found:
         table.add_row(*(_cell("" if row[key] is None else str(row[key])) for key in keys))
-    _out().print(table) if found else say("nothing in it yet")
+    _out().print(table) if found else note("nothing in it yet")
 
 
-def lines(found: Iterable[str]) -> None:
+def print_lines(found: Iterable[str]) -> None:
     """Print lines on stdout, odd characters written out."""
     for line in found:
         sys.stdout.write((line if line.isprintable() else ascii(line)) + "\n")
 
 
-def facts(found: dict[str, Any], *, as_json: bool) -> None:
+def print_facts(found: dict[str, Any], *, as_json: bool) -> None:
     """Print one dictionary, nested ones flattened, as lines of name and value, or as JSON."""
     if as_json:
         sys.stdout.write(_json(found) + "\n")
@@ -233,7 +233,7 @@ def _fact(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print the models' cards one below the other, or as JSON."""
     if as_json:
         sys.stdout.write(_json(list(found), indent=1) + "\n")
@@ -241,10 +241,10 @@ def cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     for i, card in enumerate(found):
         if i:
             _out().print()
-        facts({key: value for key, value in card.items() if value}, as_json=False)
+        print_facts({key: value for key, value in card.items() if value}, as_json=False)
 
 
-def training(found: dict[str, Any], *, as_json: bool) -> None:
+def print_training(found: dict[str, Any], *, as_json: bool) -> None:
     """Print what a training run has done: figures before and after, the files left, and how to use the first."""
     if as_json:
         sys.stdout.write(_json(found, indent=1) + "\n")
@@ -263,7 +263,7 @@ def training(found: dict[str, Any], *, as_json: bool) -> None:
         lost = [f"{value:+.4f}" for value in row["gap_lost"]] if row["figures"] else ["", ""]
         files.add_row(_cell(row["folder"]), f"{row['megabytes']:.1f}", f"{row['difference']:.1e}", *lost)
     _out().print(files)
-    say(
+    note(
         f"kept the weights of epoch {found['epoch']}; trained on {found['photos']} photos, {found['classes']} classes; "
         f"make a gallery with: veduta create GALLERY --embedder {found['variants'][0]['folder']}"
     )

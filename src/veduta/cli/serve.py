@@ -20,7 +20,7 @@ TOKEN = "VEDUTA_TOKEN"  # noqa: S105
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(
+def serve_command(
     galleries: Annotated[
         list[Path], typer.Argument(metavar="GALLERY...", help="Folders of galleries.", show_default=False)
     ],
@@ -77,7 +77,7 @@ def serve(
         server = make_server(app, settings, host, port)
         shown = f"[{host}]" if ":" in host else host
         writing = "" if settings.token else f"; it only reads, for {TOKEN} is not set"
-        output.say(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
+        output.note(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
         server.run(sockets=[listening])
 
 
@@ -122,20 +122,20 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-review = typer.Typer(help="The photos kept for review on the page.")
+review_app = typer.Typer(help="The photos kept for review on the page.")
 
 
-@review.command("export")
-def export(
+@review_app.command("export")
+def export_command(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)],
 ) -> None:
     """Write the photos that have a verdict, and photos.csv, which veduta calibrate takes."""
     from veduta.gallery import Gallery
-    from veduta.review_queue import Review
+    from veduta.review_queue import ReviewQueue
 
     with Gallery.open(gallery):  # says what is wrong with it, if anything is
-        reviewed = Review(gallery)
+        reviewed = ReviewQueue(gallery)
     count = reviewed.export(folder)
     reviewed.close()
-    output.say(f"wrote {count} photos; calibrate with: veduta calibrate {gallery} --csv {folder / 'photos.csv'}")
+    output.note(f"wrote {count} photos; calibrate with: veduta calibrate {gallery} --csv {folder / 'photos.csv'}")

@@ -71,7 +71,7 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise typer.BadParameter(f"expected sides like 224,256,288, got {text!r}") from None
 
 
-def train(
+def train_command(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A data set's folder, or a table photo,landmark.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; a run that was stopped goes on.")],
     bank: Annotated[Path | None, _option("Folder of photos that show no landmark.", PHOTOS, metavar="FOLDER")] = None,
@@ -133,7 +133,7 @@ def train(
 ) -> None:
     """Train a descriptor of your own, and leave it as a folder that 'veduta create --embedder' takes.
 
-    What is not said is as in `veduta.training.descriptor.config.Recipe`; docs/training.md
+    What is not said is as in `veduta.training.descriptor.config.TrainConfig`; docs/training.md
     tells what each choice is worth.
     """
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
@@ -141,8 +141,8 @@ def train(
         raise ModelError(f"training needs {', '.join(missing)}; pip install 'veduta[train]'")
     from dataclasses import replace
 
-    from veduta.training.descriptor.config import SHIPPED, Recipe
-    from veduta.training.descriptor.train import train as run
+    from veduta.training.descriptor.config import SHIPPED, TrainConfig
+    from veduta.training.descriptor.train import train_descriptor as run
 
     said: dict[str, Any] = {
         "backbone": backbone, "dim": dim, "head_dim": head_dim, "freeze": freeze, "live_norm": live_norm,
@@ -155,17 +155,17 @@ def train(
         "precision": precision and precision.value, "seed": seed,
     }  # fmt: skip
     try:
-        base = SHIPPED if shipped else Recipe()
+        base = SHIPPED if shipped else TrainConfig()
         recipe = replace(base, **{field: value for field, value in said.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with output.progress("looking") as progress:
         report = run(
             data, out, recipe, bank, against, name=name, device=device.value, workers=workers, minutes=minutes,
-            progress=progress, say=output.say,
+            progress=progress, say=output.note,
         )  # fmt: skip
     if report is not None:
-        output.training(report.as_dict(), as_json=format is Listing.json)
+        output.print_training(report.as_dict(), as_json=format is Listing.json)
         # torchrun would take this for a process that has died.
         if report.unreadable and "WORLD_SIZE" not in os.environ:
             raise typer.Exit(SOME_FAILED)

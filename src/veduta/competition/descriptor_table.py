@@ -37,7 +37,7 @@ META, DESCRIPTORS, IDS, BAD = "shard.json", "descriptors.bin", "ids.bin", "bad.c
 
 
 @dataclass(frozen=True)
-class Maker:
+class Provenance:
     """What made the descriptors of a table; tables of different makers are never mixed.
 
     Attributes:
@@ -79,7 +79,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 class ShardWriter:
     """Appends rows to one shard. Make it with `open_shard`, which locks the shard against a second writer."""
 
-    def __init__(self, folder: Path, maker: Maker) -> None:
+    def __init__(self, folder: Path, maker: Provenance) -> None:
         self._folder, self._maker = folder, maker
         self._row_bytes = maker.dim * np.dtype(DTYPES[maker.dtype]).itemsize
         rows = self._cut_to_whole_rows()
@@ -130,7 +130,7 @@ class ShardWriter:
 
 
 @contextmanager
-def open_shard(table: Path, maker: Maker, shard: tuple[int, int] = (1, 1)) -> Iterator[ShardWriter]:
+def open_shard(table: Path, maker: Provenance, shard: tuple[int, int] = (1, 1)) -> Iterator[ShardWriter]:
     """Yield a writer for a shard of a table, new or begun earlier, and flush it at the end.
 
     Raises:
@@ -157,7 +157,7 @@ def _check_siblings(table: Path, count: int) -> None:
         raise DatasetError(f"{table}: has shards of another number ({', '.join(sorted(others))}); use another folder")
 
 
-def _check_maker(folder: Path, maker: Maker) -> None:
+def _check_maker(folder: Path, maker: Provenance) -> None:
     path = folder / META
     if not path.exists():
         draft = path.with_suffix(".part")
@@ -168,10 +168,10 @@ def _check_maker(folder: Path, maker: Maker) -> None:
         raise DatasetError(f"{folder}: was made by {made.model} {made.sha256[:12]} {dict(made.settings)}; use another")
 
 
-def _read_maker(folder: Path) -> Maker:
+def _read_maker(folder: Path) -> Provenance:
     try:
         found = json.loads((folder / META).read_text("utf-8"))
-        return Maker(**{**found, "settings": tuple(sorted(found["settings"].items()))})
+        return Provenance(**{**found, "settings": tuple(sorted(found["settings"].items()))})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{folder / META}: is not the description of a shard ({error})") from error
 
@@ -198,7 +198,7 @@ class DescriptorTable:
         bad: photo id -> why it has no descriptor.
     """
 
-    maker: Maker
+    maker: Provenance
     ids: npt.NDArray[np.bytes_]
     blocks: tuple[npt.NDArray[Any], ...]
     bad: dict[str, str]
@@ -247,7 +247,7 @@ class DescriptorTable:
         return np.asarray(result / np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _map_shard(folder: Path, maker: Maker) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[Any]]:
+def _map_shard(folder: Path, maker: Provenance) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[Any]]:
     """Return the ids and the mapped rows that are whole, without changing the files: they may be being written."""
     dtype = np.dtype(DTYPES[maker.dtype])
     sizes = [(folder / name).stat().st_size if (folder / name).exists() else 0 for name in (IDS, DESCRIPTORS)]
@@ -258,7 +258,7 @@ def _map_shard(folder: Path, maker: Maker) -> tuple[npt.NDArray[np.bytes_], npt.
     return ids, np.memmap(folder / DESCRIPTORS, dtype, "r", shape=(rows, maker.dim))
 
 
-def write_table(path: Path, maker: Maker, ids: Iterable[str], descriptors: Iterable[Float32]) -> int:
+def write_table(path: Path, maker: Provenance, ids: Iterable[str], descriptors: Iterable[Float32]) -> int:
     """Write descriptors made elsewhere as a table of one shard and return how many were new."""
     with open_shard(path, maker) as writer:
         before = len(writer.done)

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from veduta.competition.descriptor_table import DescriptorTable, Maker, open_shard, parse_shard, shard_of, write_table
+from veduta.competition.descriptor_table import (
+    DescriptorTable,
+    Provenance,
+    open_shard,
+    parse_shard,
+    shard_of,
+    write_table,
+)
 from veduta.competition.pth import read_pth
 from veduta.concurrency import in_order
 from veduta.datasets.layout import PhotoFolder, split_folder
@@ -41,7 +48,7 @@ class EmbedReport:
     bad: dict[str, str]
 
 
-def embed(
+def embed_split(
     data: Path,
     out: Path,
     split: str = "train",
@@ -85,9 +92,9 @@ def embed(
         return EmbedReport(str(out), len(ids), sum(id in writer.done for id in todo), bad)
 
 
-def maker_of(model: Embedder, dtype: str = "float16") -> Maker:
+def maker_of(model: Embedder, dtype: str = "float16") -> Provenance:
     """Return what a table records of an embedder."""
-    return Maker(model.name, model.sha256, model.dim, dtype, tuple(sorted(model.settings.items())))
+    return Provenance(model.name, model.sha256, model.dim, dtype, tuple(sorted(model.settings.items())))
 
 
 def embed_one(model: Embedder, folder: PhotoFolder, id: str) -> Float32 | Failure:
@@ -114,7 +121,7 @@ def import_npy(descriptors: Path, ids: Path, out: Path, name: str) -> Descriptor
     if matrix.ndim != 2 or len(matrix) != len(names) or matrix.dtype.kind != "f":
         found = f"{matrix.shape} of {matrix.dtype} and {len(names)} ids"
         raise DatasetError(f"{descriptors}: expected (N, D) floats and as many ids in {ids}, got {found}")
-    maker = Maker(name, _digest(descriptors, ids), matrix.shape[1])
+    maker = Provenance(name, _digest(descriptors, ids), matrix.shape[1])
     return _import(out, maker, list(names), (matrix[i] for i in range(len(matrix))))
 
 
@@ -126,7 +133,7 @@ def import_pth(path: Path, out: Path, name: str) -> DescriptorTable:
     found = read_pth(path)
     if not found or len({len(row) for row in found.values()}) != 1:
         raise DatasetError(f"{path}: expected a dictionary of photo id -> vectors of one length")
-    maker = Maker(name, _digest(path), len(next(iter(found.values()))))
+    maker = Provenance(name, _digest(path), len(next(iter(found.values()))))
     return _import(out, maker, list(found), iter(found.values()))
 
 
@@ -139,7 +146,7 @@ def _digest(*paths: Path) -> str:
     return state.hexdigest()
 
 
-def _import(out: Path, maker: Maker, ids: list[str], rows: Iterator[Float32]) -> DescriptorTable:
+def _import(out: Path, maker: Provenance, ids: list[str], rows: Iterator[Float32]) -> DescriptorTable:
     def unit() -> Iterator[Float32]:
         for id, row in zip(ids, rows, strict=True):
             norm = float(np.linalg.norm(np.asarray(row, np.float32)))

@@ -44,7 +44,7 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found.
+    """What `inspect_data` found.
 
     Attributes:
         landmarks: how many train.csv names.
@@ -65,7 +65,7 @@ class Inspection:
     usage: dict[str, int]
 
 
-def inspect(data: Path, decode: bool = True, progress: Progress | None = None) -> Inspection:  # noqa: FBT001, FBT002
+def inspect_data(data: Path, decode: bool = True, progress: Progress | None = None) -> Inspection:  # noqa: FBT001, FBT002
     """Return what a data set's folder has.
 
     Args:

@@ -115,6 +115,6 @@ def squashed(image: Image) -> Image:
     return Image(np.asarray(pixels, np.uint8), *NOTEBOOK_FRAME, name=image.name, sha256=image.sha256)
 
 
-def as_it_is(image: Image) -> Image:
+def unsquashed(image: Image) -> Image:
     """Return the photo with its own shape."""
     return image

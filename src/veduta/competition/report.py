@@ -12,7 +12,7 @@ import numpy as np
 
 from veduta.competition.recipes import Recipe
 from veduta.competition.score import Score
-from veduta.competition.stages import Candidates
+from veduta.competition.stages import RetrievedCandidates
 from veduta.competition.submissions import read_submission
 from veduta.datasets.gldv2 import read_recognition_solution
 from veduta.datasets.layout import PhotoFolder
@@ -27,7 +27,7 @@ SHOWN = 6  # answers of each kind with pictures
 KS = (1, 5, 10, 20, 50, 100)
 
 
-Points = tuple[Float32, tuple[int, int]]  # (K, 2) keypoints, and the size of the picture they are in
+FramedPoints = tuple[Float32, tuple[int, int]]  # (K, 2) keypoints, and the size of the picture they are in
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Evidence:
 
     test: PhotoFolder
     train: PhotoFolder
-    lines: Callable[[str, str], tuple[Points, Points]]
+    lines: Callable[[str, str], tuple[FramedPoints, FramedPoints]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPrediction:
     """A prediction and whether it is right.
 
     Attributes:
@@ -62,7 +62,7 @@ class Judged:
 
 def write_report(
     page: Path,
-    found: Candidates,
+    found: RetrievedCandidates,
     evidence: Float32,
     solution: Path,
     submission: Path,
@@ -84,7 +84,9 @@ def write_report(
     """
     truth = read_recognition_solution(solution).part("all")
     judged = [
-        Judged(p, p.landmark in truth[p.id], truth[p.id]) for p in read_submission(submission)[1] if p.id in truth
+        JudgedPrediction(p, p.landmark in truth[p.id], truth[p.id])
+        for p in read_submission(submission)[1]
+        if p.id in truth
     ]
     judged.sort(key=lambda j: (-j.prediction.confidence, j.prediction.id))
     worst = [j for j in judged if not j.right][:SHOWN]
@@ -156,7 +158,7 @@ def _chart(
 <figcaption>{escape(note)}</figcaption></figure>"""
 
 
-def _gap_curve(judged: Sequence[Judged], truth: dict[str, tuple[str, ...]]) -> str:
+def _gap_curve(judged: Sequence[JudgedPrediction], truth: dict[str, tuple[str, ...]]) -> str:
     right = np.array([j.right for j in judged], bool)
     positives = max(1, sum(bool(t) for t in truth.values()))
     hits = np.cumsum(right)
@@ -167,7 +169,7 @@ def _gap_curve(judged: Sequence[Judged], truth: dict[str, tuple[str, ...]]) -> s
     return _chart("Precision over recall", [("line", points)], ("landmark photos found", "precision so far"), note)
 
 
-def _reliability(judged: Sequence[Judged]) -> str:
+def _reliability(judged: Sequence[JudgedPrediction]) -> str:
     confidence = np.array([j.prediction.confidence for j in judged])
     right = np.array([j.right for j in judged], float)
     points = []
@@ -179,7 +181,7 @@ def _reliability(judged: Sequence[Judged]) -> str:
     return _chart("Reliability", [("ideal", [(0, 0), (1, 1)]), ("line", points)], ("confidence", "share right"), note)
 
 
-def _recall(found: Candidates, truth: dict[str, tuple[str, ...]]) -> str:
+def _recall(found: RetrievedCandidates, truth: dict[str, tuple[str, ...]]) -> str:
     ranks = []
     for i, query in enumerate(found.queries):
         if truth.get(query):
@@ -197,8 +199,8 @@ def _recall(found: Candidates, truth: dict[str, tuple[str, ...]]) -> str:
 
 def _gallery(
     title: str,
-    judged: Sequence[Judged],
-    found: Candidates,
+    judged: Sequence[JudgedPrediction],
+    found: RetrievedCandidates,
     evidence: Float32,
     show: Evidence,
     recipe: Recipe,
@@ -209,9 +211,9 @@ def _gallery(
 
 
 def _answer(
-    judged: Judged,
+    judged: JudgedPrediction,
     query: int,
-    found: Candidates,
+    found: RetrievedCandidates,
     evidence: Float32,
     show: Evidence,
     recipe: Recipe,

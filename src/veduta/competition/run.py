@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 
 from veduta.competition.descriptor_table import DescriptorTable
-from veduta.competition.embed import embed
+from veduta.competition.embed import embed_split
 from veduta.competition.feature_file import FeatureFile, check_ids_differ, extract_all
-from veduta.competition.recipes import RECIPES, Recipe, as_it_is, squashed
+from veduta.competition.recipes import RECIPES, Recipe, squashed, unsquashed
 from veduta.competition.report import Evidence, write_report
-from veduta.competition.score import Score, score
+from veduta.competition.score import Score, score_submission
 from veduta.competition.stages import (
-    Candidates,
+    RetrievedCandidates,
     decide_all,
     digest_of,
     extractor_of,
     gather_evidence,
     key_of,
     load_candidates,
-    matched,
+    matched_keypoints,
     matcher_of,
     retrieve,
     save_candidates,
@@ -93,7 +93,7 @@ class RunReport:
         return asdict(self) | {"scores": scores}
 
 
-def run(
+def run_recipe(
     data: Path,
     out: Path,
     recipe: str | Recipe = "veduta",
@@ -108,7 +108,7 @@ def run(
     Args:
         data: folder with train.csv, the folders train and test, and perhaps sample_submission.csv and a solution.
         out: folder for everything made; submission.csv among it.
-        recipe: ``veduta``, ``dna-2020`` or a `Recipe` of one's own.
+        recipe: ``veduta``, ``dna-2020`` or a `ExportSpec` of one's own.
         solution: the truth; None for the one in `data`, if there is one.
         bank: a folder of photos that show no landmark; references that resemble them are held back, as the recipe's
             `penalty` says.
@@ -172,7 +172,7 @@ class _Run:
         scores: dict[str, Score] | None = None
         page: str | None = None
         if solution is not None:
-            scores = score(solution, submission)
+            scores = score_submission(solution, submission)
             page = str(self.page(found, evidence, solution, submission, scores))
         report = RunReport(str(submission), self.recipe.name, predictions, photos, tuple(self.stages), scores, page)
         _write_json(self.out / self.recipe.name / "summary.json", report.as_dict())
@@ -190,13 +190,13 @@ class _Run:
             trained = "" if model in EMBEDDERS else f"-{read_card(model).sha256[:12]}"
             path = self.out / "descriptors" / (Path(model).name + trained) / name
             where = (bank, path, ".") if bank else (self.data, path, split)
-            made = embed(*where, embedder=model, provider=self.provider, progress=self.tell(stage))
+            made = embed_split(*where, embedder=model, provider=self.provider, progress=self.tell(stage))
             stage["skipped"] = made.new == 0
             return DescriptorTable.open(path)
 
     def candidates(
         self, train: list[DescriptorTable], test: list[DescriptorTable], nothing: list[DescriptorTable]
-    ) -> Candidates:
+    ) -> RetrievedCandidates:
         labels_file = need_file(self.data, *TRAIN)
         recipe = self.recipe
         key = key_of(
@@ -216,7 +216,7 @@ class _Run:
             self.keep_key("retrieve", key)
             return found
 
-    def evidence(self, found: Candidates) -> Float32:
+    def evidence(self, found: RetrievedCandidates) -> Float32:
         recipe = self.recipe
         features = self.features(found)
         depth = min(recipe.rerank_depth, found.rows.shape[1])
@@ -235,27 +235,27 @@ class _Run:
         features.close()
         return evidence
 
-    def no_evidence(self, found: Candidates) -> Float32:
+    def no_evidence(self, found: RetrievedCandidates) -> Float32:
         """Return what there is to say of geometry when nobody asked: (Q, rerank_depth) NaN."""
         return np.full((len(found.queries), min(self.recipe.rerank_depth, found.rows.shape[1])), np.nan, np.float32)
 
-    def features(self, found: Candidates) -> FeatureFile:
+    def features(self, found: RetrievedCandidates) -> FeatureFile:
         recipe = self.recipe
         cache = FeatureFile(self.out / "features" / self.extraction())
         photos = self.wanted(found)
         extractor = extractor_of(recipe, self.provider)
-        frame = squashed if recipe.squash else as_it_is
+        frame = squashed if recipe.squash else unsquashed
         with self.timed("extract") as stage:
             stage["skipped"] = not extract_all(cache, extractor, photos, frame, self.tell(stage))
         return cache
 
-    def wanted(self, found: Candidates) -> list[tuple[str, PhotoFolder]]:
+    def wanted(self, found: RetrievedCandidates) -> list[tuple[str, PhotoFolder]]:
         """Return the photos whose local features are compared: the queries, and the references that are matched."""
         rows = sorted(set(found.rows[:, : self.recipe.rerank_depth].ravel().tolist()))
         queries = [(id, self.photos("test")) for id in found.queries]
         return queries + [(found.references[row], self.photos("train")) for row in rows]
 
-    def submission(self, found: Candidates, evidence: Float32, ban: int | None) -> tuple[Path, int, int]:
+    def submission(self, found: RetrievedCandidates, evidence: Float32, ban: int | None) -> tuple[Path, int, int]:
         with self.timed("decide"):
             answers = decide_all(found, evidence, self.recipe)
             if ban is not None:
@@ -267,7 +267,7 @@ class _Run:
         return path, sum(id in answers for id in ids), len(ids)
 
     def page(
-        self, found: Candidates, evidence: Float32, solution: Path, submission: Path, scores: dict[str, Score]
+        self, found: RetrievedCandidates, evidence: Float32, solution: Path, submission: Path, scores: dict[str, Score]
     ) -> Path:
         page = self.out / self.recipe.name / "report.html"
         key = key_of(self.recipe.name, *(p.stat().st_mtime_ns for p in (solution,)), _digest(submission))
@@ -279,7 +279,9 @@ class _Run:
             matcher = matcher_of(self.recipe, self.provider)
             verifier = HomographyVerifier() if self.recipe.geometry else None
             show = Evidence(
-                self.photos("test"), self.photos("train"), lambda a, b: matched(cache, a, b, matcher, verifier)
+                self.photos("test"),
+                self.photos("train"),
+                lambda a, b: matched_keypoints(cache, a, b, matcher, verifier),
             )
             write_report(page, found, evidence, solution, submission, scores, show, self.recipe)
             cache.close()

@@ -52,7 +52,7 @@ class Score:
         return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in asdict(self).items()}
 
 
-def score(solution: Path, submission: Path, floor: float = 0.5, resamples: int = 200) -> dict[str, Score]:
+def score_submission(solution: Path, submission: Path, floor: float = 0.5, resamples: int = 200) -> dict[str, Score]:
     """Return the figures for the public part, the private part and both.
 
     Args:

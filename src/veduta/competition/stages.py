@@ -24,14 +24,14 @@ from veduta.competition.votes import (
 )
 from veduta.concurrency import in_order, one_blas_thread
 from veduta.datasets.gldv2 import Labels
-from veduta.decision.model import simple, votes
+from veduta.decision.model import heuristic_decider, landmark_votes
 from veduta.errors import DatasetError
 from veduta.features import make_extractor
 from veduta.index import search_blocks
 from veduta.masks import NOTEBOOK_MOVING, Masked, SegFormerMask, make_mask
 from veduta.matching import LighterGlue, NearestMatcher, make_matcher
 from veduta.models import card
-from veduta.models.weights import SOURCES, find
+from veduta.models.weights import SOURCES, find_weights
 from veduta.protocols import Extractor, Matcher, Verifier
 from veduta.types import Candidate, Float32, Int64, LocalFeatures
 
@@ -50,7 +50,7 @@ def digest_of(ids: npt.NDArray[np.bytes_]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Candidates:
+class RetrievedCandidates:
     """What retrieval found.
 
     Attributes:
@@ -84,7 +84,7 @@ def retrieve(
     labels: Labels,
     recipe: Recipe,
     bank: Sequence[DescriptorTable] = (),
-) -> Candidates:
+) -> RetrievedCandidates:
     """Return the `recipe.depth` references with the largest similarity: the cosine, or the notebook's fusion.
 
     Args:
@@ -105,7 +105,7 @@ def retrieve(
         nothing = [table.rows(np.arange(len(table))) for table in bank]
         similarity, rows = _search_pieces(train, references, wanted, recipe, nothing)
     landmarks = tuple(known[id] for id in references)
-    return Candidates(tuple(queries), tuple(references), landmarks, rows.astype(np.int32), similarity)
+    return RetrievedCandidates(tuple(queries), tuple(references), landmarks, rows.astype(np.int32), similarity)
 
 
 def _common(tables: Sequence[DescriptorTable], known: dict[str, str] | None) -> list[str]:
@@ -160,7 +160,7 @@ def _keep_best(similarity: Float32, place: Int64, k: int) -> tuple[Float32, Int6
     return np.take_along_axis(similarity, order, 1), np.take_along_axis(place, order, 1)
 
 
-def save_candidates(path: Path, found: Candidates) -> None:
+def save_candidates(path: Path, found: RetrievedCandidates) -> None:
     """Write candidates, all or nothing."""
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
@@ -175,13 +175,15 @@ def save_candidates(path: Path, found: Candidates) -> None:
     draft.replace(path)
 
 
-def load_candidates(path: Path) -> Candidates:
+def load_candidates(path: Path) -> RetrievedCandidates:
     """Return what `save_candidates` wrote."""
     with np.load(path, allow_pickle=False) as data:
         queries, references = (
             tuple(id.decode("ascii") for id in data[name].tolist()) for name in ("queries", "references")
         )
-        return Candidates(queries, references, tuple(data["landmarks"].tolist()), data["rows"], data["similarity"])
+        return RetrievedCandidates(
+            queries, references, tuple(data["landmarks"].tolist()), data["rows"], data["similarity"]
+        )
 
 
 # --- match and verify -------------------------------------------------------------------------------------------
@@ -226,7 +228,7 @@ def weights_of(recipe: Recipe) -> tuple[str, ...]:
     """Return the sha256 of the weights of the recipe's extractor, mask and matcher, empty for one without any."""
     matcher = f"lightglue-{recipe.extractor}" if recipe.matcher == "lightglue" else recipe.matcher
     names = (recipe.extractor, recipe.mask, matcher)
-    return tuple("" if n is None else find(n).sha256 if n in SOURCES else card(n).sha256 for n in names)
+    return tuple("" if n is None else find_weights(n).sha256 if n in SOURCES else card(n).sha256 for n in names)
 
 
 def evidence_of(query: LocalFeatures, reference: LocalFeatures, matcher: Matcher, verifier: Verifier | None) -> float:
@@ -237,7 +239,7 @@ def evidence_of(query: LocalFeatures, reference: LocalFeatures, matcher: Matcher
     return float(verifier.verify(query, reference, matches).num_inliers)
 
 
-def matched(
+def matched_keypoints(
     features: FeatureFile, query: str, reference: str, matcher: Matcher, verifier: Verifier | None
 ) -> tuple[tuple[Float32, tuple[int, int]], tuple[Float32, tuple[int, int]]]:
     """Return the keypoints of both photos that count as evidence, (K, 2) each, with the size they are in."""
@@ -252,7 +254,7 @@ def matched(
 
 def gather_evidence(
     path: Path,
-    found: Candidates,
+    found: RetrievedCandidates,
     features: FeatureFile,
     recipe: Recipe,
     verifier: Verifier | None,
@@ -291,7 +293,7 @@ def gather_evidence(
 # --- decide -----------------------------------------------------------------------------------------------------
 
 
-def verified(found: Candidates, evidence: Float32, query: int) -> list[Candidate]:
+def verified_candidates(found: RetrievedCandidates, evidence: Float32, query: int) -> list[Candidate]:
     """Return the candidates of one query with their inliers."""
     candidates = found.of(query)
     for j, n in enumerate(evidence[query].tolist()):
@@ -301,7 +303,7 @@ def verified(found: Candidates, evidence: Float32, query: int) -> list[Candidate
     return candidates
 
 
-def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str, tuple[str, float]]:
+def decide_all(found: RetrievedCandidates, evidence: Float32, recipe: Recipe) -> dict[str, tuple[str, float]]:
     """Return test id -> (landmark, confidence) by the recipe's rule; every photo with a candidate gets one."""
     if recipe.power is not None:
         voted = {
@@ -311,9 +313,9 @@ def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str
         return {query: answer for query, answer in voted.items() if answer}
     if recipe.geometry:
         answers: dict[str, tuple[str, float]] = {}
-        rule = simple(Path(recipe.models[0]).name)  # a model, or the folder of its table
+        rule = heuristic_decider(Path(recipe.models[0]).name)  # a model, or the folder of its table
         for i, query in enumerate(found.queries):
-            scores = votes(verified(found, evidence, i))
+            scores = landmark_votes(verified_candidates(found, evidence, i))
             if scores:
                 landmark, score = next(iter(scores.items()))
                 answers[query] = (landmark, rule.confidence(score))
@@ -321,7 +323,7 @@ def decide_all(found: Candidates, evidence: Float32, recipe: Recipe) -> dict[str
     return {query: answer for i, query in enumerate(found.queries) if (answer := _notebook(found, evidence, i))}
 
 
-def _notebook(found: Candidates, evidence: Float32, query: int) -> tuple[str, float] | None:
+def _notebook(found: RetrievedCandidates, evidence: Float32, query: int) -> tuple[str, float] | None:
     sums = np.nan_to_num(evidence[query]).tolist()
     scored = [
         (candidate.landmark, notebook_score(n, candidate.similarity))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.datasets.gldv2 import reading, rows
+from veduta.datasets.gldv2 import read_rows, reading
 from veduta.errors import DatasetError
 from veduta.metrics import Prediction
 
@@ -58,7 +58,7 @@ def read_submission(path: Path) -> tuple[list[str], list[Prediction]]:
     """
     ids: dict[str, None] = {}
     predictions = []
-    for line, (id, field) in rows(path, SUBMISSION):
+    for line, (id, field) in read_rows(path, SUBMISSION):
         if id in ids:
             raise DatasetError(f"{path}, line {line}: photo id {id} occurs twice")
         ids[id] = None
@@ -95,7 +95,7 @@ def check_submission(path: Path, sample: Path) -> list[Problem]:
     Raises:
         DatasetError: a file is not a table with the header ``id,landmarks`` at all.
     """
-    wanted = {fields[0] for _, fields in rows(sample, SUBMISSION)}
+    wanted = {fields[0] for _, fields in read_rows(sample, SUBMISSION)}
     seen: dict[str, int] = {}
     problems = []
     for line, fields in _loose_rows(path):

@@ -9,7 +9,7 @@ import numpy as np
 
 from veduta.types import Float32, Float64
 
-Answer = tuple[str, float]
+VotedAnswer = tuple[str, float]
 
 
 def fuse_similarities(cosines: Sequence[Float32], weights: Sequence[float]) -> Float32:
@@ -44,7 +44,7 @@ def notebook_score(matching_sum: float, similarity: float) -> float:
     return min(matching_sum + 1, MATCHES_ENOUGH) / MATCHES_ENOUGH * similarity
 
 
-def sum_of_best(scored: Iterable[tuple[str, float]], voters: int = VOTERS) -> Answer | None:
+def sum_of_best(scored: Iterable[tuple[str, float]], voters: int = VOTERS) -> VotedAnswer | None:
     """Return the landmark with the largest sum over the best `voters` candidates, and that sum; None without any.
 
     >>> sum_of_best([("a", 0.5), ("b", 0.4), ("b", 0.3), ("c", 0.9)])
@@ -57,7 +57,7 @@ def sum_of_best(scored: Iterable[tuple[str, float]], voters: int = VOTERS) -> An
     return min(sums.items(), key=lambda item: (-item[1], item[0])) if sums else None
 
 
-def cosine_power(candidates: Iterable[tuple[str, float]], p: float = 8.0, best: int = 5) -> Answer | None:
+def cosine_power(candidates: Iterable[tuple[str, float]], p: float = 8.0, best: int = 5) -> VotedAnswer | None:
     """Return the landmark with the largest sum of ``cos ** p`` over its `best` candidates (3rd place, 2020).
 
     >>> cosine_power([("a", 0.9), ("b", 0.8), ("b", 0.8), ("b", 0.8)], p=8)[0]
@@ -83,7 +83,7 @@ def concatenate(descriptors: Sequence[Float32], weights: Sequence[float]) -> Flo
     return np.concatenate([d * np.float32(share) for d, share in zip(descriptors, shares, strict=True)], axis=1)
 
 
-def ban_frequent(answers: Mapping[str, Answer], most: int = 30) -> dict[str, Answer]:
+def ban_frequent(answers: Mapping[str, VotedAnswer], most: int = 30) -> dict[str, VotedAnswer]:
     """Return the answers without those for landmarks predicted more than `most` times (3rd place, 2019).
 
     Needs the whole test set at once: what is answered for a photo then depends on the other photos.

@@ -118,7 +118,7 @@ def reading(path: Path) -> Iterator[Any]:
         raise DatasetError(f"{path}: cannot be read ({reason})") from error
 
 
-def rows(path: Path, *headers: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def read_rows(path: Path, *headers: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields) of a table whose header is one of `headers`; DatasetError for any other shape."""
     with reading(path) as reader:
         header = [name.strip() for name in next(reader, [])]
@@ -177,7 +177,7 @@ def _check_unique(path: Path, ids: Ids) -> None:
 def read_train(path: Path) -> Labels:
     """Return train.csv: Kaggle's ``id,landmark_id`` or the full ``id,url,landmark_id``."""
     columns = _Columns()
-    for line, fields in rows(path, ("id", "landmark_id"), ("id", "url", "landmark_id")):
+    for line, fields in read_rows(path, ("id", "landmark_id"), ("id", "url", "landmark_id")):
         if not fields[-1]:
             raise DatasetError(f"{path}, line {line}: has no landmark_id")
         columns.put(_ascii(path, line, fields[0]), fields[-1])
@@ -189,7 +189,7 @@ def read_train(path: Path) -> Labels:
 def read_clean(path: Path) -> Labels:
     """Return train_clean.csv, ``landmark_id,images`` with the ids of its photos separated by spaces."""
     columns = _Columns()
-    for line, (landmark, images) in rows(path, ("landmark_id", "images")):
+    for line, (landmark, images) in read_rows(path, ("landmark_id", "images")):
         for id in images.split():
             columns.put(_ascii(path, line, id), landmark)
     return columns.labels()
@@ -198,7 +198,7 @@ def read_clean(path: Path) -> Labels:
 def read_ids(path: Path) -> Ids:
     """Return the photo ids of index.csv or test.csv, (N,) bytes."""
     columns = _Columns()
-    for line, (id,) in rows(path, ("id",)):
+    for line, (id,) in read_rows(path, ("id",)):
         columns.put(_ascii(path, line, id), "")
     ids = columns.labels().ids
     _check_unique(path, ids)
@@ -209,19 +209,21 @@ def read_attribution(path: Path, wanted: Collection[str] | None = None) -> dict[
     """Return train_attribution.csv by photo id; only of the photos wanted, for all four million take gigabytes."""
     header = ("id", "url", "author", "license", "title")
     return {
-        fields[0]: Attribution(*fields[1:]) for _, fields in rows(path, header) if wanted is None or fields[0] in wanted
+        fields[0]: Attribution(*fields[1:])
+        for _, fields in read_rows(path, header)
+        if wanted is None or fields[0] in wanted
     }
 
 
 def read_categories(path: Path) -> dict[str, str]:
     """Return train_label_to_category.csv: landmark id -> URL of its Wikimedia Commons category."""
-    return {landmark: category for _, (landmark, category) in rows(path, ("landmark_id", "category"))}
+    return {landmark: category for _, (landmark, category) in read_rows(path, ("landmark_id", "category"))}
 
 
 def read_hierarchy(path: Path) -> dict[str, Hierarchy]:
     """Return train_label_to_hierarchical.csv by landmark id."""
     header = ("landmark_id", "category", "supercategory", "hierarchical_label", "natural_or_human_made")
-    return {fields[0]: Hierarchy(*fields[1:]) for _, fields in rows(path, header)}
+    return {fields[0]: Hierarchy(*fields[1:]) for _, fields in read_rows(path, header)}
 
 
 def read_index_labels(path: Path) -> Labels:
@@ -231,7 +233,7 @@ def read_index_labels(path: Path) -> Labels:
 
 def read_names(path: Path) -> dict[str, str]:
     """Return landmarks.csv, ``landmark_id,name``, as landmark id -> name."""
-    return {landmark: name for _, (landmark, name) in rows(path, ("landmark_id", "name"))}
+    return {landmark: name for _, (landmark, name) in read_rows(path, ("landmark_id", "name"))}
 
 
 def read_recognition_solution(path: Path) -> Solution:
@@ -247,7 +249,7 @@ def read_retrieval_solution(path: Path) -> Solution:
 def _read_solution(path: Path, column: str) -> Solution:
     truth: dict[str, tuple[str, ...]] = {}
     usage: dict[str, str] = {}
-    for line, (id, right, part) in rows(path, ("id", column, "Usage")):
+    for line, (id, right, part) in read_rows(path, ("id", column, "Usage")):
         if id in truth:
             raise DatasetError(f"{path}, line {line}: photo id {id} occurs twice")
         if part not in USAGES:

@@ -13,11 +13,11 @@ from veduta.errors import DatasetError
 from veduta.images import SUFFIXES, walk
 from veduta.types import Failure, Landmark
 
-COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url", "licence")
+CSV_COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url", "licence")
 
 
 @dataclass(frozen=True)
-class Listed:
+class LabeledPhoto:
     """One photo to be added.
 
     Attributes:
@@ -33,7 +33,7 @@ class Listed:
     licence: str | None = None
 
 
-def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
+def list_folder(folder: Path) -> tuple[list[LabeledPhoto], list[Failure]]:
     """Return the photos below the subfolders of `folder`, each named for its landmark, and what was passed over.
 
     Raises:
@@ -47,7 +47,7 @@ def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be listed ({error.strerror})") from error
     listed = [
-        Listed(photo, Path(photo).relative_to(folder).as_posix(), Landmark(sub.name))
+        LabeledPhoto(photo, Path(photo).relative_to(folder).as_posix(), Landmark(sub.name))
         for sub in entries
         if sub.is_dir() and not sub.name.startswith(".")
         for photo in walk(sub, report=failures.append)
@@ -59,7 +59,7 @@ def list_folder(folder: Path) -> tuple[list[Listed], list[Failure]]:
     return listed, failures
 
 
-def list_csv(table: Path) -> tuple[list[Listed], list[Failure]]:
+def list_csv(table: Path) -> tuple[list[LabeledPhoto], list[Failure]]:
     """Return the photos of a table: photo, landmark and perhaps name, latitude, longitude, url, licence.
 
     Relative paths start at the table's folder; a reference's id is the path as the table has it.
@@ -87,13 +87,13 @@ def _text(table: Path) -> str:
         raise DatasetError(f"{table}: cannot be read ({error.strerror})") from error
 
 
-def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[Listed]:
+def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[LabeledPhoto]:
     columns = [c.strip().lower() for c in reader.fieldnames or ()]
     reader.fieldnames = columns
-    unknown = set(columns) - set(COLUMNS)
+    unknown = set(columns) - set(CSV_COLUMNS)
     if not {"photo", "landmark"} <= set(columns) or unknown:
         raise DatasetError(
-            f"{table}, line 1: expected the columns photo,landmark and perhaps {','.join(COLUMNS[2:])}, "
+            f"{table}, line 1: expected the columns photo,landmark and perhaps {','.join(CSV_COLUMNS[2:])}, "
             f"got {','.join(columns) or 'nothing'}"
         )
     for row in reader:
@@ -103,7 +103,7 @@ def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[Listed]:
         yield _listed(table, where, {key: value.strip() for key, value in row.items()})
 
 
-def _listed(table: Path, where: str, row: dict[str, str]) -> Listed:
+def _listed(table: Path, where: str, row: dict[str, str]) -> LabeledPhoto:
     if not row["photo"] or not row["landmark"]:
         raise DatasetError(f"{where}: photo and landmark may not be empty")
     landmark = Landmark(
@@ -114,7 +114,7 @@ def _listed(table: Path, where: str, row: dict[str, str]) -> Listed:
         url=row.get("url") or None,
     )
     path = os.path.join(table.parent, row["photo"])  # noqa: PTH118  keeps "./" as given
-    return Listed(path, row["photo"], landmark, row.get("licence") or None)
+    return LabeledPhoto(path, row["photo"], landmark, row.get("licence") or None)
 
 
 def _degrees(where: str, row: dict[str, str], column: str, most: float) -> float | None:

@@ -18,18 +18,18 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from veduta.decision.terms import NAMES, Surroundings, candidate_score, weigh
+from veduta.decision.terms import TERM_NAMES, CandidateContext, candidate_score, compute_terms
 from veduta.errors import GalleryError
 from veduta.models import card, read_file
 from veduta.types import Candidate, Decision, Float32, Float64
 
 DEFAULT_FLOOR = 0.5
-EVIDENCE = 10  # candidates shown with an answer
-GUESSES = 10  # landmarks named with it
-FORMAT = 1  # of a decision's file
+MAX_EVIDENCE = 10  # candidates shown with an answer
+MAX_GUESSES = 10  # landmarks named with it
+DECISION_FORMAT = 1  # of a decision's file
 
 # Effort -> the stages it may go through; the next one only while the decision is open.
-EFFORTS: dict[str, tuple[str, ...]] = {
+CASCADES: dict[str, tuple[str, ...]] = {
     "fast": ("similarity", "first"),
     "default": ("similarity", "first", "full"),
     "thorough": ("full", "glue"),
@@ -37,12 +37,12 @@ EFFORTS: dict[str, tuple[str, ...]] = {
 DEFAULT_EFFORT = "default"
 # Stage -> candidates verified, and confidences between which a later stage is worth its cost. From similarities alone
 # only a "none" is certain enough: an answer has to show geometry.
-DEPTHS = {"similarity": 0, "first": 8, "full": 30, "glue": 30}
-OPEN = {"similarity": (0.01, 1.1), "first": (0.02, 0.985), "full": (0.04, 0.97), "glue": (1.0, 0.0)}
+NUM_VERIFIED = {"similarity": 0, "first": 8, "full": 30, "glue": 30}
+CONTINUE_BETWEEN = {"similarity": (0.01, 1.1), "first": (0.02, 0.985), "full": (0.04, 0.97), "glue": (1.0, 0.0)}
 
 
 @dataclass(frozen=True)
-class Judgement:
+class LandmarkScore:
     """What a decision says of one landmark.
 
     Attributes:
@@ -71,7 +71,7 @@ class Decider(Protocol):
         """Where it comes from, for reports."""
         ...
 
-    def judge(self, stage: str, candidates: Sequence[Candidate], around: Surroundings) -> list[Judgement]:
+    def judge(self, stage: str, candidates: Sequence[Candidate], around: CandidateContext) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, equal ones by id."""
         ...
 
@@ -81,7 +81,7 @@ class Decider(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class CalibratedLogistic:
     """One logistic regression with its calibration.
 
     Attributes:
@@ -114,30 +114,30 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class LearnedDecision:
+class LearnedDecider:
     """A decision learned from photos: what ships, or what `veduta calibrate` has made for one gallery.
 
     Attributes:
-        stages: name -> regression, for every stage of `EFFORTS`.
+        stages: name -> regression, for every stage of `CASCADES`.
         centres: (C, D) float32 of norm 1, what photos of nothing look like.
         curves: effort -> (K, 2), rising floors and the precision measured at each on photos not learned from.
         about: where it comes from.
     """
 
-    stages: Mapping[str, Stage]
+    stages: Mapping[str, CalibratedLogistic]
     centres: Float32
     curves: Mapping[str, Float64]
     about: Mapping[str, Any]
 
-    def judge(self, stage: str, candidates: Sequence[Candidate], around: Surroundings) -> list[Judgement]:
+    def judge(self, stage: str, candidates: Sequence[Candidate], around: CandidateContext) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, equal ones by id."""
         weighing = self.stages[stage]
         judged = []
-        for landmark, evidence in weigh(candidates, around).items():
+        for landmark, evidence in compute_terms(candidates, around).items():
             parts = weighing.parts(evidence)
             score = float(parts.sum() + weighing.bias)
-            terms = (("base", weighing.bias), *zip(NAMES, parts.tolist(), strict=True))
-            judged.append(Judgement(landmark, score, float(weighing.probability(score)), terms))
+            terms = (("base", weighing.bias), *zip(TERM_NAMES, parts.tolist(), strict=True))
+            judged.append(LandmarkScore(landmark, score, float(weighing.probability(score)), terms))
         return sorted(judged, key=lambda j: (-j.probability, -j.score, j.landmark))
 
     def floor_for(self, precision: float, effort: str = DEFAULT_EFFORT) -> float:
@@ -162,17 +162,17 @@ class LearnedDecision:
             arrays[f"stage/{name}"] = np.stack((stage.mean, stage.scale, stage.weights))
             arrays[f"calibration/{name}"] = np.array((stage.bias, *stage.calibration))
         arrays |= {f"curve/{name}": curve for name, curve in self.curves.items()}
-        about = {"format": FORMAT, "terms": NAMES, **self.about}
+        about = {"format": DECISION_FORMAT, "terms": TERM_NAMES, **self.about}
         file = io.BytesIO()
         np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
         return file.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> LearnedDecision:
+    def from_bytes(cls, data: bytes) -> LearnedDecider:
         """Return what `to_bytes` wrote; GalleryError when this Veduta weighs other terms."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
-            if about.get("format") != FORMAT or tuple(about["terms"]) != NAMES:
+            if about.get("format") != DECISION_FORMAT or tuple(about["terms"]) != TERM_NAMES:
                 remedy = "run 'veduta calibrate --reset', then calibrate again"
                 raise GalleryError(f"the decision was calibrated by another Veduta; {remedy}")
             stages = {}
@@ -180,13 +180,13 @@ class LearnedDecision:
                 bias, *calibration = arrays[f"calibration/{name}"].tolist()
                 mean, scale, weights = arrays[f"stage/{name}"]
                 a, b, c = calibration
-                stages[name] = Stage(mean, scale, weights, bias, (a, b, c))
+                stages[name] = CalibratedLogistic(mean, scale, weights, bias, (a, b, c))
             curves = {key.removeprefix("curve/"): arrays[key] for key in arrays if key.startswith("curve/")}
             centres = arrays["centres"].astype(np.float32)
         return cls(stages, centres, curves, {k: v for k, v in about.items() if k not in ("format", "terms")})
 
 
-class SimpleDecision:
+class HeuristicDecider:
     """For models no decision was learned for: similarity and saturated inliers of the best candidate, one curve.
 
     Args:
@@ -207,11 +207,11 @@ class SimpleDecision:
         """Where it comes from."""
         return {"source": "simple formula", "remedy": "run 'veduta calibrate'"}
 
-    def judge(self, stage: str, candidates: Sequence[Candidate], around: Surroundings) -> list[Judgement]:
+    def judge(self, stage: str, candidates: Sequence[Candidate], around: CandidateContext) -> list[LandmarkScore]:
         """Return the landmarks, likeliest first, equal ones by id; the stage does not matter."""
         return [
-            Judgement(landmark, score, self.confidence(score), (("best candidate", score),))
-            for landmark, score in votes(candidates).items()
+            LandmarkScore(landmark, score, self.confidence(score), (("best candidate", score),))
+            for landmark, score in landmark_votes(candidates).items()
         ]
 
     def confidence(self, score: float) -> float:
@@ -227,12 +227,12 @@ def _sigmoid(z: Float64 | float) -> Float64:
     return np.asarray(np.exp(-np.logaddexp(0, -z)))
 
 
-def order(candidates: Iterable[Candidate]) -> list[Candidate]:
+def rank_candidates(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return the candidates by `candidate_score` falling, then reference id, whatever order they came in."""
     return sorted(candidates, key=lambda c: (-candidate_score(c), c.reference))
 
 
-def votes(candidates: Iterable[Candidate]) -> dict[str, float]:
+def landmark_votes(candidates: Iterable[Candidate]) -> dict[str, float]:
     """Return landmark -> `candidate_score` of its best candidate, best first; equal ones by landmark id."""
     best: dict[str, float] = {}
     for candidate in candidates:
@@ -251,7 +251,7 @@ def place_prior(kilometres: float) -> float:
 
 
 def decide(
-    judged: Sequence[Judgement],
+    judged: Sequence[LandmarkScore],
     candidates: Sequence[Candidate],
     floor: float = DEFAULT_FLOOR,
     prior: Mapping[str, float] | None = None,
@@ -272,9 +272,9 @@ def decide(
     probability = _shifted(best, prior)
     if best.probability < floor:
         probability = min(probability, best.probability)
-    ranked = order(candidates)
+    ranked = rank_candidates(candidates)
     first = next(c for c in ranked if c.landmark == best.landmark)
-    evidence = (first, *(c for c in ranked if c is not first))[:EVIDENCE]
+    evidence = (first, *(c for c in ranked if c is not first))[:MAX_EVIDENCE]
     added = (("position", prior[best.landmark]),) if prior and best.landmark in prior else ()
     terms = sorted((*best.terms, *added), key=lambda term: -abs(term[1]))
     others = sorted((j for j in judged if j is not best), key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
@@ -286,11 +286,11 @@ def decide(
         score=best.score,
         evidence=evidence,
         terms=tuple(term for term in terms if term[1]),
-        guesses=((best.landmark, probability), *runners)[:GUESSES],
+        guesses=((best.landmark, probability), *runners)[:MAX_GUESSES],
     )
 
 
-def _shifted(judgement: Judgement, prior: Mapping[str, float] | None) -> float:
+def _shifted(judgement: LandmarkScore, prior: Mapping[str, float] | None) -> float:
     """Return the probability with what the photo's position adds."""
     shift = (prior or {}).get(judgement.landmark, 0.0)
     if not shift:
@@ -305,13 +305,13 @@ LEARNED = {("efficientnet-lite2-landmarks", "xfeat", "nearest"): "decision"}
 SIMPLE = {"efficientnet-lite2-landmarks": (17.6, 0.331)}
 
 
-def simple(embedder: str) -> SimpleDecision:
+def heuristic_decider(embedder: str) -> HeuristicDecider:
     """Return the simple decision with the curve that fits this embedder's cosines."""
-    return SimpleDecision(*SIMPLE.get(embedder, ()))
+    return HeuristicDecider(*SIMPLE.get(embedder, ()))
 
 
 @functools.cache
-def shipped(embedder: str, extractor: str, matcher: str) -> LearnedDecision | SimpleDecision:
+def shipped_decider(embedder: str, extractor: str, matcher: str) -> LearnedDecider | HeuristicDecider:
     """Return the decision that ships for these models, or the simple one when none was learned for them."""
     name = LEARNED.get((embedder, extractor, matcher))
-    return simple(embedder) if name is None else LearnedDecision.from_bytes(read_file(card(name)))
+    return heuristic_decider(embedder) if name is None else LearnedDecider.from_bytes(read_file(card(name)))

@@ -13,13 +13,13 @@ import numpy as np
 
 from veduta.types import Candidate, Float32, Float64, Int64, PairGeometry
 
-CHANCE = 5  # inliers that unrelated photos reach
-CAP = 60  # past this many above chance, more inliers say nothing new
-WEIGHT = 0.5
-CROWD = 20  # candidates of other landmarks that stand for the crowd
-NEAR = 10  # neighbours whose agreement counts, at most
-KIN = 3  # relatives, neighbours and centres averaged over
-UNKNOWN_KIN = 6.0  # inliers expected of a reference that no other photo has confirmed
+CHANCE_INLIERS = 5  # inliers that unrelated photos reach
+SATURATED_INLIERS = 60  # past this many above chance, more inliers say nothing new
+INLIER_WEIGHT = 0.5
+CROWD_SIZE = 20  # candidates of other landmarks that stand for the crowd
+KNN = 10  # neighbours whose agreement counts, at most
+NUM_RELATED = 3  # relatives, neighbours and centres averaged over
+UNKNOWN_EXPECTED_INLIERS = 6.0  # inliers expected of a reference that no other photo has confirmed
 LANDMARKS = 5  # landmarks worth weighing, by `candidate_score`
 
 
@@ -69,12 +69,12 @@ TERMS = (
     Term("glue inliers", 1, "inliers of the costlier matcher, as a logarithm; thorough only"),
     Term("glue margin", 1, "the same against the next landmark; thorough only"),
 )
-NAMES = tuple(term.name for term in TERMS)
-SIGNS = np.array([term.sign for term in TERMS])
+TERM_NAMES = tuple(term.name for term in TERMS)
+TERM_SIGNS = np.array([term.sign for term in TERMS])
 
 
 @dataclass(frozen=True, eq=False)
-class Surroundings:
+class CandidateContext:
     """What is known about the candidates of one query beside themselves, in the same order.
 
     Attributes:
@@ -96,11 +96,11 @@ class Surroundings:
 
 def candidate_score(candidate: Candidate) -> float:
     """Return similarity + 0.5 min(inliers - 5, 60) / 60; a candidate not verified counts as one without inliers."""
-    above_chance = max(0, (candidate.num_inliers or 0) - CHANCE)
-    return candidate.similarity + WEIGHT * min(above_chance, CAP) / CAP
+    above_chance = max(0, (candidate.num_inliers or 0) - CHANCE_INLIERS)
+    return candidate.similarity + INLIER_WEIGHT * min(above_chance, SATURATED_INLIERS) / SATURATED_INLIERS
 
 
-def weigh(candidates: Sequence[Candidate], around: Surroundings) -> dict[str, Float64]:
+def compute_terms(candidates: Sequence[Candidate], around: CandidateContext) -> dict[str, Float64]:
     """Return landmark id -> its (T,) evidence, in the order of `TERMS`, for the likeliest few landmarks.
 
     Args:
@@ -116,14 +116,14 @@ def weigh(candidates: Sequence[Candidate], around: Surroundings) -> dict[str, Fl
 class _Columns:
     """The candidates as arrays, most similar first."""
 
-    def __init__(self, candidates: Sequence[Candidate], around: Surroundings) -> None:
+    def __init__(self, candidates: Sequence[Candidate], around: CandidateContext) -> None:
         order = sorted(range(len(candidates)), key=lambda i: (-candidates[i].similarity, candidates[i].reference))
         self.candidates = [candidates[i] for i in order]
         self.around = around
         self.likeness = around.likeness[np.ix_(order, order)]
         self.like_nothing = around.like_nothing[order]
         expected = around.expected_inliers[order]
-        self.expected = np.where(np.isnan(expected), UNKNOWN_KIN, expected)
+        self.expected = np.where(np.isnan(expected), UNKNOWN_EXPECTED_INLIERS, expected)
         self.landmark = np.array([c.landmark for c in self.candidates], object)
         self.similarity = np.array([c.similarity for c in self.candidates])
         self.inliers = np.array([c.num_inliers or 0 for c in self.candidates])
@@ -147,21 +147,21 @@ class _Columns:
             **self._inlier_terms(mine, others, best),
             **self._geometry_terms(self.candidates[best], mine),
         }
-        return np.array([terms[name] for name in NAMES], np.float64)
+        return np.array([terms[name] for name in TERM_NAMES], np.float64)
 
     def _similarity_terms(self, mine: Int64, others: Int64) -> dict[str, float]:
         nearest = int(mine[0])
         top = float(self.similarity[nearest])
         crowd = self.similarity[others]
         count = self.around.references.get(str(self.landmark[nearest]), len(mine))
-        near = max(1, min(NEAR, count))
+        near = max(1, min(KNN, count))
         relatives = self.likeness[nearest, mine[1:]]
         strangers = self.likeness[nearest, others]
         return {
             "similarity": top,
-            "mean similarity": float(self.similarity[mine[:KIN]].mean()),
+            "mean similarity": float(self.similarity[mine[:NUM_RELATED]].mean()),
             "margin": top - float(crowd[0]) if len(crowd) else top,
-            "above the crowd": top - float(crowd[:CROWD].mean()) if len(crowd) else top,
+            "above the crowd": top - float(crowd[:CROWD_SIZE].mean()) if len(crowd) else top,
             "agreement": float((mine < near).sum() / near),
             "kinship": top - (_best_mean(relatives) if len(relatives) else top),
             "beyond strangers": top - (_best_mean(strangers) if len(strangers) else 0.0),
@@ -173,16 +173,16 @@ class _Columns:
     def _inlier_terms(self, mine: Int64, others: Int64, best: int) -> dict[str, float]:
         found = np.sort(self.inliers[mine])[::-1]
         rival = int(self.inliers[others].max(initial=0))
-        expected = float(self.expected[mine[:KIN]].mean())
+        expected = float(self.expected[mine[:NUM_RELATED]].mean())
         glue, rival_glue = int(self.glued[mine].max()), int(self.glued[others].max(initial=0))
         return {
             "inliers": math.log1p(self.inliers[best]),
             "second inliers": math.log1p(found[1]) if len(found) > 1 else 0.0,
-            "inliers in all": math.log1p(np.maximum(found - CHANCE, 0).sum()),
+            "inliers in all": math.log1p(np.maximum(found - CHANCE_INLIERS, 0).sum()),
             "inlier margin": math.log1p(found[0]) - math.log1p(rival),
             "expected inliers": math.log1p(expected),
             "inlier deficit": math.log1p(self.inliers[best]) - math.log1p(expected),
-            "verified share": float((self.inliers[mine[:NEAR]] > 0).mean()),
+            "verified share": float((self.inliers[mine[:KNN]] > 0).mean()),
             "glue inliers": math.log1p(glue),
             "glue margin": math.log1p(glue) - math.log1p(rival_glue),
         }
@@ -204,14 +204,14 @@ class _Columns:
         }
 
 
-def like_nothing(descriptors: Float32, centres: Float32) -> Float32:
+def distractor_similarity(descriptors: Float32, centres: Float32) -> Float32:
     """Return (N,) mean cosine of (N, D) descriptors to the three nearest of the (C, D) centres of photos of nothing."""
     if not len(centres):
         return np.zeros(len(descriptors), np.float32)
-    nearest = np.sort(descriptors @ centres.T, axis=1)[:, ::-1][:, :KIN]
+    nearest = np.sort(descriptors @ centres.T, axis=1)[:, ::-1][:, :NUM_RELATED]
     return np.asarray(nearest.mean(1), np.float32)
 
 
 def _best_mean(values: Float32) -> float:
     """Return the mean of the largest few values."""
-    return float(np.sort(values)[::-1][:KIN].mean())
+    return float(np.sort(values)[::-1][:NUM_RELATED].mean())

@@ -11,7 +11,7 @@ from typing import Any
 
 from veduta.images.resize import Frame, in_photo
 from veduta.models import card
-from veduta.models.torch_models import fill, need, numbers, open_state
+from veduta.models.torch_models import load_weights, open_state, require_module, to_numpy
 from veduta.types import Image, LocalFeatures
 
 
@@ -53,13 +53,13 @@ class KorniaFeatures:
 
     def extract(self, image: Image) -> LocalFeatures:
         """Return at most `max_keypoints` keypoints, best first, in pixels of the upright original photo."""
-        torch = need("torch", self.name)
+        torch = require_module("torch", self.name)
         pixels = self._frame.resize(image.pixels)
         place = next(self._network.parameters()).device
         photo = torch.from_numpy(pixels).to(place).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
         with torch.inference_mode():
             found = self._ask(self._network, photo)
-        return in_photo(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(numbers, found))
+        return in_photo(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(to_numpy, found))
 
 
 LEAST = 64  # pixels of a side
@@ -67,20 +67,20 @@ LEAST = 64  # pixels of a side
 
 def disk(max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu") -> KorniaFeatures:
     """Return DISK; ModelError when torch or the weights are not here."""
-    make = need("kornia.feature", "disk").DISK
+    make = require_module("kornia.feature", "disk").DISK
     state, weights = open_state("disk", "disk")
 
     def ask(network: Any, photo: Any) -> tuple[Any, Any, Any]:
         said = network(photo, n=max_keypoints)[0]
         return said.keypoints, said.descriptors, said.detection_scores
 
-    network = fill(make(), state.get("extractor", {}), weights, provider)
+    network = load_weights(make(), state.get("extractor", {}), weights, provider)
     return KorniaFeatures("disk", ask, network, weights.sha256, 16, max_keypoints, max_side)
 
 
 def aliked(max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu") -> KorniaFeatures:
     """Return ALIKED-n16; ModelError when torch or the weights are not here."""
-    make = need("kornia.feature", "aliked").ALIKED
+    make = require_module("kornia.feature", "aliked").ALIKED
     state, weights = open_state("aliked", "aliked")
 
     def ask(network: Any, photo: Any) -> tuple[Any, Any, Any]:
@@ -88,5 +88,5 @@ def aliked(max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu")
         return said.keypoints, said.descriptors, said.keypoint_scores
 
     empty = make("aliked-n16", max_num_keypoints=max_keypoints, detection_threshold=-1.0)
-    network = fill(empty, state, weights, provider)
+    network = load_weights(empty, state, weights, provider)
     return KorniaFeatures("aliked", ask, network, weights.sha256, 1, max_keypoints, max_side)

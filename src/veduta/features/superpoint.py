@@ -9,8 +9,8 @@ import numpy as np
 
 from veduta.images.resize import Frame, grey, in_photo
 from veduta.models import card, open_session
-from veduta.models.torch_models import need, numbers, open_transformers, say_licence
-from veduta.models.weights import exported, find
+from veduta.models.torch_models import open_transformers, require_module, to_numpy, warn_license
+from veduta.models.weights import exported, find_weights
 from veduta.types import Image, LocalFeatures
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ class SuperPoint:
         self, max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu", threshold: float = 0.005
     ) -> None:
         self.max_keypoints, self.max_side, self.threshold = max_keypoints, max_side, threshold
-        weights = find(self.name)
+        weights = find_weights(self.name)
         self.sha256, made = weights.sha256, exported(weights)
         self._frame = Frame(max_side, STEP, LEAST)
         self._session = None if made is None else open_session(made, provider)
         if made is not None:
             self._frame = Frame(max_side, STEP, LEAST_EXPORTED)
-            say_licence(self.name)
+            warn_license(self.name)
             return
         changes = {"max_keypoints": max_keypoints, "keypoint_threshold": threshold}
         self._model, _ = open_transformers(self.name, "SuperPointForKeypointDetection", provider, **changes)
@@ -73,7 +73,7 @@ class SuperPoint:
         """Return the local features of each photo; photos of one size are looked at together."""
         if self._session is not None:
             return [self._by_session(self._session, image) for image in images]
-        torch = need("torch", self.name)
+        torch = require_module("torch", self.name)
         sizes: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):
             height, width = image.pixels.shape[:2]
@@ -88,7 +88,7 @@ class SuperPoint:
             keypoints = said.keypoints * torch.tensor(size, device=said.keypoints.device)  # from relative ones
             for row, i in enumerate(members):
                 rows = (part[row][there[row]] for part in (keypoints, said.descriptors, said.scores))
-                found[i] = in_photo(images[i], size, self.max_keypoints, *map(numbers, rows))
+                found[i] = in_photo(images[i], size, self.max_keypoints, *map(to_numpy, rows))
         return [found[i] for i in range(len(images))]
 
     def _by_session(self, session: onnxruntime.InferenceSession, image: Image) -> LocalFeatures:

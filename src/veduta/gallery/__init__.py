@@ -13,16 +13,16 @@ from typing import Any, TypedDict, Unpack
 
 from veduta import __version__
 from veduta.concurrency import in_order
-from veduta.datasets.listing import Listed, list_csv, list_folder
-from veduta.decision.model import DEFAULT_EFFORT, DEFAULT_FLOOR, EFFORTS, Decider, LearnedDecision, shipped
+from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
+from veduta.decision.model import CASCADES, DEFAULT_EFFORT, DEFAULT_FLOOR, Decider, LearnedDecider, shipped_decider
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
-from veduta.gallery.evidence_page import Exhibit, Pair, write_page
-from veduta.gallery.ingest import AddReport, Progress, add_listed, compare_relatives, utf8
-from veduta.gallery.live_index import SETTING, IndexChoice, Kind, Upkeep, build_index, describe
-from veduta.gallery.qdrant_sync import Upload
-from veduta.gallery.store import MODELS, Store
+from veduta.gallery.evidence_page import EvidencePair, Explanation, write_page
+from veduta.gallery.ingest import AddReport, Progress, add_listed, compare_same_landmark, utf8
+from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, LiveIndex, build_index, describe_index
+from veduta.gallery.qdrant_sync import SyncState
+from veduta.gallery.store import MODELS_FOLDER, Store
 from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
 from veduta.index import Manifest
@@ -32,7 +32,7 @@ from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
 from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Index, Matcher
-from veduta.recognizer import Among, Effort, Near, Recognizer, Shelf, Stages
+from veduta.recognizer import CascadeSettings, Circle, Components, Recognizer, ReferenceSet, SearchFilter
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
 
 
@@ -61,7 +61,7 @@ class GalleryInfo:
     index: dict[str, Any]
 
 
-class Options(TypedDict, total=False):
+class RecognizeOptions(TypedDict, total=False):
     """What `Gallery.recognizer` takes, for the methods that make one."""
 
     effort: str
@@ -73,14 +73,14 @@ class Options(TypedDict, total=False):
     depth: int
     rerank_depth: int | None
     landmarks: Collection[str] | None
-    near: Near | None
+    near: Circle | None
 
 
-DEFAULT_MATCHER, GLUE = "nearest", "lighterglue"
-GLUED = ("xfeat", DEFAULT_MATCHER)  # extractor and matcher beside which the costlier one can be asked
+DEFAULT_MATCHER, FINE_MATCHER = "nearest", "lighterglue"
+FINE_MATCHER_INPUTS = ("xfeat", DEFAULT_MATCHER)  # extractor and matcher beside which the costlier one can be asked
 DECISION = "decision"  # name of the attachment a calibration leaves
 PHOTOS = "photos"  # folder of photos that are nowhere else, each named by its sha256
-STALE = 3600.0  # seconds after which nobody is still writing a photo
+STALE_SECONDS = 3600.0  # seconds after which nobody is still writing a photo
 
 
 class Gallery:
@@ -101,11 +101,11 @@ class Gallery:
         self._embedder: Embedder | None = None
         self._extractor: Extractor | None = None
         self._matchers: dict[str, Matcher] = {}
-        self._upkeep: Upkeep | None = None
+        self._upkeep: LiveIndex | None = None
         self._index: Index | None = None
         self._landmarks: dict[str, Landmark] = {}
         self._counts: dict[str, int] = {}
-        self._calibrated: LearnedDecision | None = None
+        self._calibrated: LearnedDecider | None = None
         self._decided = -1
         self._revision = -1
 
@@ -197,7 +197,7 @@ class Gallery:
             settings=self.settings,
             decision=dict(self.decider().about),
             provider=provider_name(self.provider),
-            index=describe(self._store),
+            index=describe_index(self._store),
         )
 
     def landmarks(self) -> list[tuple[Landmark, int]]:
@@ -281,7 +281,7 @@ class Gallery:
     def add_photo(self, photo: str | os.PathLike[str], landmark: Landmark | str, id: str | None = None) -> AddReport:
         """Add one photo as a reference of a landmark, known or new; its id is the path as given unless said."""
         landmark = Landmark(landmark) if isinstance(landmark, str) else landmark
-        listed = [Listed(os.fsdecode(photo), id or os.fsdecode(photo), landmark)]
+        listed = [LabeledPhoto(os.fsdecode(photo), id or os.fsdecode(photo), landmark)]
         report = add_listed(self._store, *self._make_stages(), listed, [])
         self._compare()
         return report
@@ -296,7 +296,7 @@ class Gallery:
         listed, names = [], {}
         for name, content in photos:
             path = _keep_photo(self._store.path, content)
-            listed.append(Listed(str(path), f"{landmark.id}/{path.name[:16]}", landmark))
+            listed.append(LabeledPhoto(str(path), f"{landmark.id}/{path.name[:16]}", landmark))
             names[str(path)] = name
         report = add_listed(self._store, *self._make_stages(), listed, [])
         self._compare()
@@ -316,7 +316,7 @@ class Gallery:
 
     def _compare(self, progress: Progress | None = None) -> None:
         """Hold references that are new against the photos of their landmark."""
-        compare_relatives(self._store, self._matcher("nearest"), HomographyVerifier(), progress)
+        compare_same_landmark(self._store, self._matcher("nearest"), HomographyVerifier(), progress)
 
     def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
         """Remove a landmark with all its references, or one reference, at once; return how many references went.
@@ -347,7 +347,7 @@ class Gallery:
 
     def choose_index(
         self,
-        kind: Kind | None = None,
+        kind: IndexKind | None = None,
         recall: float | None = None,
         *,
         address: str | None = None,
@@ -380,12 +380,12 @@ class Gallery:
             replicas=now.replicas if replicas is None else replicas,
         )
         if choice != now:
-            self._store.attach(SETTING, choice.to_bytes())
+            self._store.attach(INDEX_SETTING, choice.to_bytes())
         return choice
 
     def build_index(
         self, progress: Building = lambda what, share: None, *, anew: bool = False
-    ) -> Manifest | Upload | None:
+    ) -> Manifest | SyncState | None:
         """Build or renew the approximate index, and return what it is; None where the gallery is searched exactly.
 
         What is there is added to as long as the gallery has not grown to twice of what the index was made for. A build
@@ -414,16 +414,18 @@ class Gallery:
             return self._calibrated
         embedder = _kept_model(self._store.path, self.settings["embedder"]["name"])
         # For a model of the user's own none was learned, whatever it is called.
-        return shipped(embedder if isinstance(embedder, str) else "", self.settings["extractor"]["name"], matcher)
+        return shipped_decider(
+            embedder if isinstance(embedder, str) else "", self.settings["extractor"]["name"], matcher
+        )
 
     def _load_calibration(self) -> None:
         revision = self._store.revision()
         if revision != self._decided:
             attached = self._store.attached(DECISION)
-            self._calibrated = None if attached is None else LearnedDecision.from_bytes(attached)
+            self._calibrated = None if attached is None else LearnedDecider.from_bytes(attached)
             self._decided = revision
 
-    def set_decision(self, decision: LearnedDecision | None) -> None:
+    def set_decision(self, decision: LearnedDecider | None) -> None:
         """Keep a decision calibrated for this gallery inside it; None goes back to the one that ships."""
         self._store.attach(DECISION, None if decision is None else decision.to_bytes())
 
@@ -441,7 +443,7 @@ class Gallery:
         depth: int = 100,
         rerank_depth: int | None = None,
         landmarks: Collection[str] | None = None,
-        near: Near | None = None,
+        near: Circle | None = None,
     ) -> Recognizer:
         """Return a recognizer over the gallery as it is now.
 
@@ -463,8 +465,8 @@ class Gallery:
             ModelError: extractor and matcher do not fit.
             ValueError: an option is out of its range, or both precision and floor are given.
         """
-        if effort not in EFFORTS:
-            raise ValueError(f"effort: expected one of {', '.join(EFFORTS)}, got {effort!r}")
+        if effort not in CASCADES:
+            raise ValueError(f"effort: expected one of {', '.join(CASCADES)}, got {effort!r}")
         if precision is not None and floor is not None:
             raise ValueError("expected a precision or a floor, got both")
         decider = self.decider(matcher)
@@ -472,10 +474,14 @@ class Gallery:
             floor = decider.floor_for(precision, effort)
         index = self._refresh()
         embedder, extractor = self._make_stages()
-        steps = EFFORTS[effort]
-        glue = self._matcher(GLUE) if "glue" in steps and (extractor.name, matcher) == GLUED else None
-        stages = Stages(embedder, extractor, self._matcher(matcher), HomographyVerifier(), glue)
-        shelf = Shelf(
+        steps = CASCADES[effort]
+        glue = (
+            self._matcher(FINE_MATCHER)
+            if "glue" in steps and (extractor.name, matcher) == FINE_MATCHER_INPUTS
+            else None
+        )
+        stages = Components(embedder, extractor, self._matcher(matcher), HomographyVerifier(), glue)
+        shelf = ReferenceSet(
             index,
             self._store.labels,
             self._landmarks,
@@ -484,10 +490,10 @@ class Gallery:
             self._store.expected_inliers,
             self._select(landmarks, near),
         )
-        wanted = Effort(steps, depth, rerank_depth, budget_ms)
+        wanted = CascadeSettings(steps, depth, rerank_depth, budget_ms)
         return Recognizer(stages, shelf, decider, wanted, DEFAULT_FLOOR if floor is None else floor, gps=gps)
 
-    def _select(self, landmarks: Collection[str] | None, near: Near | None) -> Among | None:
+    def _select(self, landmarks: Collection[str] | None, near: Circle | None) -> SearchFilter | None:
         """Return the landmarks to look among, None for all."""
         if landmarks is None and near is None:
             return None
@@ -497,10 +503,10 @@ class Gallery:
             raise self._unknown("landmark", unknown[0])
         if near is not None:
             wanted = {key for key in wanted if near.holds(self._landmarks[key])}
-        return Among(frozenset(wanted), self._store.rows_of(wanted))
+        return SearchFilter(frozenset(wanted), self._store.rows_of(wanted))
 
     def recognize(
-        self, photos: Iterable[str | os.PathLike[str]], **options: Unpack[Options]
+        self, photos: Iterable[str | os.PathLike[str]], **options: Unpack[RecognizeOptions]
     ) -> Iterator[Recognition | Failure]:
         """Yield the answer for each photo in turn, or its failure; folders stand for the photos in them.
 
@@ -518,7 +524,9 @@ class Gallery:
                 result = recognizer.recognize(image[0], spent=image[1])
                 yield replace(result, seconds=result.seconds + image[1])
 
-    def explain(self, photo: str | os.PathLike[str], out: str | os.PathLike[str], **options: Unpack[Options]) -> Path:
+    def explain(
+        self, photo: str | os.PathLike[str], out: str | os.PathLike[str], **options: Unpack[RecognizeOptions]
+    ) -> Path:
         """Write the evidence for one photo as pictures and one self-contained page, and return the page's path.
 
         Args:
@@ -534,25 +542,25 @@ class Gallery:
         exhibit = self.exhibit(recognizer, load(photo, name=utf8(os.fsdecode(photo))))
         return write_page(Path(out), [exhibit], exhibit.recognition.photo, f"Gallery {utf8(str(self._store.path))}")
 
-    def exhibit(self, recognizer: Recognizer, image: Image, most: int = 4) -> Exhibit:
+    def exhibit(self, recognizer: Recognizer, image: Image, most: int = 4) -> Explanation:
         """Return the answer for a photo together with its first `most` candidates and their inliers."""
         recognition = recognizer.recognize(image)
         query = recognizer.extract(image)
         pairs = [self._pair(recognizer, query, candidate) for candidate in recognition.evidence[:most]]
         shown = tuple(pair for pair in pairs if pair is not None)
         if self.settings["extractor"]["name"] != "xfeat":  # the mask that ships knows the keypoints of no other
-            return Exhibit(image, recognition, shown)
+            return Explanation(image, recognition, shown)
         stays = make_mask(DEFAULT_MASK).stays(image, query)
-        return Exhibit(image, recognition, shown, keypoints=query.keypoints, stays=stays)
+        return Explanation(image, recognition, shown, keypoints=query.keypoints, stays=stays)
 
-    def _pair(self, recognizer: Recognizer, query: LocalFeatures, candidate: Candidate) -> Pair | None:
+    def _pair(self, recognizer: Recognizer, query: LocalFeatures, candidate: Candidate) -> EvidencePair | None:
         found = self._store.evidence(candidate.reference)
         if found is None:
             return None
         reference, features, small = found
         matches, verification = recognizer.compare(query, features)
         lines = matches.indices[verification.inliers]
-        return Pair(
+        return EvidencePair(
             candidate=candidate,
             landmark=self._landmarks[candidate.landmark],
             picture=_reference_picture(self._store.path, reference, small, features.size),
@@ -570,13 +578,13 @@ class Gallery:
 
     def _make_stages(self) -> tuple[Embedder, Extractor]:
         if self._embedder is None or self._extractor is None:
-            self._embedder, self._extractor = make_stages(self._store.path, self.settings, self.provider)
+            self._embedder, self._extractor = make_components(self._store.path, self.settings, self.provider)
         return self._embedder, self._extractor
 
     def _refresh(self) -> Index:
         """Bring index and landmarks up to what is on disk now, whoever changed it, and return the index."""
         if self._upkeep is None:
-            self._upkeep = Upkeep(self._store, self._make_stages()[0].dim)
+            self._upkeep = LiveIndex(self._store, self._make_stages()[0].dim)
         if self._index is not None and not self._upkeep.renewed() and self._store.revision() == self._revision:
             return self._index
         with self._store.reading():
@@ -593,7 +601,7 @@ class Gallery:
 
 def _keep_model(gallery: Path, known: ModelCard) -> None:
     """Copy a trained model into the gallery, so that it can be moved and the training's folder thrown away."""
-    folder = gallery / MODELS / known.name
+    folder = gallery / MODELS_FOLDER / known.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / known.file).write_bytes(read_file(known))
     write_card(folder, known)
@@ -606,7 +614,7 @@ def _keep_photo(gallery: Path, content: bytes) -> Path:
     try:
         folder.mkdir(exist_ok=True)
         for left in folder.glob(".*"):  # by a process that was killed
-            if time.time() - left.stat().st_mtime > STALE:
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 left.unlink(missing_ok=True)
         if not path.exists():
             draft = folder / f".{path.name}.{os.getpid()}"
@@ -620,7 +628,7 @@ def _keep_photo(gallery: Path, content: bytes) -> Path:
     return path
 
 
-def make_stages(gallery: Path, settings: Mapping[str, Any], provider: str = "cpu") -> tuple[Embedder, Extractor]:
+def make_components(gallery: Path, settings: Mapping[str, Any], provider: str = "cpu") -> tuple[Embedder, Extractor]:
     """Return the embedder and the extractor that made a gallery.
 
     Args:
@@ -641,7 +649,7 @@ def make_stages(gallery: Path, settings: Mapping[str, Any], provider: str = "cpu
 
 def _kept_model(gallery: Path, name: str) -> str | Path:
     """Return the folder of the gallery's own model of this name, or the name of one that ships."""
-    folder = gallery / MODELS / name
+    folder = gallery / MODELS_FOLDER / name
     return folder if is_model(folder) else name
 
 

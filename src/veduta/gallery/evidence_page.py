@@ -16,7 +16,7 @@ from veduta.viz import draw_keypoints, draw_pair, encode
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
+class EvidencePair:
     """A candidate with what is needed to show why it is one.
 
     Attributes:
@@ -37,7 +37,7 @@ class Pair:
 
 
 @dataclass(frozen=True, eq=False)
-class Exhibit:
+class Explanation:
     """One photo, its answer and the evidence for it.
 
     Attributes:
@@ -52,14 +52,14 @@ class Exhibit:
 
     image: Image
     recognition: Recognition
-    pairs: tuple[Pair, ...]
+    pairs: tuple[EvidencePair, ...]
     title: str = ""
     note: str = ""
     keypoints: Float32 | None = None
     stays: Float32 | None = None
 
 
-def words(confidence: float) -> str:
+def confidence_phrase(confidence: float) -> str:
     """Return a confidence in words.
 
     >>> words(0.99), words(0.8), words(0.55), words(0.2)
@@ -69,7 +69,7 @@ def words(confidence: float) -> str:
     return next((word for least, word in steps if confidence >= least), "unlikely")
 
 
-def draw_evidence(exhibit: Exhibit, pair: Pair) -> PIL.Image.Image:
+def draw_evidence(exhibit: Explanation, pair: EvidencePair) -> PIL.Image.Image:
     """Return the query beside one reference with their inliers."""
     n = len(pair.query_points)
     caption = f"{n} inliers" if n else f"no inliers ({pair.problem or 'not verified'})"
@@ -83,7 +83,7 @@ def draw_evidence(exhibit: Exhibit, pair: Pair) -> PIL.Image.Image:
     )
 
 
-def write_page(out: Path, exhibits: Sequence[Exhibit], title: str, subtitle: str = "") -> Path:
+def write_page(out: Path, exhibits: Sequence[Explanation], title: str, subtitle: str = "") -> Path:
     """Write ``index.html`` and the pictures of each pair into folder `out` and return the page's path.
 
     Raises:
@@ -102,7 +102,9 @@ def write_page(out: Path, exhibits: Sequence[Exhibit], title: str, subtitle: str
     return page
 
 
-def render(exhibits: Sequence[Exhibit], title: str, subtitle: str = "", summary: Sequence[Sequence[str]] = ()) -> str:
+def render(
+    exhibits: Sequence[Explanation], title: str, subtitle: str = "", summary: Sequence[Sequence[str]] = ()
+) -> str:
     """Return the page: a heading, perhaps a table (its first row the head), and a section per photo."""
     table = _summary(summary) if summary else ""
     body = "\n".join(_section(exhibit) for exhibit in exhibits)
@@ -123,7 +125,7 @@ def _summary(rows: Sequence[Sequence[str]]) -> str:
     return f"<section>{_table(head, ''.join(rest))}</section>"
 
 
-def _section(exhibit: Exhibit) -> str:
+def _section(exhibit: Explanation) -> str:
     recognition = exhibit.recognition
     title = escape(exhibit.title or Path(recognition.photo).name)
     note = f'<p class="note">{escape(exhibit.note)}</p>' if exhibit.note else ""
@@ -134,11 +136,11 @@ def _section(exhibit: Exhibit) -> str:
 {figures}{more}{_keypoints(exhibit)}{_terms_table(exhibit)}{_evidence_table(exhibit)}</section>"""
 
 
-def _answer(exhibit: Exhibit) -> str:
+def _answer(exhibit: Explanation) -> str:
     recognition = exhibit.recognition
     percent = "over 99%" if recognition.confidence > 0.99 else f"{recognition.confidence:.0%}"  # never a round 100
     if recognition.landmark is not None:
-        name, kind, aside = recognition.landmark.name, "yes", f"{words(recognition.confidence)}, {percent}"
+        name, kind, aside = recognition.landmark.name, "yes", f"{confidence_phrase(recognition.confidence)}, {percent}"
     else:
         guess = f"the best guess, {exhibit.pairs[0].landmark.name}, reaches {percent}" if exhibit.pairs else ""
         name, kind, aside = "None I know", "none", guess
@@ -146,7 +148,7 @@ def _answer(exhibit: Exhibit) -> str:
     return f'<p class="answer {kind}"><strong>{escape(name)}</strong> {bar} <span>{escape(aside)}</span></p>'
 
 
-def _figure(exhibit: Exhibit, pair: Pair) -> str:
+def _figure(exhibit: Explanation, pair: EvidencePair) -> str:
     picture = base64.b64encode(encode(draw_evidence(exhibit, pair), "webp", 82)).decode()
     text = f"{pair.landmark.name}: similarity {pair.candidate.similarity:.2f}, {_inliers(pair.candidate)}"
     alt = escape(f"the photo beside a reference of {pair.landmark.name}, {_inliers(pair.candidate)}", quote=True)
@@ -154,7 +156,7 @@ def _figure(exhibit: Exhibit, pair: Pair) -> str:
     return f"<figure>{source}<figcaption>{escape(text)}</figcaption></figure>"
 
 
-def _keypoints(exhibit: Exhibit) -> str:
+def _keypoints(exhibit: Explanation) -> str:
     """Return the photo with its keypoints, bright where other photos of the place are likely to confirm them."""
     if exhibit.keypoints is None or exhibit.stays is None or not len(exhibit.stays):
         return ""
@@ -166,7 +168,7 @@ def _keypoints(exhibit: Exhibit) -> str:
     return f"<details><summary>Which keypoints are likely to stay</summary>{figure}</details>"
 
 
-def _evidence_table(exhibit: Exhibit) -> str:
+def _evidence_table(exhibit: Explanation) -> str:
     names = {pair.candidate.landmark: pair.landmark.name for pair in exhibit.pairs}
     rows = "".join(
         f"<tr><td>{escape(c.reference)}</td><td>{escape(names.get(c.landmark, c.landmark))}</td>"
@@ -177,7 +179,7 @@ def _evidence_table(exhibit: Exhibit) -> str:
     return f"<details><summary>The evidence in numbers</summary>{_table(head, rows)}</details>"
 
 
-def _terms_table(exhibit: Exhibit) -> str:
+def _terms_table(exhibit: Explanation) -> str:
     """Return what each kind of evidence adds to the log odds of the guess: green for it, brown against it."""
     terms = [(name, value) for name, value in exhibit.recognition.terms if abs(value) >= TELLING][:TERMS_SHOWN]
     if not terms:

@@ -15,11 +15,11 @@ from threading import Lock
 import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
-from veduta.datasets.listing import Listed
+from veduta.datasets.listing import LabeledPhoto
 from veduta.errors import ImageError
-from veduta.gallery.match_graph import RELATIVES
-from veduta.gallery.store import Entry, Kin, Store
-from veduta.images import load, read
+from veduta.gallery.match_graph import MAX_PAIRS
+from veduta.gallery.store import NewReference, ReferencePair, Store
+from veduta.images import load, read_bytes
 from veduta.protocols import Embedder, Extractor, Matcher, Verifier
 from veduta.types import Failure, Image, Landmark, Reference
 from veduta.viz import thumbnail
@@ -43,7 +43,7 @@ class AddReport:
     failures: tuple[Failure, ...]
 
 
-class Known:
+class ContentLookup:
     """Which photos a store had before this run: asked photo by photo, so memory does not grow with the store.
 
     What the run itself adds does not count, or what is said of a photo listed twice would depend on how far the
@@ -72,7 +72,7 @@ class Known:
         with self._lock:
             return self._store.landmark(id)
 
-    def add(self, landmarks: Iterable[Landmark], entries: Sequence[Entry]) -> list[Reference]:
+    def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
         """Do what `Store.add` does, and remember what was new."""
         with self._lock:
             added = self._store.add(landmarks, entries)
@@ -84,7 +84,7 @@ def add_listed(
     store: Store,
     embedder: Embedder,
     extractor: Extractor,
-    listed: list[Listed],
+    listed: list[LabeledPhoto],
     failures: list[Failure],
     progress: Progress | None = None,
 ) -> AddReport:
@@ -93,27 +93,27 @@ def add_listed(
     What is ready is kept when the run is interrupted. What a table says of a landmark is taken over even if all its
     photos were there already.
     """
-    known = Known(store)
+    known = ContentLookup(store)
 
-    def work(item: Listed) -> Entry | Failure | None:
-        return prepare(item, known.landmark_of, embedder, extractor)
+    def work(item: LabeledPhoto) -> NewReference | Failure | None:
+        return make_entry(item, known.landmark_of, embedder, extractor)
 
     with closing(in_order(work, listed)) as prepared:  # its threads ask the store, and whoever opened it may close it
-        return add_prepared(known, prepared, len(listed), failures, progress)
+        return add_entries(known, prepared, len(listed), failures, progress)
 
 
-def add_prepared(
-    known: Known,
-    prepared: Iterable[tuple[Listed, Entry | Failure | None]],
+def add_entries(
+    known: ContentLookup,
+    prepared: Iterable[tuple[LabeledPhoto, NewReference | Failure | None]],
     total: int,
     failures: list[Failure],
     progress: Progress | None = None,
 ) -> AddReport:
-    """Add photos that `prepare` has looked at to a store, in their order, and return what became of them.
+    """Add photos that `make_entry` has looked at to a store, in their order, and return what became of them.
 
     Args:
         known: the store they go to, and what it had before.
-        prepared: each photo with what `prepare` returned for it.
+        prepared: each photo with what `make_entry` returned for it.
         total: how many there are.
         failures: those met while listing.
         progress: called with photos done and photos in all.
@@ -132,8 +132,8 @@ def add_prepared(
     return AddReport(tuple(batch.added), batch.skipped, tuple(failures))
 
 
-def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progress: Progress | None = None) -> None:
-    """Hold every reference not yet compared against its `RELATIVES` nearest of the same landmark.
+def compare_same_landmark(store: Store, matcher: Matcher, verifier: Verifier, progress: Progress | None = None) -> None:
+    """Hold every reference not yet compared against its `MAX_PAIRS` nearest of the same landmark.
 
     What a pair says is kept at once, and a landmark is finished in one transaction, so a killed run goes on where it
     was and ends the same.
@@ -147,7 +147,7 @@ def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progre
             rows, ids, descriptors = store.family(landmark)
             for place in (i for i, row in enumerate(rows.tolist()) if row in new):
                 nearest = np.argsort(-(descriptors @ descriptors[place]), kind="stable")
-                others = [i for i in nearest.tolist() if i != place][:RELATIVES]
+                others = [i for i in nearest.tolist() if i != place][:MAX_PAIRS]
                 pairs = [(place, i) if ids[place] < ids[i] else (i, place) for i in others]
                 kin = [_kin(store, matcher, verifier, int(rows[place]), rows[list(pair)].tolist()) for pair in pairs]
                 store.put_kin(int(rows[place]), [found for found in kin if found is not None])
@@ -160,7 +160,7 @@ def compare_relatives(store: Store, matcher: Matcher, verifier: Verifier, progre
         store.shrink()
 
 
-def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: list[int]) -> Kin | None:
+def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: list[int]) -> ReferencePair | None:
     """Return what holding two references against each other finds, seen from `row`; None if that is known or one gone.
 
     The pair is always looked at the same way round, whichever came first, for geometry is not quite symmetric.
@@ -174,12 +174,12 @@ def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: lis
     agreed = matches.indices[verifier.verify(a, b, matches).inliers]
     sides = [(agreed[:, 0], len(a)), (agreed[:, 1], len(b))]
     (mine, length), (theirs, other_length) = sides if pair[0] == row else sides[::-1]
-    return Kin(other, mine, theirs, (length, other_length))
+    return ReferencePair(other, mine, theirs, (length, other_length))
 
 
-def prepare(
-    item: Listed, landmark_of: Callable[[str], str | None], embedder: Embedder, extractor: Extractor
-) -> Entry | Failure | None:
+def make_entry(
+    item: LabeledPhoto, landmark_of: Callable[[str], str | None], embedder: Embedder, extractor: Extractor
+) -> NewReference | Failure | None:
     """Return the entry of a photo, a failure, or None for one the gallery has already under this landmark.
 
     Args:
@@ -191,32 +191,32 @@ def prepare(
     if (problem := _unstorable(item)) is not None:
         return problem
     try:
-        data, digest = read(item.photo)
+        data, digest = read_bytes(item.photo)
         there = landmark_of(digest)
         if there is not None:
-            return known_already(item, there)
+            return conflict_of(item, there)
         return _entry(item, load(data, name=item.photo), embedder, extractor)
     except ImageError as error:
         return Failure(item.photo, str(error))
 
 
-def _entry(item: Listed, image: Image, embedder: Embedder, extractor: Extractor) -> Entry:
+def _entry(item: LabeledPhoto, image: Image, embedder: Embedder, extractor: Extractor) -> NewReference:
     reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256, item.licence)
-    return Entry(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
+    return NewReference(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
 
 
 class _Batch:
     """Photos waiting for one transaction, so that a reference does not cost a write to disk each."""
 
-    def __init__(self, known: Known, failures: list[Failure]) -> None:
+    def __init__(self, known: ContentLookup, failures: list[Failure]) -> None:
         self._known, self._failures = known, failures
         self._told: dict[str, Landmark | None] = {}  # of the landmarks met in this run
         self._landmarks: dict[str, Landmark] = {}
-        self._waiting: list[tuple[Listed, Entry]] = []
+        self._waiting: list[tuple[LabeledPhoto, NewReference]] = []
         self.added: list[Reference] = []
         self.skipped = 0
 
-    def put(self, item: Listed, entry: Entry | None) -> None:
+    def put(self, item: LabeledPhoto, entry: NewReference | None) -> None:
         """Take a photo, or None for one that is there already and may still say something new of its landmark."""
         key = item.landmark.id
         if key not in self._told:
@@ -244,10 +244,10 @@ class _Batch:
         self.added += new
         self._waiting, self._landmarks = [], {}
 
-    def _note_repeated(self, item: Listed, sha256: str) -> None:
+    def _note_repeated(self, item: LabeledPhoto, sha256: str) -> None:
         """Count a photo that another one, listed before or added meanwhile by another process, has forestalled."""
         there = self._known.find_content(sha256)
-        failure = known_already(item, there.landmark) if there else None
+        failure = conflict_of(item, there.landmark) if there else None
         if failure:
             self._failures.append(failure)
         else:
@@ -259,7 +259,7 @@ def utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def known_already(item: Listed, landmark: str) -> Failure | None:
+def conflict_of(item: LabeledPhoto, landmark: str) -> Failure | None:
     """Return the failure of a photo that the gallery has under another landmark; None where it is the same."""
     if landmark == item.landmark.id:
         return None
@@ -267,7 +267,7 @@ def known_already(item: Listed, landmark: str) -> Failure | None:
     return Failure(item.photo, f"{reason}; remove that reference first if it is wrong")
 
 
-def _unstorable(item: Listed) -> Failure | None:
+def _unstorable(item: LabeledPhoto) -> Failure | None:
     """Return the failure of a photo whose path, id or landmark is no text: SQLite keeps UTF-8 only."""
     texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name, item.licence or ""
     if all(utf8(text) == text for text in texts):

@@ -19,23 +19,27 @@ from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
 from veduta.files import locked
-from veduta.gallery.qdrant_sync import UPLOAD, Target, Upload, open_upload, upload
+from veduta.gallery.qdrant_sync import SYNC_FILE, SyncState, SyncTarget, open_synced, sync
 from veduta.gallery.store import Store
-from veduta.index import ApproximateIndex, ChangedIndex, ExactIndex, Manifest
+from veduta.index import ApproximateIndex, ExactIndex, Manifest, OverlayIndex
 from veduta.index.ivf.build import Progress, build, can_extend
 from veduta.index.qdrant.client import addresses
-from veduta.index.qdrant.collections import Shape, check_name
+from veduta.index.qdrant.collections import CollectionSettings, check_collection_name
 from veduta.protocols import Index
 from veduta.types import Float32, Int64
 
-Kind = Literal["auto", "exact", "approximate", "qdrant"]
+IndexKind = Literal["auto", "exact", "approximate", "qdrant"]
 APPROXIMATE_FROM = 200_000  # references; below, comparing all of them takes a few milliseconds
-RECALL = 0.99
-FOLDER, CURRENT, DRAFT, SETTING = "index", "current", "draft", "index"
-PIECE = 20_000  # descriptors read from the store at a time
+DEFAULT_RECALL = 0.99
+INDEX_FOLDER, CURRENT_FILE, DRAFT, INDEX_SETTING = "index", "current", "draft", "index"
+DESCRIPTOR_BATCH = 20_000  # descriptors read from the store at a time
 EXACT_BYTES = 4 << 30  # as much memory an exact index may take while there is no approximate one
-MUCH, LEAST, MOST = 0.02, 5_000, 20_000  # share of the cache, and bounds, of recent ones that make it stale
-GONE = 0.1  # share of the cache that may have been removed
+STALE_SHARE, MIN_STALE, MAX_STALE = (
+    0.02,
+    5_000,
+    20_000,
+)  # share of the cache, and bounds, of recent ones that make it stale
+REMOVED_SHARE = 0.1  # share of the cache that may have been removed
 
 
 @dataclass(frozen=True)
@@ -51,31 +55,31 @@ class IndexChoice:
         replicas: nodes that have each part.
     """
 
-    kind: Kind = "auto"
-    recall: float = RECALL
+    kind: IndexKind = "auto"
+    recall: float = DEFAULT_RECALL
     address: str | None = None
     name: str = "veduta"
     shards: int = 1
     replicas: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.kind not in get_args(IndexKind):
+            raise ValueError(f"kind: expected one of {', '.join(get_args(IndexKind))}, got {self.kind!r}")
         if not 0 < self.recall <= 1:
             raise ValueError(f"recall: expected a share in (0, 1], got {self.recall}")
         if self.kind == "qdrant" and self.address is None:
             raise ValueError("address: expected that of a Qdrant, got none")
         if self.address is not None:
             addresses(self.address)
-        check_name(self.name)
-        Shape(self.shards, self.replicas)
+        check_collection_name(self.name)
+        CollectionSettings(self.shards, self.replicas)
 
     @property
-    def target(self) -> Target | None:
+    def target(self) -> SyncTarget | None:
         """Where the references go, None if they stay in the gallery's folder."""
         if self.kind != "qdrant" or self.address is None:
             return None
-        return Target(self.address, self.name, Shape(self.shards, self.replicas), self.recall)
+        return SyncTarget(self.address, self.name, CollectionSettings(self.shards, self.replicas), self.recall)
 
     def to_bytes(self) -> bytes:
         """Return it as JSON."""
@@ -84,7 +88,7 @@ class IndexChoice:
     @classmethod
     def of(cls, store: Store) -> IndexChoice:
         """Return that of a gallery, as it was chosen or as it is where nobody chose."""
-        kept = store.attached(SETTING)
+        kept = store.attached(INDEX_SETTING)
         return cls() if kept is None else cls(**json.loads(kept))
 
     def approximate(self, count: int) -> bool:
@@ -92,11 +96,11 @@ class IndexChoice:
         return self.kind == "approximate" or (self.kind == "auto" and count >= APPROXIMATE_FROM)
 
 
-Kept = ExactIndex | ApproximateIndex | ChangedIndex
-Cache = Path | Upload | None  # a folder, or what a Qdrant has
+SearchIndex = ExactIndex | ApproximateIndex | OverlayIndex
+SavedIndex = Path | SyncState | None  # a folder, or what a Qdrant has
 
 
-class Upkeep:
+class LiveIndex:
     """The index of one open gallery.
 
     Args:
@@ -106,8 +110,8 @@ class Upkeep:
 
     def __init__(self, store: Store, dim: int) -> None:
         self._store, self._dim = store, dim
-        self._index: Kept | None = None
-        self._cache: Cache = None
+        self._index: SearchIndex | None = None
+        self._cache: SavedIndex = None
         self._choice: IndexChoice | None = None
         self._count = 0
         self._row, self._removals = 0, 0
@@ -117,7 +121,7 @@ class Upkeep:
         """Return an index of what is in the store now; call it inside `Store.reading`."""
         choice, count = IndexChoice.of(self._store), self._store.counts()[1]
         self._choice, self._count = choice, count
-        cache = find_cache(self._store, choice, count)
+        cache = find_saved(self._store, choice, count)
         lasting = choice.target is not None or choice.approximate(count)
         if lasting and cache is None and count * self._dim * 4 > EXACT_BYTES:
             raise GalleryError(
@@ -127,33 +131,33 @@ class Upkeep:
         if self._index is None or cache != self._cache:
             self._index = self._open(cache)
         self._catch_up(self._index)
-        if lasting and self._store.writable and stale(self._index) and not _first_upload(choice, cache):
+        if lasting and self._store.writable and needs_rebuild(self._index) and not _first_upload(choice, cache):
             self._renew()
         return self._index
 
-    def _open(self, cache: Cache) -> Kept:
+    def _open(self, cache: SavedIndex) -> SearchIndex:
         self._cache, self._row, self._removals = None, 0, 0
-        index: Kept = ExactIndex(self._dim)
+        index: SearchIndex = ExactIndex(self._dim)
         if isinstance(cache, Path):
             index, source = ApproximateIndex(self._dim, cache), Manifest.read(cache).source
             self._row, self._removals = int(source["row"]), int(source["removals"])
         elif cache is not None:
-            index = open_upload(self._store, cache, self._dim)
+            index = open_synced(self._store, cache, self._dim)
             self._row, self._removals = cache.row, cache.removals
         self._cache = cache
         return index
 
-    def _catch_up(self, index: Kept) -> None:
+    def _catch_up(self, index: SearchIndex) -> None:
         """Bring an index up to what is in the store."""
         self._removals, gone = self._store.removed(self._removals)
         index.remove(gone)
-        for rows, descriptors in pieces(self._store, self._row):
+        for rows, descriptors in descriptor_batches(self._store, self._row):
             index.add(rows, descriptors)
             self._row = int(rows[-1])
 
     def renewed(self) -> bool:
         """Return whether another cache lies on disk than the one in use."""
-        return self._choice is not None and find_cache(self._store, self._choice, self._count) != self._cache
+        return self._choice is not None and find_saved(self._store, self._choice, self._count) != self._cache
 
     def _renew(self) -> None:
         """Start a process that renews the cache, unless the last one is at work still."""
@@ -172,44 +176,44 @@ class Upkeep:
             self._builder.wait()
 
 
-def stale(index: Index) -> bool:
+def needs_rebuild(index: Index) -> bool:
     """Return whether an index should be built anew: there is none on disk, or much has changed since."""
-    if isinstance(index, ChangedIndex):
+    if isinstance(index, OverlayIndex):
         count = len(index) - len(index.recent) + index.gone
     elif isinstance(index, ApproximateIndex) and index.manifest is not None:
         count = index.manifest.count
     else:
         return True
-    return len(index.recent) > min(max(MUCH * count, LEAST), MOST) or index.gone > GONE * count
+    return len(index.recent) > min(max(STALE_SHARE * count, MIN_STALE), MAX_STALE) or index.gone > REMOVED_SHARE * count
 
 
-def current(gallery: Path) -> Path | None:
+def latest_build(gallery: Path) -> Path | None:
     """Return the folder of a gallery's approximate index, None if there is none."""
     try:
-        name = (gallery / FOLDER / CURRENT).read_text("utf-8").strip()
+        name = (gallery / INDEX_FOLDER / CURRENT_FILE).read_text("utf-8").strip()
     except OSError:
         return None
-    folder = gallery / FOLDER / name
+    folder = gallery / INDEX_FOLDER / name
     return folder if (folder / "manifest.json").exists() else None
 
 
-def find_cache(store: Store, choice: IndexChoice, count: int) -> Cache:
+def find_saved(store: Store, choice: IndexChoice, count: int) -> SavedIndex:
     """Return what lasts of a gallery's index when nobody has it open, None if nothing does."""
     target = choice.target
     if target is not None:
-        return Upload.read(store.path / FOLDER / UPLOAD, target)
-    return current(store.path) if choice.approximate(count) else None
+        return SyncState.read(store.path / INDEX_FOLDER / SYNC_FILE, target)
+    return latest_build(store.path) if choice.approximate(count) else None
 
 
-def _first_upload(choice: IndexChoice, cache: Cache) -> bool:
+def _first_upload(choice: IndexChoice, cache: SavedIndex) -> bool:
     """Return whether somebody has to ask for it: a gallery sends nothing for the first time, or here, by itself."""
     return choice.target is not None and (cache is None or "://" not in choice.target.address)
 
 
-def pieces(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
+def descriptor_batches(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
     """Yield the rows past this one and their descriptors, a piece at a time."""
     while True:
-        rows, descriptors = store.descriptors(after, PIECE)
+        rows, descriptors = store.descriptors(after, DESCRIPTOR_BATCH)
         if not len(rows):
             return
         yield rows, descriptors
@@ -218,21 +222,21 @@ def pieces(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
 
 def build_index(
     store: Store, dim: int, progress: Progress = lambda what, share: None, *, anew: bool = False
-) -> Manifest | Upload:
+) -> Manifest | SyncState:
     """Build or renew a gallery's index, put it in the place of the old one at once, and return what it is.
 
     Centres are learned again only where the gallery has grown much. A build that was killed is gone on with.
 
     Raises:
         GalleryError: another process is building it, the gallery's folder cannot be written, or of a Qdrant whatever
-            `veduta.gallery.qdrant_sync.upload` says of it.
+            `veduta.gallery.qdrant_sync.sync` says of it.
     """
-    choice, home = IndexChoice.of(store), store.path / FOLDER
+    choice, home = IndexChoice.of(store), store.path / INDEX_FOLDER
     try:
         home.mkdir(exist_ok=True)
         with locked(home, GalleryError):
             if choice.target is not None:
-                return upload(store, choice.target, dim, home, progress, anew=anew)
+                return sync(store, choice.target, dim, home, progress, anew=anew)
             return _build(store, dim, choice, home, progress, anew=anew)
     except OSError as error:
         reason = error.strerror or error
@@ -250,9 +254,9 @@ def _build(store: Store, dim: int, choice: IndexChoice, home: Path, progress: Pr
     number = 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
     (draft / "plan.json").unlink()
     draft.replace(home / f"{number:06d}")
-    pointer = home / f".{CURRENT}"
+    pointer = home / f".{CURRENT_FILE}"
     pointer.write_text(f"{number:06d}\n", "utf-8")
-    pointer.replace(home / CURRENT)
+    pointer.replace(home / CURRENT_FILE)
     for old in home.iterdir():  # who has one of these open keeps it: what is mapped stays
         if old.name.isdigit() and int(old.name) < number:
             shutil.rmtree(old, ignore_errors=True)
@@ -266,7 +270,7 @@ def _draw(
     plan = json.loads((draft / "plan.json").read_text("utf-8"))
 
     def source(after: int) -> Iterator[tuple[Int64, Float32]]:
-        for rows, descriptors in pieces(store, after):
+        for rows, descriptors in descriptor_batches(store, after):
             there = rows <= plan["row"]
             if there.any():
                 yield rows[there], descriptors[there]
@@ -296,19 +300,19 @@ def _same_plan(draft: Path, plan: dict[str, Any]) -> bool:
 
 def _extendable(store: Store, home: Path) -> Path | None:
     """Return the folder of an index whose centres serve for what is in the store now."""
-    folder = current(home.parent)
+    folder = latest_build(home.parent)
     if folder is None:
         return None
     manifest = Manifest.read(folder)
     removed = len(store.removed(int(manifest.source["removals"]))[1])
-    grown = can_extend(manifest, store.counts()[1]) and removed <= GONE * manifest.count
+    grown = can_extend(manifest, store.counts()[1]) and removed <= REMOVED_SHARE * manifest.count
     return folder if grown and manifest.count else None
 
 
-def describe(store: Store) -> dict[str, Any]:
+def describe_index(store: Store) -> dict[str, Any]:
     """Return what a gallery searches with, and what that was measured to find."""
     choice = IndexChoice.of(store)
-    cache = find_cache(store, choice, store.counts()[1])
+    cache = find_saved(store, choice, store.counts()[1])
     if cache is None:
         return {"kind": "exact", "wanted": choice.kind, "recall": 1.0}
     if isinstance(cache, Path):

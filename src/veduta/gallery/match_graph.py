@@ -12,21 +12,21 @@ import numpy as np
 
 from veduta.types import Int64, LocalFeatures, UInt8
 
-RELATIVES = 6  # photos of its landmark that a reference is held against
-EXPECTED = 3  # of them, those with most inliers, that say how many a query should reach
-CONFIRMING = 2  # relatives with inliers before any keypoint is dropped: one may show only a corner
-KEYPOINTS = 320  # then kept: as good as 512 on real photos, in two thirds of the bytes and of the time
+MAX_PAIRS = 6  # photos of its landmark that a reference is held against
+EXPECTED_FROM = 3  # of them, those with most inliers, that say how many a query should reach
+MIN_CONFIRMING = 2  # relatives with inliers before any keypoint is dropped: one may show only a corner
+MAX_KEYPOINTS = 320  # then kept: as good as 512 on real photos, in two thirds of the bytes and of the time
 
 
-def confirm(counts: UInt8, keypoints: Int64) -> UInt8:
+def count_confirmed(counts: UInt8, keypoints: Int64) -> UInt8:
     """Return (N,) counts with those of the given keypoints one up, as far as a byte goes."""
     more = counts.copy()
     more[keypoints] = np.minimum(more[keypoints], 254) + 1
     return more
 
 
-def keep_useful(
-    features: LocalFeatures, counts: UInt8, confirming: int, most: int = KEYPOINTS
+def keep_confirmed(
+    features: LocalFeatures, counts: UInt8, confirming: int, most: int = MAX_KEYPOINTS
 ) -> tuple[LocalFeatures, UInt8]:
     """Return the `most` most useful of N features with their counts, in their order; all if few relatives confirm any.
 
@@ -36,7 +36,7 @@ def keep_useful(
         confirming: relatives that confirm any.
         most: how many are kept.
     """
-    if confirming < CONFIRMING or len(features) <= most:
+    if confirming < MIN_CONFIRMING or len(features) <= most:
         return features, counts
     keep = np.sort(np.argsort(-counts.astype(np.int64), kind="stable")[:most])
     kept = LocalFeatures(features.keypoints[keep], features.descriptors[keep], features.scores[keep], features.size)
@@ -45,5 +45,5 @@ def keep_useful(
 
 def expected_inliers(inliers: Iterable[int]) -> float:
     """Return the mean of the largest few numbers of inliers a reference has with its relatives; NaN without any."""
-    largest = sorted(inliers)[-EXPECTED:]
+    largest = sorted(inliers)[-EXPECTED_FROM:]
     return float(np.mean(largest)) if largest else float("nan")

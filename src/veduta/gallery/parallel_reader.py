@@ -20,7 +20,7 @@ PROBE = 3  # rows read before it is decided
 SLOW = 0.0002  # seconds a row; from memory it takes a tenth of that, from a solid-state disk three times that
 
 
-class Readers:
+class ParallelReader:
     """Several connections to one file, opened when they are first needed.
 
     Args:

@@ -18,22 +18,29 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.gallery.store import Store
-from veduta.index import ChangedIndex
-from veduta.index.qdrant.client import Link, Patience
-from veduta.index.qdrant.collections import DIGITS, Shape, Version, create, propose, switch
+from veduta.index import OverlayIndex
+from veduta.index.qdrant.client import QdrantConnection, RetryPolicy
+from veduta.index.qdrant.collections import (
+    DIGITS,
+    CollectionSettings,
+    CollectionVersion,
+    create_collection,
+    propose,
+    switch,
+)
 from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
-from veduta.index.qdrant.points import Points
+from veduta.index.qdrant.points import PointBatch
 from veduta.types import Float32, Int64
 
 Progress = Callable[[str, float], None]
-UPLOAD, DRAFT = "qdrant.json", "qdrant-draft.json"
+SYNC_FILE, SYNC_DRAFT = "qdrant.json", "qdrant-draft.json"
 BREADTHS = (64, 128, 256, 512, 1024)  # of Qdrant's search, tried from the left until enough is found
 QUERIES, NEAREST = 64, 30  # as many rows are looked up, and of so many neighbours the share found is the recall
 INDEXING = 6 * 3600  # seconds that Qdrant may take to index what it was sent
 
 
 @dataclass(frozen=True)
-class Target:
+class SyncTarget:
     """Where references go.
 
     Attributes:
@@ -45,12 +52,12 @@ class Target:
 
     address: str
     name: str
-    shape: Shape
+    shape: CollectionSettings
     recall: float
 
 
 @dataclass(frozen=True)
-class Upload:
+class SyncState:
     """What a Qdrant has of a gallery.
 
     Attributes:
@@ -91,7 +98,7 @@ class Upload:
         draft.replace(path)
 
     @classmethod
-    def read(cls, path: Path, target: Target) -> Upload | None:
+    def read(cls, path: Path, target: SyncTarget) -> SyncState | None:
         """Return what was written, None where there is nothing, or nothing about this target."""
         with suppress(OSError, ValueError, TypeError):
             found = cls(**json.loads(path.read_text("utf-8")))
@@ -99,39 +106,39 @@ class Upload:
         return None
 
 
-def open_upload(store: Store, upload: Upload, dim: int, patience: Patience | None = None) -> ChangedIndex:
+def open_synced(store: Store, upload: SyncState, dim: int, patience: RetryPolicy | None = None) -> OverlayIndex:
     """Return the index of what a Qdrant has of a gallery, to which what came and went since can be added.
 
     Raises:
         GalleryError: it does not answer, or has less than what was uploaded, or descriptors of another model.
     """
     check_model(store, upload)
-    index = QdrantIndex(Link(upload.address, patience), upload.collection, dim, upload.options)
-    opened = ChangedIndex(index, dim, upload.row)
+    index = QdrantIndex(QdrantConnection(upload.address, patience), upload.collection, dim, upload.options)
+    opened = OverlayIndex(index, dim, upload.row)
     least = upload.count - len(store.removed(upload.removals)[1])
     if len(opened) < least:
         raise GalleryError(_short(upload, len(opened), least, store.path))
     return opened
 
 
-def check_model(store: Store, upload: Upload) -> None:
+def check_model(store: Store, upload: SyncState) -> None:
     """Raise GalleryError if what was uploaded was made by another model than the gallery."""
-    version, model = Version.parse(upload.collection), str(store.settings()["embedder"]["sha256"])[:DIGITS]
+    version, model = CollectionVersion.parse(upload.collection), str(store.settings()["embedder"]["sha256"])[:DIGITS]
     if version is None or version.model != model:
         wrong = f"{upload.collection} was not made by this gallery's model, {model}"
         raise GalleryError(f"{store.path}: {wrong}; upload it anew: veduta index {store.path} --anew")
 
 
-def upload(
+def sync(
     store: Store,
-    target: Target,
+    target: SyncTarget,
     dim: int,
     home: Path,
     progress: Progress = lambda what, share: None,
     *,
     anew: bool = False,
-    patience: Patience | None = None,
-) -> Upload:
+    patience: RetryPolicy | None = None,
+) -> SyncState:
     """Bring a Qdrant up to what is in a gallery, and return what it has then; no two at a time.
 
     Args:
@@ -146,7 +153,7 @@ def upload(
     Raises:
         GalleryError: it cannot be reached, refuses or has lost something. Run again, it goes on where it was.
     """
-    started, link = time.monotonic(), Link(target.address, patience)
+    started, link = time.monotonic(), QdrantConnection(target.address, patience)
     begun = _begin(store, link, target, dim, home, anew=anew)
     index = QdrantIndex(link, begun.collection, dim)
     sent = _follow(store, index, begun, home, progress)
@@ -157,17 +164,17 @@ def upload(
     breadth, measured, queries = _measure(index, _sample(store), target.recall)
     done = replace(sent, breadth=breadth, recall=target.recall, measured=measured, queries=queries)
     done = replace(done, seconds=time.monotonic() - started)
-    version = Version.parse(done.collection)
+    version = CollectionVersion.parse(done.collection)
     if version is not None:
         switch(link, version)
-    done.write(home / UPLOAD)
-    (home / DRAFT).unlink(missing_ok=True)
+    done.write(home / SYNC_FILE)
+    (home / SYNC_DRAFT).unlink(missing_ok=True)
     return done
 
 
-def _begin(store: Store, link: Link, target: Target, dim: int, home: Path, *, anew: bool) -> Upload:
+def _begin(store: Store, link: QdrantConnection, target: SyncTarget, dim: int, home: Path, *, anew: bool) -> SyncState:
     """Return what has been sent so far: what was cut off, what is complete, or nothing into a new collection."""
-    draft, complete = Upload.read(home / DRAFT, target), Upload.read(home / UPLOAD, target)
+    draft, complete = SyncState.read(home / SYNC_DRAFT, target), SyncState.read(home / SYNC_FILE, target)
     if anew and draft is not None and complete is not None and draft.collection == complete.collection:
         draft = None
     for known in (draft, None if anew else complete):
@@ -175,25 +182,25 @@ def _begin(store: Store, link: Link, target: Target, dim: int, home: Path, *, an
             return _made(store, link, known, target, dim)
     removals = store.removals()  # before the first row is read, so that none that goes is missed
     version = propose(link, target.name, str(store.settings()["embedder"]["sha256"]))
-    fresh = Upload(target.address, target.name, version.collection, removals=removals)
-    fresh.write(home / DRAFT)  # before it is made, so that it is found again if it is made by half
+    fresh = SyncState(target.address, target.name, version.collection, removals=removals)
+    fresh.write(home / SYNC_DRAFT)  # before it is made, so that it is found again if it is made by half
     return _made(store, link, fresh, target, dim)
 
 
-def _made(store: Store, link: Link, known: Upload, target: Target, dim: int) -> Upload:
+def _made(store: Store, link: QdrantConnection, known: SyncState, target: SyncTarget, dim: int) -> SyncState:
     """Return what has been sent of an upload whose collection is there now."""
     check_model(store, known)
-    version = Version.parse(known.collection)
+    version = CollectionVersion.parse(known.collection)
     if known.row == 0 and version is not None:
-        create(link, version, dim, target.shape)
+        create_collection(link, version, dim, target.shape)
     return known
 
 
-def _exists(link: Link, collection: str) -> bool:
+def _exists(link: QdrantConnection, collection: str) -> bool:
     return bool(link.do(f"looking for {collection}", "collection_exists", collection))
 
 
-def _follow(store: Store, index: QdrantIndex, sent: Upload, home: Path, progress: Progress) -> Upload:
+def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progress: Progress) -> SyncState:
     """Send what is new and remove what went, until there is nothing of either, and return how far that is."""
     while True:
         removals, gone = store.removed(sent.removals)
@@ -203,7 +210,7 @@ def _follow(store: Store, index: QdrantIndex, sent: Upload, home: Path, progress
         if batch is not None:
             index.upsert(batch)
             sent = replace(sent, row=int(batch.ids[-1]))
-        sent.write(home / DRAFT)
+        sent.write(home / SYNC_DRAFT)
         with store.reading():
             last, count, now = store.last_row(), store.counts()[1], store.removals()
         progress("uploading", min(1.0, sent.row / max(last, 1)))
@@ -211,7 +218,7 @@ def _follow(store: Store, index: QdrantIndex, sent: Upload, home: Path, progress
             return replace(sent, count=count)
 
 
-def _batch(store: Store, after: int) -> Points | None:
+def _batch(store: Store, after: int) -> PointBatch | None:
     """Return the next references past a row, None for none."""
     with store.reading():
         rows, descriptors = store.descriptors(after, BATCH)
@@ -220,10 +227,10 @@ def _batch(store: Store, after: int) -> Points | None:
         return None
     ids, landmarks, licences, north, east = zip(*(known[row] for row in rows.tolist()), strict=True)
     places = [None if None in place else place for place in zip(north, east, strict=True)]
-    return Points(rows, descriptors, ids, landmarks, places, licences)
+    return PointBatch(rows, descriptors, ids, landmarks, places, licences)
 
 
-def _settle(link: Link, collection: str, progress: Progress) -> None:
+def _settle(link: QdrantConnection, collection: str, progress: Progress) -> None:
     """Wait until Qdrant has indexed what it was sent: before, it answers slowly, and finds more than it will."""
     until = time.monotonic() + INDEXING
     while time.monotonic() < until:
@@ -264,6 +271,6 @@ def _searched(index: QdrantIndex, sample: Float32, breadth: int | None) -> Int64
     return QdrantIndex(index.link, index.collection, index.dim, options).search(sample, NEAREST)[1]
 
 
-def _short(upload: Upload, found: int, expected: int, gallery: Path) -> str:
+def _short(upload: SyncState, found: int, expected: int, gallery: Path) -> str:
     wrong = f"{upload.collection} has {found:,} references, expected {expected:,}"
     return f"{upload.address}: {wrong}; see whether a node is gone, or upload it anew: veduta index {gallery} --anew"

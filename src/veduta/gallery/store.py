@@ -21,13 +21,13 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
-from veduta.gallery.match_graph import CONFIRMING, confirm, expected_inliers, keep_useful
-from veduta.gallery.parallel_reader import Readers
+from veduta.gallery.match_graph import MIN_CONFIRMING, count_confirmed, expected_inliers, keep_confirmed
+from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.schema import SCHEMA_VERSION, connect, migrate, write_schema
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
 
-FILE = "gallery.sqlite"
-MODELS = "models"  # folder of models that do not ship
+GALLERY_FILE = "gallery.sqlite"
+MODELS_FOLDER = "models"  # folder of models that do not ship
 COUNTED = "SELECT f.features, u.counts FROM {} LEFT JOIN usefulness AS u ON u.row = f.row WHERE {} = ?"
 BY_ROW = COUNTED.format("features AS f", "f.row")
 BY_ROWS = """SELECT f.row, f.features, u.counts FROM features AS f LEFT JOIN usefulness AS u ON u.row = f.row
@@ -37,7 +37,7 @@ REFERENCE = "SELECT id, landmark, photo, sha256, licence FROM reference"
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class NewReference:
     """A reference with everything the gallery keeps of its photo.
 
     Attributes:
@@ -54,7 +54,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Kin:
+class ReferencePair:
     """What holding a reference against another of its landmark has found.
 
     Attributes:
@@ -80,8 +80,8 @@ class Store:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._db = path, connection
-        self._readers = Readers(path / FILE, connection)
-        self.writable = all(os.access(file, os.W_OK) for file in (path, path / FILE))
+        self._readers = ParallelReader(path / GALLERY_FILE, connection)
+        self.writable = all(os.access(file, os.W_OK) for file in (path, path / GALLERY_FILE))
 
     @classmethod
     def create(
@@ -100,13 +100,13 @@ class Store:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            left = (f".{FILE}.", MODELS)  # by a creation that was killed
+            left = (f".{GALLERY_FILE}.", MODELS_FOLDER)  # by a creation that was killed
             if any(not file.name.startswith(left) for file in folder.iterdir()):
                 raise GalleryError(f"{folder}: is not empty; choose a new folder for the gallery")
             prepare(folder)
-            draft = folder / f".{FILE}.{os.getpid()}"
+            draft = folder / f".{GALLERY_FILE}.{os.getpid()}"
             write_schema(draft, settings)
-            draft.replace(folder / FILE)  # a creation killed half-way leaves no half gallery
+            draft.replace(folder / GALLERY_FILE)  # a creation killed half-way leaves no half gallery
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             raise GalleryError(f"{folder}: cannot hold a gallery ({reason}); choose another folder") from error
@@ -116,9 +116,11 @@ class Store:
     def open(cls, path: str | os.PathLike[str]) -> Store:
         """Return the gallery in this folder, open; GalleryError if there is none or it cannot be understood."""
         folder = Path(path)
-        if not (folder / FILE).is_file():
-            raise GalleryError(f"{folder}: is not a gallery (no {FILE} in it); make one with 'veduta create {folder}'")
-        store = cls(folder, connect(folder / FILE))
+        if not (folder / GALLERY_FILE).is_file():
+            raise GalleryError(
+                f"{folder}: is not a gallery (no {GALLERY_FILE} in it); make one with 'veduta create {folder}'"
+            )
+        store = cls(folder, connect(folder / GALLERY_FILE))
         try:
             store._check_schema()
         except GalleryError:
@@ -151,7 +153,7 @@ class Store:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            raise GalleryError(f"{self.path / FILE}: {what} ({error}); {remedy}") from error
+            raise GalleryError(f"{self.path / GALLERY_FILE}: {what} ({error}); {remedy}") from error
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
@@ -190,7 +192,7 @@ class Store:
         """Return the settings the gallery was made with."""
         return dict(json.loads(self._ask("SELECT value FROM meta WHERE key = 'settings'")[0][0]))
 
-    def add(self, landmarks: Iterable[Landmark], entries: Sequence[Entry]) -> list[Reference]:
+    def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
         """Add references and their landmarks in one transaction; return the references that were new.
 
         What a landmark says of itself replaces what was known, where it says anything. An entry whose content is
@@ -333,7 +335,7 @@ class Store:
         """Return the rows that a reference has been held against."""
         return {int(b) for (b,) in self._ask("SELECT b FROM kin WHERE a = ?", (row,))}
 
-    def put_kin(self, row: int, found: Sequence[Kin]) -> None:
+    def put_kin(self, row: int, found: Sequence[ReferencePair]) -> None:
         """Note what holding a reference against others of its landmark has found, in one transaction.
 
         Each keypoint that is an inlier becomes more useful. Call `finish_kin` when a landmark is through. What a photo
@@ -434,16 +436,16 @@ def _confirm(db: sqlite3.Connection, row: int, keypoints: Int64, length: int) ->
     """Count up how useful these keypoints of a reference are, unless it was pruned since it had `length` of them."""
     found = _counts(db, row)
     if found is not None and len(found[1]) == length:
-        _put_usefulness(db, row, confirm(found[1], keypoints))
+        _put_usefulness(db, row, count_confirmed(found[1], keypoints))
 
 
 def _prune(db: sqlite3.Connection, row: int) -> None:
     """Drop the keypoints of a reference that matter least, once enough others have confirmed some."""
     confirming = db.execute("SELECT count(*) FROM kin WHERE a = ? AND num_inliers > 0", (row,)).fetchone()[0]
-    found = _counts(db, row) if confirming >= CONFIRMING else None
+    found = _counts(db, row) if confirming >= MIN_CONFIRMING else None
     if found is None:
         return
-    kept, counts = keep_useful(*found, confirming)
+    kept, counts = keep_confirmed(*found, confirming)
     if len(kept) < len(found[0]):
         db.execute("UPDATE features SET features = ? WHERE row = ?", (pack_features(kept), row))
         _put_usefulness(db, row, counts)
@@ -466,7 +468,7 @@ def _put_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
     )
 
 
-def _put_entry(db: sqlite3.Connection, entry: Entry) -> Reference | None:
+def _put_entry(db: sqlite3.Connection, entry: NewReference) -> Reference | None:
     """Insert one reference and return it as stored, or None when its content is already there."""
     reference = entry.reference
     if db.execute("SELECT 1 FROM reference WHERE sha256 = ?", (reference.sha256,)).fetchone():

@@ -65,7 +65,7 @@ def load(
     return Image(pixels, width, height, name, digest, _position(exif), _taken(exif))
 
 
-def read(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
+def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
     """Return a photo file's bytes, undecoded, and their sha256 as hex digits; ImageError as `load`."""
     name = os.fsdecode(path)
     data = _read(name, _shown(name), max_bytes)

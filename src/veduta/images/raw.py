@@ -14,7 +14,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from veduta.errors import ImageError
 from veduta.gallery.ingest import utf8
-from veduta.images import jpeg, read
+from veduta.images import jpeg, read_bytes
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, ORIENTATION, SHORT, Field, Tiff, block, numbers, text
 from veduta.viz import encode
 
@@ -46,7 +46,7 @@ def preview(path: str | os.PathLike[str]) -> bytes:
     """
     name = utf8(os.fsdecode(path))
     rawpy = _rawpy(name)
-    data, _ = read(path)
+    data, _ = read_bytes(path)
     try:
         with rawpy.imread(io.BytesIO(data)) as raw:
             picture, turn = _embedded(rawpy, raw) or (_developed(raw, name), 1)

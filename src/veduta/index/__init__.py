@@ -3,6 +3,6 @@
 from veduta.index.brute_force import search_blocks
 from veduta.index.exact import ExactIndex
 from veduta.index.ivf.index import ApproximateIndex, Manifest
-from veduta.index.overlay import ChangedIndex
+from veduta.index.overlay import OverlayIndex
 
-__all__ = ["ApproximateIndex", "ChangedIndex", "ExactIndex", "Manifest", "search_blocks"]
+__all__ = ["ApproximateIndex", "ExactIndex", "Manifest", "OverlayIndex", "search_blocks"]

@@ -13,7 +13,7 @@ from veduta.types import Bool, Float32, Int64
 SPARE = 16  # asked for beyond what is wanted, where some of what is found may not count
 
 
-class ChangedIndex:
+class OverlayIndex:
     """An index as it was at one moment, with what was added to it and removed from it since.
 
     The other index may go on changing: what it gets later does not count, and what it has twice counts once.
@@ -73,7 +73,7 @@ class ChangedIndex:
         """
         recent = self.recent.search(descriptors, k, among)
         old = self._search_base(descriptors, k, among)
-        return merged([old[0], recent[0]], [old[1], recent[1]], k)
+        return merge_results([old[0], recent[0]], [old[1], recent[1]], k)
 
     def _search_base(self, descriptors: Float32, k: int, among: Int64 | None) -> tuple[Float32, Int64]:
         """Return what the other index finds, asked for more until enough of that counts."""
@@ -111,7 +111,7 @@ class ChangedIndex:
         return ids
 
 
-def merged(similarities: Sequence[Float32], ids: Sequence[Int64], k: int) -> tuple[Float32, Int64]:
+def merge_results(similarities: Sequence[Float32], ids: Sequence[Int64], k: int) -> tuple[Float32, Int64]:
     """Return the cosines (Q, k') and ids (Q, k') of the best among several answers (Q, k_i), as one index would."""
     similarity, numbers = np.concatenate(similarities, axis=1), np.concatenate(ids, axis=1)
     order = np.lexsort((numbers, -similarity), axis=1)[:, :k]

@@ -7,10 +7,10 @@ when all are finished, they are merged into what one process would have made. Se
 from __future__ import annotations
 
 from veduta.jobs.add import AddJob
-from veduta.jobs.merge import MergeReport, merge
+from veduta.jobs.merge import MergeReport, merge_job
 from veduta.jobs.on_ray import run_on_ray
 from veduta.jobs.recognize import RecognizeJob
-from veduta.jobs.shard import JobStatus, ShardReport, ShardStatus, run_shard, status
+from veduta.jobs.shard import JobStatus, ShardReport, ShardStatus, job_status, run_shard
 from veduta.jobs.verify import VerifyJob
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "ShardReport",
     "ShardStatus",
     "VerifyJob",
-    "merge",
+    "job_status",
+    "merge_job",
     "run_on_ray",
     "run_shard",
-    "status",
 ]

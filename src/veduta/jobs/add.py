@@ -14,15 +14,23 @@ from typing import Any
 import numpy as np
 
 from veduta.concurrency import in_order
-from veduta.datasets.listing import Listed, list_csv, list_folder
+from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.errors import GalleryError
 from veduta.features_codec import HEADER, PLACES, pack_features
-from veduta.gallery import make_stages
-from veduta.gallery.ingest import AddReport, Known, Progress, add_prepared, compare_relatives, known_already, prepare
-from veduta.gallery.store import Entry, Store
+from veduta.gallery import make_components
+from veduta.gallery.ingest import (
+    AddReport,
+    ContentLookup,
+    Progress,
+    add_entries,
+    compare_same_landmark,
+    conflict_of,
+    make_entry,
+)
+from veduta.gallery.store import NewReference, Store
 from veduta.geometry import HomographyVerifier
-from veduta.jobs.fingerprint import drawn, features_digest
-from veduta.jobs.plan import FOLDER, Item, Plan, as_line, file_digest
+from veduta.jobs.fingerprint import features_digest, probe_image
+from veduta.jobs.plan import PLAN_FOLDER, JobItem, JobPlan, file_digest, json_line
 from veduta.matching import make_matcher
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record
@@ -68,7 +76,7 @@ class AddJob:
             "provider": self.provider,
         }
 
-    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every photo of the listing with its reference's id."""
         if self.source is not None:
             listed, lost = list_folder(self.source.absolute())
@@ -89,10 +97,10 @@ class AddJob:
             store.close()
 
     @contextmanager
-    def worker(self, plan: Plan, shard: Path) -> Iterator[Adder]:
+    def worker(self, plan: JobPlan, shard: Path) -> Iterator[AddWorker]:
         """Yield what makes the entries."""
-        stages = make_stages(self.gallery.absolute(), plan.kept["settings"], self.provider)
-        yield Adder(*stages, Digests(plan.work / FOLDER / KNOWN))
+        stages = make_components(self.gallery.absolute(), plan.kept["settings"], self.provider)
+        yield AddWorker(*stages, Digests(plan.work / PLAN_FOLDER / KNOWN))
 
 
 class Digests:
@@ -112,7 +120,7 @@ class Digests:
         return place < len(self._sorted) and bool(self._sorted[place] == wanted)
 
 
-class Adder:
+class AddWorker:
     """Makes the entries of a gallery.
 
     Args:
@@ -126,33 +134,33 @@ class Adder:
 
     def maker(self) -> str:
         """Return a digest of the entry of a drawn picture."""
-        return features_digest(self._extractor.extract(drawn()), self._embedder.embed([drawn()]))
+        return features_digest(self._extractor.extract(probe_image()), self._embedder.embed([probe_image()]))
 
-    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+    def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
         """Yield each photo's entry, or that the gallery has it, or why there is none."""
         with closing(in_order(self._look, items)) as looked:
             for _, result in looked:
                 yield result
 
-    def _look(self, item: Item) -> tuple[bytes, bool]:
+    def _look(self, item: JobItem) -> tuple[bytes, bool]:
         listed, met = to_listed(item), list[str]()
 
         def landmark_of(sha256: str) -> str | None:
             met.append(sha256)
             return listed.landmark.id if sha256 in self._known else None  # whose it is, the merge will ask
 
-        found = prepare(listed, landmark_of, self._embedder, self._extractor)
+        found = make_entry(listed, landmark_of, self._embedder, self._extractor)
         if isinstance(found, Failure):
-            return as_line(asdict(found)), True
+            return json_line(asdict(found)), True
         return (THERE + bytes.fromhex(met[0]) if found is None else ENTRY + pack_entry(found)), False
 
 
-def to_listed(item: Item) -> Listed:
+def to_listed(item: JobItem) -> LabeledPhoto:
     """Return a photo of the listing as a plan keeps it."""
-    return Listed(**item | {"landmark": Landmark(**item["landmark"])})
+    return LabeledPhoto(**item | {"landmark": Landmark(**item["landmark"])})
 
 
-def pack_entry(entry: Entry) -> bytes:
+def pack_entry(entry: NewReference) -> bytes:
     """Return an entry as bytes, its features packed as the gallery will keep them."""
     about, features = json.dumps(asdict(entry.reference)).encode(), pack_features(entry.features)
     descriptor = np.asarray(entry.descriptor, "<f4").tobytes()
@@ -160,14 +168,14 @@ def pack_entry(entry: Entry) -> bytes:
     return b"".join((lengths, about, descriptor, features, entry.thumbnail))
 
 
-def unpack_entry(data: bytes) -> Entry:
+def unpack_entry(data: bytes) -> NewReference:
     """Return what `pack_entry` kept."""
     place, parts = LENGTHS.size, []
     for length in LENGTHS.unpack_from(data):
         parts.append(data[place : place + length])
         place += length
     descriptor = np.frombuffer(parts[1], "<f4").astype(np.float32)
-    return Entry(Reference(**json.loads(parts[0])), descriptor, unpack_to_repack(parts[2]), data[place:])
+    return NewReference(Reference(**json.loads(parts[0])), descriptor, unpack_to_repack(parts[2]), data[place:])
 
 
 def unpack_to_repack(data: bytes) -> LocalFeatures:
@@ -185,8 +193,8 @@ def unpack_to_repack(data: bytes) -> LocalFeatures:
 
 
 def merge_added(
-    plan: Plan,
-    records: Iterator[tuple[Item, Record]],
+    plan: JobPlan,
+    records: Iterator[tuple[JobItem, Record]],
     progress: Progress | None = None,
     comparing: Progress | None = None,
 ) -> AddReport:
@@ -206,24 +214,24 @@ def merge_added(
     try:
         if store.settings() != settings:
             raise GalleryError(f"{gallery}: was made by other models than the job was begun for; begin it again")
-        known = Known(store)
+        known = ContentLookup(store)
         restore = partial(_restored, known, gallery, settings, provider)
         prepared = ((listed, restore(listed, record)) for listed, record in map(_listed, records))
-        report = add_prepared(known, prepared, sum(plan.counts), list(plan.failures), progress)
+        report = add_entries(known, prepared, sum(plan.counts), list(plan.failures), progress)
         matcher = make_matcher("nearest", settings["extractor"]["name"], provider)
-        compare_relatives(store, matcher, HomographyVerifier(), comparing)
+        compare_same_landmark(store, matcher, HomographyVerifier(), comparing)
         return report
     finally:
         store.close()
 
 
-def _listed(pair: tuple[Item, Record]) -> tuple[Listed, Record]:
+def _listed(pair: tuple[JobItem, Record]) -> tuple[LabeledPhoto, Record]:
     return to_listed(pair[0]), pair[1]
 
 
 def _restored(
-    known: Known, gallery: Path, settings: dict[str, Any], provider: str, item: Listed, record: Record
-) -> Entry | Failure | None:
+    known: ContentLookup, gallery: Path, settings: dict[str, Any], provider: str, item: LabeledPhoto, record: Record
+) -> NewReference | Failure | None:
     """Return what `prepare` would have returned for a photo now."""
     if record.failed:
         return Failure(**json.loads(record.content))
@@ -231,7 +239,7 @@ def _restored(
     entry = unpack_entry(content) if kind == ENTRY else None
     there = known.landmark_of(content.hex() if entry is None else entry.reference.sha256)
     if there is not None:
-        return known_already(item, there)
+        return conflict_of(item, there)
     if entry is None:  # the gallery had it when the job was begun, and has it no longer
-        return prepare(item, known.landmark_of, *make_stages(gallery, settings, provider))
+        return make_entry(item, known.landmark_of, *make_components(gallery, settings, provider))
     return entry

@@ -18,7 +18,7 @@ from veduta.types import Image, LocalFeatures
 WIDTH, HEIGHT, TILE = 640, 480, 37
 
 
-def drawn() -> Image:
+def probe_image() -> Image:
     """Return the picture: tiles of many shades, made by whole numbers only."""
     x, y = np.arange(WIDTH)[None], np.arange(HEIGHT)[:, None]
     tiles = (x // TILE * 7919 + y // TILE * 104_729) % 251
@@ -26,7 +26,7 @@ def drawn() -> Image:
     return from_array(np.stack(channels, 2).astype(np.uint8), "<drawn>")
 
 
-def digest(*arrays: npt.NDArray[Any]) -> str:
+def probe_digest(*arrays: npt.NDArray[Any]) -> str:
     """Return what tells these numbers from others, to the last bit."""
     state = hashlib.sha256()
     for array in arrays:
@@ -36,4 +36,4 @@ def digest(*arrays: npt.NDArray[Any]) -> str:
 
 def features_digest(found: LocalFeatures, *more: npt.NDArray[Any]) -> str:
     """Return the digest of local features, and of more."""
-    return digest(found.keypoints, found.descriptors, found.scores, *more)
+    return probe_digest(found.keypoints, found.descriptors, found.scores, *more)

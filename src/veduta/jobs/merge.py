@@ -10,9 +10,9 @@ from pathlib import Path
 from veduta.errors import JobError
 from veduta.files import locked
 from veduta.jobs.add import merge_added
-from veduta.jobs.plan import BusyError, Item, Plan
+from veduta.jobs.plan import BusyError, JobItem, JobPlan
 from veduta.jobs.shard import failure_of
-from veduta.records import Done, Record, read_part
+from veduta.records import FinishedShard, Record, read_records
 from veduta.types import Failure
 
 Progress = Callable[[int, int], None]
@@ -45,7 +45,7 @@ class MergeReport:
     alike: bool
 
 
-def merge(
+def merge_job(
     work: Path, out: Path | None = None, progress: Progress | None = None, comparing: Progress | None = None
 ) -> MergeReport:
     """Put the results of all shards together and return what the job has come to; may be killed and run again.
@@ -60,7 +60,7 @@ def merge(
         JobError: a shard is missing, unfinished or damaged, or another process merges; the message says which.
         GalleryError: the gallery is gone or was made anew by other models.
     """
-    plan = Plan.read(work)
+    plan = JobPlan.read(work)
     if plan.kind == "add" and out is not None:
         raise JobError(f"{work}: goes into the gallery {plan.about['gallery']}, not into a file")
     try:
@@ -74,9 +74,9 @@ def merge(
         raise JobError(f"{place}: cannot be read or written ({error.strerror}); then merge again") from error
 
 
-def _makers(plan: Plan) -> set[str]:
+def _makers(plan: JobPlan) -> set[str]:
     """Return the digests of all machines that had a part in it; JobError unless every shard is finished."""
-    found = {number: Done.read(plan.shard_folder(number)) for number in range(1, plan.shards + 1)}
+    found = {number: FinishedShard.read(plan.shard_folder(number)) for number in range(1, plan.shards + 1)}
     missing = [f"{n}/{plan.shards}" for n, done in found.items() if done is None or done.items != plan.counts[n - 1]]
     if missing:
         named = ", ".join(missing[:MOST_NAMED]) + (", ..." if len(missing) > MOST_NAMED else "")
@@ -86,10 +86,10 @@ def _makers(plan: Plan) -> set[str]:
     return {maker for done in found.values() if done is not None for maker in done.makers}
 
 
-def _in_order(plan: Plan) -> Iterator[tuple[Item, Record]]:
+def _in_order(plan: JobPlan) -> Iterator[tuple[JobItem, Record]]:
     """Yield every item of the job with its result: each shard's lie in the order of the list."""
     ahead = max(1, AHEAD // plan.shards)
-    parts = {number: read_part(plan.shard_folder(number), ahead) for number in range(1, plan.shards + 1)}
+    parts = {number: read_records(plan.shard_folder(number), ahead) for number in range(1, plan.shards + 1)}
     for number, shard, item in plan.items():
         record = next(parts[shard], None)
         if record is None or record.number != number:
@@ -98,13 +98,13 @@ def _in_order(plan: Plan) -> Iterator[tuple[Item, Record]]:
         yield item, record
 
 
-def _into_gallery(plan: Plan, progress: Progress | None, comparing: Progress | None, *, alike: bool) -> MergeReport:
+def _into_gallery(plan: JobPlan, progress: Progress | None, comparing: Progress | None, *, alike: bool) -> MergeReport:
     report = merge_added(plan, _in_order(plan), progress, comparing)
     gallery, added = plan.about["gallery"], len(report.added)
     return MergeReport("add", sum(plan.counts), gallery, added, report.skipped, report.failures, alike)
 
 
-def _into_file(plan: Plan, out: Path, progress: Progress | None, *, alike: bool) -> MergeReport:
+def _into_file(plan: JobPlan, out: Path, progress: Progress | None, *, alike: bool) -> MergeReport:
     failures, total = list(plan.failures), sum(plan.counts)
     draft = out.with_name(f".{out.name}.draft")
     with draft.open("wb") as file:

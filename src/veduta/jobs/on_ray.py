@@ -19,15 +19,15 @@ from typing import Any
 
 from veduta.errors import JobError, ModelError, VedutaError
 from veduta.jobs.add import AddJob
-from veduta.jobs.merge import MergeReport, merge
-from veduta.jobs.plan import Job, Plan, begin
+from veduta.jobs.merge import MergeReport, merge_job
+from veduta.jobs.plan import Job, JobPlan, begin_job
 from veduta.jobs.recognize import RecognizeJob
 from veduta.jobs.shard import run_shard
 from veduta.jobs.verify import VerifyJob
 from veduta.records import PART, count_records, write_json
 
 Progress = Callable[[int, int], None]
-Work = Callable[[dict[str, Any]], dict[str, Any]]
+ShardWork = Callable[[dict[str, Any]], dict[str, Any]]
 Room = tuple[int, float, float]
 DEATHS = 4  # workers that may die at one photo; Ray itself would begin the shard again for ever
 TRIES = "tries.json"  # in the folder of a shard that Ray works on
@@ -73,7 +73,7 @@ def run_on_ray(
         )
     ray = _import()
     job, work = absolute(job), work.absolute()
-    plan = begin(job, work, shards)  # here, so that what cannot begin says so before any worker is started
+    plan = begin_job(job, work, shards)  # here, so that what cannot begin says so before any worker is started
     for path in plan.work.glob(f"shard-*/{TRIES}"):  # by an earlier run, after which something may be better now
         path.unlink(missing_ok=True)
     with _connected(ray, address, workers * cpus), _hushed():
@@ -84,7 +84,7 @@ def run_on_ray(
     if problems:
         more = f"; and {len(problems) - 1} other shards" if len(problems) > 1 else ""
         raise JobError(f"{problems[0]}{more}; what is done is kept, run the same job again to go on")
-    return merge(work, out)
+    return merge_job(work, out)
 
 
 def absolute(job: Job) -> Job:
@@ -111,7 +111,7 @@ def shard_on_ray(row: dict[str, Any], job: Job, work: Path) -> dict[str, Any]:
 
 def _count_tries(work: Path, shard: str) -> None:
     """Raise JobError when several workers have died here without getting any further."""
-    folder = Plan.read(work).shard_folder(int(shard.partition("/")[0]))
+    folder = JobPlan.read(work).shard_folder(int(shard.partition("/")[0]))
     folder.mkdir(exist_ok=True)
     path, done = folder / TRIES, count_records(folder / PART)
     tried = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -173,7 +173,7 @@ def _check_room(ray: Any, wanted: dict[str, float]) -> None:
         raise JobError(f"no machine of Ray has what a shard is to take ({asked}); ask for less")
 
 
-def _rows(ray: Any, names: list[str], work: Work, room: Room, progress: Progress | None) -> list[dict[str, Any]]:
+def _rows(ray: Any, names: list[str], work: ShardWork, room: Room, progress: Progress | None) -> list[dict[str, Any]]:
     """Return what became of each shard."""
     try:
         if ray.util.client.ray.is_connected():  # Ray Data has to be driven from inside the cluster
@@ -184,7 +184,7 @@ def _rows(ray: Any, names: list[str], work: Work, room: Room, progress: Progress
         raise JobError(_explained(ray, error)) from error
 
 
-def _driven(names: list[str], work: Work, room: Room, progress: Progress | None = None) -> list[dict[str, Any]]:
+def _driven(names: list[str], work: ShardWork, room: Room, progress: Progress | None = None) -> list[dict[str, Any]]:
     """Return what Ray Data makes of the shards; `room` is how many at a time, with the CPUs and GPUs of each."""
     import ray.data
 

@@ -19,8 +19,8 @@ from veduta.files import locked
 from veduta.records import write_json
 from veduta.types import Failure
 
-Item = dict[str, Any]
-FOLDER, FILE, ITEMS = "plan", "job.json", "items.jsonl"
+JobItem = dict[str, Any]
+PLAN_FOLDER, PLAN_FILE, ITEMS = "plan", "job.json", "items.jsonl"
 PATIENCE = 0.2  # seconds between looks while another process lists the photos
 # What is called what in a message, in the order in which differences are looked for.
 NAMES = {
@@ -49,7 +49,7 @@ class Job(Protocol):
         """Return what makes it this job: photos, gallery, models, settings; all shards have to agree in it."""
         ...
 
-    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every item with what it is dealt to a shard by; what cannot be listed goes to `failures`."""
         ...
 
@@ -57,7 +57,7 @@ class Job(Protocol):
         """Write into the plan's folder what all shards need, and return what else they do."""
         ...
 
-    def worker(self, plan: Plan, shard: Path) -> AbstractContextManager[Worker]:
+    def worker(self, plan: JobPlan, shard: Path) -> AbstractContextManager[Worker]:
         """Return what does the work, its models ready.
 
         Args:
@@ -70,7 +70,7 @@ class Job(Protocol):
 class Worker(Protocol):
     """Does the work of a job."""
 
-    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+    def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
         """Yield each item's result in turn, and whether it is a failure: then JSON with an error in it."""
         ...
 
@@ -80,7 +80,7 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """A job as it was begun.
 
     Attributes:
@@ -108,19 +108,19 @@ class Plan:
         """Return the folder of a shard, numbered from 1."""
         return self.work / f"shard-{number:04d}-of-{self.shards:04d}"
 
-    def items(self, shard: int | None = None) -> Iterator[tuple[int, int, Item]]:
+    def items(self, shard: int | None = None) -> Iterator[tuple[int, int, JobItem]]:
         """Yield each item's place in the list, its shard, from 1, and the item; of one shard or of all."""
         wanted = None if shard is None else f"[{shard}, "
-        with (self.work / FOLDER / ITEMS).open(encoding="utf-8") as file:
+        with (self.work / PLAN_FOLDER / ITEMS).open(encoding="utf-8") as file:
             for number, line in enumerate(file):
                 if wanted is None or line.startswith(wanted):
                     of, item = json.loads(line)
                     yield number, of, item
 
     @classmethod
-    def read(cls, work: Path) -> Plan:
+    def read(cls, work: Path) -> JobPlan:
         """Return the job in a work folder; JobError if there is none."""
-        path = work / FOLDER / FILE
+        path = work / PLAN_FOLDER / PLAN_FILE
         try:
             found = json.loads(path.read_text("utf-8"))
             failures = tuple(Failure(*each) for each in found.pop("failures"))
@@ -131,7 +131,7 @@ class Plan:
             raise JobError(f"{path}: cannot be read ({error}); begin the job again in another folder") from error
 
 
-def begin(job: Job, work: Path, shards: int) -> Plan:
+def begin_job(job: Job, work: Path, shards: int) -> JobPlan:
     """Return the plan of a job, made now if no other process has; the photos are those that are there then.
 
     Raises:
@@ -142,47 +142,47 @@ def begin(job: Job, work: Path, shards: int) -> Plan:
         _make(job, work, shards)
     except OSError as error:
         raise JobError(f"{work}: cannot be written ({error.strerror}); choose another folder") from error
-    plan = Plan.read(work)
-    check(plan, job, shards)
+    plan = JobPlan.read(work)
+    check_plan(plan, job, shards)
     return plan
 
 
 def _make(job: Job, work: Path, shards: int) -> None:
-    while not (work / FOLDER).exists():
+    while not (work / PLAN_FOLDER).exists():
         try:
             with locked(work, BusyError):
-                if not (work / FOLDER).exists():
+                if not (work / PLAN_FOLDER).exists():
                     _draw(job, work, shards)
         except BusyError:
             time.sleep(PATIENCE)
 
 
 def _draw(job: Job, work: Path, shards: int) -> None:
-    draft = work / f".{FOLDER}"
+    draft = work / f".{PLAN_FOLDER}"
     shutil.rmtree(draft, ignore_errors=True)  # by a process that was killed
     if any(path.name != ".lock" for path in work.iterdir()):
         raise JobError(f"{work}: is not empty and no job's work folder; choose a new one")
     draft.mkdir()
-    about, failures, counts = about_of(job), list[Failure](), [0] * shards
+    about, failures, counts = identity_of(job), list[Failure](), [0] * shards
     with (draft / ITEMS).open("w", encoding="utf-8") as file:
         for key, item in job.items(failures):
             shard = shard_of(key, shards)
             counts[shard] += 1
             file.write(json.dumps([shard + 1, item]) + "\n")
     found = {"kind": job.kind, "about": about, "counts": counts, "kept": job.keep(draft)}
-    write_json(draft / FILE, found | {"failures": [[f.photo, f.error] for f in failures]})
-    draft.rename(work / FOLDER)
+    write_json(draft / PLAN_FILE, found | {"failures": [[f.photo, f.error] for f in failures]})
+    draft.rename(work / PLAN_FOLDER)
 
 
-def about_of(job: Job) -> dict[str, Any]:
+def identity_of(job: Job) -> dict[str, Any]:
     """Return what makes a job this one, as JSON has it."""
     found: dict[str, Any] = json.loads(json.dumps(job.about() | {"veduta": __version__}))
     return found
 
 
-def check(plan: Plan, job: Job, shards: int) -> None:
+def check_plan(plan: JobPlan, job: Job, shards: int) -> None:
     """Raise JobError unless a plan is that of this job and has so many shards."""
-    mine = {"kind": job.kind} | about_of(job)
+    mine = {"kind": job.kind} | identity_of(job)
     theirs = {"kind": plan.kind} | plan.about
     for key in sorted(mine.keys() | theirs.keys(), key=lambda key: list(NAMES).index(key) if key in NAMES else 99):
         if mine.get(key) != theirs.get(key):
@@ -208,7 +208,7 @@ def file_digest(path: Path) -> str:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def as_line(found: Any) -> bytes:
+def json_line(found: Any) -> bytes:
     """Return one line of JSON, in plain characters, or in escapes where a name is no text."""
     try:
         return (json.dumps(found, ensure_ascii=False) + "\n").encode()

@@ -13,12 +13,12 @@ from typing import Any
 from veduta.concurrency import in_order
 from veduta.decision.model import DEFAULT_EFFORT
 from veduta.errors import DatasetError, ImageError, JobError
-from veduta.gallery import Gallery, Options, to_dict
-from veduta.gallery.live_index import describe
+from veduta.gallery import Gallery, RecognizeOptions, to_dict
+from veduta.gallery.live_index import describe_index
 from veduta.gallery.store import Store
 from veduta.images import load, walk
-from veduta.jobs.fingerprint import drawn, features_digest
-from veduta.jobs.plan import Item, Plan, as_line, file_digest
+from veduta.jobs.fingerprint import features_digest, probe_image
+from veduta.jobs.plan import JobItem, JobPlan, file_digest, json_line
 from veduta.recognizer import Recognizer
 from veduta.types import Failure, Image
 
@@ -63,7 +63,7 @@ class RecognizeJob:
         return "recognize"
 
     @property
-    def options(self) -> Options:
+    def options(self) -> RecognizeOptions:
         """What `Gallery.recognizer` takes of it."""
         return {
             "effort": self.effort,
@@ -84,9 +84,9 @@ class RecognizeJob:
         photos = self._place
         found: dict[str, Any] = {"photos": str(photos.absolute()), "named": self.photos, "provider": self.provider}
         found["sha256"] = "" if photos.is_dir() else file_digest(photos)
-        return found | {"content": content(self.gallery)} | self.options
+        return found | {"content": gallery_identity(self.gallery)} | self.options
 
-    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every photo, by its name; then, as `veduta recognize` does, the folders that cannot be listed."""
         if not self._place.is_dir():
             for name in _lines(self._place):
@@ -103,13 +103,13 @@ class RecognizeJob:
         return {"base": self.base if self._place.is_dir() else str(self._place.absolute().parent)}
 
     @contextmanager
-    def worker(self, plan: Plan, shard: Path) -> Iterator[Answerer]:
+    def worker(self, plan: JobPlan, shard: Path) -> Iterator[RecognizeWorker]:
         """Yield what recognises, the gallery open."""
         with Gallery.open(self.gallery, self.provider) as opened:
-            yield Answerer(opened, opened.recognizer(**self.options), plan)
+            yield RecognizeWorker(opened, opened.recognizer(**self.options), plan)
 
 
-class Answerer:
+class RecognizeWorker:
     """Recognises photos.
 
     Args:
@@ -118,14 +118,14 @@ class Answerer:
         plan: the job.
     """
 
-    def __init__(self, gallery: Gallery, recognizer: Recognizer, plan: Plan) -> None:
+    def __init__(self, gallery: Gallery, recognizer: Recognizer, plan: JobPlan) -> None:
         self._gallery, self._recognizer, self._plan = gallery, recognizer, plan
 
     def maker(self) -> str:
         """Return a digest of what is looked for of a drawn picture."""
-        return features_digest(self._recognizer.extract(drawn()), self._recognizer.embed(drawn()))
+        return features_digest(self._recognizer.extract(probe_image()), self._recognizer.embed(probe_image()))
 
-    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+    def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
         """Yield each photo's answer, or why there is none; the next photo is decoded meanwhile."""
         with closing(in_order(self._load, items, workers=1)) as loaded:
             for _, image in loaded:
@@ -134,13 +134,13 @@ class Answerer:
                     raise JobError(f"{self._gallery.path}: has changed since the job was begun; begin it again")
                 found = to_dict(result)
                 found.pop("seconds", None)
-                yield as_line(found), isinstance(result, Failure)
+                yield json_line(found), isinstance(result, Failure)
 
-    def _load(self, item: Item) -> Image | Failure:
+    def _load(self, item: JobItem) -> Image | Failure:
         return load_item(self._plan, item["photo"]) if "error" not in item else Failure(**item)
 
 
-def load_item(plan: Plan, photo: str) -> Image | Failure:
+def load_item(plan: JobPlan, photo: str) -> Image | Failure:
     """Return a photo of a job, called what the job calls it, or why it cannot be read."""
     try:
         return load(os.path.join(plan.kept["base"], photo), name=photo)  # noqa: PTH118 - keeps the path as it is
@@ -148,7 +148,7 @@ def load_item(plan: Plan, photo: str) -> Image | Failure:
         return Failure(photo, str(error))
 
 
-def content(gallery: Path) -> dict[str, Any]:
+def gallery_identity(gallery: Path) -> dict[str, Any]:
     """Return what tells what a gallery holds, and is searched with, from others; every change of it shows."""
     store = Store.open(gallery)
     try:
@@ -156,7 +156,7 @@ def content(gallery: Path) -> dict[str, Any]:
         for after in (0, max(0, store.last_row() - ENDS)):
             rows, descriptors = store.descriptors(after, ENDS)
             state.update(rows.tobytes() + descriptors.tobytes())
-        state.update(as_line([store.settings(), describe(store)]))
+        state.update(json_line([store.settings(), describe_index(store)]))
         return {"revision": revision, "references": references, "digest": state.hexdigest()[:16]}
     finally:
         store.close()

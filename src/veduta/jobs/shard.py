@@ -13,8 +13,8 @@ from typing import Literal
 from veduta.competition.descriptor_table import parse_shard
 from veduta.errors import JobError
 from veduta.files import locked
-from veduta.jobs.plan import BusyError, Item, Job, Plan, begin
-from veduta.records import DONE, MAKERS, PART, Done, Record, RecordFile, count_records
+from veduta.jobs.plan import BusyError, Job, JobItem, JobPlan, begin_job
+from veduta.records import DONE, MAKERS, PART, FinishedShard, Record, RecordFile, count_records
 from veduta.types import Failure
 
 Progress = Callable[[int, int], None]
@@ -99,7 +99,7 @@ def run_shard(
         ValueError: the shard is none.
     """
     number, count = parse_shard(shard)
-    plan = begin(job, work, count)
+    plan = begin_job(job, work, count)
     folder = plan.shard_folder(number)
     try:
         folder.mkdir(exist_ok=True)
@@ -124,9 +124,9 @@ def _alone(folder: Path, patience: float) -> Iterator[None]:
             time.sleep(0.1)
 
 
-def _run(job: Job, plan: Plan, number: int, progress: Progress | None) -> ShardReport:
+def _run(job: Job, plan: JobPlan, number: int, progress: Progress | None) -> ShardReport:
     folder, total = plan.shard_folder(number), plan.counts[number - 1]
-    done, failures = Done.read(folder), list[Failure]()
+    done, failures = FinishedShard.read(folder), list[Failure]()
     (folder / DONE).unlink() if done is None and (folder / DONE).exists() else None
     part = RecordFile(folder / PART)
     try:
@@ -147,7 +147,7 @@ def _noted(part: RecordFile, failures: list[Failure]) -> Iterator[Record]:
 
 def _finish(
     job: Job,
-    plan: Plan,
+    plan: JobPlan,
     number: int,
     part: RecordFile,
     there: int,
@@ -167,7 +167,7 @@ def _finish(
                 failures += [failure_of(record)] if failed else []
                 if progress:
                     progress(done, total)
-    Done(total, len(failures), part.sync(), _makers(folder)).write(folder)
+    FinishedShard(total, len(failures), part.sync(), _makers(folder)).write(folder)
     for left_over in folder.iterdir():
         if left_over.name not in STAY:
             left_over.unlink()
@@ -175,7 +175,7 @@ def _finish(
 
 def failure_of(record: Record) -> Failure:
     """Return the failure that a record is."""
-    found: Item = json.loads(record.content)
+    found: JobItem = json.loads(record.content)
     return Failure(found["photo"] if "photo" in found else f"{found['a']}, {found['b']}", found["error"])
 
 
@@ -189,18 +189,18 @@ def _makers(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(set(path.read_text("ascii").split()))) if path.exists() else ()
 
 
-def status(work: Path) -> JobStatus:
+def job_status(work: Path) -> JobStatus:
     """Return how far each shard of a job is; JobError if the folder is no job's."""
-    plan = Plan.read(work)
+    plan = JobPlan.read(work)
     shards = tuple(_status(plan, number) for number in range(1, plan.shards + 1))
     done = sum(shard.done for shard in shards)
     finished = sum(shard.state == "finished" for shard in shards)
     return JobStatus(str(work), plan.kind, sum(plan.counts), done, finished, shards)
 
 
-def _status(plan: Plan, number: int) -> ShardStatus:
+def _status(plan: JobPlan, number: int) -> ShardStatus:
     folder, name, total = plan.shard_folder(number), f"{number}/{plan.shards}", plan.counts[number - 1]
-    done = Done.read(folder)
+    done = FinishedShard.read(folder)
     if done is not None:
         return ShardStatus(name, "finished", done.items, total, done.failed)
     return ShardStatus(name, "begun" if folder.exists() else "waiting", count_records(folder / PART), total, None)

@@ -17,8 +17,8 @@ from veduta.concurrency import in_order
 from veduta.errors import DatasetError
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
-from veduta.jobs.fingerprint import drawn, features_digest
-from veduta.jobs.plan import Item, Plan, as_line, file_digest
+from veduta.jobs.fingerprint import features_digest, probe_image
+from veduta.jobs.plan import JobItem, JobPlan, file_digest, json_line
 from veduta.jobs.recognize import load_item
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Extractor, Matcher, PairMatcher
@@ -61,7 +61,7 @@ class VerifyJob:
         """Return what makes it this job."""
         return vars(self) | {"photos": str(self.pairs.absolute()), "sha256": file_digest(self.pairs), "pairs": None}
 
-    def items(self, failures: list[Failure]) -> Iterator[tuple[str, Item]]:
+    def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every pair by its first photo, so that pairs of one photo fall together, up to `TOGETHER` of them."""
         met: dict[str, int] = {}
         for a, b in read_pairs(self.pairs):
@@ -74,15 +74,15 @@ class VerifyJob:
         return {"base": str(self.pairs.absolute().parent)}
 
     @contextmanager
-    def worker(self, plan: Plan, shard: Path) -> Iterator[Comparer | Looker]:
+    def worker(self, plan: JobPlan, shard: Path) -> Iterator[FeaturePairWorker | ImagePairWorker]:
         """Yield what compares; when all is done, what was extracted is thrown away."""
         if self.matcher in PAIR_MATCHERS:
-            yield Looker(make_pair_matcher(self.matcher, self.max_side, self.provider), plan)
+            yield ImagePairWorker(make_pair_matcher(self.matcher, self.max_side, self.provider), plan)
             return
         extractor = make_extractor(self.extractor, self.max_keypoints, self.max_side, self.provider)
         matcher = make_matcher(self.matcher, self.extractor, self.provider)
-        with closing(Extracted(shard / FEATURES)) as extracted:
-            yield Comparer(extractor, matcher, plan, extracted)
+        with closing(FeatureStore(shard / FEATURES)) as extracted:
+            yield FeaturePairWorker(extractor, matcher, plan, extracted)
 
 
 def read_pairs(table: Path) -> Iterator[tuple[str, str]]:
@@ -107,7 +107,7 @@ def read_pairs(table: Path) -> Iterator[tuple[str, str]]:
         raise DatasetError(f"{table}: cannot be read ({error.strerror})") from error
 
 
-class Extracted:
+class FeatureStore:
     """Local features of photos, to the last bit, in a file that survives being killed.
 
     Args:
@@ -124,11 +124,11 @@ class Extracted:
     def put(self, photo: str, found: LocalFeatures | Failure) -> None:
         """Keep what a photo has, or why it has nothing."""
         if isinstance(found, Failure):
-            content = as_line({"photo": photo, "error": found.error})
+            content = json_line({"photo": photo, "error": found.error})
         else:
             head = {"photo": photo, "size": found.size, "shape": found.descriptors.shape}
             arrays = (found.keypoints, found.descriptors, found.scores)
-            content = as_line(head) + b"".join(np.asarray(array, "<f4").tobytes() for array in arrays)
+            content = json_line(head) + b"".join(np.asarray(array, "<f4").tobytes() for array in arrays)
         record = Record(len(self._places), isinstance(found, Failure), content)
         self._places[photo] = self._file.append(record)
 
@@ -152,7 +152,7 @@ def _head(record: Record) -> bytes:
     return record.content[: record.content.index(b"\n") + 1]
 
 
-class Comparer:
+class FeaturePairWorker:
     """Compares photos by their local features; each photo is extracted once.
 
     Args:
@@ -162,14 +162,14 @@ class Comparer:
         extracted: what was made already.
     """
 
-    def __init__(self, extractor: Extractor, matcher: Matcher, plan: Plan, extracted: Extracted) -> None:
+    def __init__(self, extractor: Extractor, matcher: Matcher, plan: JobPlan, extracted: FeatureStore) -> None:
         self._extractor, self._matcher, self._plan, self._extracted = extractor, matcher, plan, extracted
 
     def maker(self) -> str:
         """Return a digest of the features of a drawn picture."""
-        return features_digest(self._extractor.extract(drawn()))
+        return features_digest(self._extractor.extract(probe_image()))
 
-    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+    def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
         """Yield what each pair's comparison finds, or why it cannot be made; photos are decoded ahead."""
         pairs = list(items)
         photos = _once((photo for item in pairs for photo in (item["a"], item["b"])), self._extracted)
@@ -190,7 +190,7 @@ class Comparer:
         return self._extracted.get(photo)
 
 
-def _once(photos: Iterable[str], there: Extracted) -> Iterator[str]:
+def _once(photos: Iterable[str], there: FeatureStore) -> Iterator[str]:
     """Yield each photo when it is first met, unless it is there already."""
     met: set[str] = set()
     for photo in photos:
@@ -199,7 +199,7 @@ def _once(photos: Iterable[str], there: Extracted) -> Iterator[str]:
             yield photo
 
 
-class Looker:
+class ImagePairWorker:
     """Compares photos by a matcher that has to see both.
 
     Args:
@@ -207,31 +207,31 @@ class Looker:
         plan: the job.
     """
 
-    def __init__(self, matcher: PairMatcher, plan: Plan) -> None:
+    def __init__(self, matcher: PairMatcher, plan: JobPlan) -> None:
         self._matcher, self._load = matcher, lru_cache(RECENT)(lambda photo: load_item(plan, photo))
 
     def maker(self) -> str:
         """Return a digest of what is found between a drawn picture and itself."""
-        query, _, matches = self._matcher.match_images(drawn(), drawn())
+        query, _, matches = self._matcher.match_images(probe_image(), probe_image())
         return features_digest(query, matches.scores)
 
-    def results(self, items: Iterator[Item]) -> Iterator[tuple[bytes, bool]]:
+    def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
         """Yield what each pair's comparison finds, or why it cannot be made."""
         for item in items:
             yield _result(item, self._load(item["a"]), self._load(item["b"]), self._matcher.match_images)
 
 
 def _result(
-    item: Item,
+    item: JobItem,
     a: Side | Failure,
     b: Side | Failure,
     match: Callable[[Side, Side], tuple[LocalFeatures, LocalFeatures, Matches]],
 ) -> tuple[bytes, bool]:
     """Return the line of one pair, and whether one of its photos has failed."""
     if isinstance(a, Failure):
-        return as_line(item | {"error": a.error}), True
+        return json_line(item | {"error": a.error}), True
     if isinstance(b, Failure):
-        return as_line(item | {"error": b.error}), True
+        return json_line(item | {"error": b.error}), True
     query, reference, matches = match(a, b)
     verified = HomographyVerifier().verify(query, reference, matches)
     made = {
@@ -241,4 +241,4 @@ def _result(
         "homography": None if verified.homography is None else verified.homography.tolist(),
         "problem": verified.problem,
     }
-    return as_line(item | made), False
+    return json_line(item | made), False

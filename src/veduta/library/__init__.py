@@ -16,19 +16,27 @@ from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.gallery.ingest import utf8
 from veduta.library import journal
-from veduta.library.catalog import FOLDER, Answer, State, Verdict
-from veduta.library.cluster.cache import Cache
-from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, Eyes, embedding, find_places, look, numbered
+from veduta.library.catalog import STATE_FOLDER, Catalog, StoredAnswer, Verdict
+from veduta.library.cluster.cache import FeatureCache
+from veduta.library.cluster.features import (
+    EMBEDDER,
+    EXTRACTOR,
+    GroupingModels,
+    extract_features,
+    find_groups,
+    model_key,
+    number_groups,
+)
 from veduta.library.cluster.group import Group as Group
-from veduta.library.cluster.group import add_references, describe, landmark_id
+from veduta.library.cluster.group import add_references, describe_group, landmark_id
 from veduta.library.cluster.near_duplicates import find_bursts
-from veduta.library.labels import kin_of, labels_of
+from veduta.library.labels import burst_members, labels_of
 from veduta.library.metadata.tag import TagPlan
-from veduta.library.metadata.tag import plan as plan_tags
-from veduta.library.model import Shot
-from veduta.library.organize.plan import Plan
-from veduta.library.organize.plan import plan as plan_order
-from veduta.library.scan import MEGABYTE, Asking, Limits, Scan, ScanReport
+from veduta.library.metadata.tag import plan_tags as plan_tags
+from veduta.library.model import Asset
+from veduta.library.organize.plan import OrganizePlan
+from veduta.library.organize.plan import plan_organize as plan_order
+from veduta.library.scan import MEGABYTE, GalleryQuery, Scan, ScanLimits, ScanReport
 from veduta.protocols import Embedder
 from veduta.types import Failure, Landmark
 
@@ -38,7 +46,7 @@ WRITTEN = 0.9  # least confidence of an answer that is written down unless anoth
 
 
 @dataclass(frozen=True)
-class Doubt:
+class UncertainAsset:
     """A photo whose answer a person should look at.
 
     Attributes:
@@ -47,8 +55,8 @@ class Doubt:
         others: how many photos the verdict will be for, itself left out.
     """
 
-    shot: Shot
-    answer: Answer
+    shot: Asset
+    answer: StoredAnswer
     others: int
 
 
@@ -71,8 +79,8 @@ class Library:
         self.path = Path(path).absolute()
         if not self.path.is_dir():
             raise LibraryError(f"{utf8(os.fsdecode(path))}: is not a folder; name the one your photos lie in")
-        self.folder = self.path / FOLDER if state is None else Path(state).absolute()
-        self._state = State(self.path, self.folder)
+        self.folder = self.path / STATE_FOLDER if state is None else Path(state).absolute()
+        self._state = Catalog(self.path, self.folder)
 
     def close(self) -> None:
         """Close its file; everything is already on disk."""
@@ -115,14 +123,14 @@ class Library:
             LibraryError: the answers kept are another gallery's, and `again` is not set.
             ValueError: a limit is out of its range.
         """
-        limits = Limits(limit, threads, max_memory * MEGABYTE)
+        limits = ScanLimits(limit, threads, max_memory * MEGABYTE)
         asking = None if gallery is None else self._asking(gallery, again=again)
         report = Scan(self._state, lambda: self._plain_embedder, asking, limits, again=again).run(progress)
         if report.looked_at or report.moved or report.gone:
             self._find_bursts()
         return report
 
-    def _asking(self, gallery: Gallery, *, again: bool) -> Asking:
+    def _asking(self, gallery: Gallery, *, again: bool) -> GalleryQuery:
         path = os.path.abspath(gallery.path)  # noqa: PTH100 - without what leads back and forth
         before = self._state.noted("gallery")
         if before not in (None, path) and not again:
@@ -130,12 +138,12 @@ class Library:
             raise LibraryError(f"{other}; add --again to ask this one about every photo")
         self._state.note("gallery", path)
         made = gallery.settings["embedder"]
-        return Asking(utf8(path), gallery.revision, gallery.recognizer(), embedding(made["name"], made["sha256"]))
+        return GalleryQuery(utf8(path), gallery.revision, gallery.recognizer(), model_key(made["name"], made["sha256"]))
 
     @cached_property
     def _plain_embedder(self) -> tuple[Embedder, str]:
         embedder = make_embedder(EMBEDDER)
-        return embedder, embedding(embedder.name, embedder.sha256)
+        return embedder, model_key(embedder.name, embedder.sha256)
 
     def _find_bursts(self) -> None:
         present = {row.sha256 for row in self._state.files().values() if row.sha256 and row.error is None}
@@ -146,7 +154,7 @@ class Library:
 
     # --- what is known ------------------------------------------------------------------------------------------
 
-    def shots(self, floor: float = 0.5) -> list[Shot]:
+    def shots(self, floor: float = 0.5) -> list[Asset]:
         """Return the photos, in the order of their paths, each with what it shows.
 
         What a person said counts before what a gallery says, and for a whole burst.
@@ -163,7 +171,7 @@ class Library:
             size, taken, position = facts[sha256]
             burst, best = bursts.get(sha256, (None, True))
             found.append(
-                Shot(
+                Asset(
                     sha256=sha256,
                     files=tuple(map(Path, paths)),
                     companions=tuple(map(Path, companions)),
@@ -192,7 +200,7 @@ class Library:
         """Return the files that could not be read when they were last looked at."""
         return [Failure(utf8(path), row.error) for path, row in self._state.files().items() if row.error is not None]
 
-    def answers(self) -> dict[str, Answer]:
+    def answers(self) -> dict[str, StoredAnswer]:
         """Return sha256 -> what the gallery says of a photo."""
         return self._state.answers()
 
@@ -212,7 +220,7 @@ class Library:
 
     # --- reviewing ----------------------------------------------------------------------------------------------
 
-    def doubts(self, limit: int | None = None) -> list[Doubt]:
+    def doubts(self, limit: int | None = None) -> list[UncertainAsset]:
         """Return the photos whose answers a person should look at, those whose verdict tells most first.
 
         One photo stands for its burst. Those nearest to an even chance come first, and among equals those that stand
@@ -231,11 +239,11 @@ class Library:
             if not shot.best or answer is None or any(sha256 in verdicts for sha256 in some):
                 continue
             if UNSURE[0] <= answer.confidence < UNSURE[1]:
-                found.append(Doubt(shot, answer, len(some) - 1 if some else 0))
+                found.append(UncertainAsset(shot, answer, len(some) - 1 if some else 0))
         found.sort(key=lambda doubt: (abs(doubt.answer.confidence - 0.5), -doubt.others, doubt.shot.sha256))
         return found[:limit]
 
-    def judge(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Shot:
+    def judge(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Asset:
         """Keep what a person says of a photo, and return it as it is known now; rescans do not change it.
 
         Args:
@@ -264,7 +272,7 @@ class Library:
             self._state.unjudge(each)
         self._state.judge(sha256, verdict, landmark)
 
-    def unjudge(self, photo: str | os.PathLike[str]) -> Shot:
+    def unjudge(self, photo: str | os.PathLike[str]) -> Asset:
         """Forget what a person said of a photo and its burst, and return it as it is known now."""
         shot = self._shot(photo)
         for each in self._kin(shot.sha256):
@@ -272,9 +280,9 @@ class Library:
         return self._shot(shot.sha256)
 
     def _kin(self, sha256: str) -> list[str]:
-        return kin_of(self._state, self._files()).get(sha256, [sha256])
+        return burst_members(self._state, self._files()).get(sha256, [sha256])
 
-    def _shot(self, photo: str | os.PathLike[str]) -> Shot:
+    def _shot(self, photo: str | os.PathLike[str]) -> Asset:
         name = os.fsdecode(photo)
         path, real = Path(name).absolute(), os.path.realpath(name)
         shots = self.shots()
@@ -304,7 +312,7 @@ class Library:
         floor: float = WRITTEN,
         base: str | os.PathLike[str] = ".",
         progress: Callable[[int], None] | None = None,
-    ) -> Plan:
+    ) -> OrganizePlan:
         """Return where each photo with a landmark would go; nothing is changed until the plan is applied.
 
         Args:
@@ -317,10 +325,10 @@ class Library:
         Raises:
             LibraryError: the pattern, the mode or the target is impossible; nothing was changed.
         """
-        journal.settle(self.folder, self.path)  # a step that a killed run died in is no place for a photo
+        journal.recover(self.folder, self.path)  # a step that a killed run died in is no place for a photo
         return plan_order(self.shots(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
 
-    def apply(self, plan: Plan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
+    def apply(self, plan: OrganizePlan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
         """Carry out a plan and return what became of it; `undo` takes it back, also after a crash in the middle.
 
         Args:
@@ -397,22 +405,24 @@ class Library:
         files = {key: paths[0] for key, (paths, _) in self._files().items() if bursts.get(key, (0, True))[1]}
         # By their first content: what is written about a photo must not change what it is grouped with.
         now = {origins.get(key, key): key for key in files}
-        eyes = Eyes(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
+        eyes = GroupingModels(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
         keys, vectors, _, _, models = self._state.looks(files)
         made = {
             origins.get(k, k): v for k, v, model in zip(keys, vectors, models, strict=True) if model == eyes.embedding
         }
-        cache = Cache(self.folder, eyes.model)
+        cache = FeatureCache(self.folder, eyes.model)
         try:
-            pixels = Limits(memory=max_memory * MEGABYTE).pixels
-            failed = look(cache, eyes, {origin: files[key] for origin, key in now.items()}, pixels, made, progress)
+            pixels = ScanLimits(memory=max_memory * MEGABYTE).pixels
+            failed = extract_features(
+                cache, eyes, {origin: files[key] for origin, key in now.items()}, pixels, made, progress
+            )
             gone = {failure.photo for failure in failed}
             there = [origin for origin, key in now.items() if utf8(files[key]) not in gone]
-            places = find_places(cache, there, progress)
+            places = find_groups(cache, there, progress)
         finally:
             cache.close()
         before = {n: [origins.get(key, key) for key in some] for n, some in self._state.groups().items()}
-        found = numbered(places, before, int(self._state.noted("groups") or 0))
+        found = number_groups(places, before, int(self._state.noted("groups") or 0))
         self._state.note("groups", max([*found, *before, int(self._state.noted("groups") or 0)], default=0))
         self._state.set_groups({number: [now[origin] for origin in some] for number, some in found.items()})
         return self.groups()
@@ -428,7 +438,7 @@ class Library:
         for number, some in self._state.groups().items():
             there = [shots[sha256] for sha256 in some if sha256 in shots]
             if there:
-                found.append(describe(number, there, verdicts, answers))
+                found.append(describe_group(number, there, verdicts, answers))
         return sorted(found, key=lambda group: (-len(group.shots), group.number))
 
     def numbered(self, number: int) -> Group:

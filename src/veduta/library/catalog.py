@@ -21,8 +21,8 @@ import numpy as np
 from veduta.errors import LibraryError
 from veduta.types import Float32, Landmark
 
-FOLDER, FILE = ".veduta", "library.sqlite"
-VERSION = 1
+STATE_FOLDER, FILE = ".veduta", "library.sqlite"
+CATALOG_VERSION = 1
 BUSY_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -59,7 +59,7 @@ VERDICTS = ("accepted", "rejected", "corrected", "named")
 
 
 @dataclass(frozen=True, eq=False)
-class Content:
+class PhotoContent:
     """What is kept of a photo's content.
 
     Attributes:
@@ -86,7 +86,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Row:
+class FileRecord:
     """A file as it was when it was last looked at.
 
     Attributes:
@@ -107,7 +107,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredAnswer:
     """What a gallery says of a photo.
 
     Attributes:
@@ -142,7 +142,7 @@ class Verdict:
     said: str
 
 
-class State:
+class Catalog:
     """The rows of one library. Use from one thread at a time.
 
     Args:
@@ -173,10 +173,10 @@ class State:
         with self.changing():
             version = int(self._ask("PRAGMA user_version")[0][0])
             if version == 0:
-                for statement in (*SCHEMA.split(";"), f"PRAGMA user_version = {VERSION}"):
+                for statement in (*SCHEMA.split(";"), f"PRAGMA user_version = {CATALOG_VERSION}"):
                     self._db.execute(statement)
-        if version not in (0, VERSION):
-            wrong = f"has schema {version}, this Veduta reads {VERSION}"
+        if version not in (0, CATALOG_VERSION):
+            wrong = f"has schema {version}, this Veduta reads {CATALOG_VERSION}"
             raise LibraryError(f"{self.file}: {wrong}; use the Veduta that made it")
 
     def _check_root(self) -> None:
@@ -241,17 +241,17 @@ class State:
 
     # --- files --------------------------------------------------------------------------------------------------
 
-    def files(self) -> dict[str, Row]:
+    def files(self) -> dict[str, FileRecord]:
         """Return path -> what its file was, for every file, paths as beneath the root."""
         query = "SELECT path, size, mtime, device, inode, sha256, error, companions FROM file ORDER BY path"
         return {
-            self._whole(path): Row(
+            self._whole(path): FileRecord(
                 size, mtime, (int(device), int(inode)), sha256, error, tuple(map(self._whole, json.loads(beside)))
             )
             for path, size, mtime, device, inode, sha256, error, beside in self._ask(query)
         }
 
-    def put_file(self, path: str, row: Row) -> None:
+    def put_file(self, path: str, row: FileRecord) -> None:
         """Note what a file is, in the place of what it was."""
         self._ask(
             "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -283,7 +283,7 @@ class State:
         """Return the sha256 of every content known."""
         return {sha256 for (sha256,) in self._ask("SELECT sha256 FROM content")}
 
-    def put_content(self, content: Content) -> None:
+    def put_content(self, content: PhotoContent) -> None:
         """Keep what is known of a content."""
         self._ask(
             "INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -333,11 +333,11 @@ class State:
             raise LibraryError(f"{self.file}: knows no photo {sha256[:16]}; scan the library again")
         return bytes(found[0][0])
 
-    def answers(self) -> dict[str, Answer]:
+    def answers(self) -> dict[str, StoredAnswer]:
         """Return sha256 -> what the gallery says of it."""
         query = "SELECT sha256, gallery, revision, landmark, confidence, guesses, evidence FROM answer"
         return {
-            sha256: Answer(
+            sha256: StoredAnswer(
                 gallery,
                 revision,
                 _landmark(landmark),
@@ -352,7 +352,7 @@ class State:
         """Return sha256 -> (gallery, its revision) of those that have an answer."""
         return {row[0]: (row[1], row[2]) for row in self._ask("SELECT sha256, gallery, revision FROM answer")}
 
-    def put_answer(self, sha256: str, answer: Answer) -> None:
+    def put_answer(self, sha256: str, answer: StoredAnswer) -> None:
         """Keep what a gallery says of a content, in the place of what was said before."""
         guesses = [(asdict(landmark), p) for landmark, p in answer.guesses]
         self._ask(

@@ -25,7 +25,7 @@ CACHE_TAG = "CACHEDIR.TAG"  # bford.info/cachedir: a folder with this file in it
 
 
 @dataclass(frozen=True)
-class Found:
+class DiscoveredPhoto:
     """A photo's file, as the folder shows it.
 
     Attributes:
@@ -43,9 +43,9 @@ class Found:
     node: tuple[int, int]
 
 
-def find(
+def discover_photos(
     root: str | os.PathLike[str], report: Callable[[Failure], None], without: Path | None = None
-) -> Iterator[Found]:
+) -> Iterator[DiscoveredPhoto]:
     """Yield the photos beneath a folder, sorted by folder; what cannot be listed or looked at goes to `report`.
 
     Hidden files and folders, caches and sidecars are no photos; links are followed, each folder is visited once. A RAW
@@ -77,7 +77,7 @@ def _is_worth(folder: str) -> bool:
     return not path.parent.name.casefold().endswith(PHOTOS_LIBRARY) or name in ORIGINALS
 
 
-def _paired(files: list[str], report: Callable[[Failure], None]) -> Iterator[Found]:
+def _paired(files: list[str], report: Callable[[Failure], None]) -> Iterator[DiscoveredPhoto]:
     """Yield the photos among files of one folder, each with its companions."""
     by_stem: dict[str, list[str]] = {}
     for file in files:
@@ -116,11 +116,11 @@ def _suffix(file: str) -> str:
     return Path(file).suffix.lower()
 
 
-def _looked_at(photo: str, companions: tuple[str, ...], report: Callable[[Failure], None]) -> Iterator[Found]:
+def _looked_at(photo: str, companions: tuple[str, ...], report: Callable[[Failure], None]) -> Iterator[DiscoveredPhoto]:
     try:
         status = Path(photo).stat()
     except OSError as error:  # a link that leads nowhere, or a file that has just gone
         report(Failure(photo, f"{photo}: cannot be looked at: {error.strerror}"))
         return
     node = status.st_dev, status.st_ino
-    yield Found(photo, tuple(sorted(companions)), status.st_size, status.st_mtime_ns, node)
+    yield DiscoveredPhoto(photo, tuple(sorted(companions)), status.st_size, status.st_mtime_ns, node)

@@ -17,16 +17,16 @@ from xml.sax.saxutils import escape
 from veduta.gallery.ingest import utf8
 from veduta.library.atomic import write_whole
 from veduta.library.metadata import keywords
-from veduta.library.model import Shot
+from veduta.library.model import Asset
 
-COLUMNS = (
+EXPORT_COLUMNS = (
     *("path", "sha256", "taken", "landmark", "name", "confidence", "by", "country"),
     *("latitude", "longitude", "position_source", "burst", "best", "group"),
 )
-Row = dict[str, Any]
+Properties = dict[str, Any]
 
 
-def export(shots: Sequence[Shot], format: str, out: Path) -> int:
+def export_assets(shots: Sequence[Asset], format: str, out: Path) -> int:
     """Write shots to a file and return how many are in it; the file appears whole or not at all.
 
     Args:
@@ -45,7 +45,7 @@ def export(shots: Sequence[Shot], format: str, out: Path) -> int:
     return len(rows)
 
 
-def _row(shot: Shot) -> Row:
+def _row(shot: Asset) -> Properties:
     label = shot.label
     position = shot.position or (keywords.place(label.landmark) if label else None)
     source = "camera" if shot.position else "landmark" if position else None
@@ -56,14 +56,14 @@ def _row(shot: Shot) -> Row:
     )
     # What is no UTF-8, in a file's name or in a landmark's, is written out byte by byte.
     clean = (utf8(value) if isinstance(value, str) else value for value in values)
-    return dict(zip(COLUMNS, clean, strict=True))
+    return dict(zip(EXPORT_COLUMNS, clean, strict=True))
 
 
-def _csv(rows: Sequence[Row]) -> Iterator[str]:
+def _csv(rows: Sequence[Properties]) -> Iterator[str]:
     lines = io.StringIO(newline="")
     # With this end of lines, RFC 4180's, Python puts quotes around text with either of its bytes; with "\n", not so.
     table = csv.writer(lines, lineterminator="\r\n")
-    for cells in [COLUMNS, *(row.values() for row in rows)]:
+    for cells in [EXPORT_COLUMNS, *(row.values() for row in rows)]:
         table.writerow([_cell(cell) for cell in cells])
         yield lines.getvalue()
         lines.seek(0)
@@ -82,12 +82,12 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _jsonl(rows: Sequence[Row]) -> Iterator[str]:
+def _jsonl(rows: Sequence[Properties]) -> Iterator[str]:
     for row in rows:
         yield json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _geojson(rows: Sequence[Row]) -> Iterator[str]:
+def _geojson(rows: Sequence[Properties]) -> Iterator[str]:
     """Yield RFC 7946, which has the longitude first."""
     yield '{"type": "FeatureCollection", "features": ['
     for i, row in enumerate(rows):
@@ -98,9 +98,9 @@ def _geojson(rows: Sequence[Row]) -> Iterator[str]:
     yield "\n]}\n"
 
 
-def _kml(rows: Sequence[Row]) -> Iterator[str]:
+def _kml(rows: Sequence[Properties]) -> Iterator[str]:
     """Yield KML 2.2: a folder for each landmark, by name, and one for photos of none."""
-    folders: dict[tuple[bool, str, str], list[Row]] = {}
+    folders: dict[tuple[bool, str, str], list[Properties]] = {}
     for row in rows:
         folders.setdefault((row["landmark"] is None, row["name"] or "", row["landmark"] or ""), []).append(row)
     yield _XML + '<kml xmlns="http://www.opengis.net/kml/2.2">\n<Document>\n'
@@ -112,8 +112,8 @@ def _kml(rows: Sequence[Row]) -> Iterator[str]:
     yield "</Document>\n</kml>\n"
 
 
-def _placemark(row: Row) -> str:
-    told = ((key, row[key]) for key in COLUMNS if key not in ("latitude", "longitude") and row[key] is not None)
+def _placemark(row: Properties) -> str:
+    told = ((key, row[key]) for key in EXPORT_COLUMNS if key not in ("latitude", "longitude") and row[key] is not None)
     data = "".join(f'<Data name="{key}">{_tag("value", _plain(value))}</Data>' for key, value in told)
     parts = [
         _tag("name", _title(row)),
@@ -125,7 +125,7 @@ def _placemark(row: Row) -> str:
     return f"<Placemark>{''.join(parts)}</Placemark>\n"
 
 
-def _gpx(rows: Sequence[Row]) -> Iterator[str]:
+def _gpx(rows: Sequence[Properties]) -> Iterator[str]:
     """Yield GPX 1.1: a waypoint for each shot."""
     yield _XML + '<gpx version="1.1" creator="Veduta" xmlns="http://www.topografix.com/GPX/1/1">\n'
     for row in rows:
@@ -141,11 +141,11 @@ def _gpx(rows: Sequence[Row]) -> Iterator[str]:
     yield "</gpx>\n"
 
 
-def _title(row: Row) -> str:
+def _title(row: Properties) -> str:
     return str(row["name"] or Path(row["path"]).name)
 
 
-def _about(row: Row) -> str:
+def _about(row: Properties) -> str:
     """Return in one line where a photo lies, how sure it is what it shows, and whose its position is."""
     sure = [] if row["landmark"] is None else [f"confidence {row['confidence']:.2f}, said by {row['by']}"]
     guessed = [keywords.ESTIMATE] if row["position_source"] == "landmark" else []
@@ -153,11 +153,11 @@ def _about(row: Row) -> str:
 
 
 def _tag(name: str, text: str) -> str:
-    return f"<{name}>{escape(keywords.legal(text))}</{name}>"
+    return f"<{name}>{escape(keywords.xml_text(text))}</{name}>"
 
 
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
-FORMATS: dict[str, tuple[Callable[[Sequence[Row]], Iterator[str]], bool]] = {
+FORMATS: dict[str, tuple[Callable[[Sequence[Properties]], Iterator[str]], bool]] = {
     "csv": (_csv, False),
     "jsonl": (_jsonl, False),
     "geojson": (_geojson, True),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from veduta.geo.countries import country_of
-from veduta.library.catalog import Answer, State, Verdict
+from veduta.library.catalog import Catalog, StoredAnswer, Verdict
 from veduta.library.model import Label
 from veduta.types import Landmark
 
 
-def labels_of(state: State, present: Collection[str], floor: float) -> tuple[dict[str, Label], set[str]]:
+def labels_of(state: Catalog, present: Collection[str], floor: float) -> tuple[dict[str, Label], set[str]]:
     """Return sha256 -> what it shows, for those of which that is known, and the contents that a person rejected.
 
     Args:
@@ -18,7 +18,7 @@ def labels_of(state: State, present: Collection[str], floor: float) -> tuple[dic
         present: contents that are in the library now.
         floor: least confidence of a gallery's answer that counts.
     """
-    verdicts, answers, families = state.verdicts(), state.answers(), kin_of(state, present)
+    verdicts, answers, families = state.verdicts(), state.answers(), burst_members(state, present)
     found: dict[str, Label] = {}
     rejected: set[str] = set()
     for sha256 in present:
@@ -31,7 +31,7 @@ def labels_of(state: State, present: Collection[str], floor: float) -> tuple[dic
     return found, rejected
 
 
-def kin_of(state: State, present: Collection[str]) -> dict[str, list[str]]:
+def burst_members(state: Catalog, present: Collection[str]) -> dict[str, list[str]]:
     """Return sha256 -> the contents of its burst that are in the library now, itself among them."""
     members: dict[int, list[str]] = {}
     for sha256, (number, _) in state.bursts().items():
@@ -41,7 +41,7 @@ def kin_of(state: State, present: Collection[str]) -> dict[str, list[str]]:
 
 
 def _label(
-    sha256: str, kin: Sequence[str], verdicts: Mapping[str, Verdict], answers: Mapping[str, Answer], floor: float
+    sha256: str, kin: Sequence[str], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer], floor: float
 ) -> Label | None:
     """Return what a photo shows: by the last verdict on its burst, or by the surest answer in its burst."""
     said = max((verdicts[each] for each in (sha256, *kin) if each in verdicts), key=lambda v: v.said, default=None)

@@ -27,7 +27,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Shot:
+class Asset:
     """One photo of a library, with every file that belongs to it.
 
     Attributes:

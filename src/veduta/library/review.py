@@ -8,18 +8,18 @@ from typing import Any
 
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
-from veduta.gallery.evidence_page import words
+from veduta.gallery.evidence_page import confidence_phrase
 from veduta.gallery.ingest import utf8
-from veduta.images import read
+from veduta.images import read_bytes
 from veduta.images.raw import RAW_SUFFIXES, preview
-from veduta.library import Doubt, Library
-from veduta.review_queue import FILE, Item, Review
+from veduta.library import Library, UncertainAsset
+from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
 from veduta.types import Failure, Landmark
 
-LARGEST = 25 * 2**20  # bytes of a photo that the page takes
+MAX_PHOTO_BYTES = 25 * 2**20  # bytes of a photo that the page takes
 
 
-def fill(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]]:
+def fill_queue(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]]:
     """Put the doubtful photos into the library's queue; return how many wait there, and what could not be read.
 
     What was judged before is brought home first, and leaves the queue.
@@ -29,8 +29,8 @@ def fill(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]
         gallery: what the server calls the gallery that answered.
         limit: most photos in the queue.
     """
-    collect(library)
-    queue, failures = Review(library.folder), list[Failure]()
+    collect_verdicts(library)
+    queue, failures = ReviewQueue(library.folder), list[Failure]()
     try:
         for item in queue.items("all"):  # of the last time; what is still in doubt comes again
             queue.forget(item.number)
@@ -44,11 +44,11 @@ def fill(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]
         queue.close()
 
 
-def collect(library: Library) -> int:
+def collect_verdicts(library: Library) -> int:
     """Make verdicts of the library of those given on the page, take them out of the queue, and return how many."""
-    if not (library.folder / FILE).exists():
+    if not (library.folder / REVIEW_FILE).exists():
         return 0
-    queue = Review(library.folder)
+    queue = ReviewQueue(library.folder)
     try:
         done = queue.items("done")
         for item in done:
@@ -63,7 +63,7 @@ def collect(library: Library) -> int:
     return len(done)
 
 
-def _landmark(library: Library, item: Item) -> Landmark | None:
+def _landmark(library: Library, item: ReviewItem) -> Landmark | None:
     """Return what a photo shows by its verdict, with all that is known of it."""
     if item.landmark is None:
         return None
@@ -96,17 +96,17 @@ def _in_gallery(path: str | None, id: str) -> Landmark | None:
         return None
 
 
-def _title(library: Library, doubt: Doubt) -> str:
+def _title(library: Library, doubt: UncertainAsset) -> str:
     name = utf8(str(doubt.shot.file.relative_to(library.path)))
     return f"{name} and {doubt.others} like it" if doubt.others else name
 
 
 def _content(file: Path) -> bytes:
     """Return a photo as the page takes it: its bytes, or the preview of a RAW."""
-    return preview(file) if file.suffix.lower() in RAW_SUFFIXES else read(file, max_bytes=LARGEST)[0]
+    return preview(file) if file.suffix.lower() in RAW_SUFFIXES else read_bytes(file, max_bytes=MAX_PHOTO_BYTES)[0]
 
 
-def _answer(gallery: str, doubt: Doubt) -> dict[str, Any]:
+def _answer(gallery: str, doubt: UncertainAsset) -> dict[str, Any]:
     """Return an answer in the words of the native service, with the content it is about."""
     answer, shot = doubt.answer, doubt.shot
     return {
@@ -116,7 +116,7 @@ def _answer(gallery: str, doubt: Doubt) -> dict[str, Any]:
         "size": list(shot.size),
         "landmark": None if answer.landmark is None else asdict(answer.landmark),
         "confidence": round(answer.confidence, 6),
-        "words": words(answer.confidence),
+        "words": confidence_phrase(answer.confidence),
         "guesses": [{"landmark": asdict(guess), "confidence": round(p, 6)} for guess, p in answer.guesses],
         "candidates": [
             {"reference": a, "landmark": b, "similarity": round(c, 6), "num_inliers": d}

@@ -13,19 +13,19 @@ import PIL.Image
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, TooLargeError
 from veduta.gallery.ingest import utf8
-from veduta.images import load, read
+from veduta.images import load, read_bytes
 from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
-from veduta.library.catalog import Answer, Content, Row, State
+from veduta.library.catalog import Catalog, FileRecord, PhotoContent, StoredAnswer
 from veduta.library.cluster.near_duplicates import fingerprint, sharpness
-from veduta.library.discover import Found, find
-from veduta.library.metadata.embed import estimated
+from veduta.library.discover import DiscoveredPhoto, discover_photos
+from veduta.library.metadata.embed import has_estimate
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
 from veduta.types import Failure, Image, Recognition
 from veduta.viz import thumbnail
 
 THUMBNAIL, QUALITY = 320, 70  # pixels of the longer side: an album shows these
-EVIDENCE = 5  # candidates kept with an answer
+MAX_STORED_EVIDENCE = 5  # candidates kept with an answer
 MEGABYTE = 2**20
 RESTING = (
     700 * MEGABYTE
@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Asking:
+class GalleryQuery:
     """The gallery a scan asks.
 
     Attributes:
@@ -55,7 +55,7 @@ class Asking:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScanLimits:
     """How much a scan may do and take.
 
     Attributes:
@@ -113,7 +113,7 @@ class ScanReport:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _DecodedPhoto:
     """What a thread has made of a file: its content's sha256, and its pixels where they are needed."""
 
     sha256: str | None
@@ -135,10 +135,10 @@ class Scan:
 
     def __init__(
         self,
-        state: State,
+        state: Catalog,
         embedder: Callable[[], tuple[Embedder, str]],
-        asking: Asking | None,
-        limits: Limits,
+        asking: GalleryQuery | None,
+        limits: ScanLimits,
         *,
         again: bool,
     ) -> None:
@@ -155,7 +155,7 @@ class Scan:
         known = self.state.files()
         self._before = {path: row.sha256 for path, row in known.items()}
         unlisted: list[Failure] = []
-        found = {photo.path: photo for photo in find(self.state.root, unlisted.append, self.state.folder)}
+        found = {photo.path: photo for photo in discover_photos(self.state.root, unlisted.append, self.state.folder)}
         self._failures += [Failure(utf8(f.photo), utf8(f.error)) for f in unlisted]
         report, tasks = self._sort(found, known)
         report = replace(report, gone=self._forget(found, known, unlisted), older=0 if self.again else self._older())
@@ -172,7 +172,9 @@ class Scan:
         now = self.asking and (self.asking.gallery, self.asking.revision)
         return sum(given != now for given in self._answered.values()) if now else 0
 
-    def _sort(self, found: dict[str, Found], known: dict[str, Row]) -> tuple[ScanReport, list[Found]]:
+    def _sort(
+        self, found: dict[str, DiscoveredPhoto], known: dict[str, FileRecord]
+    ) -> tuple[ScanReport, list[DiscoveredPhoto]]:
         """Tell files that need no look from those that do, and note those that have only moved."""
         # The same file, whatever it is called now: two may have changed names.
         nodes = {(row.node, row.size, row.mtime): (path, row) for path, row in known.items()}
@@ -190,14 +192,14 @@ class Scan:
                 moved += path not in known and before not in found
         return ScanReport(files=len(found), unchanged=unchanged, moved=moved), tasks
 
-    def _keep_file(self, photo: Found, row: Row, before: Row | None) -> None:
-        now = Row(photo.size, photo.mtime, photo.node, row.sha256, row.error, photo.companions)
+    def _keep_file(self, photo: DiscoveredPhoto, row: FileRecord, before: FileRecord | None) -> None:
+        now = FileRecord(photo.size, photo.mtime, photo.node, row.sha256, row.error, photo.companions)
         if now != before:
             self.state.put_file(photo.path, now)
         if row.error is not None:
             self._failures.append(Failure(utf8(photo.path), row.error))
 
-    def _unanswered(self, photo: Found, row: Row) -> list[Found]:
+    def _unanswered(self, photo: DiscoveredPhoto, row: FileRecord) -> list[DiscoveredPhoto]:
         """Return a file that is as it was, if something about its content is not known yet: one of each content."""
         if row.error is not None or row.sha256 is None or row.sha256 in self._due or not self._lacks(row.sha256):
             return []
@@ -216,7 +218,7 @@ class Scan:
         given = self._answered.get(sha256)
         return given is None or (self.again and given != self._now())
 
-    def _forget(self, found: dict[str, Found], known: dict[str, Row], unlisted: list[Failure]) -> int:
+    def _forget(self, found: dict[str, DiscoveredPhoto], known: dict[str, FileRecord], unlisted: list[Failure]) -> int:
         """Forget files that are gone, but for those in folders that could not be listed; return how many."""
         hidden = {failure.photo for failure in unlisted}
         below = tuple(entry.rstrip(os.sep) + os.sep for entry in hidden)
@@ -226,35 +228,35 @@ class Scan:
 
     # --- looking ------------------------------------------------------------------------------------------------
 
-    def _look(self, tasks: list[Found]) -> Iterator[bool]:
+    def _look(self, tasks: list[DiscoveredPhoto]) -> Iterator[bool]:
         """Look at each file and keep what is found; yield whether it was recognised."""
         for photo, seen in in_order(self._see, tasks, self.limits.threads):
             with self.state.changing():
                 recognized = self._keep(photo, seen)
             yield recognized
 
-    def _see(self, photo: Found) -> _Seen:
+    def _see(self, photo: DiscoveredPhoto) -> _DecodedPhoto:
         """Read a file, and decode it where its content is not known. Runs in a thread, and touches no state."""
         name, is_raw = utf8(photo.path), Path(photo.path).suffix.lower() in RAW_SUFFIXES
         try:
             if is_raw:
                 check_installed(name)
-            data, sha256 = read(photo.path, max_bytes=self.limits.bytes)
+            data, sha256 = read_bytes(photo.path, max_bytes=self.limits.bytes)
         except ImageError as error:
-            return _Seen(None, error=str(error))
+            return _DecodedPhoto(None, error=str(error))
         if not self._lacks(sha256):
-            return _Seen(sha256)
+            return _DecodedPhoto(sha256)
         try:
             image = load(preview(photo.path) if is_raw else data, name=name, max_pixels=self.limits.pixels)
         except TooLargeError as error:  # for now: there may be more memory next time
-            return _Seen(None, error=f"{error}; --max-memory sets how large a photo may be")
+            return _DecodedPhoto(None, error=f"{error}; --max-memory sets how large a photo may be")
         except ImageError as error:
-            return _Seen(sha256, error=str(error))
-        if image.position is not None and estimated(data):  # what was put into it is no evidence
+            return _DecodedPhoto(sha256, error=str(error))
+        if image.position is not None and has_estimate(data):  # what was put into it is no evidence
             image = replace(image, position=None)
-        return _Seen(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
+        return _DecodedPhoto(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
 
-    def _keep(self, photo: Found, seen: _Seen) -> bool:
+    def _keep(self, photo: DiscoveredPhoto, seen: _DecodedPhoto) -> bool:
         """Keep what was found of a file, and return whether it was recognised."""
         recognized, before = False, self._before.get(photo.path)
         # Another file with this content may have been kept since it was read.
@@ -264,7 +266,7 @@ class Scan:
                 self.state.become(before, seen.sha256)  # another program has written something about it
         if seen.error is not None:
             self._failures.append(Failure(utf8(photo.path), utf8(seen.error)))
-        row = Row(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)
+        row = FileRecord(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)
         self.state.put_file(photo.path, row)
         return recognized
 
@@ -277,7 +279,7 @@ class Scan:
             descriptor, model = self.asking.recognizer.embed(image), self.asking.model
         grey = np.asarray(PIL.Image.fromarray(image.pixels).convert("L"))
         seen = (image.size, image.taken, image.position, fingerprint(grey), sharpness(grey), small, model, descriptor)
-        self.state.put_content(Content(sha256, *seen))
+        self.state.put_content(PhotoContent(sha256, *seen))
         self._contents.add(sha256)
         if self.asking is None:
             return False
@@ -287,6 +289,8 @@ class Scan:
         return True
 
 
-def _answer(found: Recognition, gallery: str, revision: int) -> Answer:
-    evidence = tuple((c.reference, c.landmark, c.similarity, c.num_inliers) for c in found.evidence[:EVIDENCE])
-    return Answer(gallery, revision, found.landmark, found.confidence, found.guesses, evidence)
+def _answer(found: Recognition, gallery: str, revision: int) -> StoredAnswer:
+    evidence = tuple(
+        (c.reference, c.landmark, c.similarity, c.num_inliers) for c in found.evidence[:MAX_STORED_EVIDENCE]
+    )
+    return StoredAnswer(gallery, revision, found.landmark, found.confidence, found.guesses, evidence)

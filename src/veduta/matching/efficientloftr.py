@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from veduta.images.resize import Frame, grey, rescale
-from veduta.models.torch_models import need, numbers, open_transformers
+from veduta.models.torch_models import open_transformers, require_module, to_numpy
 from veduta.types import Float32, Image, LocalFeatures, Matches
 
 STEP, LEAST = 32, 64
@@ -42,7 +42,7 @@ class EfficientLoftr:
 
         The points have no descriptors: the one that stands i-th in one photo is the partner of the i-th in the other.
         """
-        torch = need("torch", self.name)
+        torch = require_module("torch", self.name)
         planes = [grey(self._frame.resize(image.pixels)) for image in (query, reference)]
         height, width = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
         pair = np.zeros((1, 2, 3, height, width), np.float32)
@@ -52,8 +52,8 @@ class EfficientLoftr:
             )
         with torch.inference_mode():
             said = self._model(pixel_values=torch.from_numpy(pair).to(self._model.device))
-        points = numbers(said.keypoints[0]) * np.array((width, height), np.float32)  # (2, M, 2)
-        scores = numbers(said.matching_scores[0, 0])
+        points = to_numpy(said.keypoints[0]) * np.array((width, height), np.float32)  # (2, M, 2)
+        scores = to_numpy(said.matching_scores[0, 0])
         inside = [_inside(found, plane) for found, plane in zip(points, planes, strict=True)]
         keep = (scores > self.min_probability) & (said.matches[0] >= 0).all(0).cpu().numpy() & inside[0] & inside[1]
         keep = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]

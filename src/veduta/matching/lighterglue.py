@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from veduta.matching.mutual import NO_MATCHES, glued
+from veduta.matching.mutual import NO_MATCHES, match_with_session
 from veduta.models import open_session
 from veduta.types import LocalFeatures, Matches
 
@@ -31,7 +31,7 @@ class LighterGlue:
         """Return mutual pairs, each scored by its probability; empty when either photo has no keypoints."""
         if not len(query) or not len(reference):
             return NO_MATCHES
-        return glued(self._session, query, reference, self.min_probability)
+        return match_with_session(self._session, query, reference, self.min_probability)
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references, one after the other."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from veduta.matching.mutual import NO_MATCHES, centred, glued
+from veduta.matching.mutual import NO_MATCHES, centered, match_with_session
 from veduta.models import open_session
-from veduta.models.torch_models import need, numbers, open_kornia, open_transformers
-from veduta.models.weights import exported, find
+from veduta.models.torch_models import open_kornia, open_transformers, require_module, to_numpy
+from veduta.models.weights import exported, find_weights
 from veduta.types import LocalFeatures, Matches
 
 SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
-Ask = Callable[[dict[str, Any], dict[str, Any]], tuple[Any, Any]]
+MatchFunction = Callable[[dict[str, Any], dict[str, Any]], tuple[Any, Any]]
 
 
 class LightGlue:
@@ -33,7 +33,7 @@ class LightGlue:
 
     def __init__(self, extractor: str, min_probability: float = 0.1, provider: str = "cpu") -> None:
         self.extractor, self.min_probability = extractor, min_probability
-        weights = find(self.name)
+        weights = find_weights(self.name)
         self.sha256, made = weights.sha256, exported(weights)
         self._session = None if made is None else open_session(made, provider)
         if made is None:
@@ -50,13 +50,13 @@ class LightGlue:
         if not len(query) or not len(reference):
             return NO_MATCHES
         if self._session is not None:
-            return glued(self._session, query, reference, self.min_probability)
-        torch = need("torch", self.name)
+            return match_with_session(self._session, query, reference, self.min_probability)
+        torch = require_module("torch", self.name)
         with torch.inference_mode():
             partner, score = self._ask(*(self._tensors(torch, photo) for photo in (query, reference)))
         forth = partner.cpu().numpy()[: len(query)]
         mine = np.flatnonzero(forth >= 0)
-        return Matches(np.stack((mine, forth[mine].astype(np.int64)), 1), numbers(score)[mine])
+        return Matches(np.stack((mine, forth[mine].astype(np.int64)), 1), to_numpy(score)[mine])
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references, one after the other: each stops at a layer of its own."""
@@ -64,7 +64,7 @@ class LightGlue:
 
     def _tensors(self, torch: Any, features: LocalFeatures) -> dict[str, Any]:
         """Return what a network is told of one photo: keypoints (1, N, 2) in the frame, descriptors (1, N, D)."""
-        keypoints = np.clip(centred(features, SIDE), 0, SIDE)
+        keypoints = np.clip(centered(features, SIDE), 0, SIDE)
         return {
             "keypoints": torch.from_numpy(keypoints)[None].to(self._place),
             "descriptors": torch.from_numpy(features.descriptors)[None].to(self._place),
@@ -72,7 +72,7 @@ class LightGlue:
         }
 
 
-def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[Ask, Any]:
+def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[MatchFunction, Any]:
     """Return what asks kornia's LightGlue, and its device."""
     network, _ = open_kornia(name, min_probability, provider)
 
@@ -83,16 +83,18 @@ def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[Ask, A
     return ask, next(network.parameters()).device
 
 
-def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[Ask, Any]:
+def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[MatchFunction, Any]:
     """Return what asks the LightGlue of transformers, and its device."""
     model, _ = open_transformers(name, "LightGlueForKeypointMatching", provider, filter_threshold=min_probability)
-    padding = need("torch", name).nn.functional.pad
+    padding = require_module("torch", name).nn.functional.pad
 
     def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
         longest = max(photo["keypoints"].shape[1] for photo in (query, reference))
 
         def pair(*parts: Any) -> Any:
-            return need("torch", name).stack([padding(p, (0, 0, 0, longest - p.shape[1]))[0] for p in parts])[None]
+            return require_module("torch", name).stack([padding(p, (0, 0, 0, longest - p.shape[1]))[0] for p in parts])[
+                None
+            ]
 
         ones = [photo["keypoints"][..., :1] * 0 + 1 for photo in (query, reference)]
         said = model._match_image_pair(  # what its forward does once SuperPoint has spoken

@@ -23,7 +23,7 @@ def pad(rows: Sequence[Float32], length: int) -> Float32:
     return padded
 
 
-def centred(features: LocalFeatures, side: float = 1.0) -> Float32:
+def centered(features: LocalFeatures, side: float = 1.0) -> Float32:
     """Return (N, 2) keypoints as in a square photo of this side, the photo in its middle, its longer side as long.
 
     Networks that relate keypoints to the middle and the longer side of one size for both photos see each photo in its
@@ -47,7 +47,7 @@ def mutual(forth: Int64, back: Int64, scores: Float32, good: Bool) -> Matches:
     return Matches(np.stack((mine[keep], forth[keep]), 1), scores[keep])
 
 
-def glued(
+def match_with_session(
     session: onnxruntime.InferenceSession, query: LocalFeatures, reference: LocalFeatures, min_probability: float
 ) -> Matches:
     """Return the mutual pairs that a graph of LightGlue finds, as likely as asked for.
@@ -60,6 +60,6 @@ def glued(
     """
     inputs = {}
     for i, photo in enumerate((query, reference)):
-        inputs[f"keypoints{i}"], inputs[f"descriptors{i}"] = 2 * centred(photo) - 1, photo.descriptors
+        inputs[f"keypoints{i}"], inputs[f"descriptors{i}"] = 2 * centered(photo) - 1, photo.descriptors
     partner, probability, back = session.run(None, inputs)
     return mutual(partner, back, probability, probability >= min_probability)

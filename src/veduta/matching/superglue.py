@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from veduta.matching.mutual import NO_MATCHES, centred, pad
-from veduta.models.torch_models import need, numbers, open_transformers
+from veduta.matching.mutual import NO_MATCHES, centered, pad
+from veduta.models.torch_models import open_transformers, require_module, to_numpy
 from veduta.types import LocalFeatures, Matches
 
 SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
@@ -50,7 +50,7 @@ class SuperGlue:
         return found
 
     def _ask(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
-        torch = need("torch", self.name)
+        torch = require_module("torch", self.name)
         photos = [photo for reference in references for photo in (query, reference)]
         longest = max(map(len, photos))
 
@@ -61,14 +61,14 @@ class SuperGlue:
 
         with torch.inference_mode():
             said = self._model._match_image_pair(  # what its forward does once SuperPoint has spoken
-                batch([centred(photo, SIDE) for photo in photos]),
+                batch([centered(photo, SIDE) for photo in photos]),
                 batch([photo.descriptors for photo in photos]),
                 batch([photo.scores for photo in photos]),
                 SIDE,
                 SIDE,
                 mask=batch([np.ones(len(photo), np.float32) for photo in photos]),
             )
-        partners, scores = said[0][:, 0].cpu().numpy(), numbers(said[1][:, 0])
+        partners, scores = said[0][:, 0].cpu().numpy(), to_numpy(said[1][:, 0])
         return [_pairs(*row, len(query)) for row in zip(partners, scores, strict=True)]
 
 

@@ -276,7 +276,7 @@ def card(name: str) -> ModelCard:
 CARD_FILE = "card.json"
 
 
-def check_name(name: str) -> None:
+def check_model_name(name: str) -> None:
     """Raise ModelError unless a trained model may be called this: a plain name, and not that of one that ships."""
     if not name or not name.isprintable() or name.startswith(".") or Path(name).name != name:
         raise ModelError(f"{name!r} is no name for a model; use one that can be a folder's, like my-landmarks")
@@ -306,7 +306,7 @@ def read_card(folder: str | os.PathLike[str]) -> ModelCard:
     if Path(said["file"]).name != said["file"] or min(said["dim"], said["side"], said["step"]) < 1:
         raise ModelError(f"{path}: is not a model's card (file, dim, side or step cannot be)")
     try:
-        check_name(said["name"])
+        check_model_name(said["name"])
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
     return ModelCard(**{name: said[name] for name in wanted}, folder=str(folder))

@@ -11,12 +11,12 @@ import numpy as np
 
 from veduta.errors import ModelError
 from veduta.models import card
-from veduta.models.weights import NEEDS, PACKAGE, SOURCES, Weights, find
+from veduta.models.weights import NEEDS, PACKAGE, SOURCES, Weights, find_weights
 
 _SAID: set[str] = set()
 
 
-def need(module: str, what: str) -> Any:
+def require_module(module: str, what: str) -> Any:
     """Return a module of the extra [torch]; ModelError with the line that installs it when it is not there."""
     try:
         return importlib.import_module(module)
@@ -26,13 +26,13 @@ def need(module: str, what: str) -> Any:
 
 def device(provider: str, what: str) -> Any:
     """Return torch's device for an execution provider; ModelError for one that torch does not have here."""
-    torch = need("torch", what)
+    torch = require_module("torch", what)
     if provider == "cpu" or (provider == "cuda" and torch.cuda.is_available()):
         return torch.device(provider)
     raise ModelError(f"{what} is run by torch, which has no {provider!r} here; use 'cpu'")
 
 
-def say_licence(name: str) -> None:
+def warn_license(name: str) -> None:
     """Warn once that a model's weights are for non-commercial research only, if they are."""
     if SOURCES[name].research_only and name not in _SAID:
         _SAID.add(name)
@@ -51,22 +51,22 @@ def open_transformers(name: str, kind: str, provider: str = "cpu", **changes: An
     Raises:
         ModelError: the weights or what runs them are not here.
     """
-    transformers = need("transformers", name)
-    place, weights = device(provider, name), find(name)
+    transformers = require_module("transformers", name)
+    place, weights = device(provider, name), find_weights(name)
     transformers.utils.logging.disable_progress_bar()
     try:
         model = getattr(transformers, kind).from_pretrained(str(weights.folder), local_files_only=True, **changes)
     except (OSError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{weights.folder}: cannot be opened as {kind} ({reason})") from error
-    say_licence(name)
+    warn_license(name)
     return model.eval().to(place), weights
 
 
 def open_state(name: str, what: str) -> tuple[dict[str, Any], Weights]:
     """Return the tensors in a model's weights by name, and where these are; ModelError when they cannot be used."""
-    torch = need("torch", what)
-    weights = find(name)
+    torch = require_module("torch", what)
+    weights = find_weights(name)
     try:
         state = torch.load(weights.file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
@@ -75,7 +75,7 @@ def open_state(name: str, what: str) -> tuple[dict[str, Any], Weights]:
     return state, weights
 
 
-def fill(network: Any, state: dict[str, Any], weights: Weights, provider: str) -> Any:
+def load_weights(network: Any, state: dict[str, Any], weights: Weights, provider: str) -> Any:
     """Return a network with these weights, ready to be asked; ModelError when they are another network's."""
     try:
         left = network.load_state_dict(state, strict=False)
@@ -90,7 +90,7 @@ def fill(network: Any, state: dict[str, Any], weights: Weights, provider: str) -
 
 def open_kornia(name: str, min_probability: float = 0.1, provider: str = "cpu") -> tuple[Any, Weights]:
     """Return kornia's LightGlue for descriptors of 128 numbers, and where its weights are."""
-    make = need("kornia.feature", name).LightGlue
+    make = require_module("kornia.feature", name).LightGlue
     state, weights = open_state(name, name)
     # All said: the package of XFeat's LighterGlue writes its own sizes over kornia's defaults when it is imported.
     network = make(
@@ -110,9 +110,9 @@ def open_kornia(name: str, min_probability: float = 0.1, provider: str = "cpu") 
     for i in range(network.conf.n_layers):  # the file's older names
         for part in ("self_attn", "cross_attn"):
             state = {key.replace(f"{part}.{i}.", f"transformers.{i}.{part}."): value for key, value in state.items()}
-    return fill(network, state, weights, provider), weights
+    return load_weights(network, state, weights, provider), weights
 
 
-def numbers(tensor: Any) -> Any:
+def to_numpy(tensor: Any) -> Any:
     """Return a tensor as float32 NumPy array."""
     return np.ascontiguousarray(tensor.detach().to("cpu").float().numpy())

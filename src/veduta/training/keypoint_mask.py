@@ -22,13 +22,13 @@ from veduta.datasets.gldv2 import read_train
 from veduta.datasets.layout import need_file, split_folder
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
-from veduta.gallery.match_graph import CONFIRMING
+from veduta.gallery.match_graph import MIN_CONFIRMING
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
-from veduta.masks import ColourRule, describe
+from veduta.masks import ColorRule, mask_features
 from veduta.matching import make_matcher
-from veduta.training.decision.cross_fit import parts
-from veduta.training.decision.examples import Collection, Photo
+from veduta.training.decision.cross_fit import landmark_halves
+from veduta.training.decision.examples import Photo, PhotoCollection
 from veduta.types import Bool, Float32, Float64, Image, LocalFeatures
 
 RIDGE = 1e-3
@@ -54,7 +54,7 @@ class Keypoints:
     photo: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-def gather(data: Path) -> Keypoints:
+def gather_keypoints(data: Path) -> Keypoints:
     """Return the keypoints of a data set's references that enough relatives agree with."""
     labels, folder = read_train(need_file(data, "train.csv")), split_folder(data, "train")
     embedder, extractor = make_embedder(), make_extractor()
@@ -62,15 +62,15 @@ def gather(data: Path) -> Keypoints:
     def look(item: tuple[str, str]) -> tuple[Float32, LocalFeatures, Float32, Float32]:
         image: Image = load(folder.path(item[0]))
         features = extractor.extract(image)
-        return embedder.embed([image])[0], features, describe(image, features), ColourRule().stays(image, features)
+        return embedder.embed([image])[0], features, mask_features(image, features), ColorRule().stays(image, features)
 
     pairs = list(labels.pairs())
     looked = [found for _, found in in_order(look, pairs)]
     photos = [Photo(id, landmark, found[1]) for (id, landmark), found in zip(pairs, looked, strict=True)]
     likeness = np.stack([found[0] for found in looked])
     references = np.arange(len(photos))
-    collection = Collection(photos, make_matcher("nearest"), HomographyVerifier(), likeness, references)
-    kept = [i for i in references.tolist() if _believed(collection, i) >= CONFIRMING]
+    collection = PhotoCollection(photos, make_matcher("nearest"), HomographyVerifier(), likeness, references)
+    kept = [i for i in references.tolist() if _believed(collection, i) >= MIN_CONFIRMING]
     counts = [len(photos[i].features) for i in kept]
     return Keypoints(
         told=np.concatenate([looked[i][2] for i in kept]),
@@ -81,11 +81,11 @@ def gather(data: Path) -> Keypoints:
     )
 
 
-def _believed(collection: Collection, reference: int) -> int:
+def _believed(collection: PhotoCollection, reference: int) -> int:
     return sum(count >= AGREE for count, _ in collection.kin(reference).values())
 
 
-def _confirmed(collection: Collection, reference: int) -> Bool:
+def _confirmed(collection: PhotoCollection, reference: int) -> Bool:
     confirmed = np.zeros(len(collection.photos[reference].features), bool)
     for count, keypoints in collection.kin(reference).values():
         if count >= AGREE:
@@ -93,7 +93,7 @@ def _confirmed(collection: Collection, reference: int) -> Bool:
     return confirmed
 
 
-def fit(told: Float32, confirmed: Bool) -> dict[str, Float64]:
+def fit_mask(told: Float32, confirmed: Bool) -> dict[str, Float64]:
     """Return mean, scale, weights and bias of the logistic regression of least regularised loss."""
     from scipy.optimize import minimize
 
@@ -110,7 +110,7 @@ def fit(told: Float32, confirmed: Bool) -> dict[str, Float64]:
     return {"mean": mean, "scale": scale, "weights": found[:-1], "bias": found[-1:]}
 
 
-def tell(learned: dict[str, Float64], told: Float32) -> Float64:
+def mask_log_odds(learned: dict[str, Float64], told: Float32) -> Float64:
     """Return (K,) log odds of being confirmed."""
     return np.asarray((told - learned["mean"]) / learned["scale"] @ learned["weights"] + learned["bias"])
 
@@ -124,23 +124,23 @@ def auroc(score: Sequence[float] | Float64 | Float32, right: Bool) -> float:
     return float((ranks[right].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
-def main() -> None:
+def keypoint_mask_main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
     options = parser.parse_args()
-    keypoints = gather(options.data)
+    keypoints = gather_keypoints(options.data)
     sys.stderr.write(f"{len(keypoints.confirmed)} keypoints, {keypoints.confirmed.mean():.0%} of them confirmed\n")
-    for part, half in enumerate(parts(set(keypoints.landmark.tolist()))):
+    for part, half in enumerate(landmark_halves(set(keypoints.landmark.tolist()))):
         taught = np.array([name in half for name in keypoints.landmark])
-        score = tell(fit(keypoints.told[taught], keypoints.confirmed[taught]), keypoints.told[~taught])
+        score = mask_log_odds(fit_mask(keypoints.told[taught], keypoints.confirmed[taught]), keypoints.told[~taught])
         right = keypoints.confirmed[~taught]
         sys.stderr.write(
             f"learned on half {part}, asked about the other: AUROC {auroc(score, right):.3f}, "
             f"the rule of thumb {auroc(keypoints.rule[~taught], right):.3f}\n"
         )
-    learned = fit(keypoints.told, keypoints.confirmed)
+    learned = fit_mask(keypoints.told, keypoints.confirmed)
     with options.out.open("wb") as file:
         single = {name: array.astype(np.float32) for name, array in learned.items()}
         np.savez(file, mean=single["mean"], scale=single["scale"], weights=single["weights"], bias=single["bias"])
@@ -148,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    keypoint_mask_main()

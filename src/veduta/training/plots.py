@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from veduta.training.decision.fit import Answer
+from veduta.training.decision.fit import HeldOutAnswer
 
 BINS = 10
 INK, SOFT = "#1d2027", "#8a8f99"
 COLOURS = ("#b5651d", "#1f7a4d", "#2b5fa4")
 
 
-def reliability(path: Path, answers: Mapping[str, Sequence[Answer]]) -> None:
+def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]]) -> None:
     """Draw, for each series of answers, how often a confidence was right, and how many answers had it.
 
     On the diagonal, of a hundred answers of 70 % seventy are right. Bars are 90 % intervals (Wilson's).
@@ -61,7 +61,7 @@ def _wilson(share: np.ndarray, n: np.ndarray, z: float = 1.645) -> tuple[np.ndar
     return middle - half, middle + half
 
 
-def curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+def plot_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Draw the loss of every step, and GAP after every epoch, from the lines of a metrics file."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

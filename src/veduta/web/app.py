@@ -15,8 +15,8 @@ from starlette.middleware.cors import CORSMiddleware
 from veduta import __version__
 from veduta.web import errors, metrics
 from veduta.web.engine import Engine
-from veduta.web.errors import RefusalError
-from veduta.web.limits import Guard
+from veduta.web.errors import ApiError
+from veduta.web.limits import LimitsMiddleware
 from veduta.web.routes import api, photoprism, review, vision
 from veduta.web.settings import Settings
 
@@ -62,20 +62,20 @@ def create_app(
         title="Veduta", version=__version__, description=ABOUT, lifespan=living, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
-    errors.install(app)
-    meter = metrics.Meter(engine)
+    errors.add_error_handlers(app)
+    meter = metrics.Metrics(engine)
     engine.counted = meter.count
     _add_pages(app)
-    metrics.install(app, meter, engine)
-    for router in (api.about, api.router, review.router, vision.router):
+    metrics.add_metrics_route(app, meter, engine)
+    for router in (api.info_router, api.api_router, review.review_router, vision.vision_router):
         app.include_router(router, responses=_ERRORS)
-    app.include_router(photoprism.router)  # its errors have the shape its clients read
-    app.add_middleware(Guard, settings=settings)
+    app.include_router(photoprism.photoprism_router)  # its errors have the shape its clients read
+    app.add_middleware(LimitsMiddleware, settings=settings)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["authorization"]
         )
-    app.add_middleware(metrics.Metered, meter=meter)
+    app.add_middleware(metrics.MetricsMiddleware, meter=meter)
     return app
 
 
@@ -138,7 +138,7 @@ def _add_pages(app: FastAPI) -> None:
         try:
             await engine.run(look)
         except Exception as error:
-            raise RefusalError(503, "a gallery cannot be read; see the server's log") from error
+            raise ApiError(503, "a gallery cannot be read; see the server's log") from error
         return JSONResponse({"status": "ok"})
 
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")

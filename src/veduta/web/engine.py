@@ -17,17 +17,17 @@ from veduta.gallery import Gallery
 from veduta.images import from_array, load
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
-from veduta.review_queue import Review
+from veduta.review_queue import ReviewQueue
 from veduta.types import Area, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
 from veduta.viz import encode
-from veduta.web.errors import RefusalError
+from veduta.web.errors import ApiError
 from veduta.web.settings import Settings
 
 Result = TypeVar("Result")
 WAIT_SECONDS = 1  # what a client that found no room is told to wait, for each round of work that is queued
 
 
-class Served:
+class ServedGallery:
     """One gallery, asked by one thread at a time: its networks use all cores by themselves.
 
     Args:
@@ -41,7 +41,7 @@ class Served:
         self.name, self.path, self._queue = name, path, queue or path
         self.gallery = Gallery.open(path, provider)
         self.lock = Lock()
-        self._review: Review | None = None
+        self._review: ReviewQueue | None = None
 
     def close(self) -> None:
         """Close its files."""
@@ -51,10 +51,10 @@ class Served:
                 self._review.close()
 
     @property
-    def review(self) -> Review:
+    def review(self) -> ReviewQueue:
         """The photos kept for review; their file is made when it is first asked for."""
         if self._review is None:
-            self._review = Review(self._queue)
+            self._review = ReviewQueue(self._queue)
         return self._review
 
     def warm(self) -> None:
@@ -127,15 +127,15 @@ class Engine:
         self, galleries: Sequence[Path], settings: Settings, provider: str = "cpu", queue: Path | None = None
     ) -> None:
         self.settings = settings
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, ServedGallery] = {}
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
         self._admitted = 0
-        self.counted: Callable[[Served, Recognition], None] = lambda served, found: None
+        self.counted: Callable[[ServedGallery, Recognition], None] = lambda served, found: None
         for path in galleries:
             name = path.resolve().name
             if name in self.served:
                 raise GalleryError(f"{path}: another gallery served is called {name!r} too; rename one folder")
-            self.served[name] = Served(name, path, provider, queue)
+            self.served[name] = ServedGallery(name, path, provider, queue)
 
     def close(self) -> None:
         """Wait for work begun and close the galleries."""
@@ -148,7 +148,7 @@ class Engine:
         """Requests admitted: at work or waiting."""
         return self._admitted
 
-    def named(self, name: str | None) -> Served:
+    def named(self, name: str | None) -> ServedGallery:
         """Return the gallery of this name, or the first one.
 
         Raises:
@@ -157,10 +157,10 @@ class Engine:
         if not name:
             return next(iter(self.served.values()))
         if name not in self.served:
-            raise RefusalError(404, f"there is no gallery {name!r}; there are {', '.join(self.served)}")
+            raise ApiError(404, f"there is no gallery {name!r}; there are {', '.join(self.served)}")
         return self.served[name]
 
-    def asked(self, name: str | None) -> list[Served]:
+    def asked(self, name: str | None) -> list[ServedGallery]:
         """Return the galleries a question goes to: the one named, or all."""
         return [self.named(name)] if name else list(self.served.values())
 
@@ -173,9 +173,7 @@ class Engine:
         """
         if self._admitted >= self.settings.workers + self.settings.queue:
             seconds = WAIT_SECONDS * (1 + self._admitted // (4 * self.settings.workers))
-            raise RefusalError(
-                429, f"too many requests at once; try again in {seconds} s", {"Retry-After": str(seconds)}
-            )
+            raise ApiError(429, f"too many requests at once; try again in {seconds} s", {"Retry-After": str(seconds)})
         self._admitted += 1
         try:
             yield
@@ -195,8 +193,8 @@ class Engine:
         return load(content, name=name, max_bytes=self.settings.max_photo, max_pixels=self.settings.max_pixels)
 
     def best(
-        self, image: Image, served: Sequence[Served], area: Area | None = None, **options: Any
-    ) -> tuple[Served, Recognition, Recognizer]:
+        self, image: Image, served: Sequence[ServedGallery], area: Area | None = None, **options: Any
+    ) -> tuple[ServedGallery, Recognition, Recognizer]:
         """Return the surest answer among those of several galleries, and who gave it."""
         answers = [(each, *each.recognize(image, area, **options)) for each in served]
         best = max(answers, key=lambda a: (a[1].landmark is not None, a[1].confidence))

@@ -34,7 +34,7 @@ STATUSES = {
 log = logging.getLogger("veduta.web")
 
 
-class RefusalError(HTTPException):  # FastAPI lets no other error out of the reading of a body
+class ApiError(HTTPException):  # FastAPI lets no other error out of the reading of a body
     """A request that cannot be answered, with the HTTP status and what to tell.
 
     Args:
@@ -54,29 +54,29 @@ class RefusalError(HTTPException):  # FastAPI lets no other error out of the rea
 
 def error_body(code: int, message: str) -> dict[str, dict[str, int | str]]:
     """Return the JSON of an error."""
-    return {"error": {"code": code, "status": STATUSES.get(code, "UNKNOWN"), "message": told(message)}}
+    return {"error": {"code": code, "status": STATUSES.get(code, "UNKNOWN"), "message": one_line(message)}}
 
 
-def told(message: str) -> str:
+def one_line(message: str) -> str:
     """Return a message as one line of text, whatever a client had put into it."""
     return " ".join(message.encode("utf-8", "backslashreplace").decode().splitlines())
 
 
-def refusal_of(error: VedutaError) -> RefusalError:
+def to_api_error(error: VedutaError) -> ApiError:
     """Return what to tell of one of the library's errors: folders of the server are not told."""
     if isinstance(error, ImageError):
-        return RefusalError(400, str(error))
+        return ApiError(400, str(error))
     if isinstance(error, GalleryError) and " has no " in str(error):
         said = re.sub(r"^.*?: has no (.*); (see|it) .*$", r"there is no \1", str(error), flags=re.DOTALL)
-        return RefusalError(404, said)
+        return ApiError(404, said)
     log.error("%s", error)
-    return RefusalError(500, "the gallery cannot be used; see the server's log")
+    return ApiError(500, "the gallery cannot be used; see the server's log")
 
 
-def install(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Make every error of this application one shape."""
 
-    @app.exception_handler(RefusalError)
+    @app.exception_handler(ApiError)
     @app.exception_handler(VedutaError)
     @app.exception_handler(Exception)
     async def failed(_request: Request, error: Exception) -> JSONResponse:
@@ -98,10 +98,10 @@ def install(app: FastAPI) -> None:
 def answer_to(error: Exception) -> JSONResponse:
     """Return what is told of an error; a fault of the program is noted in the log."""
     if isinstance(error, ClientDisconnect):  # nobody hears this
-        error = RefusalError(400, "the request ended before all of it had come")
+        error = ApiError(400, "the request ended before all of it had come")
     elif isinstance(error, VedutaError):
-        error = refusal_of(error)
-    elif not isinstance(error, RefusalError):
+        error = to_api_error(error)
+    elif not isinstance(error, ApiError):
         log.error("unexpected", exc_info=error)
-        error = RefusalError(500, "something went wrong; see the server's log")
+        error = ApiError(500, "something went wrong; see the server's log")
     return JSONResponse(error.body(), error.code, error.headers)

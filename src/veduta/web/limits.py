@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from veduta.web.errors import RefusalError, answer_to
+from veduta.web.errors import ApiError, answer_to
 from veduta.web.settings import Settings
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
@@ -41,7 +41,7 @@ def headers_of(settings: Settings) -> list[tuple[bytes, bytes]]:
     return [(key.lower().encode(), value.encode()) for key, value in told.items()]
 
 
-class Guard:
+class LimitsMiddleware:
     """Refuses what is too large, too slow, or asked by another site's page; sends the security headers.
 
     Args:
@@ -82,7 +82,7 @@ class Guard:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
         host = headers.get(b"host", "")
         if self.settings.hosts and _name(host) not in self.settings.hosts:
-            raise RefusalError(421, f"this server does not answer to {_name(host)!r}; allow it with --host-name")
+            raise ApiError(421, f"this server does not answer to {_name(host)!r}; allow it with --host-name")
         if scope["method"] not in SAFE:
             self._check_origin(headers, host)
         length = headers.get(b"content-length", "0")
@@ -96,7 +96,7 @@ class Guard:
             return
         if origin is not None and (_host(origin) == host != "" or origin in self.settings.origins):
             return
-        raise RefusalError(403, "requests from pages of other sites are refused; allow the site with --allow-origin")
+        raise ApiError(403, "requests from pages of other sites are refused; allow the site with --allow-origin")
 
 
 class _Body:
@@ -113,7 +113,7 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), max(left, 0.01))
         except TimeoutError:
-            raise RefusalError(408, "the request came too slowly; send it again") from None
+            raise ApiError(408, "the request came too slowly; send it again") from None
         self._size += len(message.get("body", b""))
         if self._size > self._settings.max_body:
             raise _too_large(self._settings)
@@ -121,9 +121,9 @@ class _Body:
         return message
 
 
-def _too_large(settings: Settings) -> RefusalError:
+def _too_large(settings: Settings) -> ApiError:
     most = settings.max_body // 2**20
-    return RefusalError(413, f"the request has more than {most} MB; send fewer or smaller photos, or raise --max-body")
+    return ApiError(413, f"the request has more than {most} MB; send fewer or smaller photos, or raise --max-body")
 
 
 def _name(host: str) -> str:
@@ -150,10 +150,10 @@ def _origin(address: str) -> str:
 def may_write(request: Request, settings: Settings) -> None:
     """Refuse a request that may not write."""
     if settings.token is None:
-        raise RefusalError(403, "this server only reads; start it with VEDUTA_TOKEN set to allow changes")
+        raise ApiError(403, "this server only reads; start it with VEDUTA_TOKEN set to allow changes")
     kind, _, given = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), settings.token.encode()):
-        raise RefusalError(
+        raise ApiError(
             401, "the token is missing or wrong; send it as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"}
         )
 

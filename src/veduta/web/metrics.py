@@ -9,12 +9,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from veduta.types import Recognition
-from veduta.web.engine import Engine, Served
+from veduta.web.engine import Engine, ServedGallery
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
 
-class Meter:
+class Metrics:
     """The figures of one server.
 
     Args:
@@ -35,7 +35,7 @@ class Meter:
         self._references = Gauge("veduta_references", "References in a gallery.", ["gallery"], registry=self.registry)
         self._engine = engine
 
-    def count(self, served: Served, found: Recognition) -> None:
+    def count(self, served: ServedGallery, found: Recognition) -> None:
         """Count an answer."""
         self.answers.labels(served.name, "none" if found.landmark is None else "landmark").inc()
 
@@ -47,7 +47,7 @@ class Meter:
         return generate_latest(self.registry)
 
 
-class Metered:
+class MetricsMiddleware:
     """Counts and times every request, by route: what a client makes up never becomes a label.
 
     Args:
@@ -55,7 +55,7 @@ class Metered:
         meter: where to.
     """
 
-    def __init__(self, app: ASGIApp, meter: Meter) -> None:
+    def __init__(self, app: ASGIApp, meter: Metrics) -> None:
         self.app, self.meter = app, meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +83,7 @@ class Metered:
 METHODS = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"}
 
 
-def install(app: FastAPI, meter: Meter, engine: Engine) -> None:
+def add_metrics_route(app: FastAPI, meter: Metrics, engine: Engine) -> None:
     """Serve the figures at /metrics."""
 
     @app.get("/metrics", tags=["server"], response_class=Response)

@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from veduta.web.errors import RefusalError
+from veduta.web.errors import ApiError
 from veduta.web.settings import Settings
 
 LONGEST_NAME = 200
@@ -22,7 +22,7 @@ MOST_FIELDS = 64
 
 
 @dataclass(frozen=True)
-class Sent:
+class RequestBody:
     """What one request brought.
 
     Attributes:
@@ -39,7 +39,7 @@ class Sent:
         if value is None or value == "":
             return None
         if not isinstance(value, str) or not is_text(value):
-            raise RefusalError(400, f"{name}: expected text, got {_shown(value)}")
+            raise ApiError(400, f"{name}: expected text, got {_shown(value)}")
         return value
 
     def number(self, name: str, low: float, high: float) -> float | None:
@@ -52,14 +52,14 @@ class Sent:
         except (OverflowError, TypeError, ValueError):
             number = float("nan")
         if not low <= number <= high:
-            raise RefusalError(400, f"{name}: expected a number from {low:g} to {high:g}, got {_shown(value)}")
+            raise ApiError(400, f"{name}: expected a number from {low:g} to {high:g}, got {_shown(value)}")
         return number
 
     def choice(self, name: str, of: tuple[str, ...], unless: str) -> str:
         """Return a field that is one of several words."""
         value = self.text(name) or unless
         if value not in of:
-            raise RefusalError(400, f"{name}: expected one of {', '.join(of)}, got {_shown(value)}")
+            raise ApiError(400, f"{name}: expected one of {', '.join(of)}, got {_shown(value)}")
         return value
 
     def flag(self, name: str) -> bool:
@@ -71,19 +71,19 @@ class Sent:
             return True
         if value in ("false", "0", "off", "no", "", None):
             return False
-        raise RefusalError(400, f"{name}: expected true or false, got {_shown(value)}")
+        raise ApiError(400, f"{name}: expected true or false, got {_shown(value)}")
 
     def photos(self, name: str, settings: Settings) -> list[tuple[str, bytes]]:
         """Return the photos of a field, at least one."""
         found = self.files.get(name, [])
         if not found:
-            raise RefusalError(400, f"{name}: expected at least one photo, got none")
+            raise ApiError(400, f"{name}: expected at least one photo, got none")
         if len(found) > settings.max_photos:
-            raise RefusalError(400, f"{name}: expected at most {settings.max_photos} photos, got {len(found)}")
+            raise ApiError(400, f"{name}: expected at most {settings.max_photos} photos, got {len(found)}")
         return found
 
 
-async def read(request: Request, settings: Settings, files: tuple[str, ...]) -> Sent:
+async def read(request: Request, settings: Settings, files: tuple[str, ...]) -> RequestBody:
     """Return what a request brought, as a form or as JSON.
 
     Args:
@@ -99,9 +99,7 @@ async def read(request: Request, settings: Settings, files: tuple[str, ...]) -> 
         return await _read_form(request, settings, files)
     if kind == "application/json":
         return _sent(await read_json(request), files)
-    raise RefusalError(
-        415, f"expected multipart/form-data or application/json, got {_shown(kind or 'no content type')}"
-    )
+    raise ApiError(415, f"expected multipart/form-data or application/json, got {_shown(kind or 'no content type')}")
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -109,9 +107,9 @@ async def read_json(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(await request.body())
     except (ValueError, RecursionError) as error:
-        raise RefusalError(400, f"the body is not JSON ({str(error)[:80]})") from None
+        raise ApiError(400, f"the body is not JSON ({str(error)[:80]})") from None
     if not isinstance(body, dict):
-        raise RefusalError(400, "the body: expected a JSON object")
+        raise ApiError(400, "the body: expected a JSON object")
     return body
 
 
@@ -121,12 +119,12 @@ class _Form(MultiPartParser):
     spool_max_size = 2**40
 
 
-async def _read_form(request: Request, settings: Settings, files: tuple[str, ...]) -> Sent:
+async def _read_form(request: Request, settings: Settings, files: tuple[str, ...]) -> RequestBody:
     most = {"max_files": settings.max_photos + 1, "max_fields": MOST_FIELDS}
     try:
         form = await _Form(request.headers, request.stream(), **most).parse()
     except (MultiPartException, KeyError, ValueError) as error:
-        raise RefusalError(400, f"the form is malformed ({getattr(error, 'message', error)})") from None
+        raise ApiError(400, f"the form is malformed ({getattr(error, 'message', error)})") from None
     found: dict[str, list[tuple[str, bytes]]] = {}
     fields: dict[str, Any] = {}
     try:
@@ -139,17 +137,17 @@ async def _read_form(request: Request, settings: Settings, files: tuple[str, ...
         await form.close()
     wrong = [key for key in files if key in fields]
     if wrong:
-        raise RefusalError(400, f"{wrong[0]}: expected a file, got text; name the file in the form")
-    return Sent(found, fields)
+        raise ApiError(400, f"{wrong[0]}: expected a file, got text; name the file in the form")
+    return RequestBody(found, fields)
 
 
-def _sent(body: dict[str, Any], files: tuple[str, ...]) -> Sent:
+def _sent(body: dict[str, Any], files: tuple[str, ...]) -> RequestBody:
     found: dict[str, list[tuple[str, bytes]]] = {}
     for key in files:
         if key in body:
             given = body[key] if isinstance(body[key], list) else [body[key]]
             found[key] = [_photo(f"{key}[{i}]", each) for i, each in enumerate(given)]
-    return Sent(found, {key: value for key, value in body.items() if key not in files})
+    return RequestBody(found, {key: value for key, value in body.items() if key not in files})
 
 
 def _photo(where: str, given: object) -> tuple[str, bytes]:
@@ -157,9 +155,7 @@ def _photo(where: str, given: object) -> tuple[str, bytes]:
     content = given.get("content") if isinstance(given, dict) else given
     name = given.get("name") if isinstance(given, dict) else None
     if not isinstance(content, str):
-        raise RefusalError(
-            400, f"{where}: expected base64, or an object with base64 as its content, got {_shown(given)}"
-        )
+        raise ApiError(400, f"{where}: expected base64, or an object with base64 as its content, got {_shown(given)}")
     return clean_name(name if isinstance(name, str) else None), decode_base64(content, where)
 
 
@@ -171,7 +167,7 @@ def decode_base64(content: str, where: str) -> bytes:
     try:
         return base64.b64decode(content.replace("-", "+").replace("_", "/").encode("ascii"), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise RefusalError(400, f"{where}: is not base64") from None
+        raise ApiError(400, f"{where}: is not base64") from None
 
 
 def clean_name(name: str | None) -> str:

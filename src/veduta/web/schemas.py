@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from veduta.gallery.evidence_page import words
-from veduta.review_queue import Item
+from veduta.gallery.evidence_page import confidence_phrase
+from veduta.review_queue import ReviewItem
 from veduta.types import Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Reference, Verification
 
 GUESSES = 5
@@ -35,7 +35,7 @@ def answer_json(gallery: str, image: Image, found: Recognition) -> dict[str, Any
         "size": list(image.size),
         "landmark": None if found.landmark is None else landmark_json(found.landmark),
         "confidence": round(found.confidence, 6),
-        "words": words(found.confidence),
+        "words": confidence_phrase(found.confidence),
         "guesses": [
             {"landmark": landmark_json(guess), "confidence": round(p, 6)} for guess, p in found.guesses[:GUESSES]
         ],
@@ -76,7 +76,7 @@ def pair_json(query: LocalFeatures, reference: LocalFeatures, matches: Matches, 
     }
 
 
-def item_json(item: Item) -> dict[str, Any]:
+def item_json(item: ReviewItem) -> dict[str, Any]:
     """Return a photo kept for review."""
     return {
         "id": item.number,

@@ -59,7 +59,7 @@ class TimedProtocol(H11Protocol):
             self.transport.close()
 
 
-class Stoppable(uvicorn.Server):
+class StoppableServer(uvicorn.Server):
     """A server that has done well when it ended because it was told to: it does not die of the signal afterwards."""
 
     @contextmanager
@@ -87,4 +87,4 @@ def make_server(app: FastAPI, settings: Settings, host: str, port: int, log_leve
         timeout_graceful_shutdown=int(settings.stop_seconds),
         h11_max_incomplete_event_size=MOST_HEADER,
     )
-    return Stoppable(config)
+    return StoppableServer(config)

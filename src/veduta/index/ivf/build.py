@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from veduta.index.brute_force import search_blocks
-from veduta.index.ivf.index import AXES, FEW, LISTS, STEPS, Base, Manifest, Selection
-from veduta.index.ivf.inverted_file import NEAREST, SPREAD, Lists, make_lists
-from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, RowFiles, Source, append_rows
+from veduta.index.ivf.index import AXES, FEW, LISTS, STEPS, BaseIndex, Manifest, Selection
+from veduta.index.ivf.inverted_file import NUM_NEAREST, SPREAD, InvertedFile, train_inverted_file
+from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, DescriptorSource, RowFiles, append_rows
 from veduta.types import Int64
 
 Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
@@ -41,7 +41,7 @@ TRAINED = "trained.faiss"
 def build(
     folder: Path,
     dim: int,
-    source: Source,
+    source: DescriptorSource,
     recall: float = 0.99,
     *,
     about: dict[str, Any] | None = None,
@@ -125,10 +125,10 @@ def _take_over(earlier: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _train(folder: Path, rows: RowFiles, progress: Progress) -> Lists:
+def _train(folder: Path, rows: RowFiles, progress: Progress) -> InvertedFile:
     """Return the inverted file to go on with, learned from a sample where there is none yet."""
     if (folder / TRAINED).exists():
-        return Lists.read(folder / TRAINED)
+        return InvertedFile.read(folder / TRAINED)
     progress("learning centres", 0.0)
     lists = lists_for(len(rows))
     wanted = min(len(rows), max(SAMPLE * lists, 4 * rows.dim))
@@ -141,12 +141,14 @@ def _train(folder: Path, rows: RowFiles, progress: Progress) -> Lists:
         sample = sample @ strongest
     low, high = sample.min(0), sample.max(0)
     np.save(folder / STEPS, np.stack([low, np.maximum(high - low, 1e-6) / 255]).astype(np.float32))
-    trained = make_lists(np.resize(sample, (max(len(sample), LEAST), sample.shape[1])), lists, ITERATIONS, SAMPLE)
+    trained = train_inverted_file(
+        np.resize(sample, (max(len(sample), LEAST), sample.shape[1])), lists, ITERATIONS, SAMPLE
+    )
     trained.write(folder / TRAINED)
     return trained
 
 
-def _encode(folder: Path, rows: RowFiles, lists: Lists, first: int, progress: Progress) -> None:
+def _encode(folder: Path, rows: RowFiles, lists: InvertedFile, first: int, progress: Progress) -> None:
     """Write both codes of the rows past `first`, going on where an earlier call was killed."""
     segment = len(rows.blocks) - 1
     path, width = folder / f"{CODES}-{segment}", lists.index.d
@@ -180,7 +182,7 @@ def _tune(folder: Path, made: Manifest, progress: Progress) -> Manifest:
     if made.recall == 1 or made.count <= FEW:  # compared one by one
         return made
     progress("measuring recall", 0.0)
-    base = Base(folder, made)
+    base = BaseIndex(folder, made)
     chosen = np.random.default_rng(1).choice(made.count, min(QUERIES, made.count), replace=False)
     trial = _Trial(base, chosen, _truth(base.rows, chosen))
     half, rest = slice(len(chosen) // 2), slice(len(chosen) // 2, None)
@@ -202,7 +204,7 @@ class _Trial:
         truth: the positions of the nearest of each, but for itself.
     """
 
-    def __init__(self, base: Base, chosen: Int64, truth: list[set[int]]) -> None:
+    def __init__(self, base: BaseIndex, chosen: Int64, truth: list[set[int]]) -> None:
         self.base, self._chosen, self._truth = base, chosen, truth
         self._queries, self._all = base.rows.take(chosen), Selection(len(base.rows))
 
@@ -217,8 +219,8 @@ class _Trial:
         """Return the share of the true neighbours that is found, of some of the rows."""
         shares = []
         for own, query, wanted in zip(self._chosen[which], self._queries[which], self._truth[which], strict=True):
-            found = self.base.nearest(query, NEAREST + 1, self._all, NEAREST + 1)[1].tolist()
-            shares.append(len(wanted & set([i for i in found if i != own][:NEAREST])) / len(wanted))
+            found = self.base.nearest(query, NUM_NEAREST + 1, self._all, NUM_NEAREST + 1)[1].tolist()
+            shares.append(len(wanted & set([i for i in found if i != own][:NUM_NEAREST])) / len(wanted))
         return float(np.mean(shares))
 
     def least(self, field: str, values: Sequence[float], which: slice, enough: float) -> _Trial:
@@ -232,6 +234,6 @@ class _Trial:
 
 def _truth(rows: RowFiles, chosen: Int64) -> list[set[int]]:
     """Return the positions of the nearest of each of these rows, but for itself."""
-    found = search_blocks(rows.blocks, rows.take(chosen), NEAREST + 1)[1]
+    found = search_blocks(rows.blocks, rows.take(chosen), NUM_NEAREST + 1)[1]
     pairs = zip(found.tolist(), chosen.tolist(), strict=True)
-    return [set([i for i in near if i != own][:NEAREST]) for near, own in pairs]
+    return [set([i for i in near if i != own][:NUM_NEAREST]) for near, own in pairs]

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from veduta.errors import GalleryError
 from veduta.index.cosine import CLOSE, cosines, roughly
 from veduta.index.exact import ExactIndex
-from veduta.index.ivf.inverted_file import NEAREST, Lists
+from veduta.index.ivf.inverted_file import NUM_NEAREST, InvertedFile
 from veduta.index.ivf.vectors import CODES, RowFiles
-from veduta.index.overlay import merged
+from veduta.index.overlay import merge_results
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
@@ -105,7 +105,7 @@ class Selection:
         self.selector = None if self._bits is None else faiss.IDSelectorBitmap(self._bits)
 
 
-class Base:
+class BaseIndex:
     """The part of an approximate index that is on disk.
 
     Args:
@@ -116,7 +116,7 @@ class Base:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.manifest = manifest
         self.rows = RowFiles(folder, manifest.dim, manifest.code)
-        self.lists = Lists.read(folder / LISTS)
+        self.lists = InvertedFile.read(folder / LISTS)
         axes = folder / AXES
         self._axes: Float32 | None = np.load(axes) if axes.exists() else None
         self._low, self._step = np.load(folder / STEPS)
@@ -128,7 +128,7 @@ class Base:
             with file.open("rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
-    def nearest(self, query: Float32, k: int, some: Selection, rank: int = NEAREST) -> tuple[Float32, Int64]:
+    def nearest(self, query: Float32, k: int, some: Selection, rank: int = NUM_NEAREST) -> tuple[Float32, Int64]:
         """Return cosines (k,) and positions (k,) of the nearest that it finds, the most similar first.
 
         Args:
@@ -152,7 +152,7 @@ class Base:
         best = np.lexsort((positions, -similarity))[:k]
         return similarity[best], positions[best]
 
-    def look(self, query: Float32, k: int, some: Selection, rank: int = NEAREST) -> tuple[Int64, Int64]:
+    def look(self, query: Float32, k: int, some: Selection, rank: int = NUM_NEAREST) -> tuple[Int64, Int64]:
         """Return positions (n,) worth comparing exactly, and the lists looked at (m,): all if the best have too few.
 
         Args: as `nearest`.
@@ -197,11 +197,11 @@ class ApproximateIndex:
 
     def __init__(self, dim: int, folder: Path | None = None) -> None:
         self.dim, self.recent = dim, ExactIndex(dim)
-        self.base: Base | None = None
+        self.base: BaseIndex | None = None
         if folder is None:
             return
         manifest = Manifest.read(folder)
-        self.base = Base(folder, manifest)
+        self.base = BaseIndex(folder, manifest)
         counts = self.base.rows.counts | {self.base.lists.count}
         if (counts, manifest.dim) != ({manifest.count}, dim):
             got = f"{' or '.join(map(str, sorted(counts)))} of {manifest.dim}"
@@ -272,7 +272,7 @@ class ApproximateIndex:
         parts = [self.base.nearest(query, min(k, some.count), some) for query in descriptors]
         ids = self.base.rows.ids
         similarity, numbers = np.stack([found for found, _ in parts]), np.stack([ids[where] for _, where in parts])
-        return merged([similarity, recent[0]], [numbers, recent[1]], width)
+        return merge_results([similarity, recent[0]], [numbers, recent[1]], width)
 
     def looked_at(self, descriptors: Float32, k: int) -> Float32:
         """Return (Q,) the share of all descriptors, in [0, 1], that `search` compares each query with.

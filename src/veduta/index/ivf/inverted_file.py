@@ -24,15 +24,15 @@ from veduta.index.cosine import roughly
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
-FIRST = 256  # one in so many lists is looked at before it is decided how far to go on
-FEW = 8  # members of which little is known
+FIRST_LISTS = 256  # one in so many lists is looked at before it is decided how far to go on
+MIN_MEMBERS = 8  # members of which little is known
 SPREAD = "spread.npy"  # beside the file of the lists
-NEAREST = 30  # the neighbour whose similarity decides that
-WORKERS = max(1, min(4, os.cpu_count() or 1))
+NUM_NEAREST = 30  # the neighbour whose similarity decides that
+SCAN_THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class ListStatistics:
     """How alike the members of each list are to its centre: what a query may expect to find there.
 
     Attributes:
@@ -62,25 +62,25 @@ class Spread:
         return np.flatnonzero(self.expected(similarity) + np.float32(reach) * deviation >= enough)
 
     @classmethod
-    def of(cls, sample: Float32, similarity: Float32, nearest: Int64, centres: Float32) -> Spread:
+    def of(cls, sample: Float32, similarity: Float32, nearest: Int64, centres: Float32) -> ListStatistics:
         """Return that of lists by a sample (n, d) with their nearest centres (n,) and the cosines (n,) with these."""
         counts = np.bincount(nearest, minlength=len(centres))
         total, squares = (np.bincount(nearest, similarity**power, len(centres)) for power in (1, 2))
         middle, wide = float(similarity.mean()), float(similarity.var())
         # A list with few in the sample is taken to be like all lists as much as like these few.
-        mean = (total + FEW * middle) / (counts + FEW)
-        variance = np.maximum(squares - 2 * mean * total + counts * mean**2, 0) + FEW * wide
+        mean = (total + MIN_MEMBERS * middle) / (counts + MIN_MEMBERS)
+        variance = np.maximum(squares - 2 * mean * total + counts * mean**2, 0) + MIN_MEMBERS * wide
         rest = sample - similarity[:, None] * centres[nearest]
         spectrum = np.linalg.eigvalsh(rest.T @ rest / len(rest))
         freedom = float(spectrum.sum() ** 2 / max((spectrum**2).sum(), 1e-12))
-        return cls(mean.astype(np.float32), (variance / (counts + FEW)).astype(np.float32), max(freedom, 1.0))
+        return cls(mean.astype(np.float32), (variance / (counts + MIN_MEMBERS)).astype(np.float32), max(freedom, 1.0))
 
     def write(self, path: Path) -> None:
         """Keep it in a file."""
         np.save(path, np.stack([self.mean, self.variance, np.full_like(self.mean, self.freedom)]))
 
     @classmethod
-    def read(cls, path: Path) -> Spread:
+    def read(cls, path: Path) -> ListStatistics:
         """Return that kept in a file; GalleryError if it cannot be read."""
         try:
             mean, variance, freedom = np.load(path)
@@ -89,7 +89,7 @@ class Spread:
             raise GalleryError(f"{path}: cannot be read ({error}); build the index again") from error
 
 
-class Lists:
+class InvertedFile:
     """An inverted file in memory.
 
     Args:
@@ -97,17 +97,17 @@ class Lists:
         spread: of its lists.
     """
 
-    def __init__(self, index: Any, spread: Spread) -> None:
+    def __init__(self, index: Any, spread: ListStatistics) -> None:
         self.index, self.spread = index, spread
         self._centres = np.ascontiguousarray(index.quantizer.reconstruct_n(0, index.nlist))
         # The lists are dealt to these threads; faiss would start as many again in each.
-        self._pool = ThreadPoolExecutor(WORKERS, initializer=partial(faiss.omp_set_num_threads, 1))
+        self._pool = ThreadPoolExecutor(SCAN_THREADS, initializer=partial(faiss.omp_set_num_threads, 1))
 
     @classmethod
-    def read(cls, path: Path) -> Lists:
+    def read(cls, path: Path) -> InvertedFile:
         """Return the inverted file kept in a file, with its spread beside it; GalleryError if it cannot be read."""
         try:
-            return cls(faiss.read_index(str(path)), Spread.read(path.with_name(SPREAD)))
+            return cls(faiss.read_index(str(path)), ListStatistics.read(path.with_name(SPREAD)))
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1][:200]
             raise GalleryError(f"{path}: cannot be read ({reason}); build the index again") from error
@@ -132,7 +132,7 @@ class Lists:
         self.index.add(np.ascontiguousarray(descriptors))
 
     def look(
-        self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NEAREST
+        self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NUM_NEAREST
     ) -> tuple[Int64, Int64]:
         """Return positions (n,), n <= `wide`, of those most similar to a query by code, and the lists looked at (m,).
 
@@ -169,15 +169,15 @@ class Lists:
     def _first(self, similarity: Float32) -> Int64:
         """Return the lists that promise most."""
         expected = self.spread.expected(similarity)
-        most = -(-len(expected) // FIRST)
+        most = -(-len(expected) // FIRST_LISTS)
         return np.asarray(np.argpartition(-expected, most - 1)[:most], np.int64)
 
     def _scan(
         self, query: Float32, lists: Int64, similarity: Float32, wide: int, selector: Any
     ) -> tuple[Float32, Int64]:
         """Return scores (n,) and positions (n,) of the best in these lists, which are dealt to the cores."""
-        shares = [lists[i::WORKERS] for i in range(WORKERS) if len(lists) > i]
-        if len(lists) < 8 * WORKERS:
+        shares = [lists[i::SCAN_THREADS] for i in range(SCAN_THREADS) if len(lists) > i]
+        if len(lists) < 8 * SCAN_THREADS:
             shares = [lists]
         scan = partial(self._scan_some, query, similarity, wide, selector)
         parts = list(self._pool.map(scan, shares))
@@ -196,7 +196,7 @@ class Lists:
         return scores[there], found[there]
 
 
-def make_lists(sample: Float32, lists: int, iterations: int, most: int) -> Lists:
+def train_inverted_file(sample: Float32, lists: int, iterations: int, most: int) -> InvertedFile:
     """Return an empty inverted file whose centres, codes and spread are learned from a sample.
 
     Args:
@@ -218,7 +218,7 @@ def make_lists(sample: Float32, lists: int, iterations: int, most: int) -> Lists
         index.train(sample)
     similarity, nearest = index.quantizer.search(sample, 1)
     centres = index.quantizer.reconstruct_n(0, lists)
-    return Lists(index, Spread.of(sample, similarity[:, 0], nearest[:, 0], centres))
+    return InvertedFile(index, ListStatistics.of(sample, similarity[:, 0], nearest[:, 0], centres))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from veduta.types import Float32, Int64, UInt8
 
 # What is past an id: ids (n,), rising, and descriptors (n, D), a piece at a time.
-Source = Callable[[int], Iterable[tuple[Int64, Float32]]]
+DescriptorSource = Callable[[int], Iterable[tuple[Int64, Float32]]]
 ROWS, NORMS, IDS, CODES = "rows", "norms", "ids", "codes"
 READ = 512  # as many rows are read one by one; more of them by a map, which is faster
 UNIT = 1e-4  # norms nearer to 1 than this are meant to be 1
@@ -96,7 +96,7 @@ def _close(files: list[int]) -> None:
         os.close(file)
 
 
-def append_rows(folder: Path, segment: int, source: Source, dim: int, after: int = -1) -> int:
+def append_rows(folder: Path, segment: int, source: DescriptorSource, dim: int, after: int = -1) -> int:
     """Write a segment, going on where an earlier call for it was killed, and return how many rows it has.
 
     Args:

@@ -24,7 +24,7 @@ _OPENED: WeakValueDictionary[str, Any] = WeakValueDictionary()  # a folder can b
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long Qdrant is waited for.
 
     Attributes:
@@ -45,7 +45,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class Fault:
+class RequestFailure:
     """Why a request failed: what is wrong, what to do, and whether it may be sent again, after how long at least."""
 
     wrong: str
@@ -74,7 +74,7 @@ def addresses(address: str) -> list[str]:
     return nodes
 
 
-class Link:
+class QdrantConnection:
     """Clients of the nodes of one Qdrant, of which one is asked at a time.
 
     Args:
@@ -86,8 +86,8 @@ class Link:
         ValueError: it is no address.
     """
 
-    def __init__(self, address: str, patience: Patience | None = None) -> None:
-        self.address, self.patience = address, patience or Patience()
+    def __init__(self, address: str, patience: RetryPolicy | None = None) -> None:
+        self.address, self.patience = address, patience or RetryPolicy()
         self.nodes = addresses(address)
         self.local = "://" not in self.nodes[0]
         open_one = _in_process if self.local else self._remote
@@ -130,41 +130,43 @@ class Link:
         """Return what a client's method of this name returns, asked as `ask` does."""
         return self.ask(what, lambda client: getattr(client, method)(*args, **options))
 
-    def _pause(self, attempt: int, fault: Fault) -> None:
+    def _pause(self, attempt: int, fault: RequestFailure) -> None:
         patience = self.patience
         time.sleep(min(max(patience.pause * 2 ** (attempt - 1), fault.pause), patience.longest))
 
-    def _fault(self, error: Exception) -> Fault:
+    def _fault(self, error: Exception) -> RequestFailure:
         status = getattr(error, "status_code", None)
         if status is not None:
             return _of_status(int(status), _said(error))
         if hasattr(error, "retry_after_s"):  # what a 429 that says when to come again has become
-            return Fault("is overloaded", "try later", again=True, pause=float(error.retry_after_s))
+            return RequestFailure("is overloaded", "try later", again=True, pause=float(error.retry_after_s))
         source = getattr(error, "source", error)
         if self.local:
-            return Fault(str(source), "was the collection dropped? upload again with 'veduta index GALLERY'")
+            return RequestFailure(str(source), "was the collection dropped? upload again with 'veduta index GALLERY'")
         return _of_transport(source, self.patience.seconds)
 
 
-def _of_status(status: int, said: str) -> Fault:
+def _of_status(status: int, said: str) -> RequestFailure:
     if status in (401, 403):
-        return Fault(f"refuses the key ({said or status})", f"put the right one into {KEY}")
+        return RequestFailure(f"refuses the key ({said or status})", f"put the right one into {KEY}")
     if status == 404:
-        return Fault(f"has no such collection ({said or status})", "upload with 'veduta index GALLERY'")
+        return RequestFailure(f"has no such collection ({said or status})", "upload with 'veduta index GALLERY'")
     if status in AGAIN:
-        return Fault(f"failed ({status} {said})", "see Qdrant's log and /cluster; then run the same again", again=True)
-    return Fault(f"refused ({status} {said})", "is it a Qdrant, of version 1.12 or newer?")
+        return RequestFailure(
+            f"failed ({status} {said})", "see Qdrant's log and /cluster; then run the same again", again=True
+        )
+    return RequestFailure(f"refused ({status} {said})", "is it a Qdrant, of version 1.12 or newer?")
 
 
-def _of_transport(source: Exception, seconds: int) -> Fault:
+def _of_transport(source: Exception, seconds: int) -> RequestFailure:
     import httpx
 
     run_again = "is it running, and the address right? Then run the same again"
     if isinstance(source, httpx.TimeoutException):
-        return Fault(f"gave no answer within {seconds} s", run_again, again=True)
+        return RequestFailure(f"gave no answer within {seconds} s", run_again, again=True)
     if isinstance(source, httpx.TransportError):
-        return Fault(f"cannot be reached or broke off ({source})", run_again, again=True)
-    return Fault("did not answer as a Qdrant does", "is the address right?")
+        return RequestFailure(f"cannot be reached or broke off ({source})", run_again, again=True)
+    return RequestFailure("did not answer as a Qdrant does", "is the address right?")
 
 
 def _said(error: Exception) -> str:
@@ -196,7 +198,7 @@ def _imported() -> Any:
     return qdrant_client
 
 
-def models() -> Any:
+def request_types() -> Any:
     """Return the module of Qdrant's request types; GalleryError where the extra is not installed."""
     return _imported().models
 

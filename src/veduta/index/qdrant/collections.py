@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from veduta.errors import GalleryError
-from veduta.index.qdrant.client import Link, models
+from veduta.index.qdrant.client import QdrantConnection, request_types
 
 DIGITS = 12  # of the model's sha256
 INDEXED = {"landmark": "keyword", "position": "geo"}  # fields of the payload that are filtered by
 
 
 @dataclass(frozen=True)
-class Shape:
+class CollectionSettings:
     """How a collection is laid out in a cluster.
 
     Attributes:
@@ -42,7 +42,7 @@ class Shape:
 
 
 @dataclass(frozen=True, order=True)
-class Version:
+class CollectionVersion:
     """One collection of a name.
 
     Attributes:
@@ -61,27 +61,27 @@ class Version:
         return f"{self.name}--{self.model}-{self.number}"
 
     @classmethod
-    def parse(cls, collection: str) -> Version | None:
+    def parse(cls, collection: str) -> CollectionVersion | None:
         """Return what a collection's name says of it, None if it is not one of ours."""
         found = re.fullmatch(r"(.+)--([0-9a-f]{12})-(\d+)", collection)
         return cls(int(found[3]), found[1], found[2]) if found else None
 
 
-def check_name(name: str) -> str:
+def check_collection_name(name: str) -> str:
     """Return the name itself; ValueError if Qdrant or a web address might not take it."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
         raise ValueError(f"name: expected letters, digits, '.', '_' and '-', at most 100, got {name!r}")
     return name
 
 
-def versions(link: Link, name: str) -> list[Version]:
+def versions(link: QdrantConnection, name: str) -> list[CollectionVersion]:
     """Return the versions there are of a name, the oldest first; also half-finished ones."""
     found = link.do("listing collections", "get_collections").collections
-    parsed = [Version.parse(each.name) for each in found]
+    parsed = [CollectionVersion.parse(each.name) for each in found]
     return sorted(version for version in parsed if version is not None and version.name == name)
 
 
-def resolve(link: Link, name: str, model: str | None = None) -> str:
+def resolve(link: QdrantConnection, name: str, model: str | None = None) -> str:
     """Return the collection that an alias leads to now.
 
     Args:
@@ -98,7 +98,7 @@ def resolve(link: Link, name: str, model: str | None = None) -> str:
         begun = [version.collection for version in versions(link, name)]
         half = f", though {begun[-1]} was begun" if begun else ""
         raise GalleryError(f"{link.address}: has nothing complete called {name!r}{half}; run 'veduta index GALLERY'")
-    version = Version.parse(found)
+    version = CollectionVersion.parse(found)
     if model is not None and (version is None or version.model != model[:DIGITS]):
         expected = f"of model {model[:DIGITS]}"
         raise GalleryError(
@@ -108,13 +108,15 @@ def resolve(link: Link, name: str, model: str | None = None) -> str:
     return found
 
 
-def propose(link: Link, name: str, model: str) -> Version:
+def propose(link: QdrantConnection, name: str, model: str) -> CollectionVersion:
     """Return the next version of a name, by the sha256 of its model, without making it."""
-    number = 1 + max((version.number for version in versions(link, check_name(name))), default=0)
-    return Version(number, name, model[:DIGITS])
+    number = 1 + max((version.number for version in versions(link, check_collection_name(name))), default=0)
+    return CollectionVersion(number, name, model[:DIGITS])
 
 
-def create(link: Link, version: Version, dim: int, shape: Shape | None = None) -> None:
+def create_collection(
+    link: QdrantConnection, version: CollectionVersion, dim: int, shape: CollectionSettings | None = None
+) -> None:
     """Make a version's collection, empty, or what is missing of it; its alias stays where it is.
 
     Descriptors lie on disk, and one byte a component of them in memory; Qdrant compares by those and then again by the
@@ -126,7 +128,7 @@ def create(link: Link, version: Version, dim: int, shape: Shape | None = None) -
         dim: length D of a descriptor.
         shape: how it is laid out.
     """
-    shape, kinds = shape or Shape(), models()
+    shape, kinds = shape or CollectionSettings(), request_types()
     scalar = kinds.ScalarQuantizationConfig(type=kinds.ScalarType.INT8, quantile=0.99, always_ram=True)
     options = {
         "vectors_config": kinds.VectorParams(size=dim, distance=kinds.Distance.DOT, on_disk=True),
@@ -147,11 +149,11 @@ def create(link: Link, version: Version, dim: int, shape: Shape | None = None) -
         link.do(f"indexing {field} in {collection}", "create_payload_index", collection, field, kind, wait=True)
 
 
-def switch(link: Link, version: Version) -> str | None:
+def switch(link: QdrantConnection, version: CollectionVersion) -> str | None:
     """Let a version's name lead to it, at once, and return the collection it led to before, if there was one."""
     aliases = link.do("listing aliases", "get_aliases").aliases
     before = next((each.collection_name for each in aliases if each.alias_name == version.name), None)
-    kinds, changes = models(), []
+    kinds, changes = request_types(), []
     if before is not None:
         changes.append(kinds.DeleteAliasOperation(delete_alias=kinds.DeleteAlias(alias_name=version.name)))
     made = kinds.CreateAlias(collection_name=version.collection, alias_name=version.name)
@@ -160,12 +162,12 @@ def switch(link: Link, version: Version) -> str | None:
     return before
 
 
-def drop_old(link: Link, name: str) -> list[str]:
+def drop_old(link: QdrantConnection, name: str) -> list[str]:
     """Drop the versions of a name older than the one its alias leads to, and return which.
 
     Galleries and clients that still ask for one of them by its own name must have gone over before.
     """
-    current = Version.parse(resolve(link, name))
+    current = CollectionVersion.parse(resolve(link, name))
     old = [version.collection for version in versions(link, name) if current and version.number < current.number]
     for collection in old:
         link.do(f"dropping {collection}", "delete_collection", collection)

@@ -15,9 +15,9 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.index.cosine import CLOSE, cosines
-from veduta.index.overlay import merged
-from veduta.index.qdrant.client import Link, models
-from veduta.index.qdrant.points import Points, Where, among_ids, met, parts
+from veduta.index.overlay import merge_results
+from veduta.index.qdrant.client import QdrantConnection, request_types
+from veduta.index.qdrant.points import PointBatch, PointFilter, id_conditions, slices, to_filter
 from veduta.types import Float32, Int64
 
 BATCH = 256  # points sent at a time
@@ -58,7 +58,7 @@ class LandmarkGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class ExactResults:
     """What Qdrant found for one query, compared once more: cosines (n,), falling, ids (n,), and its lowest score."""
 
     similarity: Float32
@@ -70,7 +70,7 @@ class Found:
         return len(self.ids) < wide or bool(self.similarity[k - 1] > self.lowest + CLOSE)
 
 
-NOTHING = Found(np.zeros(0, np.float32), np.zeros(0, np.int64), 0.0)
+NOTHING = ExactResults(np.zeros(0, np.float32), np.zeros(0, np.int64), 0.0)
 
 
 class QdrantIndex:
@@ -86,7 +86,7 @@ class QdrantIndex:
         GalleryError: there is no such collection, its descriptors are of another length, or Qdrant does not answer.
     """
 
-    def __init__(self, link: Link, collection: str, dim: int, options: SearchOptions | None = None) -> None:
+    def __init__(self, link: QdrantConnection, collection: str, dim: int, options: SearchOptions | None = None) -> None:
         self.link, self.collection, self.dim = link, collection, dim
         self.options = options or SearchOptions()
         found = link.do(f"opening {collection}", "get_collection", collection)
@@ -98,12 +98,12 @@ class QdrantIndex:
     def __len__(self) -> int:
         return self.count()
 
-    def count(self, where: Where | None = None) -> int:
+    def count(self, where: PointFilter | None = None) -> int:
         """Return how many descriptors there are, or how many of them count."""
-        return self._count(met(where))
+        return self._count(to_filter(where))
 
     def _count(self, conditions: list[Any]) -> int:
-        chosen = models().Filter(must=conditions) if conditions else None
+        chosen = request_types().Filter(must=conditions) if conditions else None
         return int(self._do("counting", "count", count_filter=chosen).count)
 
     # --- changing ---------------------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ class QdrantIndex:
         for _ in self._put(ids, descriptors, [{}] * len(ids)):
             pass
 
-    def upsert(self, points: Points, confirmed: Callable[[int], None] = lambda id: None) -> None:
+    def upsert(self, points: PointBatch, confirmed: Callable[[int], None] = lambda id: None) -> None:
         """Keep these references, new or in the place of those with their numbers; doing it twice changes nothing.
 
         Args:
@@ -131,24 +131,27 @@ class QdrantIndex:
             confirmed(last)
 
     def _put(self, ids: Int64, descriptors: Float32, payloads: Sequence[dict[str, Any]]) -> Iterator[int]:
-        for part in parts(len(ids), BATCH):
+        for part in slices(len(ids), BATCH):
             numbers, vectors = [int(i) for i in ids[part]], descriptors[part].tolist()
-            batch = models().Batch(ids=numbers, vectors=vectors, payloads=list(payloads[part]))
+            batch = request_types().Batch(ids=numbers, vectors=vectors, payloads=list(payloads[part]))
             self._do(f"sending {len(numbers)} references", "upsert", batch, wait=True)
             yield numbers[-1]
 
     def remove(self, ids: Int64) -> int:
         """Remove these ids, ignoring unknown ones; return how many were there."""
         there = sorted(self._there(ids))
-        for part in parts(len(there), IDS):
-            gone = models().PointIdsList(points=there[part])
+        for part in slices(len(there), IDS):
+            gone = request_types().PointIdsList(points=there[part])
             self._do("removing references", "delete", gone, wait=True)
         return len(there)
 
     def remove_landmark(self, landmark: str) -> int:
         """Remove all references of a landmark; return how many there were."""
-        conditions = met(Where(landmarks=[landmark]))
-        count, gone = self._count(conditions), models().FilterSelector(filter=models().Filter(must=conditions))
+        conditions = to_filter(PointFilter(landmarks=[landmark]))
+        count, gone = (
+            self._count(conditions),
+            request_types().FilterSelector(filter=request_types().Filter(must=conditions)),
+        )
         self._do(f"removing landmark {landmark!r}", "delete", gone, wait=True)
         return count
 
@@ -163,7 +166,7 @@ class QdrantIndex:
         return np.array([found[int(i)] for i in ids], np.float32).reshape(len(ids), self.dim)
 
     def search(
-        self, descriptors: Float32, k: int, among: Int64 | None = None, *, where: Where | None = None
+        self, descriptors: Float32, k: int, among: Int64 | None = None, *, where: PointFilter | None = None
     ) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the nearest that Qdrant finds, nearest first, then id rising.
 
@@ -176,16 +179,16 @@ class QdrantIndex:
             where: which of them count, by their landmarks.
         """
         self._check_query(descriptors, k)
-        conditions = met(where)
-        some = [[*conditions, each] for each in among_ids(among)] if among is not None else [conditions]
+        conditions = to_filter(where)
+        some = [[*conditions, each] for each in id_conditions(among)] if among is not None else [conditions]
         if not len(descriptors) or not some:
             width = min(k, sum(map(self._count, some)))
             return np.zeros((len(descriptors), width), np.float32), np.zeros((len(descriptors), width), np.int64)
         parts = [self._nearest(descriptors, k, each) for each in some]
-        return merged([similarity for similarity, _ in parts], [ids for _, ids in parts], k)
+        return merge_results([similarity for similarity, _ in parts], [ids for _, ids in parts], k)
 
     def _nearest(self, descriptors: Float32, k: int, conditions: list[Any]) -> tuple[Float32, Int64]:
-        found: list[Found] = [NOTHING] * len(descriptors)
+        found: list[ExactResults] = [NOTHING] * len(descriptors)
         wide, exact, asked = k + SPARE, self.options.exact or self.link.local, list(range(len(descriptors)))
         while asked:
             answers = self._query(descriptors[asked], wide, conditions, exact=exact)
@@ -201,16 +204,16 @@ class QdrantIndex:
 
     def _query(self, descriptors: Float32, wide: int, conditions: list[Any], *, exact: bool) -> list[list[Any]]:
         """Return for each query the points Qdrant finds, with their descriptors."""
-        kinds, found = models(), []
+        kinds, found = request_types(), []
         chosen = kinds.Filter(must=conditions) if conditions else None
         shared = {"filter": chosen, "params": self._params(exact), "limit": wide, "with_vector": True}
-        for part in parts(len(descriptors), max(1, FOUND // wide)):
+        for part in slices(len(descriptors), max(1, FOUND // wide)):
             asked = [kinds.QueryRequest(query=each, **shared) for each in descriptors[part].tolist()]
             found += [answer.points for answer in self._do("searching", "query_batch_points", asked)]
         return found
 
     def search_landmarks(
-        self, descriptors: Float32, k: int, per_landmark: int = 1, where: Where | None = None
+        self, descriptors: Float32, k: int, per_landmark: int = 1, where: PointFilter | None = None
     ) -> list[list[LandmarkGroup]]:
         """Return for each query the `k` landmarks with the most similar references, the best first, then by id.
 
@@ -225,25 +228,25 @@ class QdrantIndex:
         self._check_query(descriptors, min(k, per_landmark))
         return [self._groups(query, k, per_landmark, where) for query in descriptors]
 
-    def _groups(self, query: Float32, k: int, per_landmark: int, where: Where | None) -> list[LandmarkGroup]:
+    def _groups(self, query: Float32, k: int, per_landmark: int, where: PointFilter | None) -> list[LandmarkGroup]:
         wide, deep = k + SPARE, per_landmark + SPARE
         while True:
             groups = self._ask_groups(query, wide, deep, where)
             hits = [(str(group.id), self._compare(group.hits, query)) for group in groups]
             hits.sort(key=lambda hit: (-hit[1].similarity[0], hit[1].ids[0]))
             tops = np.array([found.similarity[0] for _, found in hits], np.float32)
-            best = Found(tops, np.arange(len(tops)), float(tops[-1]) if len(tops) else 0.0)
+            best = ExactResults(tops, np.arange(len(tops)), float(tops[-1]) if len(tops) else 0.0)
             settled = best.settled(k, wide) and all(found.settled(per_landmark, deep) for _, found in hits[:k])
             if settled or wide * deep >= MOST:
                 cut = slice(per_landmark)
                 return [LandmarkGroup(name, found.similarity[cut], found.ids[cut]) for name, found in hits[:k]]
             wide, deep = 2 * wide, 2 * deep
 
-    def _ask_groups(self, query: Float32, wide: int, deep: int, where: Where | None) -> list[Any]:
-        conditions = met(where)
+    def _ask_groups(self, query: Float32, wide: int, deep: int, where: PointFilter | None) -> list[Any]:
+        conditions = to_filter(where)
         options = {
             "query": query.tolist(),
-            "query_filter": models().Filter(must=conditions) if conditions else None,
+            "query_filter": request_types().Filter(must=conditions) if conditions else None,
             "search_params": self._params(self.options.exact),
             "limit": wide,
             "group_size": deep,
@@ -253,16 +256,16 @@ class QdrantIndex:
         answer = self._do("searching", "query_points_groups", "landmark", **options)
         return list(answer.groups)
 
-    def _compare(self, points: Sequence[Any], query: Float32) -> Found:
+    def _compare(self, points: Sequence[Any], query: Float32) -> ExactResults:
         vectors = np.array([point.vector for point in points], np.float32).reshape(len(points), self.dim)
         similarity, ids = cosines(vectors, query), np.array([point.id for point in points], np.int64)
         order = np.lexsort((ids, -similarity))
-        return Found(similarity[order], ids[order], min((point.score for point in points), default=0.0))
+        return ExactResults(similarity[order], ids[order], min((point.score for point in points), default=0.0))
 
     def _params(self, exact: bool) -> Any:  # noqa: FBT001
         if self.link.local:  # compares everything anyway, and warns of being asked to
             return None
-        kinds, options = models(), self.options
+        kinds, options = request_types(), self.options
         codes = kinds.QuantizationSearchParams(rescore=True, oversampling=options.oversampling)
         return kinds.SearchParams(hnsw_ef=options.breadth, exact=exact, quantization=codes)
 
@@ -272,7 +275,7 @@ class QdrantIndex:
     def _retrieve(self, ids: Int64, *, vectors: bool) -> Iterator[Any]:
         wanted = sorted({int(i) for i in ids if i >= 0})
         options = {"with_payload": False, "with_vectors": vectors}
-        for part in parts(len(wanted), IDS):
+        for part in slices(len(wanted), IDS):
             yield from self._do("looking references up", "retrieve", wanted[part], **options)
 
     def _do(self, what: str, method: str, *args: Any, **options: Any) -> Any:

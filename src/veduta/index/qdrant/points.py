@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from veduta.index.qdrant.client import models
+from veduta.index.qdrant.client import request_types
 from veduta.types import Float32, Int64
 
-AMONG = 10_000  # ids of one filter
+MAX_FILTER_IDS = 10_000  # ids of one filter
 
 
 class Circle(Protocol):
-    """A circle on the globe, such as `veduta.recognizer.Near`."""
+    """A circle on the globe, such as `veduta.recognizer.Circle`."""
 
     @property
     def latitude(self) -> float:
@@ -32,7 +32,7 @@ class Circle(Protocol):
 
 
 @dataclass(frozen=True)
-class Where:
+class PointFilter:
     """Which references count.
 
     Attributes:
@@ -45,7 +45,7 @@ class Where:
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class PointBatch:
     """References as Qdrant keeps them, side by side.
 
     Attributes:
@@ -83,9 +83,9 @@ def _payload(
     return {key: value for key, value in kept.items() if value is not None}
 
 
-def met(where: Where | None) -> list[Any]:
+def to_filter(where: PointFilter | None) -> list[Any]:
     """Return what has to be true of a point that counts, as Qdrant takes it."""
-    kinds, found = models(), []
+    kinds, found = request_types(), []
     if where is not None and where.landmarks is not None:
         match = kinds.MatchAny(any=sorted(set(where.landmarks)))
         found.append(kinds.FieldCondition(key="landmark", match=match))
@@ -96,12 +96,12 @@ def met(where: Where | None) -> list[Any]:
     return found
 
 
-def among_ids(ids: Int64) -> list[Any]:
+def id_conditions(ids: Int64) -> list[Any]:
     """Return conditions of which every point with one of these ids meets one, and no point two."""
     chosen = sorted({int(i) for i in ids if i >= 0})
-    return [models().HasIdCondition(has_id=chosen[part]) for part in parts(len(chosen), AMONG)]
+    return [request_types().HasIdCondition(has_id=chosen[part]) for part in slices(len(chosen), MAX_FILTER_IDS)]
 
 
-def parts(count: int, most: int) -> Iterator[slice]:
+def slices(count: int, most: int) -> Iterator[slice]:
     """Yield slices that together cover so many, at most `most` each."""
     return (slice(start, start + most) for start in range(0, count, most))

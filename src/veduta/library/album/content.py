@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from veduta.geo.countries import country_of
-from veduta.library import Doubt, Group, Library
-from veduta.library.catalog import Answer
+from veduta.library import Group, Library, UncertainAsset
+from veduta.library.catalog import StoredAnswer
 from veduta.library.metadata import keywords
-from veduta.library.model import Label, Shot
+from veduta.library.model import Asset, Label
 from veduta.types import Failure, Landmark
 
-Kin = tuple[Shot, ...]
+Burst = tuple[Asset, ...]
 """Photos that count as one and are said to show the same; the first stands for them."""
 Position = tuple[float, float]
 ALMOST_CERTAIN = 0.95
 
 
 @dataclass(frozen=True)
-class Place:
+class AlbumPlace:
     """A landmark with its photos.
 
     Attributes:
@@ -36,19 +36,19 @@ class Place:
 
     landmark: Landmark
     country: str | None
-    kins: tuple[Kin, ...]
-    cover: Shot
+    kins: tuple[Burst, ...]
+    cover: Asset
     position: Position | None
     by_camera: int
 
     @property
     def name(self) -> str:
         """What to call it."""
-        return keywords.title(self.landmark)
+        return keywords.display_name(self.landmark)
 
 
 @dataclass(frozen=True)
-class Chapters:
+class AlbumContent:
     """What is known of a library, in the order in which it is told.
 
     Attributes:
@@ -61,16 +61,16 @@ class Chapters:
         answers: sha256 -> what the gallery says of a photo.
     """
 
-    kins: tuple[Kin, ...]
-    places: tuple[Place, ...]
+    kins: tuple[Burst, ...]
+    places: tuple[AlbumPlace, ...]
     unnamed: tuple[Group, ...]
-    doubts: tuple[Doubt, ...]
-    rest: tuple[Kin, ...]
+    doubts: tuple[UncertainAsset, ...]
+    rest: tuple[Burst, ...]
     failures: tuple[Failure, ...]
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, StoredAnswer]
 
 
-def tell(library: Library, floor: float) -> Chapters:
+def collect_content(library: Library, floor: float) -> AlbumContent:
     """Return what is known of a library.
 
     Args:
@@ -84,21 +84,21 @@ def tell(library: Library, floor: float) -> Chapters:
     doubts = tuple(library.doubts())
     told = {shot.sha256 for group in unnamed for shot in group.shots} | {doubt.shot.sha256 for doubt in doubts}
     rest = tuple(kin for kin in kins if kin[0].label is None and not told & {shot.sha256 for shot in kin})
-    return Chapters(kins, _places(kins, answers), unnamed, doubts, rest, tuple(library.failures()), answers)
+    return AlbumContent(kins, _places(kins, answers), unnamed, doubts, rest, tuple(library.failures()), answers)
 
 
-def dates(kins: Iterable[Kin]) -> tuple[datetime | None, datetime | None]:
+def dates(kins: Iterable[Burst]) -> tuple[datetime | None, datetime | None]:
     """Return when the first and the last dated photo were taken."""
     taken = [shot.taken for kin in kins for shot in kin if shot.taken is not None]
     return min(taken, default=None), max(taken, default=None)
 
 
-def _kins(shots: Sequence[Shot]) -> tuple[Kin, ...]:
+def _kins(shots: Sequence[Asset]) -> tuple[Burst, ...]:
     """Return all photos in the order in which they were taken, undated ones last; bursts as one, the best first.
 
     Photos of a burst that a person said to show different things are apart.
     """
-    found: dict[tuple[object, str | None], list[Shot]] = {}
+    found: dict[tuple[object, str | None], list[Asset]] = {}
     for shot in shots:
         shows = shot.label.landmark.id if shot.label else None
         found.setdefault((shot.burst or shot.sha256, shows), []).append(shot)
@@ -106,7 +106,7 @@ def _kins(shots: Sequence[Shot]) -> tuple[Kin, ...]:
     return tuple(sorted(kins, key=_when))
 
 
-def _when(kin: Kin) -> tuple[bool, str, str]:
+def _when(kin: Burst) -> tuple[bool, str, str]:
     taken = kin[0].taken
     return taken is None, taken.isoformat() if taken else "", str(kin[0].file)
 
@@ -115,8 +115,8 @@ def _has_no_name(group: Group, labels: Mapping[str, Label | None]) -> bool:
     return group.landmark is None and not any(labels.get(shot.sha256) for shot in group.shots)
 
 
-def _places(kins: Iterable[Kin], answers: Mapping[str, Answer]) -> tuple[Place, ...]:
-    found: dict[str, list[Kin]] = {}
+def _places(kins: Iterable[Burst], answers: Mapping[str, StoredAnswer]) -> tuple[AlbumPlace, ...]:
+    found: dict[str, list[Burst]] = {}
     for kin in kins:
         if kin[0].label is not None:
             found.setdefault(kin[0].label.landmark.id, []).append(kin)
@@ -124,7 +124,7 @@ def _places(kins: Iterable[Kin], answers: Mapping[str, Answer]) -> tuple[Place, 
     return tuple(sorted(places, key=lambda place: (-len(place.kins), place.name.casefold(), place.landmark.id)))
 
 
-def _place(kins: tuple[Kin, ...], answers: Mapping[str, Answer]) -> Place:
+def _place(kins: tuple[Burst, ...], answers: Mapping[str, StoredAnswer]) -> AlbumPlace:
     labels = [kin[0].label for kin in kins if kin[0].label is not None]
     # One person may have named the same landmark with its position, another without.
     label = max(labels, key=lambda label: (keywords.place(label.landmark) is not None, label.by == "person"))
@@ -133,7 +133,7 @@ def _place(kins: tuple[Kin, ...], answers: Mapping[str, Answer]) -> Place:
     position = _median(stood) or keywords.place(label.landmark)
     country = label.country or (country_of(*position) if position else None)
     cover = max((kin[0] for kin in kins), key=lambda shot: _shown_well(shot, answers))
-    return Place(label.landmark, country, kins, cover, position, len(stood))
+    return AlbumPlace(label.landmark, country, kins, cover, position, len(stood))
 
 
 def _median(places: Sequence[Position]) -> Position | None:
@@ -142,7 +142,7 @@ def _median(places: Sequence[Position]) -> Position | None:
     return statistics.median(place[0] for place in places), statistics.median(place[1] for place in places)
 
 
-def _shown_well(shot: Shot, answers: Mapping[str, Answer]) -> tuple[bool, int, int, str]:
+def _shown_well(shot: Asset, answers: Mapping[str, StoredAnswer]) -> tuple[bool, int, int, str]:
     """Return what makes a picture a good one of its landmark: sure, much of it that references confirm, large."""
     if shot.label is None:
         return False, 0, 0, shot.sha256
@@ -151,7 +151,7 @@ def _shown_well(shot: Shot, answers: Mapping[str, Answer]) -> tuple[bool, int, i
     return certain, (spoke[2] or 0) if spoke else 0, shot.size[0] * shot.size[1], shot.sha256
 
 
-def proof(label: Label, answer: Answer | None) -> tuple[str, float, int | None] | None:
+def proof(label: Label, answer: StoredAnswer | None) -> tuple[str, float, int | None] | None:
     """Return the reference that spoke most for a label: its id, similarity and inliers; None where none did."""
     found = [] if answer is None else [each for each in answer.evidence if each[1] == label.landmark.id]
     best = max(found, key=lambda each: (each[3] or 0, each[2]), default=None)

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from datetime import datetime
 from html import escape
 
-from veduta.gallery.evidence_page import words
+from veduta.gallery.evidence_page import confidence_phrase
 from veduta.gallery.ingest import utf8
-from veduta.library.metadata.keywords import legal
+from veduta.library.metadata.keywords import xml_text
 from veduta.library.model import Label
 
 SURELY = 0.99  # above it no percent is written: 100% would be a lie
 
 
-def text(value: str) -> str:
+def escape_html(value: str) -> str:
     """Return text as HTML may hold it, within an element as within quotes.
 
     >>> text('<b> & "c"')
     '&lt;b&gt; &amp; &quot;c&quot;'
     """
-    return escape(legal(utf8(value)))
+    return escape(xml_text(utf8(value)))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
@@ -43,14 +43,14 @@ def percent(confidence: float) -> str:
     return f"{confidence:.0%}" if confidence >= 0.01 else "under 1%"
 
 
-def sure(label: Label) -> str:
+def sureness(label: Label) -> str:
     """Return how sure it is what a photo shows."""
     if label.by == "person":
         return "confirmed by you"
-    return f"{words(label.confidence)}, {percent(label.confidence)}"
+    return f"{confidence_phrase(label.confidence)}, {percent(label.confidence)}"
 
 
-def all_sure(labels: Sequence[Label]) -> str:
+def overall_sureness(labels: Sequence[Label]) -> str:
     """Return how sure it is what several photos show: how many a person confirmed, and the range of the others."""
     asked = sorted((label for label in labels if label.by != "person"), key=lambda label: label.confidence)
     said = len(labels) - len(asked)
@@ -65,9 +65,9 @@ def all_sure(labels: Sequence[Label]) -> str:
 def _range(least: float, most: float) -> str:
     """Return how sure answers are, the words once where they are the same."""
     low, high = percent(least), percent(most)
-    if words(least) == words(most):
-        return f"{words(most)}, {high}" if low == high else f"{words(most)}, {low} to {high}"
-    return f"{words(least)} ({low}) to {words(most)} ({high})"
+    if confidence_phrase(least) == confidence_phrase(most):
+        return f"{confidence_phrase(most)}, {high}" if low == high else f"{confidence_phrase(most)}, {low} to {high}"
+    return f"{confidence_phrase(least)} ({low}) to {confidence_phrase(most)} ({high})"
 
 
 def day(moment: datetime) -> str:

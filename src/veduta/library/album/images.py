@@ -27,7 +27,7 @@ from veduta.gallery import Gallery
 from veduta.images import load
 from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.library import Library
-from veduta.library.model import Shot
+from veduta.library.model import Asset
 from veduta.library.scan import THUMBNAIL
 from veduta.viz import encode, thumbnail
 
@@ -38,7 +38,7 @@ ROOM = 52_000_000  # characters of pictures; the words and links of 20,000 photo
 
 
 @dataclass(frozen=True)
-class Plate:
+class AlbumImage:
     """A picture ready to be put into a page.
 
     Attributes:
@@ -63,7 +63,7 @@ def shown_of_each(counts: Iterable[int], total: int = GRIDS, most: int = EACH) -
 
 
 @dataclass
-class Plates:
+class AlbumImages:
     """The pictures of one album.
 
     Attributes:
@@ -85,23 +85,23 @@ class Plates:
         self.each = shown_of_each(self.grids)
         self._crisp = sum(min(n, self.each) for n in self.grids) <= CRISP
 
-    def large(self, shot: Shot) -> Plate | None:
+    def large(self, shot: Asset) -> AlbumImage | None:
         """Return a photo as large as the page shows any, while there are few of these; else as `middling`."""
         if self._large >= LARGE:
             return self.middling(shot)
         self._large += 1
         return self._kept(lambda: _from_file(shot) or self.library.thumbnail(shot.sha256))
 
-    def middling(self, shot: Shot) -> Plate | None:
+    def middling(self, shot: Asset) -> AlbumImage | None:
         """Return the library's thumbnail of a photo."""
         return self._kept(lambda: self.library.thumbnail(shot.sha256))
 
-    def small(self, shot: Shot) -> Plate | None:
+    def small(self, shot: Asset) -> AlbumImage | None:
         """Return a photo for a grid: the thumbnail in a small album, a smaller one in a large one."""
         make = self.library.thumbnail
         return self._kept(lambda: make(shot.sha256) if self._crisp else smaller(make(shot.sha256)))
 
-    def reference(self, id: str) -> Plate | None:
+    def reference(self, id: str) -> AlbumImage | None:
         """Return the gallery's picture of a reference, or None where it has none any more."""
         if self.gallery is None:
             return None
@@ -111,7 +111,7 @@ class Plates:
             return None
         return self._kept(lambda: content)
 
-    def _kept(self, make: Callable[[], bytes]) -> Plate | None:
+    def _kept(self, make: Callable[[], bytes]) -> AlbumImage | None:
         """Return a picture while there is room for one."""
         if self._spent >= ROOM:
             return None
@@ -119,7 +119,7 @@ class Plates:
         source = "data:image/webp;base64," + base64.b64encode(content).decode("ascii")
         self._spent += len(source)
         with PIL.Image.open(io.BytesIO(content)) as picture:
-            return Plate(source, *picture.size)
+            return AlbumImage(source, *picture.size)
 
     def link(self, file: Path) -> str | None:
         """Return the URL of a file as seen from the album; None on another drive, to which none leads."""
@@ -134,7 +134,7 @@ class Plates:
         return self._links[name]
 
 
-def _from_file(shot: Shot) -> bytes | None:
+def _from_file(shot: Asset) -> bytes | None:
     """Return a large picture made from a photo's file; None where that is gone or another by now."""
     try:
         if shot.file.suffix.lower() in RAW_SUFFIXES:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from veduta.library.album.format import plural, text
-from veduta.library.album.viewport import WIDTH, Window, around, lands, middle, outlines
+from veduta.library.album.format import escape_html, plural
+from veduta.library.album.viewport import WIDTH, Viewport, middle, outlines, viewport_around, visible_countries
 from veduta.types import Float64
 
 NEAR = 16.0  # units within which places become one dot
@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Mark:
+class Marker:
     """A place to be marked.
 
     Attributes:
@@ -46,7 +46,7 @@ class _Dot:
     """Places so near to one another that one dot stands for them."""
 
     at: Float64
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[Marker] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -62,7 +62,7 @@ class _Dot:
         return self.marks[0].name + (f" +{more}" if more else "")
 
 
-def draw_map(marks: Sequence[Mark], stands: Sequence[tuple[float, float]], visited: Collection[str]) -> str:
+def draw_map(marks: Sequence[Marker], stands: Sequence[tuple[float, float]], visited: Collection[str]) -> str:
     """Return the map as SVG with its legend; nothing where nothing has a position.
 
     Args:
@@ -73,7 +73,7 @@ def draw_map(marks: Sequence[Mark], stands: Sequence[tuple[float, float]], visit
     positions = [mark.position for mark in marks] + list(stands)
     if not positions:
         return ""
-    window = around(np.array(positions, np.float64)[:, ::-1])
+    window = viewport_around(np.array(positions, np.float64)[:, ::-1])
     dots, boxes = _dots(marks, window), list[Box]()
     boxes += [_box(dot.at, dot.radius, dot.radius) for dot in dots]
     names = "".join(_name(dot, boxes, window) for dot in dots[:NAMED])
@@ -86,9 +86,9 @@ def draw_map(marks: Sequence[Mark], stands: Sequence[tuple[float, float]], visit
     )
 
 
-def _land(window: Window, visited: Collection[str], boxes: list[Box]) -> str:
+def _land(window: Viewport, visited: Collection[str], boxes: list[Box]) -> str:
     """Return the countries, and the names of the larger ones where these stand in nobody's way."""
-    seen = lands(window)
+    seen = visible_countries(window)
     paths = "".join(
         f'<path class="{"been" if land.country.name in visited else "land"}" d="{path}"/>'
         for land, path in zip(seen, outlines(seen), strict=True)
@@ -100,12 +100,12 @@ def _land(window: Window, visited: Collection[str], boxes: list[Box]) -> str:
         box = _box(at, len(name) * SPACED / 2, HIGH / 2)
         if len(name) * SPACED <= 3.4 * room and room > HIGH and _free(box, boxes, window):
             boxes.append(box)
-            names.append(f'<text x="{at[0]:.0f}" y="{at[1] + 4:.0f}">{text(name)}</text>')
+            names.append(f'<text x="{at[0]:.0f}" y="{at[1] + 4:.0f}">{escape_html(name)}</text>')
     told = f'<g class="countries" aria-hidden="true">{"".join(names)}</g>'
     return f'<g class="lands" transform="scale(.1)">{paths}</g>{told}'
 
 
-def _dots(marks: Sequence[Mark], window: Window) -> list[_Dot]:
+def _dots(marks: Sequence[Marker], window: Viewport) -> list[_Dot]:
     """Return the dots, the largest first; a place joins the first that is near."""
     dots: list[_Dot] = []
     for mark in marks:
@@ -121,19 +121,19 @@ def _dot(dot: _Dot) -> str:
     """Return a dot that leads to the place of which most photos are there; its tooltip names all."""
     told = [f"{mark.name}: {plural(mark.count, 'photo')}" for mark in dot.marks[:12]]
     rest = len(dot.marks) - len(told)
-    title = text("\n".join([*told, *([f"and {plural(rest, 'more place')}"] if rest else [])]))
-    label = text(f"{dot.name}, {plural(dot.count, 'photo')}")
+    title = escape_html("\n".join([*told, *([f"and {plural(rest, 'more place')}"] if rest else [])]))
+    label = escape_html(f"{dot.name}, {plural(dot.count, 'photo')}")
     x, y, radius = dot.at[0], dot.at[1], dot.radius
     kind = "guess" if all(mark.estimated for mark in dot.marks) else "seen"
     number = f'<text x="{x:.1f}" y="{y + 4:.1f}">{len(dot.marks)}</text>' if len(dot.marks) > 1 else ""
     return (
-        f'<a class="dot {kind}" href="{text(dot.marks[0].href)}" aria-label="{label}"><title>{title}</title>'
+        f'<a class="dot {kind}" href="{escape_html(dot.marks[0].href)}" aria-label="{label}"><title>{title}</title>'
         f'<circle class="reach" cx="{x:.1f}" cy="{y:.1f}" r="{radius + 8:.1f}"/>'
         f'<circle class="spot" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>{number}</a>'
     )
 
 
-def _name(dot: _Dot, boxes: list[Box], window: Window) -> str:
+def _name(dot: _Dot, boxes: list[Box], window: Viewport) -> str:
     """Return a dot's name at whichever of its sides there is room; nothing where there is none."""
     x, y = dot.at
     wide, off = _width(dot.name), dot.radius + 6
@@ -147,9 +147,8 @@ def _name(dot: _Dot, boxes: list[Box], window: Window) -> str:
         box = _box(np.array((middle_x, middle_y)), wide / 2, HIGH / 2)
         if _free(box, boxes, window):
             boxes.append(box)
-            return (
-                f'<text class="name {anchor}" x="{left:.0f}" y="{base:.0f}" aria-hidden="true">{text(dot.name)}</text>'
-            )
+            name = escape_html(dot.name)
+            return f'<text class="name {anchor}" x="{left:.0f}" y="{base:.0f}" aria-hidden="true">{name}</text>'
     return ""
 
 
@@ -162,14 +161,14 @@ def _box(at: Float64, half_width: float, half_height: float) -> Box:
     return x - half_width, y - half_height, x + half_width, y + half_height
 
 
-def _free(box: Box, boxes: Sequence[Box], window: Window) -> bool:
+def _free(box: Box, boxes: Sequence[Box], window: Viewport) -> bool:
     inside = box[0] > 4 and box[1] > 4 and box[2] < WIDTH - 4 and box[3] < window.height - 4
     return inside and all(
         box[2] < other[0] or box[0] > other[2] or box[3] < other[1] or box[1] > other[3] for other in boxes
     )
 
 
-def _cameras(stands: Sequence[tuple[float, float]], window: Window) -> str:
+def _cameras(stands: Sequence[tuple[float, float]], window: Viewport) -> str:
     """Return a small dot for each spot from which photos were taken."""
     placed = window.place(np.array(stands, np.float64)[:, ::-1])
     spots = np.unique(np.round(placed / STAND_STEP).astype(np.int64), axis=0)[:STANDS] * STAND_STEP
@@ -177,7 +176,7 @@ def _cameras(stands: Sequence[tuple[float, float]], window: Window) -> str:
     return f'<path class="stands" d="{drawn}"/>'
 
 
-def _legend(marks: Sequence[Mark], *, has_cameras: bool) -> str:
+def _legend(marks: Sequence[Marker], *, has_cameras: bool) -> str:
     keys = (
         (any(not mark.estimated for mark in marks), "seen", "a place, where the photos of it were taken"),
         (any(mark.estimated for mark in marks), "guess", "a place, estimated: where the landmark stands"),

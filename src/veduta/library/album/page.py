@@ -13,10 +13,10 @@ from pathlib import Path
 from veduta.errors import GalleryError, ModelError
 from veduta.gallery import Gallery
 from veduta.library import Library
-from veduta.library.album.content import Chapters, Place, dates, tell
-from veduta.library.album.format import day, period, plural, text
-from veduta.library.album.images import Plates
-from veduta.library.album.map import Mark, draw_map
+from veduta.library.album.content import AlbumContent, AlbumPlace, collect_content, dates
+from veduta.library.album.format import day, escape_html, period, plural
+from veduta.library.album.images import AlbumImages
+from veduta.library.album.map import Marker, draw_map
 from veduta.library.album.sections import NARROWEST, SHOWN_REST, WIDEST, Sections, command, find_words, grids
 from veduta.library.album.timeline import Moment, draw_timeline
 from veduta.library.atomic import write_whole
@@ -37,12 +37,12 @@ def write_album(library: Library, out: Path, floor: float = 0.5) -> Path:
     Raises:
         LibraryError: the file cannot be written, or what is known of the library cannot be read.
     """
-    chapters = tell(library, floor)
+    chapters = collect_content(library, floor)
     with ExitStack() as stack:
         gallery = _gallery(library)
         if gallery is not None:
             stack.enter_context(gallery)
-        plates = Plates(library, out, gallery, tuple(grids(chapters)))
+        plates = AlbumImages(library, out, gallery, tuple(grids(chapters)))
         write_whole(out, _page(library, chapters, Sections(library, chapters, plates)))
     return out
 
@@ -70,9 +70,9 @@ class _Part:
     make: Callable[[], str]
 
 
-def _page(library: Library, chapters: Chapters, sections: Sections) -> Iterator[str]:
+def _page(library: Library, chapters: AlbumContent, sections: Sections) -> Iterator[str]:
     style, script = _style(), (HERE / "album.js").read_text("utf-8")
-    title, parts = text(library.path.name or str(library.path)), _parts(chapters, sections)
+    title, parts = escape_html(library.path.name or str(library.path)), _parts(chapters, sections)
     yield (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
@@ -108,7 +108,7 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _header(title: str, chapters: Chapters, parts: Sequence[_Part]) -> str:
+def _header(title: str, chapters: AlbumContent, parts: Sequence[_Part]) -> str:
     links = "".join(f'<li><a href="#{part.id}">{part.short}</a></li>' for part in parts)
     return (
         f'<header><p class="when">{period(*dates(chapters.kins))}</p><h1 dir="auto">{title}</h1>'
@@ -117,7 +117,7 @@ def _header(title: str, chapters: Chapters, parts: Sequence[_Part]) -> str:
     )
 
 
-def _numbers(chapters: Chapters) -> str:
+def _numbers(chapters: AlbumContent) -> str:
     photos, alike = len(chapters.kins), sum(map(len, chapters.kins)) - len(chapters.kins)
     countries = len({place.country for place in chapters.places if place.country})
     told = [plural(photos, "photo") + (f" and {alike:,} nearly the same" if alike else "")]
@@ -126,7 +126,7 @@ def _numbers(chapters: Chapters) -> str:
     return " · ".join([told[0], *(part.replace(" ", "\u00a0") for part in told[1:])])
 
 
-def _parts(chapters: Chapters, sections: Sections) -> list[_Part]:
+def _parts(chapters: AlbumContent, sections: Sections) -> list[_Part]:
     """Return the parts that there is something for."""
     places, unnamed, doubts = len(chapters.places), len(chapters.unnamed), len(chapters.doubts)
     world, time = _map(chapters), _timeline(chapters)
@@ -164,9 +164,9 @@ def _parts(chapters: Chapters, sections: Sections) -> list[_Part]:
     return [part for there, part in parts if there]
 
 
-def _map(chapters: Chapters) -> str:
+def _map(chapters: AlbumContent) -> str:
     marks = [
-        Mark(place.name, f"#place-{number}", len(place.kins), place.position, estimated=not place.by_camera)
+        Marker(place.name, f"#place-{number}", len(place.kins), place.position, estimated=not place.by_camera)
         for number, place in enumerate(chapters.places, 1)
         if place.position is not None
     ]
@@ -174,7 +174,7 @@ def _map(chapters: Chapters) -> str:
     return draw_map(marks, stands, {place.country for place in chapters.places if place.country})
 
 
-def _timeline(chapters: Chapters) -> str:
+def _timeline(chapters: AlbumContent) -> str:
     names = {f"place-{number}": place.name for number, place in enumerate(chapters.places, 1)}
     ids = {place.landmark.id: id for id, place in zip(names, chapters.places, strict=True)}
     heads = [kin[0] for kin in chapters.kins]
@@ -182,17 +182,18 @@ def _timeline(chapters: Chapters) -> str:
     return draw_timeline(moments, names, len(heads) - len(moments))
 
 
-def _places(chapters: Chapters, sections: Sections) -> str:
+def _places(chapters: AlbumContent, sections: Sections) -> str:
     """Return all places, where they are many with a box to filter them and an index."""
     told = "".join(sections.place(place, number) for number, place in enumerate(chapters.places, 1))
     index = _index(chapters.places) if len(chapters.places) > FILTERED else ""
     return f'{index}<div class="places">{told}</div>'
 
 
-def _index(places: Sequence[Place]) -> str:
+def _index(places: Sequence[AlbumPlace]) -> str:
     """Return the names of all places, and a box to filter by, which the script shows when it runs."""
     names = "".join(
-        f'<li data-find="{find_words(place)}"><a href="#place-{number}"><span dir="auto">{text(place.name)}</span> '
+        f'<li data-find="{find_words(place)}"><a href="#place-{number}">'
+        f'<span dir="auto">{escape_html(place.name)}</span> '
         f'<span class="soft">{len(place.kins):,}</span></a></li>'
         for number, place in enumerate(places, 1)
     )
@@ -203,7 +204,7 @@ def _index(places: Sequence[Place]) -> str:
     return f'{box}<ul class="index">{names}</ul>'
 
 
-def _rest(chapters: Chapters, sections: Sections) -> str:
+def _rest(chapters: AlbumContent, sections: Sections) -> str:
     """Return the photos that show no landmark, folded away."""
     asked = sum(kin[0].sha256 in chapters.answers for kin in chapters.rest)
     why = "" if asked == len(chapters.rest) else f" No gallery was asked about {len(chapters.rest) - asked:,} of them."
@@ -214,7 +215,7 @@ def _rest(chapters: Chapters, sections: Sections) -> str:
     )
 
 
-def _mosaic(chapters: Chapters, sections: Sections) -> str:
+def _mosaic(chapters: AlbumContent, sections: Sections) -> str:
     """Return the pictures that the album opens with, each leading to its place."""
     covers = [(place.cover, place.name, n) for n, place in enumerate(chapters.places, 1)]
     others = [(kin[0], place.name, n) for n, place in enumerate(chapters.places, 1) for kin in place.kins]
@@ -227,6 +228,6 @@ def _mosaic(chapters: Chapters, sections: Sections) -> str:
         if plate is not None:
             cells += (
                 f'<a href="#place-{number}"><img src="{plate.source}" alt="" width="{plate.width}" '
-                f'height="{plate.height}" decoding="async"><span dir="auto">{text(name)}</span></a>'
+                f'height="{plate.height}" decoding="async"><span dir="auto">{escape_html(name)}</span></a>'
             )
     return f'<div class="mosaic n{len(chosen)}">{cells}</div>' if cells else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from veduta.library.album.format import day, plural, text
+from veduta.library.album.format import day, escape_html, plural
 
 COLOURED = 6  # landmarks with a colour of their own
 MOST_DAYS, MOST_MONTHS = 70, 84  # beyond which months, and years, are told
@@ -131,25 +131,28 @@ def _bar(
             continue
         height = 98.0 * bar[key] / tallest
         top -= height
-        title = text(f"{when}: {names.get(key, 'no landmark')}, {plural(bar[key], 'photo')}")
+        title = escape_html(f"{when}: {names.get(key, 'no landmark')}, {plural(bar[key], 'photo')}")
         rect = (
             f'<rect class="{colours[key]}" x="{x + 0.1:.1f}" y="{top:.2f}" width=".8" height="{height:.2f}">'
             f"<title>{title}</title></rect>"
         )
         # The legend leads there by the keyboard; hundreds of bars need not be stepped through.
-        drawn.append(f'<a href="#{text(key)}" tabindex="-1">{rect}</a>' if key in names else rect)
+        drawn.append(f'<a href="#{escape_html(key)}" tabindex="-1">{rect}</a>' if key in names else rect)
     return "".join(drawn)
 
 
 def _ticks(first: int, count: int, step: _Step) -> str:
     """Return what stands below the bars: the beginning of each quarter of the time."""
     told = (step.tick(step.start(first + count * i // TICKS)) for i in range(TICKS))
-    return f'<div class="ticks" aria-hidden="true">{"".join(f"<span>{text(each)}</span>" for each in told)}</div>'
+    return (
+        f'<div class="ticks" aria-hidden="true">{"".join(f"<span>{escape_html(each)}</span>" for each in told)}</div>'
+    )
 
 
 def _legend(colours: Mapping[str, str], names: Mapping[str, str]) -> str:
     keys = [
-        f'<li><span class="key {colour}"></span><a href="#{text(key)}" dir="auto">{text(names[key])}</a></li>'
+        f'<li><span class="key {colour}"></span><a href="#{escape_html(key)}" dir="auto">'
+        f"{escape_html(names[key])}</a></li>"
         for key, colour in colours.items()
         if colour not in (OTHER, NONE)
     ]

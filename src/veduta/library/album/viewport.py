@@ -23,7 +23,7 @@ POLAR = -89.0  # a ring as far south goes along the edge of the map, and has no 
 
 
 @dataclass(frozen=True)
-class Window:
+class Viewport:
     """A piece of the world, in degrees; east may lie beyond 180.
 
     A degree of longitude is as wide as it is in the middle of the piece (equirectangular projection).
@@ -57,7 +57,7 @@ class Window:
         return placed
 
 
-def around(points: Float64) -> Window:
+def viewport_around(points: Float64) -> Viewport:
     """Return the window that shows points, (N, 2) degrees east and north, with a margin and in a pleasant shape."""
     west, east = _span(points[:, 0])
     south, north = float(points[:, 1].min()), float(points[:, 1].max())
@@ -68,7 +68,7 @@ def around(points: Float64) -> Window:
     wide = min(max((east - west) * (1 + 2 * MARGIN), tall * SQUAREST / shrunk), 360.0)
     west, east = (west + east - wide) / 2, (west + east + wide) / 2
     south, north = _widened(south, north, max(tall, wide * shrunk / FLATTEST), low, high)
-    return Window(west, south, east, north)
+    return Viewport(west, south, east, north)
 
 
 def _shrunk(south: float, north: float) -> float:
@@ -95,7 +95,7 @@ def _widened(south: float, north: float, tall: float, low: float, high: float) -
 
 
 @dataclass(frozen=True, eq=False)
-class Land:
+class VisibleCountry:
     """A country as it is seen in a window.
 
     Attributes:
@@ -107,13 +107,13 @@ class Land:
     rings: tuple[Float64, ...]
 
 
-def lands(window: Window) -> list[Land]:
+def visible_countries(window: Viewport) -> list[VisibleCountry]:
     """Return the countries that a window shows."""
-    seen = (Land(country, tuple(_seen(country, window))) for country in countries())
+    seen = (VisibleCountry(country, tuple(_seen(country, window))) for country in countries())
     return [land for land in seen if land.rings]
 
 
-def _seen(country: Country, window: Window) -> Iterator[Float64]:
+def _seen(country: Country, window: Viewport) -> Iterator[Float64]:
     for polygon in country.polygons:
         for ring in polygon:
             whole = _unrolled(ring)
@@ -134,7 +134,7 @@ def _unrolled(ring: Float64) -> Float64:
     return np.column_stack([np.unwrap(ring[:, 0], period=360), ring[:, 1]])
 
 
-def _cut(ring: Float64, window: Window) -> Float64:
+def _cut(ring: Float64, window: Viewport) -> Float64:
     """Return the part of a ring within the window (Sutherland and Hodgman 1974)."""
     for axis, end in ((0, WIDTH), (1, window.height)):
         for sign, limit in ((1.0, -BEYOND), (-1.0, -end - BEYOND)):
@@ -159,8 +159,8 @@ def _half(ring: Float64, axis: int, sign: float, limit: float) -> Float64:
     return np.array(kept).reshape(-1, 2)
 
 
-def outlines(seen: Sequence[Land]) -> list[str]:
-    """Return each country as the path of an SVG, in tenths of a unit, all together no longer than `LARGEST`."""
+def outlines(seen: Sequence[VisibleCountry]) -> list[str]:
+    """Return each country as the path of an SVG, in tenths of a unit, all together no longer than `MAX_PHOTO_BYTES`."""
     paths: list[str] = []
     for rough in ROUGH:
         paths = ["".join(_path(ring, rough) for ring in land.rings) for land in seen]
@@ -180,7 +180,7 @@ def _path(ring: Float64, rough: float) -> str:
     return f"M{points[0][0]} {points[0][1]}l{along}z"
 
 
-def middle(land: Land, window: Window) -> tuple[Float64, float]:
+def middle(land: VisibleCountry, window: Viewport) -> tuple[Float64, float]:
     """Return the point of a country furthest from its borders within the window, and how far, in units."""
     coarse = 4.0
     mask = np.zeros((int(window.height / coarse) + 1, int(WIDTH / coarse) + 1), np.uint8)

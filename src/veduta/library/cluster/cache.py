@@ -13,7 +13,7 @@ from veduta.errors import LibraryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.types import Float32, LocalFeatures
 
-FILE = "features.sqlite"
+CACHE_FILE = "features.sqlite"
 BUSY_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS look (
@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS pair (
 """
 
 
-class Cache:
+class FeatureCache:
     """Descriptors and local features by content, and inliers by pair. Use from one thread at a time.
 
     Args:
@@ -35,7 +35,7 @@ class Cache:
     """
 
     def __init__(self, folder: Path, model: str) -> None:
-        self.file, self.model = folder / FILE, model
+        self.file, self.model = folder / CACHE_FILE, model
         with self._faults():
             self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")

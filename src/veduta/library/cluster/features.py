@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
-from veduta.decision.model import shipped
-from veduta.decision.terms import like_nothing
+from veduta.decision.model import shipped_decider
+from veduta.decision.terms import distractor_similarity
 from veduta.errors import ImageError
 from veduta.gallery.ingest import utf8
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.images.raw import RAW_SUFFIXES, preview
-from veduta.library.cluster.cache import Cache
-from veduta.library.cluster.linkage import group
-from veduta.library.cluster.pairs import NEIGHBOURS, Pairs, judge, nearest, pairs_of
+from veduta.library.cluster.cache import FeatureCache
+from veduta.library.cluster.linkage import average_linkage
+from veduta.library.cluster.pairs import NEIGHBOURS, PhotoPairs, nearest_photos, pairs_of, score_pairs
 from veduta.matching import make_matcher
 from veduta.protocols import Embedder, Extractor
 from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
@@ -30,7 +30,7 @@ Progress = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Eyes:
+class GroupingModels:
     """The models that photos are grouped by.
 
     Attributes:
@@ -44,15 +44,15 @@ class Eyes:
     @property
     def embedding(self) -> str:
         """What made the descriptors, for telling them from those of other models."""
-        return embedding(self.embedder.name, self.embedder.sha256)
+        return model_key(self.embedder.name, self.embedder.sha256)
 
     @property
     def model(self) -> str:
         """What made descriptors and local features, likewise."""
-        return f"{self.embedding} {embedding(self.extractor.name, self.extractor.sha256)}"
+        return f"{self.embedding} {model_key(self.extractor.name, self.extractor.sha256)}"
 
 
-def embedding(name: str, sha256: str) -> str:
+def model_key(name: str, sha256: str) -> str:
     """Return what a model is known by."""
     return f"{name} {sha256[:16]}"
 
@@ -63,9 +63,9 @@ def open_photo(path: str, max_pixels: int = 200_000_000) -> Image:
     return load(preview(Path(path)) if raw else path, name=utf8(path), max_pixels=max_pixels)
 
 
-def look(
-    cache: Cache,
-    eyes: Eyes,
+def extract_features(
+    cache: FeatureCache,
+    eyes: GroupingModels,
     files: Mapping[str, str],
     max_pixels: int,
     descriptors: Mapping[str, Float32] | None = None,
@@ -102,7 +102,7 @@ def look(
     return failures
 
 
-def find_places(cache: Cache, contents: Sequence[str], progress: Progress | None = None) -> list[list[str]]:
+def find_groups(cache: FeatureCache, contents: Sequence[str], progress: Progress | None = None) -> list[list[str]]:
     """Return sets of contents that show one place, the largest first, in each the one with the most links first.
 
     Args:
@@ -114,19 +114,19 @@ def find_places(cache: Cache, contents: Sequence[str], progress: Progress | None
     if len(contents) < 2:
         return []
     descriptors = cache.descriptors(contents)
-    neighbours = nearest(descriptors, NEIGHBOURS)
+    neighbours = nearest_photos(descriptors, NEIGHBOURS)
     a, b = pairs_of(neighbours)
-    inliers = verified(cache, contents, a, b, progress)
+    inliers = verify_pairs(cache, contents, a, b, progress)
     similarity = np.einsum("ij,ij->i", descriptors[a], descriptors[b]).astype(np.float32)
-    pairs = Pairs(a, b, similarity, inliers, np.ones(len(a), bool))
-    nothing = like_nothing(descriptors, shipped(EMBEDDER, EXTRACTOR, MATCHER).centres)
-    judged, chances = judge(pairs, descriptors, nothing, neighbours)
-    places = group(len(contents), judged, chances)
+    pairs = PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
+    nothing = distractor_similarity(descriptors, shipped_decider(EMBEDDER, EXTRACTOR, MATCHER).centres)
+    judged, chances = score_pairs(pairs, descriptors, nothing, neighbours)
+    places = average_linkage(len(contents), judged, chances)
     weight = _weights(len(contents), judged, chances, places)
     return [[contents[i] for i in sorted(some, key=lambda i: (-weight[i], contents[i]))] for some in places]
 
 
-def _weights(count: int, pairs: Pairs, chances: Float64, places: Sequence[Sequence[int]]) -> Float64:
+def _weights(count: int, pairs: PhotoPairs, chances: Float64, places: Sequence[Sequence[int]]) -> Float64:
     """Return (N,) how well each photo stands for its place: its inliers with others of it, by how likely they are."""
     of = np.full(count, -1)
     for number, some in enumerate(places):
@@ -138,7 +138,7 @@ def _weights(count: int, pairs: Pairs, chances: Float64, places: Sequence[Sequen
     return weight
 
 
-def verified(cache: Cache, contents: Sequence[str], a: Int64, b: Int64, progress: Progress | None) -> Int64:
+def verify_pairs(cache: FeatureCache, contents: Sequence[str], a: Int64, b: Int64, progress: Progress | None) -> Int64:
     """Return (P,) the inliers of each pair, those not known yet verified and kept in batches."""
     known = cache.pairs(MATCHER)
     waiting: dict[int, list[int]] = {}
@@ -159,7 +159,7 @@ def verified(cache: Cache, contents: Sequence[str], a: Int64, b: Int64, progress
 
 
 def _matched(
-    cache: Cache, contents: Sequence[str], waiting: Mapping[int, list[int]]
+    cache: FeatureCache, contents: Sequence[str], waiting: Mapping[int, list[int]]
 ) -> Iterator[tuple[int, list[tuple[int, int]]]]:
     """Yield each photo with its partners and their inliers."""
     matcher, verifier = make_matcher(MATCHER, EXTRACTOR), HomographyVerifier()
@@ -178,7 +178,7 @@ def _matched(
         yield i, counts
 
 
-def numbered(
+def number_groups(
     places: Sequence[Sequence[str]], before: Mapping[int, Sequence[str]], last: int = 0
 ) -> dict[int, list[str]]:
     """Return number -> place, each with the number of the earlier one it shares most photos with, or a new one.

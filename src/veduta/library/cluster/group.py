@@ -11,8 +11,8 @@ from veduta.errors import ImageError, LibraryError
 from veduta.gallery import Gallery
 from veduta.gallery.ingest import utf8
 from veduta.images.raw import RAW_SUFFIXES, preview
-from veduta.library.catalog import Answer, Verdict
-from veduta.library.model import Shot
+from veduta.library.catalog import StoredAnswer, Verdict
+from veduta.library.model import Asset
 from veduta.types import Failure, Landmark
 
 
@@ -31,7 +31,7 @@ class Group:
     """
 
     number: int
-    shots: tuple[Shot, ...]
+    shots: tuple[Asset, ...]
     landmark: Landmark | None
     guess: tuple[Landmark, int] | None
     position: tuple[float, float] | None
@@ -52,7 +52,7 @@ def landmark_id(name: str) -> str:
 
 
 def add_references(
-    gallery: Gallery, shots: Iterable[Shot], landmark: Landmark, replacing: Collection[str] = ()
+    gallery: Gallery, shots: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
 ) -> list[Failure]:
     """Make photos references of a landmark, and return those that could not be.
 
@@ -80,8 +80,8 @@ def add_references(
     return failures
 
 
-def describe(
-    number: int, shots: Sequence[Shot], verdicts: Mapping[str, Verdict], answers: Mapping[str, Answer]
+def describe_group(
+    number: int, shots: Sequence[Asset], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer]
 ) -> Group:
     """Return a group with what is known of its photos, the one that stands for it first."""
     named = [v.landmark for s in shots if (v := verdicts.get(s.sha256)) and v.verdict == "named" and v.landmark]

@@ -6,24 +6,24 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from veduta.library.cluster.pairs import LINKED, Pairs
+from veduta.library.cluster.pairs import LINKED, PhotoPairs
 from veduta.types import Float64
 
-LEAST = 0.35  # mean probability, over all pairs between two groups, from which they are joined
+MIN_PROBABILITY = 0.35  # mean probability, over all pairs between two groups, from which they are joined
 ALONE, SURE = 0.5, 0.8  # and from which no geometry is asked for: of a single photo with a group, of two groups
-LINKS = 3  # pairs with inliers asked for between two groups of so many photos or more: one may be false, or two
-CONFIRMED = 0.5  # share of a group's photos that geometry has to link with another of it
+MIN_LINKS = 3  # pairs with inliers asked for between two groups of so many photos or more: one may be false, or two
+CONFIRMED_SHARE = 0.5  # share of a group's photos that geometry has to link with another of it
 
 
 @dataclass
-class _Bond:
+class _Linkage:
     """What lies between two groups: the sum of their pairs' probabilities, and how many geometry links."""
 
     chance: float = 0.0
     links: int = 0
 
 
-class _Joining:
+class _AverageLinkage:
     """Groups being joined, the likeliest pair of them first (average linkage, Sokal and Michener 1958).
 
     Args:
@@ -32,7 +32,7 @@ class _Joining:
 
     def __init__(self, count: int) -> None:
         self.members = {i: [i] for i in range(count)}
-        self.bonds: dict[int, dict[int, _Bond]] = {i: {} for i in range(count)}
+        self.bonds: dict[int, dict[int, _Linkage]] = {i: {} for i in range(count)}
         self._queue: list[tuple[float, int, int]] = []
         self._next = count
 
@@ -52,7 +52,7 @@ class _Joining:
         bond, (small, large) = self.bonds[i][j], sorted((len(self.members[i]), len(self.members[j])))
         mean = bond.chance / (small * large)
         sure = ALONE if small == 1 else SURE
-        if mean >= sure or (mean >= LEAST and bond.links >= min(small, LINKS)):
+        if mean >= sure or (mean >= MIN_PROBABILITY and bond.links >= min(small, MIN_LINKS)):
             heapq.heappush(self._queue, (-mean, i, j))
 
     def _join(self, i: int, j: int) -> None:
@@ -64,7 +64,7 @@ class _Joining:
             for other, bond in self.bonds.pop(old).items():
                 if other in (i, j):
                     continue
-                kept = mine.setdefault(other, _Bond())
+                kept = mine.setdefault(other, _Linkage())
                 kept.chance += bond.chance
                 kept.links += bond.links
                 del self.bonds[other][old]
@@ -73,7 +73,7 @@ class _Joining:
             self._push(new, other)
 
 
-def group(count: int, pairs: Pairs, chances: Float64) -> list[list[int]]:
+def average_linkage(count: int, pairs: PhotoPairs, chances: Float64) -> list[list[int]]:
     """Return sets of two or more photos that show one place, the largest first.
 
     Args:
@@ -81,16 +81,16 @@ def group(count: int, pairs: Pairs, chances: Float64) -> list[list[int]]:
         pairs: P pairs of them.
         chances: (P,) how likely each pair shows one place.
     """
-    joining = _Joining(count)
+    joining = _AverageLinkage(count)
     linked = pairs.inliers >= LINKED
     for a, b, chance, link in zip(pairs.a.tolist(), pairs.b.tolist(), chances.tolist(), linked.tolist(), strict=True):
-        joining.bonds[a][b] = joining.bonds[b][a] = _Bond(chance, int(link))
+        joining.bonds[a][b] = joining.bonds[b][a] = _Linkage(chance, int(link))
     joining.run()
     found = [sorted(some) for some in joining.members.values() if len(some) > 1]
     return sorted(_confirmed(found, pairs), key=lambda some: (-len(some), some))
 
 
-def _confirmed(found: list[list[int]], pairs: Pairs) -> Iterator[list[int]]:
+def _confirmed(found: list[list[int]], pairs: PhotoPairs) -> Iterator[list[int]]:
     """Yield the groups in which geometry links enough of the photos with another of the group."""
     of = {photo: number for number, some in enumerate(found) for photo in some}
     seen: set[int] = set()
@@ -98,5 +98,5 @@ def _confirmed(found: list[list[int]], pairs: Pairs) -> Iterator[list[int]]:
         if a in of and of[a] == of.get(b, -1):
             seen |= {a, b}
     for some in found:
-        if sum(photo in seen for photo in some) >= CONFIRMED * len(some):
+        if sum(photo in seen for photo in some) >= CONFIRMED_SHARE * len(some):
             yield some

@@ -13,11 +13,13 @@ import numpy.typing as npt
 from veduta.types import Float32, UInt8
 
 SIDE = 8  # a fingerprint has SIDE x SIDE bits
-BITS = 6  # most bits in which near-duplicates differ; of six million pairs of unlike photos some 20 differ in as few
+MAX_BITS = (
+    6  # most bits in which near-duplicates differ; of six million pairs of unlike photos some 20 differ in as few
+)
 # Least cosine of near-duplicates, and of photos of one burst. Half as large, or cropped by a sixth, a photo keeps 0.5
 # and more with itself in 99 cases of 100; other photos that share a fingerprint have 0.2.
-ALIKE, ALIKE_IN_TIME = 0.5, 0.6
-BURST = timedelta(seconds=4)  # between two photos of one burst
+MIN_SIMILARITY, MIN_BURST_SIMILARITY = 0.5, 0.6
+BURST_GAP = timedelta(seconds=4)  # between two photos of one burst
 BLOCK = 1024
 
 
@@ -44,7 +46,7 @@ def find_bursts(
 ) -> list[list[str]]:
     """Return sets of two or more photos that count as one, in each the sharpest first.
 
-    Two photos belong together when they look nearly the same pixel for pixel, or were taken within `BURST` of one
+    Two photos belong together when they look nearly the same pixel for pixel, or were taken within `BURST_GAP` of one
     another and look alike.
 
     Args:
@@ -54,7 +56,7 @@ def find_bursts(
         sharp: sharpness of each.
         taken: when each was taken, where that is known.
     """
-    joined = Joined(len(keys))
+    joined = UnionFind(len(keys))
     for a, b in _duplicates(descriptors, fingerprints):
         joined.join(a, b)
     for a, b in _shot_together(descriptors, taken):
@@ -68,9 +70,9 @@ def _duplicates(descriptors: Float32, fingerprints: Sequence[bytes]) -> Iterator
     bits = np.frombuffer(b"".join(fingerprints), np.uint64)
     for start in range(0, len(bits), BLOCK):
         differing = _count_bits(bits[start : start + BLOCK, None] ^ bits[None])
-        near, other = np.nonzero(differing <= BITS)
+        near, other = np.nonzero(differing <= MAX_BITS)
         for a, b in zip((near + start).tolist(), other.tolist(), strict=True):
-            if a < b and descriptors[a] @ descriptors[b] >= ALIKE:
+            if a < b and descriptors[a] @ descriptors[b] >= MIN_SIMILARITY:
                 yield a, b
 
 
@@ -83,13 +85,13 @@ def _shot_together(descriptors: Float32, taken: Sequence[datetime | None]) -> It
     dated = sorted((moment, i) for i, moment in enumerate(taken) if moment is not None)
     for place, (before, a) in enumerate(dated):
         for after, b in islice(dated, place + 1, None):
-            if after - before > BURST:
+            if after - before > BURST_GAP:
                 break
-            if descriptors[a] @ descriptors[b] >= ALIKE_IN_TIME:
+            if descriptors[a] @ descriptors[b] >= MIN_BURST_SIMILARITY:
                 yield a, b
 
 
-class Joined:
+class UnionFind:
     """Things joined into sets: union-find (Tarjan 1975).
 
     Args:

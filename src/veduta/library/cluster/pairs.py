@@ -17,13 +17,13 @@ from veduta.types import Bool, Float32, Float64, Int64
 NEIGHBOURS = 30  # of each photo that are verified
 FURTHER = 30  # partners of partners that are judged too
 LINKED = 8  # inliers from which a pair is linked by geometry
-KIN = 20  # nearest descriptors whose overlap counts
+NUM_SIMILAR = 20  # nearest descriptors whose overlap counts
 LEAST_COMMON = 0.05  # partners in common below which two photos are no pair worth judging
 BLOCK = 1024
 
 # Weights of the pair's own evidence, and of what is around it too; the last of each is the constant.
-OWN: tuple[float, ...] = (22.599, 1.059, -0.615, -30.094, -3.313)
-AROUND: tuple[float, ...] = (
+PAIR_WEIGHTS: tuple[float, ...] = (22.599, 1.059, -0.615, -30.094, -3.313)
+CONTEXT_WEIGHTS: tuple[float, ...] = (
     *(5.26, 1.095, -1.208, -7.957, -0.745),
     *(0.591, 5.963, 10.127, -5.071),
     *(0.693, 2.538, 3.184, -11.573),
@@ -32,7 +32,7 @@ AROUND: tuple[float, ...] = (
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class PhotoPairs:
     """Pairs of photos, by their numbers, the smaller first, sorted.
 
     Attributes:
@@ -54,7 +54,7 @@ class Pairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Graph:
+class WeightedGraph:
     """Weighted edges between N photos, by photo: those of photo i are places `start[i]` to `start[i + 1]`.
 
     Attributes:
@@ -68,7 +68,7 @@ class Graph:
     weight: Float64
 
     @classmethod
-    def of(cls, count: int, a: Int64, b: Int64, weight: Float64) -> Graph:
+    def of(cls, count: int, a: Int64, b: Int64, weight: Float64) -> WeightedGraph:
         """Return the graph of `count` photos with these edges, each in both directions."""
         ends, others = np.concatenate((a, b)), np.concatenate((b, a))
         order = np.lexsort((others, ends))
@@ -84,7 +84,7 @@ class Graph:
         return np.diff(np.concatenate(([0.0], np.cumsum(values)))[self.start])
 
 
-def nearest(descriptors: Float32, count: int) -> Int64:
+def nearest_photos(descriptors: Float32, count: int) -> Int64:
     """Return the numbers (N, K) of each photo's nearest, nearest first, itself left out; K is `count` or N - 1.
 
     Args:
@@ -112,7 +112,7 @@ def pairs_of(neighbours: Int64) -> tuple[Int64, Int64]:
     return np.divmod(np.unique(numbers), max(count, 1))
 
 
-def own_evidence(pairs: Pairs, nothing: Float32) -> Float64:
+def pair_features(pairs: PhotoPairs, nothing: Float32) -> Float64:
     """Return (P, 4) what each pair says by itself.
 
     Args:
@@ -124,7 +124,7 @@ def own_evidence(pairs: Pairs, nothing: Float32) -> Float64:
     return np.stack(figures, 1).astype(np.float64)
 
 
-def surrounding_evidence(pairs: Pairs, nothing: Float32, likely: Graph, neighbours: Int64) -> Float64:
+def context_features(pairs: PhotoPairs, nothing: Float32, likely: WeightedGraph, neighbours: Int64) -> Float64:
     """Return (P, F) what each pair says by itself and by the partners it has in common.
 
     Args:
@@ -136,18 +136,18 @@ def surrounding_evidence(pairs: Pairs, nothing: Float32, likely: Graph, neighbou
     count = len(nothing)
     links = pairs.inliers >= LINKED
     strength = np.minimum(pairs.inliers[links], 30) / 30.0
-    linked = Graph.of(count, pairs.a[links], pairs.b[links], strength)
-    kin = neighbours[:, :KIN]
-    near = Graph(np.arange(count + 1) * kin.shape[1], np.sort(kin, 1).ravel(), np.ones(kin.size))
-    overlap = common(near, pairs.a, pairs.b)
+    linked = WeightedGraph.of(count, pairs.a[links], pairs.b[links], strength)
+    kin = neighbours[:, :NUM_SIMILAR]
+    near = WeightedGraph(np.arange(count + 1) * kin.shape[1], np.sort(kin, 1).ravel(), np.ones(kin.size))
+    overlap = common_weight(near, pairs.a, pairs.b)
     share = overlap / np.maximum(2 * kin.shape[1] - overlap, 1)
     partners = [_in_common(pairs, graph) for graph in (likely, linked)]
-    return np.column_stack([own_evidence(pairs, nothing), pairs.verified, *partners, share]).astype(np.float64)
+    return np.column_stack([pair_features(pairs, nothing), pairs.verified, *partners, share]).astype(np.float64)
 
 
-def _in_common(pairs: Pairs, graph: Graph) -> Float64:
+def _in_common(pairs: PhotoPairs, graph: WeightedGraph) -> Float64:
     """Return (P, 4) figures of the partners that each pair has in common."""
-    shared = common(graph, pairs.a, pairs.b)
+    shared = common_weight(graph, pairs.a, pairs.b)
     total, length = graph.sums(graph.weight), np.sqrt(graph.sums(graph.weight**2))
     least, most = _least_most(total[pairs.a], total[pairs.b])
     alike = shared / (1e-3 + length[pairs.a] * length[pairs.b])
@@ -158,7 +158,7 @@ def _least_most(x: Float64, y: Float64) -> tuple[Float64, Float64]:
     return np.minimum(x, y), np.maximum(x, y)
 
 
-def common(graph: Graph, a: Int64, b: Int64) -> Float64:
+def common_weight(graph: WeightedGraph, a: Int64, b: Int64) -> Float64:
     """Return (P,) for each pair the sum, over the partners in common, of the product of both weights."""
     count = len(graph.start) - 1
     found, row = np.zeros(len(a)), np.zeros(count)
@@ -184,7 +184,7 @@ def _runs(starts: Int64, lengths: list[int]) -> Int64:
     return np.asarray(np.arange(total) - np.repeat(ends - lengths - starts, lengths), np.int64)
 
 
-def further_pairs(graph: Graph, known: set[int]) -> tuple[Int64, Int64]:
+def second_order_pairs(graph: WeightedGraph, known: set[int]) -> tuple[Int64, Int64]:
     """Return pairs (Q,), (Q,) of photos with partners in common that are not known, the best of each photo.
 
     Args:
@@ -210,19 +210,19 @@ def further_pairs(graph: Graph, known: set[int]) -> tuple[Int64, Int64]:
     return np.divmod(fresh, max(count, 1))
 
 
-def chance(evidence: Float64, weights: tuple[float, ...]) -> Float64:
+def pair_probability(evidence: Float64, weights: tuple[float, ...]) -> Float64:
     """Return (P,) the probability that evidence (P, F) gives, by weights for each figure and a constant."""
     score = evidence @ np.array(weights[:-1]) + weights[-1]
     return np.asarray(1 / (1 + np.exp(-np.clip(score, -40, 40))), np.float64)
 
 
-def with_further(pairs: Pairs, descriptors: Float32, likely: Graph) -> Pairs:
+def with_second_order(pairs: PhotoPairs, descriptors: Float32, likely: WeightedGraph) -> PhotoPairs:
     """Return the pairs together with partners of partners, which are not verified."""
     count = len(descriptors)
-    a, b = further_pairs(likely, set((pairs.a * count + pairs.b).tolist()))
+    a, b = second_order_pairs(likely, set((pairs.a * count + pairs.b).tolist()))
     similarity = np.einsum("ij,ij->i", descriptors[a], descriptors[b]) if len(a) else np.zeros(0, np.float32)
     none = np.zeros(len(a), np.int64)
-    both = Pairs(
+    both = PhotoPairs(
         np.concatenate((pairs.a, a)),
         np.concatenate((pairs.b, b)),
         np.concatenate((pairs.similarity, similarity.astype(np.float32))),
@@ -230,12 +230,14 @@ def with_further(pairs: Pairs, descriptors: Float32, likely: Graph) -> Pairs:
         np.concatenate((pairs.verified, none.astype(bool))),
     )
     order = np.lexsort((both.b, both.a))
-    return Pairs(both.a[order], both.b[order], both.similarity[order], both.inliers[order], both.verified[order])
+    return PhotoPairs(both.a[order], both.b[order], both.similarity[order], both.inliers[order], both.verified[order])
 
 
-def judge(pairs: Pairs, descriptors: Float32, nothing: Float32, neighbours: Int64) -> tuple[Pairs, Float64]:
+def score_pairs(
+    pairs: PhotoPairs, descriptors: Float32, nothing: Float32, neighbours: Int64
+) -> tuple[PhotoPairs, Float64]:
     """Return the pairs worth judging, further ones among them, and (P,) how likely each shows one place."""
-    own = chance(own_evidence(pairs, nothing), OWN)
-    likely = Graph.of(len(nothing), pairs.a, pairs.b, own)
-    wider = with_further(pairs, descriptors, likely)
-    return wider, chance(surrounding_evidence(wider, nothing, likely, neighbours), AROUND)
+    own = pair_probability(pair_features(pairs, nothing), PAIR_WEIGHTS)
+    likely = WeightedGraph.of(len(nothing), pairs.a, pairs.b, own)
+    wider = with_second_order(pairs, descriptors, likely)
+    return wider, pair_probability(context_features(wider, nothing, likely, neighbours), CONTEXT_WEIGHTS)

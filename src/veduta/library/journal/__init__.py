@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import LibraryError
-from veduta.library.journal.apply import Run
+from veduta.library.journal.apply import ActionRun
 from veduta.library.journal.fsops import FULL
-from veduta.library.journal.log import FOLDER, Logbook, State, Story, now
+from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, OperationLog, now
 from veduta.library.journal.operation import Intent, Step
 from veduta.library.journal.relocate import relocated
 from veduta.library.journal.rollback import put_back_folders, revert
@@ -67,7 +67,7 @@ class Action:
     what: str
     when: datetime
     steps: int
-    state: State
+    state: JournalState
     journal: Path
 
 
@@ -107,8 +107,8 @@ def apply(
     """
     with _locked(folder):
         _settle(folder, root)
-        with Logbook.new(folder, what, root) as book:
-            run = Run(book)
+        with OperationLog.new(folder, what, root) as book:
+            run = ActionRun(book)
             for count, step in enumerate(steps, 1):
                 run.take(step)
                 if progress is not None:
@@ -137,7 +137,7 @@ def undo(folder: Path, progress: Progress | None = None, number: int | None = No
         LibraryError: there is nothing to take back, a later action has to be taken back first, another process is
             changing the library, a journal is damaged, or the disk is full (run it again).
     """
-    if not (folder / FOLDER).is_dir():
+    if not (folder / JOURNAL_FOLDER).is_dir():
         raise LibraryError(f"{folder}: there is nothing to undo")
     with _locked(folder):
         book, story = _chosen(folder, number, root)
@@ -149,7 +149,7 @@ def undo(folder: Path, progress: Progress | None = None, number: int | None = No
             raise LibraryError(f"{reason}; put this right and undo again, nothing is lost") from error
 
 
-def settle(folder: Path, root: Path | None = None) -> None:
+def recover(folder: Path, root: Path | None = None) -> None:
     """Take back the one step during which the last action was killed, if it was; its finished steps stay.
 
     `apply` begins with it. Whoever looks at the files to plan what to apply calls it before.
@@ -161,7 +161,7 @@ def settle(folder: Path, root: Path | None = None) -> None:
     Raises:
         LibraryError: another process is changing the library, an undo has to be finished first, a journal is damaged.
     """
-    if (folder / FOLDER).is_dir():
+    if (folder / JOURNAL_FOLDER).is_dir():
         with _locked(folder):
             _settle(folder, root)
 
@@ -181,7 +181,7 @@ def history(folder: Path) -> list[Action]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other processes from changing the library."""
-    lock = folder / FOLDER / LOCK
+    lock = folder / JOURNAL_FOLDER / LOCK
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -207,12 +207,12 @@ def _flock(descriptor: int, folder: Path) -> None:
         raise LibraryError(f"{reason}; keep the state on another disk with --state") from error
 
 
-def _stories(folder: Path, root: Path | None = None) -> list[tuple[Logbook, Story]]:
-    read = ((book, book.read()) for book in Logbook.all(folder))
+def _stories(folder: Path, root: Path | None = None) -> list[tuple[OperationLog, LogReplay]]:
+    read = ((book, book.read()) for book in OperationLog.all(folder))
     return [(book, relocated(story, book, root)) for book, story in read if story is not None]
 
 
-def _action(book: Logbook, story: Story) -> Action:
+def _action(book: OperationLog, story: LogReplay) -> Action:
     steps = len(story.done.keys() - story.closed)
     return Action(book.number, story.what, story.when, steps, story.state, book.path)
 
@@ -234,12 +234,12 @@ def _settle(folder: Path, root: Path | None) -> None:
             _tell(book, story, {"end": "applied"})
 
 
-def _tell(book: Logbook, story: Story, line: dict[str, str | int]) -> None:
+def _tell(book: OperationLog, story: LogReplay, line: dict[str, str | int]) -> None:
     book.note(line)
     story.hear(line)
 
 
-def _chosen(folder: Path, number: int | None, root: Path | None) -> tuple[Logbook, Story]:
+def _chosen(folder: Path, number: int | None, root: Path | None) -> tuple[OperationLog, LogReplay]:
     stories = [(book, story) for book, story in _stories(folder, root) if not story.vain]
     standing = [(book, story) for book, story in stories if story.phase != "undone"]
     if number is None:
@@ -254,7 +254,7 @@ def _chosen(folder: Path, number: int | None, root: Path | None) -> tuple[Logboo
     raise LibraryError(f"{folder}: there is no action number {number} to undo")
 
 
-def _take_back(book: Logbook, story: Story, progress: Progress | None) -> Undone:
+def _take_back(book: OperationLog, story: LogReplay, progress: Progress | None) -> Undone:
     resumed = story.phase == "undoing"
 
     _tell(book, story, {"undo": now()})
@@ -272,7 +272,7 @@ def _take_back(book: Logbook, story: Story, progress: Progress | None) -> Undone
     return Undone(_action(book, story), done, tuple(left))
 
 
-def _attempt(intent: Intent, story: Story, *, resumed: bool) -> str | None:
+def _attempt(intent: Intent, story: LogReplay, *, resumed: bool) -> str | None:
     """Take back a step; return None when it is, or one line on why not. A full disk is an OSError: it ends the undo."""
     try:
         why = revert(intent, story.done.get(intent.number), resumed=resumed)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from veduta.errors import VedutaError
 from veduta.library.journal.fsops import FULL, NO_LINKS, Stamp, discard, missing_above, names_in, remove_folder
-from veduta.library.journal.log import Logbook
-from veduta.library.journal.operation import Intent, Step, carry_out, prepare
+from veduta.library.journal.log import OperationLog
+from veduta.library.journal.operation import Intent, Step, make_intent, perform
 from veduta.library.journal.rollback import put_back_folders, revert
 from veduta.types import Failure
 
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNSUITED = {errno.EINVAL, errno.EILSEQ}  # how disks with rules of their own refuse a name
-LINKS = {"hardlink": "hard", "symlink": "symbolic"}
+LINK_KINDS = {"hardlink": "hard", "symlink": "symbolic"}
 
 
-class Run:
+class ActionRun:
     """An action being applied.
 
     Args:
@@ -30,7 +30,7 @@ class Run:
         vain: whether it ended with nothing done and nothing left of what failed.
     """
 
-    def __init__(self, book: Logbook) -> None:
+    def __init__(self, book: OperationLog) -> None:
         self.done = 0
         self.failures: list[Failure] = []
         self.stopped: str | None = None
@@ -43,7 +43,7 @@ class Run:
         """Carry out one step, or note why it cannot be."""
         self._number += 1
         try:
-            prepared = prepare(step, self._number, self._book.backups)
+            prepared = make_intent(step, self._number, self._book.backups)
             if prepared is None:
                 return
             intent, content = prepared
@@ -91,7 +91,7 @@ class Run:
         try:
             for folder in missing:
                 folder.mkdir()
-            carry_out(intent, content)
+            perform(intent, content)
             stamp = Stamp.of(intent.target.lstat())
         except (OSError, VedutaError) as error:
             self._fail(step, intent, error, missing)
@@ -134,8 +134,10 @@ def _explain(step: Step, error: OSError) -> str:
     number = error.errno
     if number == errno.EXDEV:
         return f"{step.target}: lies on another disk than {step.source}; use --mode copy, move or symlink"
-    if step.kind in LINKS and number in NO_LINKS:
-        return f"{step.target}: this disk takes no {LINKS[step.kind]} link here ({error.strerror}); use --mode copy"
+    if step.kind in LINK_KINDS and number in NO_LINKS:
+        return (
+            f"{step.target}: this disk takes no {LINK_KINDS[step.kind]} link here ({error.strerror}); use --mode copy"
+        )
     if number == errno.EEXIST:
         return f"{error.filename2 or error.filename}: is there already and was left as it is; plan again"
     advice = "look after this disk"

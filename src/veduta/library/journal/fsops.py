@@ -56,7 +56,7 @@ class Stamp:
         return status.st_size == self.size and abs(status.st_mtime_ns - self.mtime_ns) <= slack_ns
 
 
-def found(path: Path) -> os.stat_result | None:
+def lstat_or_none(path: Path) -> os.stat_result | None:
     """Return the status of what is there, of a symbolic link its own; None when nothing is."""
     try:
         return path.lstat()
@@ -69,7 +69,7 @@ def found(path: Path) -> os.stat_result | None:
 def missing_above(folder: Path) -> list[Path]:
     """Return the folders that have to be made for this one to be there, the outermost first."""
     missing: list[Path] = []
-    while found(folder) is None:
+    while lstat_or_none(folder) is None:
         missing.append(folder)
         folder = folder.parent
     return missing[::-1]
@@ -77,34 +77,34 @@ def missing_above(folder: Path) -> list[Path]:
 
 def discard(path: Path) -> None:
     """Remove a file that may not be there."""
-    if found(path) is not None:
+    if lstat_or_none(path) is not None:
         path.unlink()
 
 
 def remove_folder(folder: Path) -> None:
     """Remove a folder if it is there and empty."""
     try:
-        if found(folder) is not None:  # a read-only disk refuses even where there is nothing to remove
+        if lstat_or_none(folder) is not None:  # a read-only disk refuses even where there is nothing to remove
             folder.rmdir()
     except OSError as error:
         if error.errno not in KEPT:
             raise
 
 
-def digest(path: Path) -> str:
+def content_sha256(path: Path) -> str:
     """Return the sha256 of a file's content, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_spare(path: Path, original: Path) -> bool:
+def is_redundant(path: Path, original: Path) -> bool:
     """Return whether a file can go because another one, or another name of it, keeps its content."""
-    mine, other = found(path), found(original)
+    mine, other = lstat_or_none(path), lstat_or_none(original)
     if mine is None or other is None or not (S_ISREG(mine.st_mode) and S_ISREG(other.st_mode)):
         return False
     if os.path.samestat(mine, other):
         return mine.st_nlink > 1  # else both lead to the only one, through a folder that became a link
-    return mine.st_size == other.st_size and digest(path) == digest(original)
+    return mine.st_size == other.st_size and content_sha256(path) == content_sha256(original)
 
 
 def names_in(folder: Path) -> str:
@@ -143,17 +143,17 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def copy_new(source: Path, path: Path, stamp: Stamp) -> str:
     """Copy a file to a new one with the stamp's time and mode; return the sha256 of what was read, in hex."""
-    return write_new(path, _chunks(source), lambda: dress(path, source, stamp))
+    return write_new(path, _chunks(source), lambda: copy_attributes(path, source, stamp))
 
 
 def copy_verified(source: Path, path: Path, stamp: Stamp) -> None:
     """Copy a file to a new one and read it again; OSError, and no copy, unless it reads as it was written."""
-    if copy_new(source, path, stamp) != digest(path):
+    if copy_new(source, path, stamp) != content_sha256(path):
         path.unlink()
         raise OSError(errno.EIO, "it does not read as it was written", str(path))
 
 
-def dress(path: Path, like: Path, stamp: Stamp) -> None:
+def copy_attributes(path: Path, like: Path, stamp: Stamp) -> None:
     """Give a file another's attributes as far as the disk keeps any, and the time and mode of a stamp."""
     if os.geteuid() == 0:
         status = like.lstat()

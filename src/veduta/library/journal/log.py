@@ -30,15 +30,15 @@ from veduta.errors import LibraryError
 from veduta.library.journal.fsops import Stamp, flush_folder, write_all
 from veduta.library.journal.operation import Intent
 
-FORMAT = 1
-State = Literal["applied", "interrupted", "undone", "partly undone"]
-FOLDER, BACKUP = "journal", "backup"
+JOURNAL_FORMAT = 1
+JournalState = Literal["applied", "interrupted", "undone", "partly undone"]
+JOURNAL_FOLDER, BACKUP = "journal", "backup"
 ENDING = ".jsonl"
-NAME = re.compile(r"[0-9]{4,}-[^. ]+\.jsonl")  # not the copies that programs which synchronise folders leave
+JOURNAL_NAME = re.compile(r"[0-9]{4,}-[^. ]+\.jsonl")  # not the copies that programs which synchronise folders leave
 
 
 @dataclass
-class Story:
+class LogReplay:
     """What a journal tells.
 
     Attributes:
@@ -70,7 +70,7 @@ class Story:
     vain: bool = False
 
     @property
-    def state(self) -> State:
+    def state(self) -> JournalState:
         """What became of the action."""
         match self.phase:
             case "applying":
@@ -129,7 +129,7 @@ class Story:
                 raise ValueError(f"unknown: {line}")
 
 
-class Logbook:
+class OperationLog:
     """One journal on disk.
 
     Args:
@@ -144,7 +144,7 @@ class Logbook:
         self._descriptor: int | None = None
 
     @classmethod
-    def new(cls, folder: Path, what: str, root: Path | None = None) -> Logbook:
+    def new(cls, folder: Path, what: str, root: Path | None = None) -> OperationLog:
         """Return the next journal of a state folder; its file is made with the first line.
 
         Args:
@@ -155,13 +155,13 @@ class Logbook:
         if not what.replace("-", "").isalnum():
             raise ValueError(f"what: expected letters, digits and dashes, got {what!r}")
         number = max((book.number for book in cls.all(folder)), default=0) + 1
-        return cls(folder / FOLDER / f"{number:04d}-{what}{ENDING}", root)
+        return cls(folder / JOURNAL_FOLDER / f"{number:04d}-{what}{ENDING}", root)
 
     @classmethod
-    def all(cls, folder: Path) -> list[Logbook]:
+    def all(cls, folder: Path) -> list[OperationLog]:
         """Return the journals of a state folder, oldest first."""
-        files = (folder / FOLDER).glob(f"*{ENDING}")
-        books = (cls(file) for file in files if NAME.fullmatch(file.name))
+        files = (folder / JOURNAL_FOLDER).glob(f"*{ENDING}")
+        books = (cls(file) for file in files if JOURNAL_NAME.fullmatch(file.name))
         return sorted(books, key=lambda book: book.number)
 
     @property
@@ -179,7 +179,7 @@ class Logbook:
         """Whether anything was written."""
         return self._descriptor is not None and os.fstat(self._descriptor).st_size > 0
 
-    def read(self) -> Story | None:
+    def read(self) -> LogReplay | None:
         """Return what it tells; None when it was killed before its first line was written.
 
         Raises:
@@ -217,7 +217,7 @@ class Logbook:
             os.ftruncate(self._descriptor, end)
             raise
 
-    def __enter__(self) -> Logbook:
+    def __enter__(self) -> OperationLog:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -225,9 +225,15 @@ class Logbook:
             os.close(self._descriptor)
 
     def _header(self) -> dict[str, Any]:
-        names = [] if self._root is None else [str(plain(self._root)), os.path.realpath(self._root)]
-        what, state = self.path.stem.partition("-")[2], str(plain(self.state))
-        return {"veduta": FORMAT, "what": what, "when": now(), "state": state, "roots": list(dict.fromkeys(names))}
+        names = [] if self._root is None else [str(normalized(self._root)), os.path.realpath(self._root)]
+        what, state = self.path.stem.partition("-")[2], str(normalized(self.state))
+        return {
+            "veduta": JOURNAL_FORMAT,
+            "what": what,
+            "when": now(),
+            "state": state,
+            "roots": list(dict.fromkeys(names)),
+        }
 
     def _open(self) -> int:
         """Open the file to append, cut off after its last whole line."""
@@ -239,7 +245,7 @@ class Logbook:
         return descriptor
 
 
-def plain(path: Path) -> Path:
+def normalized(path: Path) -> Path:
     """Return an absolute path without dots."""
     return Path(os.path.normpath(path.absolute()))
 
@@ -249,12 +255,12 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _heard(story: Story | None, line: dict[str, Any]) -> Story:
+def _heard(story: LogReplay | None, line: dict[str, Any]) -> LogReplay:
     if story is None:
-        if line["veduta"] != FORMAT:
+        if line["veduta"] != JOURNAL_FORMAT:
             raise ValueError(f"written by another version of Veduta: {line['veduta']}")
         home = Path(line["state"]) if "state" in line else None
         roots = tuple(map(Path, line.get("roots", [])))
-        return Story(line["what"], datetime.fromisoformat(line["when"]), home, roots)
+        return LogReplay(line["what"], datetime.fromisoformat(line["when"]), home, roots)
     story.hear(line)
     return story

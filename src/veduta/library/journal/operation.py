@@ -16,17 +16,17 @@ from veduta.errors import LibraryError
 from veduta.library.journal.fsops import (
     NO_LINKS,
     Stamp,
+    content_sha256,
+    copy_attributes,
     copy_new,
     copy_verified,
-    digest,
-    dress,
     flush_folder,
-    found,
+    lstat_or_none,
     rename,
     write_new,
 )
 
-Kind = Literal["hardlink", "copy", "symlink", "move", "write"]
+OperationKind = Literal["hardlink", "copy", "symlink", "move", "write"]
 LONGEST_SUFFIX = 20  # of a kept file; what is longer is no suffix
 
 
@@ -42,15 +42,15 @@ class Step:
         keep_times: whether a file written anew keeps its modification time.
     """
 
-    kind: Kind
+    kind: OperationKind
     target: Path
     source: Path | None = None
     make: Callable[[], bytes] | None = None
     keep_times: bool = False
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise ValueError(f"Step.kind: expected one of {', '.join(get_args(Kind))}, got {self.kind!r}")
+        if self.kind not in get_args(OperationKind):
+            raise ValueError(f"Step.kind: expected one of {', '.join(get_args(OperationKind))}, got {self.kind!r}")
         if not self.target.is_absolute() or not (self.source is None or self.source.is_absolute()):
             raise ValueError(f"Step: expected absolute paths, got {self.source} and {self.target}")
         if (self.kind == "write") != (self.source is None) or (self.kind == "write") != (self.make is not None):
@@ -76,7 +76,7 @@ class Intent:
     """
 
     number: int
-    kind: Kind
+    kind: OperationKind
     target: Path
     source: Path
     part: str
@@ -121,7 +121,7 @@ class Intent:
         return self.target.with_name(self.part), self.source.with_name(self.part)
 
 
-def prepare(step: Step, number: int, backups: Path) -> tuple[Intent, bytes] | None:
+def make_intent(step: Step, number: int, backups: Path) -> tuple[Intent, bytes] | None:
     """Look at what a step finds, changing nothing; return the intention and what a ``write`` will write.
 
     Returns None where the file to be written has this content already.
@@ -139,21 +139,21 @@ def prepare(step: Step, number: int, backups: Path) -> tuple[Intent, bytes] | No
     if step.make is not None:
         return _prepare_write(step, step.make, Intent(number, step.kind, step.target, step.target, part), backups)
     assert step.source is not None  # noqa: S101 (Step has seen to it)
-    status = found(step.source)
+    status = lstat_or_none(step.source)
     if status is None:
         raise LibraryError(f"{step.source}: is not there any more; look through the library again")
     if not S_ISREG(status.st_mode):
         raise LibraryError(f"{step.source}: is not a plain file and is left alone")
-    if found(step.target) is not None:
+    if lstat_or_none(step.target) is not None:
         raise LibraryError(f"{step.target}: is there already and was left as it is; plan again")
     return Intent(number, step.kind, step.target, step.source, part, Stamp.of(status)), b""
 
 
 def _prepare_write(step: Step, make: Callable[[], bytes], bare: Intent, backups: Path) -> tuple[Intent, bytes] | None:
-    status = found(step.target)
+    status = lstat_or_none(step.target)
     if status is not None and not S_ISREG(status.st_mode):
         raise LibraryError(f"{step.target}: is not a plain file and is left alone")
-    before = digest(step.target) if status else ""
+    before = content_sha256(step.target) if status else ""
     content = make()
     after = hashlib.sha256(content).hexdigest()
     if after == before:
@@ -175,7 +175,7 @@ def _prepare_write(step: Step, make: Callable[[], bytes], bare: Intent, backups:
     return intent, content
 
 
-def carry_out(intent: Intent, content: bytes) -> None:
+def perform(intent: Intent, content: bytes) -> None:
     """Make the change; when it fails, `reverting.revert` takes back what there is of it.
 
     Raises:
@@ -195,7 +195,7 @@ def carry_out(intent: Intent, content: bytes) -> None:
 
 
 def _check_unchanged(intent: Intent) -> None:
-    status = found(intent.source)
+    status = lstat_or_none(intent.source)
     if (status is None) != (intent.was is None) or (status and intent.was and not intent.was.fits(status)):
         raise LibraryError(f"{intent.source}: was changed meanwhile and is left alone; try again")
 
@@ -236,7 +236,7 @@ def _dress_written(intent: Intent) -> None:
         part = intent.parts[0]
         now = part.lstat().st_mtime_ns
         mtime_ns = intent.was.mtime_ns if intent.keep_times else now
-        dress(part, intent.target, Stamp(intent.was.size, mtime_ns, intent.was.mode))
+        copy_attributes(part, intent.target, Stamp(intent.was.size, mtime_ns, intent.was.mode))
 
 
 def _keep(target: Path, backup: Path, was: Stamp) -> None:

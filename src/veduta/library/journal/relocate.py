@@ -6,11 +6,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from veduta.library.journal.log import Logbook, Story, plain
+from veduta.library.journal.log import LogReplay, OperationLog, normalized
 from veduta.library.journal.operation import Intent
 
 
-def relocated(story: Story, book: Logbook, root: Path | None) -> Story:
+def relocated(story: LogReplay, book: OperationLog, root: Path | None) -> LogReplay:
     """Return the story with what lay in the library, and what was kept for it, where it lies now.
 
     Args:
@@ -18,7 +18,7 @@ def relocated(story: Story, book: Logbook, root: Path | None) -> Story:
         book: the journal, where it lies now.
         root: the library as the person names it now, or None.
     """
-    root = _root_now(story, plain(book.state), root and plain(root))
+    root = _root_now(story, normalized(book.state), root and normalized(root))
 
     def today(path: Path) -> Path:
         old = next((old for old in story.roots if path.is_relative_to(old)), None)
@@ -38,7 +38,7 @@ def relocated(story: Story, book: Logbook, root: Path | None) -> Story:
     )
 
 
-def _root_now(story: Story, state: Path, root: Path | None) -> Path | None:
+def _root_now(story: LogReplay, state: Path, root: Path | None) -> Path | None:
     """Return where the library is, or None where it did not move as far as can be told.
 
     A state folder inside it that is elsewhere now has taken the library with it. With one outside, the library is

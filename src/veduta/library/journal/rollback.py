@@ -15,21 +15,21 @@ from stat import S_ISLNK, S_ISREG
 from veduta.library.journal.fsops import (
     COARSE_NS,
     Stamp,
+    content_sha256,
     copy_verified,
-    digest,
     discard,
     flush_folder,
-    found,
-    is_spare,
+    is_redundant,
+    lstat_or_none,
     names_in,
     remove_folder,
     rename,
 )
-from veduta.library.journal.log import Story
+from veduta.library.journal.log import LogReplay
 from veduta.library.journal.operation import Intent
 from veduta.types import Failure
 
-GONE = "is gone: it was renamed, moved or removed since"
+MISSING_REASON = "is gone: it was renamed, moved or removed since"
 
 
 def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> str | None:  # noqa: FBT001, FBT002
@@ -45,7 +45,7 @@ def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> 
     """
     for part in intent.parts:
         discard(part)
-    target = found(intent.target)
+    target = lstat_or_none(intent.target)
     if target is not None and done is None and _is_reserved(intent, target):
         intent.target.unlink()
         target = None
@@ -53,7 +53,7 @@ def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> 
         return _revert_move(intent, target, done, resumed)
     if target is None and intent.backup is None:
         # A finished step's target is missing by our hand only if the undo that was killed had come as far.
-        return None if done is None or resumed else GONE
+        return None if done is None or resumed else MISSING_REASON
     if intent.kind == "write":
         return _revert_write(intent)
     assert target is not None  # noqa: S101
@@ -62,19 +62,19 @@ def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> 
 
 def _is_reserved(intent: Intent, target: os.stat_result) -> bool:
     """Whether this is the empty file that `rename` puts where it is about to rename to."""
-    fresh = intent.was is None or (intent.kind != "write" and found(intent.source) is not None)
+    fresh = intent.was is None or (intent.kind != "write" and lstat_or_none(intent.source) is not None)
     return fresh and S_ISREG(target.st_mode) and target.st_size == 0
 
 
 def _remove_made(intent: Intent, target: os.stat_result) -> str | None:
     """Remove a link or a copy, if the original is still there."""
-    source = found(intent.source)
+    source = lstat_or_none(intent.source)
     if intent.kind == "symlink":
         if not S_ISLNK(target.st_mode) or os.readlink(intent.target) not in _links(intent):  # noqa: PTH115
             return "was changed since"
     elif source is None:
         return f"is kept, as it may be the only one: {intent.source} is gone"
-    elif not is_spare(intent.target, intent.source) or (intent.kind == "hardlink" and not samestat(source, target)):
+    elif not is_redundant(intent.target, intent.source) or (intent.kind == "hardlink" and not samestat(source, target)):
         return f"is kept: it or {intent.source} was changed since"
     intent.target.unlink()
     return None
@@ -87,7 +87,7 @@ def _links(intent: Intent) -> set[str]:
 
 def _revert_move(intent: Intent, target: os.stat_result | None, done: Stamp | None, resumed: bool) -> str | None:  # noqa: FBT001
     assert intent.was is not None  # noqa: S101
-    source = found(intent.source)
+    source = lstat_or_none(intent.source)
     if source is not None and target is not None and resumed and source.st_size == 0 and not intent.was.fits(source):
         intent.source.unlink()  # reserved by the undo that was killed
         source = None
@@ -99,7 +99,7 @@ def _revert_move(intent: Intent, target: os.stat_result | None, done: Stamp | No
         return None if ours else f"is gone, and another file lies at its old place {intent.source}"
     if source is None:
         return _move_back(intent, intent.was, target, done)
-    if not is_spare(intent.target, intent.source):
+    if not is_redundant(intent.target, intent.source):
         return f"is kept: another file lies at its old place {intent.source}"
     flush_folder(intent.source.parent)
     intent.target.unlink()
@@ -125,8 +125,8 @@ def _move_back(intent: Intent, was: Stamp, target: os.stat_result, done: Stamp |
 
 
 def _revert_write(intent: Intent) -> str | None:
-    target, backup = found(intent.target), intent.backup
-    now = digest(intent.target) if target is not None and S_ISREG(target.st_mode) else ""
+    target, backup = lstat_or_none(intent.target), intent.backup
+    now = content_sha256(intent.target) if target is not None and S_ISREG(target.st_mode) else ""
     if backup is None:
         if now != intent.after:
             return "was changed since"
@@ -135,7 +135,7 @@ def _revert_write(intent: Intent) -> str | None:
         discard(backup)
     elif now != intent.after:
         return f"was {'changed' if target else 'removed'} since; what it was before is kept as {backup}"
-    elif found(backup) is None:
+    elif lstat_or_none(backup) is None:
         return f"is left: what it was before is missing from {backup}"
     else:
         _restore(intent, backup)
@@ -156,7 +156,7 @@ def _restore(intent: Intent, backup: Path) -> None:
         backup.unlink()
 
 
-def put_back_folders(story: Story, backups: Path) -> list[Failure]:
+def put_back_folders(story: LogReplay, backups: Path) -> list[Failure]:
     """Remove the folders an action made, if they are empty, and give the others their times; return what failed.
 
     Args:
@@ -179,6 +179,6 @@ def put_back_folders(story: Story, backups: Path) -> list[Failure]:
 
 def _set_time(folder: Path, mtime_ns: int, names: str) -> None:
     """Give a folder its time back, unless a file came or went: programs look at the time to notice that."""
-    status = found(folder)
+    status = lstat_or_none(folder)
     if status is not None and status.st_mtime_ns != mtime_ns and names_in(folder) == names:
         os.utime(folder, ns=(status.st_atime_ns, mtime_ns))

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from veduta.errors import LibraryError
 from veduta.gallery.ingest import utf8
-from veduta.images import jpeg, read
+from veduta.images import jpeg, read_bytes
 from veduta.images.raw import RAW_SUFFIXES
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, Tiff
 from veduta.library.metadata import gps, keywords, xmp
-from veduta.library.metadata.exiftool import embed_exiftool, withdraw_exiftool
+from veduta.library.metadata.exiftool import embed_with_exiftool, remove_with_exiftool
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Label
 
@@ -24,7 +24,7 @@ _JPEG = b"\xff\xd8\xff"
 _OURS = SPACES["veduta"].encode(), keywords.ESTIMATE.encode()  # a photo with neither has nothing of ours
 
 
-def embed(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
+def embed_label(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
     """Return a photo's bytes with what a label says in them; JPEG needs nothing else, other formats exiftool.
 
     Args:
@@ -39,13 +39,13 @@ def embed(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT
     name = utf8(str(path))
     if path.suffix.lower() in RAW_SUFFIXES:
         raise LibraryError(f"{name}: is a RAW, into which nothing is written; write sidecars instead")
-    content = read(path)[0]
+    content = read_bytes(path)[0]
     if content.startswith(_JPEG):
-        return embed_jpeg(content, label, position_known, name=name)
-    return embed_exiftool(path, label, position_known)
+        return embed_jpeg_label(content, label, position_known, name=name)
+    return embed_with_exiftool(path, label, position_known)
 
 
-def withdraw(path: Path) -> bytes:
+def remove_embedded(path: Path) -> bytes:
     """Return a photo's bytes without anything of ours; the same bytes if there is nothing.
 
     Args:
@@ -56,15 +56,15 @@ def withdraw(path: Path) -> bytes:
         LibraryError: if there is something of ours in it that cannot be taken out without a loss, or exiftool is
             needed for that and absent.
     """
-    content = read(path)[0]
+    content = read_bytes(path)[0]
     if path.suffix.lower() in RAW_SUFFIXES or not any(mark in content for mark in _OURS):
         return content
     if content.startswith(_JPEG):
-        return withdraw_jpeg(content, name=utf8(str(path)))
-    return withdraw_exiftool(path)
+        return remove_from_jpeg(content, name=utf8(str(path)))
+    return remove_with_exiftool(path)
 
 
-def embed_jpeg(content: bytes, label: Label, position_known: bool, *, name: str = "<photo>") -> bytes:  # noqa: FBT001
+def embed_jpeg_label(content: bytes, label: Label, position_known: bool, *, name: str = "<photo>") -> bytes:  # noqa: FBT001
     """Return a JPEG's bytes with what a label says in them; the same bytes if they say it already.
 
     Args:
@@ -81,15 +81,15 @@ def embed_jpeg(content: bytes, label: Label, position_known: bool, *, name: str 
         tiff, packet = _tiff(before), before.body(jpeg.XMP)
         position = None if tiff is None else gps.position(tiff)
         ours = _is_ours(tiff, packet)
-        merged = xmp.merge(packet, label, position_known or (position is not None and not ours), name="its XMP")
+        merged = xmp.merge_sidecar(packet, label, position_known or (position is not None and not ours), name="its XMP")
         place = keywords.place(label.landmark) if xmp.estimates(merged) else None
         after = _placed(before, tiff, place, ours=ours).with_body(jpeg.XMP, merged)
         _check(before, after)
     return after.joined()
 
 
-def withdraw_jpeg(content: bytes, *, name: str = "<photo>") -> bytes:
-    """Return a JPEG's bytes without anything of ours; LibraryError as `embed_jpeg`.
+def remove_from_jpeg(content: bytes, *, name: str = "<photo>") -> bytes:
+    """Return a JPEG's bytes without anything of ours; LibraryError as `embed_jpeg_label`.
 
     Args:
         content: the JPEG.
@@ -100,12 +100,12 @@ def withdraw_jpeg(content: bytes, *, name: str = "<photo>") -> bytes:
         tiff, packet = _tiff(before), before.body(jpeg.XMP)
         after = _placed(before, tiff, None, ours=_is_ours(tiff, packet))
         if packet is not None:
-            after = after.with_body(jpeg.XMP, xmp.withdraw(packet, name="its XMP"))
+            after = after.with_body(jpeg.XMP, xmp.remove_ours(packet, name="its XMP"))
         _check(before, after)
     return after.joined()
 
 
-def estimated(content: bytes) -> bool:
+def has_estimate(content: bytes) -> bool:
     """Return whether the position in a photo's EXIF is an estimate that we wrote, and so not the camera's.
 
     In a JPEG that somebody has corrected since it is none any more; in other formats it is told by its words alone.

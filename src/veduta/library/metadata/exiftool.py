@@ -14,7 +14,7 @@ from typing import Any
 
 from veduta.errors import LibraryError
 from veduta.gallery.ingest import utf8
-from veduta.images import read
+from veduta.images import read_bytes
 from veduta.library.metadata import keywords, xmp
 from veduta.library.model import Label
 
@@ -26,7 +26,7 @@ _POSITION = (
 )
 
 
-def embed_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
+def embed_with_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
     """Return a photo's bytes with what a label says in them; the same bytes if they say it already.
 
     Args:
@@ -41,8 +41,8 @@ def embed_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # 
     return _changed(path, partial(_write, label=label, position_known=position_known))
 
 
-def withdraw_exiftool(path: Path) -> bytes:
-    """Return a photo's bytes without anything of ours; errors as `embed_exiftool`.
+def remove_with_exiftool(path: Path) -> bytes:
+    """Return a photo's bytes without anything of ours; errors as `embed_with_exiftool`.
 
     Args:
         path: the photo, which is only read.
@@ -52,7 +52,7 @@ def withdraw_exiftool(path: Path) -> bytes:
 
 def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
     """Return a photo's bytes after a change to a copy of it."""
-    name, content = utf8(str(path)), read(path)[0]
+    name, content = utf8(str(path)), read_bytes(path)[0]
     try:
         with tempfile.TemporaryDirectory(prefix="veduta-") as folder:
             # A copy under a name of ours: exiftool takes some names for options, replaces what it writes, and refuses
@@ -71,7 +71,7 @@ def _write(copy: Path, label: Label, *, position_known: bool) -> None:
     told = _told(copy)
     packet, position = _packet(told), _position(told)
     ours = _is_ours(told, packet)
-    merged = xmp.merge(packet, label, position_known or (position is not None and not ours), name="its XMP")
+    merged = xmp.merge_sidecar(packet, label, position_known or (position is not None and not ours), name="its XMP")
     place = keywords.place(label.landmark) if xmp.estimates(merged) else None
     if place is None:
         _exchange(copy, packet, merged, _gone(told, ours=ours))
@@ -85,7 +85,7 @@ def _withdraw(copy: Path) -> None:
     """Take what is ours out of a copy."""
     told = _told(copy)
     packet = _packet(told)
-    rest = None if packet is None else xmp.withdraw(packet, name="its XMP")
+    rest = None if packet is None else xmp.remove_ours(packet, name="its XMP")
     _exchange(copy, packet, rest, _gone(told, ours=_is_ours(told, packet)))
 
 

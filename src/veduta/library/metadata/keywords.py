@@ -22,32 +22,32 @@ SAME_PLACE = 2e-6  # degrees: more than is lost by a program that writes four de
 _ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def legal(text: str) -> str:
+def xml_text(text: str) -> str:
     """Return text without what XML cannot hold."""
     return _ILLEGAL.sub("", text)
 
 
-def clean(text: str) -> str:
+def xml_line(text: str) -> str:
     """Return text on one line, without what XML cannot hold.
 
     >>> clean(" Dom" + chr(7) + "  zu Köln")
     'Dom zu Köln'
     """
-    return " ".join(legal(text).split())
+    return " ".join(xml_text(text).split())
 
 
-def title(landmark: Landmark) -> str:
+def display_name(landmark: Landmark) -> str:
     """Return what to call a landmark: its name, or its id where nothing of the name can be written."""
-    return clean(landmark.name) or clean(landmark.id) or "unnamed"
+    return xml_line(landmark.name) or xml_line(landmark.id) or "unnamed"
 
 
 def keywords(label: Label) -> list[str]:
     """Return the keywords: the landmark, then its country where that is known."""
-    country = clean(label.country or "")
-    return [title(label.landmark), *([country] if country else [])]
+    country = xml_line(label.country or "")
+    return [display_name(label.landmark), *([country] if country else [])]
 
 
-def nested(label: Label, separator: str) -> list[str]:
+def hierarchical_keyword(label: Label, separator: str) -> list[str]:
     """Return the one tag within tags: Places, the country where it is known, the landmark.
 
     >>> nested(Label(Landmark("1", "AC/DC Lane"), 0.9, "veduta", "Australia"), "/")
@@ -60,7 +60,7 @@ def nested(label: Label, separator: str) -> list[str]:
 
 def uris(landmark: Landmark) -> list[str]:
     """Return the URIs that stand for a landmark: one of ours, for nobody else knows its id, then its page if any."""
-    page = clean(landmark.url or "")
+    page = xml_line(landmark.url or "")
     return [URN + quote(utf8(landmark.id), safe=""), *([page] if page else [])]
 
 
@@ -77,7 +77,7 @@ def same_place(a: tuple[float, float], b: tuple[float, float]) -> bool:
     return abs(a[0] - b[0]) < SAME_PLACE and abs(a[1] - b[1]) < SAME_PLACE
 
 
-def letters(degrees: float, sides: str) -> str:
+def xmp_coordinate(degrees: float, sides: str) -> str:
     """Return a coordinate as XMP writes it, degrees and minutes and a letter, to 2 mm.
 
     >>> letters(-33.8568, "NS"), letters(179.9999999999, "EW")
@@ -88,7 +88,7 @@ def letters(degrees: float, sides: str) -> str:
     return f"{whole},{minutes / MICRO:09.6f}{sides[degrees < 0]}"
 
 
-def from_letters(text: str) -> float | None:
+def parse_xmp_coordinate(text: str) -> float | None:
     """Return the degrees of a coordinate as XMP writes it, ``D,M.mK`` or ``D,M,SK``, or None for anything else.
 
     >>> from_letters("33,51.408S"), from_letters("33,51,24.48S"), from_letters("somewhere")

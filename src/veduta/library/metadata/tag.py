@@ -17,12 +17,12 @@ from typing import Literal
 
 from veduta.errors import LibraryError, VedutaError
 from veduta.gallery.ingest import utf8
-from veduta.images import read
+from veduta.images import read_bytes
 from veduta.images.raw import RAW_SUFFIXES
 from veduta.library.journal import Step
 from veduta.library.metadata import embed, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
-from veduta.library.model import Label, Shot
+from veduta.library.model import Asset, Label
 from veduta.library.organize.path_template import LONGEST
 from veduta.types import Failure
 
@@ -71,7 +71,7 @@ class _Change:
     position: Literal["ours", "theirs", "none"]
 
 
-def plan(shots: Sequence[Shot], *, embed: bool) -> TagPlan:
+def plan_tags(shots: Sequence[Asset], *, embed: bool) -> TagPlan:
     """Return how to write the labels of these shots beside every file of each.
 
     Shots without a label are left alone: that nothing is known of one here does not mean that what was written of it,
@@ -111,12 +111,12 @@ def _tells_position(companion: Path) -> bool:
     if companion.suffix.lower() != ".xmp":
         return False
     try:
-        return xmp.has_own_position(read(companion, max_bytes=xmp.MOST_BYTES)[0])
+        return xmp.has_own_position(read_bytes(companion, max_bytes=xmp.MOST_BYTES)[0])
     except VedutaError:
         return False  # not ours to judge: it is only asked, never written
 
 
-def _changes(shot: Shot, file: Path, *, theirs: bool, embed: bool) -> Iterator[_Change]:
+def _changes(shot: Asset, file: Path, *, theirs: bool, embed: bool) -> Iterator[_Change]:
     """Yield what becomes of a file of a shot and of its sidecar; `theirs` is whether a companion tells its position."""
     into = embed and file.suffix.lower() not in RAW_SUFFIXES
     if shot.label is not None:
@@ -127,7 +127,7 @@ def _changes(shot: Shot, file: Path, *, theirs: bool, embed: bool) -> Iterator[_
             yield from _withdrawn_within(file)
 
 
-def _labelled(shot: Shot, label: Label, file: Path, *, theirs: bool, into: bool) -> Iterator[_Change]:
+def _labelled(shot: Asset, label: Label, file: Path, *, theirs: bool, into: bool) -> Iterator[_Change]:
     sidecar = file.with_name(f"{file.name}.xmp")
     existing = _existing(sidecar)
     if existing is not None or not into:
@@ -140,40 +140,40 @@ def _labelled(shot: Shot, label: Label, file: Path, *, theirs: bool, into: bool)
 def _withdrawn(sidecar: Path) -> Iterator[_Change]:
     """Yield what becomes of the sidecar of a photo that shows nothing known: nothing where none of it is ours."""
     existing, name = _existing(sidecar), utf8(str(sidecar))
-    if existing is None or MARK not in existing or xmp.withdraw(existing, name=name) == existing:
+    if existing is None or MARK not in existing or xmp.remove_ours(existing, name=name) == existing:
         return
 
     def make() -> bytes:
-        return xmp.withdraw(_existing(sidecar) or b"", name=name)
+        return xmp.remove_ours(_existing(sidecar) or b"", name=name)
 
     yield _Change("withdrawn", _beside_step(sidecar, make), "none")
 
 
 def _withdrawn_within(file: Path) -> Iterator[_Change]:
     """Yield what becomes of a photo that shows nothing known: nothing where none of it is ours."""
-    if embed.withdraw(file) != read(file)[0]:
-        yield _Change("withdrawn", _within_step(file, partial(embed.withdraw, file)), "none")
+    if embed.remove_embedded(file) != read_bytes(file)[0]:
+        yield _Change("withdrawn", _within_step(file, partial(embed.remove_embedded, file)), "none")
 
 
 def _beside(sidecar: Path, existing: bytes | None, label: Label, *, known: bool) -> _Change:
     """Return what becomes of a sidecar; `known` is whether the photo's position is, from elsewhere."""
     name = utf8(str(sidecar))
-    merged = xmp.merge(existing, label, known, name=name)
+    merged = xmp.merge_sidecar(existing, label, known, name=name)
     position = _position(label, ours=xmp.estimates(merged, name=name))
     if merged == existing:
         return _Change("unchanged", None, position)
     # Made again when its turn comes: somebody may have written into the sidecar meanwhile.
-    step = _beside_step(sidecar, lambda: xmp.merge(_existing(sidecar), label, known, name=name))
+    step = _beside_step(sidecar, lambda: xmp.merge_sidecar(_existing(sidecar), label, known, name=name))
     return _Change("new" if existing is None else "merged", step, position)
 
 
 def _within(file: Path, label: Label, *, theirs: bool) -> _Change:
     """Return what becomes of a photo that is written into; `theirs` is whether a sidecar tells its position."""
-    content = embed.embed(file, label, theirs)
-    position = _position(label, ours=embed.estimated(content))
-    if content == read(file)[0]:
+    content = embed.embed_label(file, label, theirs)
+    position = _position(label, ours=embed.has_estimate(content))
+    if content == read_bytes(file)[0]:
         return _Change("unchanged", None, position)
-    return _Change("embedded", _within_step(file, partial(embed.embed, file, label, theirs)), position)
+    return _Change("embedded", _within_step(file, partial(embed.embed_label, file, label, theirs)), position)
 
 
 def _beside_step(sidecar: Path, make: Callable[[], bytes]) -> Step:
@@ -195,7 +195,7 @@ def _within_step(file: Path, make: Callable[[], bytes]) -> Step:
     return Step("write", file, make=make, keep_times=True)
 
 
-def _is_alias(file: Path, shot: Shot) -> bool:
+def _is_alias(file: Path, shot: Asset) -> bool:
     """Return whether a file is a link to another of the same shot, which is written into under its own name."""
     others = (os.path.realpath(other) for other in shot.files if not other.is_symlink())
     return file.is_symlink() and os.path.realpath(file) in others
@@ -209,4 +209,4 @@ def _position(label: Label, *, ours: bool) -> Literal["ours", "theirs", "none"]:
 
 def _existing(sidecar: Path) -> bytes | None:
     """Return a sidecar's bytes, or None where there is none; ImageError if it cannot be read."""
-    return read(sidecar, max_bytes=xmp.MOST_BYTES)[0] if os.path.lexists(sidecar) else None
+    return read_bytes(sidecar, max_bytes=xmp.MOST_BYTES)[0] if os.path.lexists(sidecar) else None

@@ -23,7 +23,7 @@ _CLOSE = re.compile(rb"\s*(/?)>")
 
 
 @dataclass(frozen=True)
-class Attribute:
+class XmlAttribute:
     """One attribute.
 
     Attributes:
@@ -40,7 +40,7 @@ class Attribute:
 
 
 @dataclass(eq=False)
-class Element:
+class XmlElement:
     """One element and what is in it.
 
     Attributes:
@@ -58,18 +58,18 @@ class Element:
 
     name: str
     raw: str
-    attributes: list[Attribute]
+    attributes: list[XmlAttribute]
     start: int
     opened: int
     alone: bool
     closing: int = 0
     end: int = 0
-    children: list[Element] = field(default_factory=list)
+    children: list[XmlElement] = field(default_factory=list)
     text: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Document:
+class XmlDocument:
     """XML with the places of all its elements.
 
     Attributes:
@@ -78,7 +78,7 @@ class Document:
     """
 
     data: bytes
-    elements: list[Element]
+    elements: list[XmlElement]
 
     def blanks_before(self, place: int) -> bytes:
         """Return the white space that ends at a byte."""
@@ -87,18 +87,18 @@ class Document:
             start -= 1
         return self.data[start:place]
 
-    def without(self, part: Element | Attribute) -> Edit:
+    def without(self, part: XmlElement | XmlAttribute) -> Edit:
         """Return the edit that takes out an element or attribute, with the white space before it."""
-        blanks = self.blanks_before(part.start) if isinstance(part, Element) else b""
+        blanks = self.blanks_before(part.start) if isinstance(part, XmlElement) else b""
         return part.start - len(blanks), part.end, b""
 
-    def blank(self, element: Element, edits: Iterable[Edit] = ()) -> bool:
+    def blank(self, element: XmlElement, edits: Iterable[Edit] = ()) -> bool:
         """Return whether nothing but white space is left in an element after the edits in it."""
         start, end = element.opened, element.closing
         inside = [(a - start, b - start, new) for a, b, new in edits if start <= a and b <= end]
         return not splice(self.data[start:end], inside).strip(_BLANKS)
 
-    def append(self, element: Element, new: bytes) -> Edit:
+    def append(self, element: XmlElement, new: bytes) -> Edit:
         """Return the edit that puts `new` behind an element's last child."""
         if element.alone:
             slash = self.data.rindex(b"/", element.start, element.opened)
@@ -117,7 +117,7 @@ def splice(data: bytes, edits: Iterable[Edit]) -> bytes:
     return b"".join([*parts, data[place:]])
 
 
-def parse(data: bytes, name: str) -> Document:
+def parse(data: bytes, name: str) -> XmlDocument:
     """Return UTF-8 XML with the places of its elements.
 
     Raises:
@@ -129,16 +129,16 @@ def parse(data: bytes, name: str) -> Document:
     except expat.ExpatError as error:
         problem = f"{expat.errors.messages[error.code]}, line {error.lineno}"
         raise LibraryError(f"{name}: is damaged ({problem}); correct it, or move it away to have a new one") from error
-    return Document(data, reader.elements)
+    return XmlDocument(data, reader.elements)
 
 
 class _Reader:
     """Collects elements as expat meets them."""
 
     def __init__(self, data: bytes, name: str) -> None:
-        self.elements: list[Element] = []
+        self.elements: list[XmlElement] = []
         self._data, self._name = data, name
-        self._open: list[Element] = []
+        self._open: list[XmlElement] = []
         self._texts: list[list[str]] = []
         self._parts = 0
         # Told that it is UTF-8, expat counts bytes of what it is given, whatever the XML declaration says.
@@ -161,7 +161,7 @@ class _Reader:
         found = self._match(_NAME, start)
         attributes, place = self._attributes(values, found.end())
         close = self._match(_CLOSE, place)
-        element = Element(name, found[1].decode(), attributes, start, close.end(), bool(close[1]))
+        element = XmlElement(name, found[1].decode(), attributes, start, close.end(), bool(close[1]))
         if self._open:
             self._open[-1].children.append(element)
         self.elements.append(element)
@@ -174,14 +174,14 @@ class _Reader:
             raise LibraryError(f"{self._name}: cannot be taken apart at byte {place}; move it away to have a new one")
         return found
 
-    def _attributes(self, values: list[str], place: int) -> tuple[list[Attribute], int]:
+    def _attributes(self, values: list[str], place: int) -> tuple[list[XmlAttribute], int]:
         """Return the attributes of a start tag whose name ends at this byte, and the byte after the last."""
         pairs = iter(zip(values[::2], values[1::2], strict=True))
         attributes = []
         while found := _ATTRIBUTE.match(self._data, place):
             place = found.end()
             if found[1] != b"xmlns" and not found[1].startswith(b"xmlns:"):
-                attributes.append(Attribute(*next(pairs), found.start(), place))
+                attributes.append(XmlAttribute(*next(pairs), found.start(), place))
         return attributes, place
 
     def _end(self, _: str) -> None:

@@ -16,8 +16,17 @@ from xml.sax.saxutils import escape, quoteattr
 
 from veduta.errors import LibraryError
 from veduta.library.metadata import keywords
-from veduta.library.metadata.xml_edit import Edit, Element, splice
-from veduta.library.metadata.xmp_document import ABOUT, LISTS, RDF, SHOWN, SPACES, Sidecar, location_ids, marked
+from veduta.library.metadata.xml_edit import Edit, XmlElement, splice
+from veduta.library.metadata.xmp_document import (
+    ABOUT,
+    LISTS,
+    RDF,
+    SHOWN,
+    SPACES,
+    XmpDocument,
+    location_ids,
+    marker_property,
+)
 from veduta.library.model import Label
 
 MOST_BYTES = 16 * 2**20
@@ -32,7 +41,7 @@ _CODECS = {"utf-8": "utf-8", "utf8": "utf-8", "iso-8859-1": "latin-1"}  # else A
 _MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
-def merge(existing: bytes | None, label: Label, position_known: bool, *, name: str = "<sidecar>") -> bytes:  # noqa: FBT001
+def merge_sidecar(existing: bytes | None, label: Label, position_known: bool, *, name: str = "<sidecar>") -> bytes:  # noqa: FBT001
     """Return a sidecar that says what a photo shows, with everything that others wrote in the one there.
 
     Args:
@@ -46,26 +55,26 @@ def merge(existing: bytes | None, label: Label, position_known: bool, *, name: s
         LibraryError: if the existing sidecar is damaged, hostile or no XMP.
     """
     data, codec = (_EMPTY, "utf-8") if existing is None else _as_utf8(existing, name)
-    without = Sidecar(data, name).without_ours()
-    done = _labelled(Sidecar(without, name), label, position_known=position_known)
+    without = XmpDocument(data, name).without_ours()
+    done = _labelled(XmpDocument(without, name), label, position_known=position_known)
     return done.decode().encode(codec, "xmlcharrefreplace")
 
 
-def withdraw(existing: bytes, *, name: str = "<sidecar>") -> bytes:
-    """Return a sidecar without anything of ours, and with all that others wrote; LibraryError as `merge`."""
+def remove_ours(existing: bytes, *, name: str = "<sidecar>") -> bytes:
+    """Return a sidecar without anything of ours, and with all that others wrote; LibraryError as `merge_sidecar`."""
     data, codec = _as_utf8(existing, name)
-    without = Sidecar(data, name).without_ours()
+    without = XmpDocument(data, name).without_ours()
     return existing if without == data else without.decode().encode(codec, "xmlcharrefreplace")
 
 
 def estimates(sidecar: bytes, *, name: str = "<sidecar>") -> bool:
-    """Return whether a sidecar has a position that we wrote and nobody has changed; LibraryError as `merge`."""
-    return Sidecar(_as_utf8(sidecar, name)[0], name).estimated
+    """Return whether a sidecar has a position that we wrote and nobody has changed; LibraryError as `merge_sidecar`."""
+    return XmpDocument(_as_utf8(sidecar, name)[0], name).estimated
 
 
 def has_own_position(sidecar: bytes, *, name: str = "<sidecar>") -> bool:
-    """Return whether a sidecar has a position that somebody else put there; LibraryError as `merge`."""
-    found = Sidecar(_as_utf8(sidecar, name)[0], name)
+    """Return whether a sidecar has a position that somebody else put there; LibraryError as `merge_sidecar`."""
+    found = XmpDocument(_as_utf8(sidecar, name)[0], name)
     return found.has_position() and not found.estimated
 
 
@@ -78,9 +87,9 @@ def confirms(packet: bytes | None, position: tuple[float, float], *, name: str =
         name: what to call the XMP in messages.
 
     Raises:
-        LibraryError: as for `merge`.
+        LibraryError: as for `merge_sidecar`.
     """
-    wrote = None if packet is None else Sidecar(_as_utf8(packet, name)[0], name).wrote
+    wrote = None if packet is None else XmpDocument(_as_utf8(packet, name)[0], name).wrote
     return wrote is None or keywords.same_place(wrote, position)
 
 
@@ -97,18 +106,22 @@ def _as_utf8(data: bytes, name: str) -> tuple[bytes, str]:
         raise LibraryError(f"{name}: is not in an encoding that XMP has; correct it, or move it away") from error
 
 
-def _labelled(sidecar: Sidecar, label: Label, *, position_known: bool) -> bytes:
+def _labelled(sidecar: XmpDocument, label: Label, *, position_known: bool) -> bytes:
     """Return a sidecar that has nothing of ours with what a label says."""
     pen = _Pen(sidecar)
-    texts = keywords.keywords(label), keywords.nested(label, "/"), keywords.nested(label, "|")
+    texts = (
+        keywords.keywords(label),
+        keywords.hierarchical_keyword(label, "/"),
+        keywords.hierarchical_keyword(label, "|"),
+    )
     for (name, kind), wanted in zip(LISTS.items(), texts, strict=True):
         new = [escape(word) for word in _missing(sidecar.list_of(name), wanted)]
         pen.put(name, kind, new)
-        pen.put(marked(name), "Bag", new)
+        pen.put(marker_property(name), "Bag", new)
     if not _is_shown(sidecar.list_of(SHOWN), keywords.uris(label.landmark)):
         pen.put(SHOWN, "Bag", [_location(label)], structured=True)
-    pen.say("veduta:landmark", keywords.clean(label.landmark.id))
-    pen.say("veduta:by", keywords.clean(label.by))
+    pen.say("veduta:landmark", keywords.xml_line(label.landmark.id))
+    pen.say("veduta:by", keywords.xml_line(label.by))
     pen.say("veduta:confidence", f"{label.confidence:.3f}")
     place = None if position_known or sidecar.has_position() else keywords.place(label.landmark)
     if place is not None:
@@ -116,7 +129,7 @@ def _labelled(sidecar: Sidecar, label: Label, *, position_known: bool) -> bytes:
     return pen.done()
 
 
-def _missing(array: Element | None, wanted: Sequence[str]) -> list[str]:
+def _missing(array: XmlElement | None, wanted: Sequence[str]) -> list[str]:
     """Return the words that are not in a list yet, whichever way they are cased and composed there."""
     there = {_key(item.text) for item in array.children} if array else set()
     return [word for i, word in enumerate(wanted) if _key(word) not in there | {_key(w) for w in wanted[:i]}]
@@ -126,22 +139,22 @@ def _key(word: str) -> str:
     return unicodedata.normalize("NFC", word).casefold()
 
 
-def _is_shown(array: Element | None, uris: Sequence[str]) -> bool:
+def _is_shown(array: XmlElement | None, uris: Sequence[str]) -> bool:
     """Return whether one of the places shown is this already, by the person's own word."""
     return array is not None and any(uri in uris for item in array.children for uri in location_ids(item))
 
 
 def _location(label: Label) -> str:
     """Return the structure that LocationShown has for a landmark; its position is that of the place, so no estimate."""
-    place, country = keywords.place(label.landmark), keywords.clean(label.country or "")
+    place, country = keywords.place(label.landmark), keywords.xml_line(label.country or "")
     ids = "".join(f"<rdf:li>{escape(uri)}</rdf:li>" for uri in keywords.uris(label.landmark))
-    name = f'<rdf:li xml:lang="x-default">{escape(keywords.title(label.landmark))}</rdf:li>'
+    name = f'<rdf:li xml:lang="x-default">{escape(keywords.display_name(label.landmark))}</rdf:li>'
     fields = [
         ("Iptc4xmpExt:LocationId", f"<rdf:Bag>{ids}</rdf:Bag>"),
         ("Iptc4xmpExt:LocationName", f"<rdf:Alt>{name}</rdf:Alt>"),
         ("Iptc4xmpExt:CountryName", escape(country)),
-        ("exif:GPSLatitude", keywords.letters(place[0], "NS") if place else ""),
-        ("exif:GPSLongitude", keywords.letters(place[1], "EW") if place else ""),
+        ("exif:GPSLatitude", keywords.xmp_coordinate(place[0], "NS") if place else ""),
+        ("exif:GPSLongitude", keywords.xmp_coordinate(place[1], "EW") if place else ""),
     ]
     return "".join(f"<{tag}>{inner}</{tag}>" for tag, inner in fields if inner)
 
@@ -152,7 +165,7 @@ def _estimate(pen: _Pen, place: tuple[float, float]) -> None:
     The EXIF standard, whose words XMP takes over, has a field for how a position was found, and MANUAL is the one of
     its four values that does not claim a device; what else there is to say goes into the free text beside it.
     """
-    north, east = keywords.letters(place[0], "NS"), keywords.letters(place[1], "EW")
+    north, east = keywords.xmp_coordinate(place[0], "NS"), keywords.xmp_coordinate(place[1], "EW")
     pen.say("veduta:latitude", north)
     pen.say("veduta:longitude", east)
     pen.say("exif:GPSLatitude", north)
@@ -164,7 +177,7 @@ def _estimate(pen: _Pen, place: tuple[float, float]) -> None:
 class _Pen:
     """Adds properties to a sidecar: to the lists there are, the rest to one description of our own."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
+    def __init__(self, sidecar: XmpDocument) -> None:
         self._sidecar, self._document = sidecar, sidecar.document
         self._edits: list[Edit] = []
         self._own: list[str] = []
@@ -188,7 +201,7 @@ class _Pen:
             self._own += [f"<{name}>", f" <rdf:{kind}>", *(f"  {start}{item}</rdf:li>" for item in items)]
             self._own += [f" </rdf:{kind}>", f"</{name}>"]
 
-    def _appended(self, array: Element, items: Sequence[str], *, structured: bool) -> Edit:
+    def _appended(self, array: XmlElement, items: Sequence[str], *, structured: bool) -> Edit:
         blanks = self._document.blanks_before((array.children[-1] if array.children else array).start).decode()
         li = array.raw.rpartition(":")[0] + ":li" if ":" in array.raw else "li"  # with the prefix used here
         # Which prefixes are declared here, and for what, is another program's choice.

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from veduta.errors import LibraryError
 from veduta.library.metadata import keywords
-from veduta.library.metadata.xml_edit import Attribute, Document, Edit, Element, parse, splice
+from veduta.library.metadata.xml_edit import Edit, XmlAttribute, XmlDocument, XmlElement, parse, splice
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 SPACES = {
@@ -25,13 +25,13 @@ LISTS = {"dc:subject": "Bag", "digiKam:TagsList": "Seq", "lr:hierarchicalSubject
 SHOWN, ID = "Iptc4xmpExt:LocationShown", "Iptc4xmpExt:LocationId"
 
 
-def full(name: str) -> str:
+def qualified_name(name: str) -> str:
     """Return a name as the parser gives it, with the namespace that its usual prefix stands for."""
     prefix, local = name.split(":")
     return f"{SPACES[prefix]} {local}"
 
 
-def marked(name: str) -> str:
+def marker_property(name: str) -> str:
     """Return the property of ours that tells which words we added to a list.
 
     >>> marked("dc:subject")
@@ -42,17 +42,20 @@ def marked(name: str) -> str:
     return f"veduta:added{local[0].upper()}{local[1:]}"
 
 
-ABOUT = full("rdf:about"), "about"
-_LISTED = {full(name): name for name in LISTS}
+ABOUT = qualified_name("rdf:about"), "about"
+_LISTED = {qualified_name(name): name for name in LISTS}
 _MARKER = SPACES["veduta"] + " "
-_POSITION = full("exif:GPSLatitude"), full("exif:GPSLongitude")
-_SAYING_SO = {full("exif:GPSProcessingMethod"): keywords.MANUAL, full("exif:GPSAreaInformation"): keywords.ESTIMATE}
-_LOCATION = {*map(full, (ID, "Iptc4xmpExt:LocationName", "Iptc4xmpExt:CountryName")), *_POSITION}
-_ARRAYS = {full(f"rdf:{kind}") for kind in ("Bag", "Seq", "Alt")}
-_Part = Element | Attribute
+_POSITION = qualified_name("exif:GPSLatitude"), qualified_name("exif:GPSLongitude")
+_SAYING_SO = {
+    qualified_name("exif:GPSProcessingMethod"): keywords.MANUAL,
+    qualified_name("exif:GPSAreaInformation"): keywords.ESTIMATE,
+}
+_LOCATION = {*map(qualified_name, (ID, "Iptc4xmpExt:LocationName", "Iptc4xmpExt:CountryName")), *_POSITION}
+_ARRAYS = {qualified_name(f"rdf:{kind}") for kind in ("Bag", "Seq", "Alt")}
+_Part = XmlElement | XmlAttribute
 
 
-class Sidecar:
+class XmpDocument:
     """A sidecar taken apart.
 
     Args:
@@ -64,9 +67,9 @@ class Sidecar:
     """
 
     def __init__(self, data: bytes, name: str) -> None:
-        self.document: Document = parse(data, name)
+        self.document: XmlDocument = parse(data, name)
         self.name = name
-        roots = [element for element in self.document.elements if element.name == full("rdf:RDF")]
+        roots = [element for element in self.document.elements if element.name == qualified_name("rdf:RDF")]
         if not roots:
             raise LibraryError(f"{name}: is not XMP; move it away to have a new one")
         self.rdf = roots[0]
@@ -78,7 +81,7 @@ class Sidecar:
 
     def first(self, name: str) -> _Part | None:
         """Return the first property of this name."""
-        wanted = full(name)
+        wanted = qualified_name(name)
         return next((part for part in self.properties() if part.name == wanted), None)
 
     def text(self, name: str) -> str:
@@ -86,7 +89,7 @@ class Sidecar:
         found = self.first(name)
         return found.text if found else ""
 
-    def list_of(self, name: str) -> Element | None:
+    def list_of(self, name: str) -> XmlElement | None:
         """Return the list that a property is, or None where there is no such property; LibraryError if it is none."""
         found = self.first(name)
         array = array_in(found) if found else None
@@ -105,7 +108,7 @@ class Sidecar:
         return self._pair("veduta:latitude", "veduta:longitude")
 
     def _pair(self, *names: str) -> tuple[float, float] | None:
-        north, east = (keywords.from_letters(self.text(name)) for name in names)
+        north, east = (keywords.parse_xmp_coordinate(self.text(name)) for name in names)
         return None if north is None or east is None else (north, east)
 
     @cached_property
@@ -119,7 +122,7 @@ class Sidecar:
 
     def has_position(self) -> bool:
         """Return whether a position of the photo is told anywhere; those of the places it shows are none."""
-        shown = [(e.start, e.end) for e in self.document.elements if e.name == full(SHOWN)]
+        shown = [(e.start, e.end) for e in self.document.elements if e.name == qualified_name(SHOWN)]
         telling = (e for e in self.document.elements if {e.name, *(a.name for a in e.attributes)} & {*_POSITION})
         return any(all(not start <= e.start < end for start, end in shown) for e in telling)
 
@@ -131,10 +134,10 @@ class Sidecar:
 
     def _said(self, name: str) -> list[str]:
         """Return the words that our marker says we added to a list."""
-        array = self.list_of(marked(name))
+        array = self.list_of(marker_property(name))
         return [item.text for item in array.children] if array else []
 
-    def _ours_in(self, description: Element, said: dict[str, Counter[str]]) -> list[Edit]:
+    def _ours_in(self, description: XmlElement, said: dict[str, Counter[str]]) -> list[Edit]:
         """Return the edits that take what is ours out of a description, and the description if it was all ours."""
         edits, kept = [], False
         for part in parts_of(description):
@@ -149,7 +152,7 @@ class Sidecar:
         """Return the edits that take what is ours out of one property."""
         if part.name in said:
             return self._out_of(part, [item for item in items(part) if _counted(said[part.name], item.text)])
-        if part.name == full(SHOWN):
+        if part.name == qualified_name(SHOWN):
             return self._out_of(part, [item for item in items(part) if is_our_location(item)])
         mine = part.name.startswith(_MARKER)
         mine |= self.estimated and (part.name in _POSITION or _SAYING_SO.get(part.name) == part.text)
@@ -157,7 +160,7 @@ class Sidecar:
         mine |= part.text == keywords.ESTIMATE == _SAYING_SO.get(part.name)
         return [self.document.without(part)] if mine else []
 
-    def _out_of(self, part: _Part, taken: Sequence[Element]) -> list[Edit]:
+    def _out_of(self, part: _Part, taken: Sequence[XmlElement]) -> list[Edit]:
         """Return the edits that take items out of a list, and the list itself if nothing is left in it."""
         edits = [self.document.without(item) for item in taken]
         array = array_in(part)
@@ -165,37 +168,37 @@ class Sidecar:
         return [self.document.without(part)] if empty else edits
 
 
-def parts_of(element: Element) -> list[_Part]:
+def parts_of(element: XmlElement) -> list[_Part]:
     """Return what an element has, as attributes and then as elements: RDF knows no difference."""
     return [*element.attributes, *element.children]
 
 
-def array_in(part: _Part) -> Element | None:
+def array_in(part: _Part) -> XmlElement | None:
     """Return the list that a property is, or None where it is something else."""
-    children = part.children if isinstance(part, Element) else []
+    children = part.children if isinstance(part, XmlElement) else []
     return next((child for child in children if child.name in _ARRAYS), None)
 
 
-def items(part: _Part) -> list[Element]:
+def items(part: _Part) -> list[XmlElement]:
     """Return the items of the list that a property is."""
     array = array_in(part)
     return array.children if array else []
 
 
-def location_ids(item: Element) -> list[str]:
+def location_ids(item: XmlElement) -> list[str]:
     """Return the URIs by which an item of LocationShown says which place it is."""
-    return [each.text for field in _fields(item) if field.name == full(ID) for each in items(field)]
+    return [each.text for field in _fields(item) if field.name == qualified_name(ID) for each in items(field)]
 
 
-def is_our_location(item: Element) -> bool:
+def is_our_location(item: XmlElement) -> bool:
     """Return whether an item of LocationShown is ours: it has our id, and nobody has added to it."""
     ours = any(uri.startswith(keywords.URN) for uri in location_ids(item))
     return ours and all(field.name in _LOCATION for field in _fields(item))
 
 
-def _fields(item: Element) -> list[_Part]:
+def _fields(item: XmlElement) -> list[_Part]:
     """Return the fields of a structure, which may be written in the item or in a description within it."""
-    inner = next((child for child in item.children if child.name == full("rdf:Description")), item)
+    inner = next((child for child in item.children if child.name == qualified_name("rdf:Description")), item)
     return [field for field in parts_of(inner) if not field.name.startswith(RDF)]
 
 

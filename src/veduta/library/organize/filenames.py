@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from veduta.library.organize.path_template import LONGEST, cut, name_key
+from veduta.library.organize.path_template import LONGEST, name_key, truncate_utf8
 
 LONGEST_SUFFIX = 20  # bytes; what is longer is part of the name
 
@@ -33,8 +33,10 @@ def with_stem(names: Sequence[str], stem: str, ending: str = "") -> list[str]:
     old, _ = split_name(names[0])
     tails = [name[len(old) :] for name in names if _shares(name, old)]
     room = LONGEST - len(os.fsencode(ending)) - max(len(os.fsencode(tail)) for tail in tails)
-    head = cut(stem, max(room, 1)) + ending
-    return [cut(head + name[len(old) :], LONGEST) if _shares(name, old) else _own(name, ending) for name in names]
+    head = truncate_utf8(stem, max(room, 1)) + ending
+    return [
+        truncate_utf8(head + name[len(old) :], LONGEST) if _shares(name, old) else _own(name, ending) for name in names
+    ]
 
 
 def _shares(name: str, stem: str) -> bool:
@@ -43,4 +45,4 @@ def _shares(name: str, stem: str) -> bool:
 
 def _own(name: str, ending: str) -> str:
     stem, suffix = split_name(name)
-    return cut(stem, LONGEST - len(os.fsencode(ending + suffix))) + ending + suffix
+    return truncate_utf8(stem, LONGEST - len(os.fsencode(ending + suffix))) + ending + suffix

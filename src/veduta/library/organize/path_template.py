@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from veduta.errors import LibraryError
-from veduta.library.model import Shot
+from veduta.library.model import Asset
 
 FIELDS = ("country", "landmark", "id", "date", "name")
 DIRECTIVES = frozenset("aAbBdGHIjmMpSuUVwWyY%")  # of strftime, those that mean the same everywhere
@@ -23,7 +23,7 @@ RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9
 
 
 @dataclass(frozen=True)
-class Field:
+class TemplateField:
     """A place to fill in.
 
     Attributes:
@@ -35,12 +35,12 @@ class Field:
     spec: str
 
 
-Piece = str | Field
+Piece = str | TemplateField
 Component = tuple[Piece, ...]
 
 
 @dataclass(frozen=True)
-class Pattern:
+class PathTemplate:
     """A folder with fields to fill in.
 
     Attributes:
@@ -52,7 +52,7 @@ class Pattern:
     components: tuple[Component, ...]
 
     @classmethod
-    def parse(cls, into: str, base: Path) -> Pattern:
+    def parse(cls, into: str, base: Path) -> PathTemplate:
         """Return the pattern a person wrote.
 
         Args:
@@ -63,7 +63,9 @@ class Pattern:
             LibraryError: it cannot be understood; the message says what is wrong.
         """
         components = list(_components(_pieces(into)))
-        fields = (i for i, component in enumerate(components) if any(isinstance(piece, Field) for piece in component))
+        fields = (
+            i for i, component in enumerate(components) if any(isinstance(piece, TemplateField) for piece in component)
+        )
         first = next(fields, len(components))
         head = [_text(component) for component in components[:first]]
         tail = [component for component in components[first:] if component not in (("",), (".",))]
@@ -79,10 +81,12 @@ class Pattern:
             raise LibraryError(f"{into}: begins with a home that is not known; write the folder out") from error
         return cls(Path(os.path.normpath(base / start)), tuple(tail))
 
-    def folder(self, shot: Shot) -> tuple[str, ...]:
+    def folder(self, shot: Asset) -> tuple[str, ...]:
         """Return the names of the folders below the root where a photo with a label belongs."""
         return tuple(
-            safe_name("".join(_value(shot, piece) if isinstance(piece, Field) else piece for piece in component))
+            safe_name(
+                "".join(_value(shot, piece) if isinstance(piece, TemplateField) else piece for piece in component)
+            )
             for component in self.components
         )
 
@@ -101,10 +105,10 @@ def safe_name(text: str) -> str:
     stripped = _stripped(plain)
     if RESERVED.fullmatch(stripped):
         stripped = f"_{stripped}"
-    return _stripped(cut(stripped, LONGEST)) or NO_NAME
+    return _stripped(truncate_utf8(stripped, LONGEST)) or NO_NAME
 
 
-def cut(text: str, limit: int) -> str:
+def truncate_utf8(text: str, limit: int) -> str:
     """Return as many of its first characters as fit into this many bytes of a file name."""
     if len(os.fsencode(text)) <= limit:
         return text
@@ -131,7 +135,7 @@ def _stripped(text: str) -> str:
     return text
 
 
-def _value(shot: Shot, field: Field) -> str:
+def _value(shot: Asset, field: TemplateField) -> str:
     label = shot.label
     if label is None:
         raise ValueError("shot: has no label")
@@ -160,17 +164,17 @@ def _pieces(into: str) -> Iterator[Piece]:
             yield _field(into, name, spec or "", conversion)
 
 
-def _field(into: str, name: str, spec: str, conversion: str | None) -> Field:
+def _field(into: str, name: str, spec: str, conversion: str | None) -> TemplateField:
     if name not in FIELDS or conversion:
         raise LibraryError(f"{into}: there is no field {{{name}}}; there are {', '.join(FIELDS)}")
     if name != "date":
         if spec:
             raise LibraryError(f"{into}: {{{name}}} takes no format; only a date does, such as {{date:%Y}}")
-        return Field(name, "")
+        return TemplateField(name, "")
     directives = re.findall("%(.?)", spec, re.DOTALL)
     if not set(directives) <= DIRECTIVES or (spec and not directives) or "{" in spec:
         raise LibraryError(f"{into}: {spec!r} is no format for a date; write, say, {{date:%Y}} or {{date:%Y-%m-%d}}")
-    return Field(name, spec or DAY)
+    return TemplateField(name, spec or DAY)
 
 
 def _components(pieces: Iterator[Piece]) -> Iterator[Component]:
@@ -188,12 +192,18 @@ def _components(pieces: Iterator[Piece]) -> Iterator[Component]:
 def _split(piece: Piece) -> Sequence[Piece]:
     if isinstance(piece, str):
         return piece.split("/")
-    return [Field(piece.name, part) if part else "" for part in piece.spec.split("/")] if piece.spec else [piece]
+    return (
+        [TemplateField(piece.name, part) if part else "" for part in piece.spec.split("/")] if piece.spec else [piece]
+    )
 
 
 def _joined(pieces: list[Piece]) -> Component:
     """Return a component without the empty texts around its fields."""
-    return tuple(piece for piece in pieces if piece) if any(isinstance(p, Field) for p in pieces) else (_text(pieces),)
+    return (
+        tuple(piece for piece in pieces if piece)
+        if any(isinstance(p, TemplateField) for p in pieces)
+        else (_text(pieces),)
+    )
 
 
 def _text(pieces: Sequence[Piece]) -> str:

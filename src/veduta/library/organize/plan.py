@@ -15,21 +15,21 @@ from stat import S_ISREG
 from typing import Literal, get_args
 
 from veduta.errors import LibraryError
-from veduta.library.journal.fsops import digest
+from veduta.library.journal.fsops import content_sha256
 from veduta.library.journal.operation import Step
-from veduta.library.model import Shot
+from veduta.library.model import Asset
 from veduta.library.organize.filenames import split_name, with_stem
-from veduta.library.organize.path_template import Pattern, name_key
-from veduta.library.organize.target_tree import Contents, Folders
+from veduta.library.organize.path_template import PathTemplate, name_key
+from veduta.library.organize.target_tree import FolderContents, TargetTree
 from veduta.types import Failure
 
-Mode = Literal["hardlink", "copy", "symlink", "move"]
+OrganizeMode = Literal["hardlink", "copy", "symlink", "move"]
 BLOCK = 4096  # bytes by which a file's room on a disk grows
 MOST_OF_A_NAME = 100_000  # photos of one name in one folder
 
 
 @dataclass(frozen=True)
-class Plan:
+class OrganizePlan:
     """What putting a library in order would do.
 
     Attributes:
@@ -50,7 +50,7 @@ class Plan:
     """
 
     root: Path
-    mode: Mode
+    mode: OrganizeMode
     steps: tuple[Step, ...]
     photos: int
     files: int
@@ -69,15 +69,15 @@ class Plan:
         return [(step.source, step.target) for step in self.steps if step.source is not None]
 
 
-def plan(
-    shots: Sequence[Shot],
+def plan_organize(
+    shots: Sequence[Asset],
     into: str,
     mode: str,
     base: Path,
     progress: Callable[[int], None] | None = None,
     *,
     forbidden: Sequence[Path] = (),
-) -> Plan:
+) -> OrganizePlan:
     """Return where each photo with a label goes.
 
     Args:
@@ -92,10 +92,10 @@ def plan(
         LibraryError: `into` cannot be understood, is hidden or forbidden, the folder cannot be written, is on another
             disk than the photos (hard links), has too little room, or a link in it leads out of it.
     """
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
-    pattern = Pattern.parse(into, base)
-    folders = Folders(pattern.root, forbidden)
+    if mode not in get_args(OrganizeMode):
+        raise ValueError(f"mode: expected one of {', '.join(get_args(OrganizeMode))}, got {mode!r}")
+    pattern = PathTemplate.parse(into, base)
+    folders = TargetTree(pattern.root, forbidden)
     _check_visible(pattern.root, base, shots)
     planner = _Planner(mode, folders)  # type: ignore[arg-type]
     for count, shot in enumerate(sorted(shots, key=lambda shot: os.fsencode(shot.file)), 1):
@@ -108,7 +108,7 @@ def plan(
     return planner.plan()
 
 
-def _check_visible(root: Path, base: Path, shots: Sequence[Shot]) -> None:
+def _check_visible(root: Path, base: Path, shots: Sequence[Asset]) -> None:
     """Raise LibraryError for a folder that scans would skip; one in which photos were found is above the library."""
     known = [base, *(file for shot in shots for file in shot.files)]
     for folder in [root, *root.parents]:
@@ -120,7 +120,7 @@ def _check_visible(root: Path, base: Path, shots: Sequence[Shot]) -> None:
 class _Planner:
     """A plan being made."""
 
-    def __init__(self, mode: Mode, folders: Folders) -> None:
+    def __init__(self, mode: OrganizeMode, folders: TargetTree) -> None:
         self.folders = folders
         self.unlabelled = 0
         self._mode = mode
@@ -131,7 +131,7 @@ class _Planner:
         self._renamed: list[tuple[Path, Path]] = []
         self._left: list[Failure] = []
 
-    def place(self, shot: Shot, contents: Contents) -> None:
+    def place(self, shot: Asset, contents: FolderContents) -> None:
         """Plan for one photo with a label."""
         files = [file for file in shot.files if file.is_file()]
         if not files:
@@ -146,12 +146,12 @@ class _Planner:
         except OSError as error:
             self._leave(shot.file, f"cannot be compared with what is there ({error.strerror}: {error.filename})")
 
-    def plan(self) -> Plan:
+    def plan(self) -> OrganizePlan:
         """Return the plan, if the disk has room for it."""
         if self._room > (free := shutil.disk_usage(self.folders.existing).free):
             needs = f"{self._room / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
             raise LibraryError(f"{self.folders.root}: this disk has too little room ({needs}); choose another")
-        return Plan(
+        return OrganizePlan(
             root=self.folders.root,
             mode=self._mode,
             steps=tuple(self._steps),
@@ -171,7 +171,7 @@ class _Planner:
     def _leave(self, path: Path, why: str) -> None:
         self._left.append(Failure(str(path), f"{path}: {why}"))
 
-    def _stay(self, shot: Shot, files: list[Path], contents: Contents, there: str) -> None:
+    def _stay(self, shot: Asset, files: list[Path], contents: FolderContents, there: str) -> None:
         """Count a photo that is in its place; its companions follow it, unless they would be moved without it."""
         self._already += 1
         if self._mode == "move":
@@ -203,7 +203,7 @@ class _Planner:
         inside, link = self.folders.holds(file), file.is_symlink()
         return (link, inside, os.fsencode(file)) if self._mode == "move" else (inside, link, os.fsencode(file))
 
-    def _go(self, shot: Shot, files: list[Path], source: Path, contents: Contents) -> None:
+    def _go(self, shot: Asset, files: list[Path], source: Path, contents: FolderContents) -> None:
         """Place a photo and what belongs to it."""
         group = [source, *self._companions(shot, source, files)]
         names = self._choose(group, contents)
@@ -228,7 +228,7 @@ class _Planner:
             if file.is_symlink() and os.path.realpath(file) == real:
                 self._leave(file, f"is a link to {source} and will lead nowhere when that is moved; make it anew then")
 
-    def _companions(self, shot: Shot, source: Path, files: list[Path]) -> list[Path]:
+    def _companions(self, shot: Asset, source: Path, files: list[Path]) -> list[Path]:
         """Return the companions that go with this file of a photo, no two of one name."""
         others = [file for file in files if file != source]
         chosen: dict[str, Path] = {name_key(source.name): source}
@@ -244,7 +244,7 @@ class _Planner:
                 chosen[name_key(file.name)] = file
         return list(chosen.values())[1:]
 
-    def _choose(self, group: list[Path], contents: Contents) -> list[str] | None:
+    def _choose(self, group: list[Path], contents: FolderContents) -> list[str] | None:
         """Return free names for a photo and its companions, all with the same ending if they need one."""
         old = [file.name for file in group]
         stem = split_name(old[0])[0]
@@ -254,7 +254,7 @@ class _Planner:
                 return names
         return None
 
-    def _are_free(self, group: list[Path], contents: Contents, names: list[str]) -> bool:
+    def _are_free(self, group: list[Path], contents: FolderContents, names: list[str]) -> bool:
         keys = [name_key(name) for name in names]
         if keys[0] in contents.names or len(set(keys)) < len(keys):
             return False
@@ -265,7 +265,7 @@ class _Planner:
         relatives = contents.relatives[name_key(split_name(names[0])[0])] - len(taken)
         return relatives <= (0 if len(group) > 1 else 1)
 
-    def _is_there(self, file: Path, contents: Contents, name: str) -> bool:
+    def _is_there(self, file: Path, contents: FolderContents, name: str) -> bool:
         """Whether a file of this name and content is on the disk already."""
         target = contents.path / contents.names.get(name_key(name), name)
         try:
@@ -273,9 +273,9 @@ class _Planner:
                 return False
         except FileNotFoundError:
             return False
-        return target.samefile(file) or digest(target) == digest(file)
+        return target.samefile(file) or content_sha256(target) == content_sha256(file)
 
-    def _add(self, file: Path, contents: Contents, name: str) -> None:
+    def _add(self, file: Path, contents: FolderContents, name: str) -> None:
         """Plan a step."""
         source = Path(os.path.realpath(file)) if file.is_symlink() else file
         status = source.stat()

@@ -10,12 +10,12 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from veduta.errors import LibraryError
-from veduta.library.journal.fsops import digest, found, missing_above
+from veduta.library.journal.fsops import content_sha256, lstat_or_none, missing_above
 from veduta.library.organize.path_template import name_key
 
 
 @dataclass
-class Contents:
+class FolderContents:
     """What lies in one folder or is going to.
 
     Attributes:
@@ -59,11 +59,11 @@ class Contents:
             return known
         if status.st_size not in self.hashes:
             names = self.sizes.get(status.st_size, [])
-            self.hashes[status.st_size] = {digest(self.path / name): name for name in reversed(names)}
+            self.hashes[status.st_size] = {content_sha256(self.path / name): name for name in reversed(names)}
         return self.hashes[status.st_size].get(sha256)
 
 
-class Folders:
+class TargetTree:
     """The target root and the folders below it.
 
     Args:
@@ -85,7 +85,7 @@ class Folders:
         self.existing = missing[0].parent if missing else root
         self.new: set[Path] = set()
         self._real = Path(os.path.realpath(root))
-        self._contents: dict[Path, Contents] = {}
+        self._contents: dict[Path, FolderContents] = {}
         self._inside: dict[Path, bool] = {}
         self._forbidden = {Path(os.path.realpath(folder)) for folder in forbidden}
         self._check_allowed(root)
@@ -97,7 +97,7 @@ class Folders:
             self._inside[path.parent] = Path(os.path.realpath(path.parent)).is_relative_to(self._real)
         return self._inside[path.parent]
 
-    def find(self, names: tuple[str, ...]) -> Contents:
+    def find(self, names: tuple[str, ...]) -> FolderContents:
         """Return the folder with these names below the root; where one is there in another spelling, that one.
 
         Raises:
@@ -109,7 +109,7 @@ class Folders:
             contents = self._enter(contents.path / spelled)
         return contents
 
-    def _enter(self, folder: Path) -> Contents:
+    def _enter(self, folder: Path) -> FolderContents:
         if folder not in self._contents:
             self._contents[folder] = self._look(folder)
         return self._contents[folder]
@@ -120,15 +120,15 @@ class Folders:
             reason = f"{folder}: is where Veduta keeps what it knows of the library, and no place for photos"
             raise LibraryError(f"{reason}; choose another folder")
 
-    def _look(self, folder: Path) -> Contents:
+    def _look(self, folder: Path) -> FolderContents:
         self._check_allowed(folder)
-        if found(folder) is None:
+        if lstat_or_none(folder) is None:
             self.new.update(missing_above(folder))
-            return Contents(folder)
+            return FolderContents(folder)
         _check_folder(folder)
         if not Path(os.path.realpath(folder)).is_relative_to(self._real):
             raise LibraryError(f"{folder}: is a link that leads out of {self.root}; remove it or choose another folder")
-        contents = Contents(folder)
+        contents = FolderContents(folder)
         with os.scandir(folder) as entries:
             for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name)):
                 contents.add(entry.name)

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from veduta.errors import ModelError
 from veduta.images.resize import GREY
-from veduta.models.export.networks import LighterGlueMatches, Recipe, export_recipe, noise_photos
+from veduta.models.export.networks import ExportSpec, LighterGlueMatches, export_spec, noise_photos
 from veduta.models.torch_models import open_kornia, open_transformers
-from veduta.models.weights import ABOUT_ONNX, ONNX, digest, find, home
+from veduta.models.weights import ABOUT_ONNX, ONNX, file_sha256, find_weights, home
 
 STEP = 8  # side of a cell of SuperPoint's detector
 KEYPOINTS = 2048  # SuperPoint's, at most: the notebook's number
@@ -90,9 +90,9 @@ def _pair(seed: int, dim: int = 128) -> dict[str, torch.Tensor]:
     }
 
 
-def _lightglue(name: str) -> Recipe:
+def _lightglue(name: str) -> ExportSpec:
     n0, n1 = torch.export.Dim("n0"), torch.export.Dim("n1")
-    return Recipe(
+    return ExportSpec(
         build=lambda: LighterGlueMatches(open_kornia(name)[0]).eval(),
         inputs=_pair,
         outputs=("partner0", "probability0", "partner1"),
@@ -102,8 +102,8 @@ def _lightglue(name: str) -> Recipe:
     )
 
 
-def _superpoint() -> Recipe:
-    return Recipe(
+def _superpoint() -> ExportSpec:
+    return ExportSpec(
         build=lambda: SuperPointKeypoints(open_transformers("superpoint", "SuperPointForKeypointDetection")[0]).eval(),
         inputs=lambda seed: {"image": noise_photos(seed, 1, 384 + 32 * seed, 480, 3)},
         outputs=("keypoints", "scores", "descriptors"),
@@ -114,35 +114,35 @@ def _superpoint() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {
+RECIPES: dict[str, Callable[[], ExportSpec]] = {
     "superpoint": _superpoint,
     "lightglue-disk": lambda: _lightglue("lightglue-disk"),
     "lightglue-aliked": lambda: _lightglue("lightglue-aliked"),
 }
 
 
-def export(name: str) -> tuple[Path, dict[str, float]]:
+def export_features(name: str) -> tuple[Path, dict[str, float]]:
     """Write model `name` beside its weights; return the file and the largest difference from torch, per output.
 
     Raises:
         ModelError: its weights are not here.
         RuntimeError: the file differs from torch by more than is allowed; it is then not kept.
     """
-    weights, folder = find(name), home() / name
+    weights, folder = find_weights(name), home() / name
     folder.mkdir(parents=True, exist_ok=True)
-    differences = export_recipe(RECIPES[name](), folder / ONNX)
-    about = {"weights": weights.sha256, "sha256": digest(folder / ONNX), "difference": differences}
+    differences = export_spec(RECIPES[name](), folder / ONNX)
+    about = {"weights": weights.sha256, "sha256": file_sha256(folder / ONNX), "difference": differences}
     (folder / ABOUT_ONNX).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
     return folder / ONNX, differences
 
 
-def main(arguments: list[str] | None = None) -> int:
+def export_features_main(arguments: list[str] | None = None) -> int:
     """Export the named models; return 0, or 1 when one cannot be."""
     parser = argparse.ArgumentParser(prog="python -m veduta.models.export.features", description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="+", choices=sorted(RECIPES), metavar="NAME", help=", ".join(sorted(RECIPES)))
     for name in parser.parse_args(arguments).names:
         try:
-            file, differences = export(name)
+            file, differences = export_features(name)
         except (ModelError, RuntimeError) as error:
             print(error, file=sys.stderr)
             return 1
@@ -152,4 +152,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(export_features_main())

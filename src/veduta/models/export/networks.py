@@ -29,7 +29,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from veduta.models.export.efficientnet_lite import EfficientNetLite
-from veduta.models.export.quantize import convolutions, quantise, quiet
+from veduta.models.export.quantize import convolutions, quantize, quiet
 
 OPSET = 18
 FOLDER = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ CALIBRATION = 16  # pictures
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ExportSpec:
     """How one file is made.
 
     Attributes:
@@ -226,8 +226,8 @@ def _side(name: str) -> Any:
 
 _N0, _N1 = torch.export.Dim("n0"), torch.export.Dim("n1")
 
-RECIPES = {
-    "efficientnet-lite2-gem": Recipe(
+EXPORT_SPECS = {
+    "efficientnet-lite2-gem": ExportSpec(
         build=_lite2,
         inputs=lambda seed: {"image": noise_photos(seed, 2 + seed % 2, 320, 256 + 32 * seed, 3)},
         outputs=("descriptor",),
@@ -235,7 +235,7 @@ RECIPES = {
         half=True,
         tolerance={"descriptor": 2e-3},
     ),
-    "xfeat": Recipe(
+    "xfeat": ExportSpec(
         build=_xfeat,
         inputs=lambda seed: {
             "image": noise_photos(seed, 1, 384 + 32 * seed, 480, 3),
@@ -250,7 +250,7 @@ RECIPES = {
         integers=("block2", "block3", "block4", "block5", "block_fusion"),
         integer_tolerance={"keypoints": 0.1, "scores": 0.05, "descriptors": 0.1},
     ),
-    "lighterglue": Recipe(
+    "lighterglue": ExportSpec(
         build=_lighterglue,
         inputs=_pair_inputs,
         outputs=("partner0", "probability0", "partner1"),
@@ -261,19 +261,19 @@ RECIPES = {
 }
 
 
-def export(name: str, target: Path) -> dict[str, float]:
+def export_network(name: str, target: Path) -> dict[str, float]:
     """Write model `name` to `target` and return the largest absolute difference from torch, per output.
 
     Raises ValueError for an unknown name and RuntimeError when the file differs from torch by more than the
     recipe allows; the file is then not kept.
     """
-    if name not in RECIPES:
-        raise ValueError(f"unknown model {name!r}; known: {', '.join(RECIPES)}")
-    return export_recipe(RECIPES[name], target)
+    if name not in EXPORT_SPECS:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(EXPORT_SPECS)}")
+    return export_spec(EXPORT_SPECS[name], target)
 
 
-def export_recipe(recipe: Recipe, target: Path) -> dict[str, float]:
-    """Write what a recipe makes to `target`, as `export` does."""
+def export_spec(recipe: ExportSpec, target: Path) -> dict[str, float]:
+    """Write what a recipe makes to `target`, as `export_network` does."""
     module = recipe.build()
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         draft = Path(folder) / target.name
@@ -286,17 +286,17 @@ def export_recipe(recipe: Recipe, target: Path) -> dict[str, float]:
     return differences
 
 
-def _with_integers(recipe: Recipe, draft: Path) -> Path:
+def _with_integers(recipe: ExportSpec, draft: Path) -> Path:
     """Write beside a draft the file whose convolutions multiply integers, ranges learned from made-up pictures."""
     target = draft.with_suffix(".integers.onnx")
     batches = ({k: v.numpy() for k, v in recipe.inputs(seed).items()} for seed in range(CALIBRATION))
     chosen = [name for name in convolutions(draft) if any(part in name for part in recipe.integers)]
     # Weights of seven bits: on cores without instructions for it, sums of two products of eight would overflow.
-    quantise(draft, target, batches, nodes_to_quantize=chosen, reduce_range=True)
+    quantize(draft, target, batches, nodes_to_quantize=chosen, reduce_range=True)
     return target
 
 
-def _write(module: nn.Module, recipe: Recipe, path: Path) -> None:
+def _write(module: nn.Module, recipe: ExportSpec, path: Path) -> None:
     inputs = recipe.inputs(0)
     names = list(inputs)
     how: dict[str, Any] = {"dynamic_shapes": recipe.dynamic, "external_data": False, "verbose": False}
@@ -349,7 +349,7 @@ def halve_weights(model: Any) -> Any:
 
 
 def compare(
-    module: nn.Module, recipe: Recipe, path: Path, tolerance: dict[str, float] | None = None
+    module: nn.Module, recipe: ExportSpec, path: Path, tolerance: dict[str, float] | None = None
 ) -> dict[str, float]:
     """Return the largest difference between ONNX Runtime and torch per output, on sizes not traced.
 
@@ -396,16 +396,18 @@ def _same_keypoints(expected: list[Any], got: list[Any]) -> tuple[float, list[An
     return 1 - len(common) / max(len(rows[0]), len(rows[1]), 1), picked[0], picked[1]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def export_networks_main(arguments: list[str] | None = None) -> int:
     """Export the named models; return 0, or 1 when one differs from torch."""
     parser = argparse.ArgumentParser(prog="python -m veduta.models.export.networks", description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="+", choices=sorted(RECIPES), metavar="NAME", help=", ".join(sorted(RECIPES)))
+    parser.add_argument(
+        "names", nargs="+", choices=sorted(EXPORT_SPECS), metavar="NAME", help=", ".join(sorted(EXPORT_SPECS))
+    )
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default: the package's own)")
     options = parser.parse_args(arguments)
     for name in options.names:
         target = options.out / f"{name}.onnx"
         try:
-            differences = export(name, target)
+            differences = export_network(name, target)
         except RuntimeError as error:
             print(error, file=sys.stderr)
             return 1
@@ -416,4 +418,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(export_networks_main())

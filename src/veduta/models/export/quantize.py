@@ -23,7 +23,7 @@ class _Batches(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def quantise(source: Path, target: Path, batches: Iterable[dict[str, Any]], **how: Any) -> None:
+def quantize(source: Path, target: Path, batches: Iterable[dict[str, Any]], **how: Any) -> None:
     """Write a graph whose weights and activations are 8-bit integers, a scale for each channel of the weights.
 
     Args:

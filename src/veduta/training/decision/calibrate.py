@@ -14,22 +14,31 @@ import numpy as np
 
 from veduta import __version__
 from veduta.concurrency import in_order
-from veduta.datasets.listing import Listed, list_csv, list_folder
-from veduta.decision.model import DEFAULT_EFFORT, LearnedDecision, shipped
+from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
+from veduta.decision.model import DEFAULT_EFFORT, LearnedDecider, shipped_decider
 from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
 from veduta.gallery import DEFAULT_MATCHER, Gallery
 from veduta.gallery.ingest import utf8
 from veduta.images import load
 from veduta.metrics import Prediction, evaluate
 from veduta.recognizer import Recognizer
-from veduta.training.decision.examples import case_of, with_glue, without_candidates
-from veduta.training.decision.fit import FOLDS, Answer, Case, curves, deal, held_out_answers, learn, recalibrate
+from veduta.training.decision.examples import empty_example, make_example, with_fine_matches
+from veduta.training.decision.fit import (
+    FOLDS,
+    Example,
+    HeldOutAnswer,
+    assign_folds,
+    held_out_answers,
+    learn_decider,
+    precision_curves,
+    recalibrate,
+)
 from veduta.types import Candidate, Failure, Float32, Image, LocalFeatures
 
 Progress = Callable[[int, int], None]
-LEAST = 30  # photos of each kind, known and not, below which a calibration says nothing
-LEARN = 300  # of each kind, from which the weights are learned anew as well
-PRECISIONS = (0.9, 0.95, 0.98)
+MIN_PHOTOS = 30  # photos of each kind, known and not, below which a calibration says nothing
+MIN_TO_LEARN = 300  # of each kind, from which the weights are learned anew as well
+REPORTED_PRECISIONS = (0.9, 0.95, 0.98)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate` found and kept.
+    """What `calibrate_gallery` found and kept.
 
     Attributes:
         known: photos that show a landmark of the gallery.
@@ -78,7 +87,7 @@ class Calibration:
     failures: tuple[Failure, ...]
 
 
-def calibrate(
+def calibrate_gallery(
     gallery: Gallery,
     source: str | Path | None = None,
     csv: str | Path | None = None,
@@ -114,16 +123,16 @@ def calibrate(
     withheld = unknown == 0
     if withheld:
         cases, unknown = asked.twice(), known
-    if min(known, unknown) < LEAST:
+    if min(known, unknown) < MIN_PHOTOS:
         raise DatasetError(
             f"there are {known} photos of the gallery's landmarks and {unknown} of others; "
-            f"at least {LEAST} of each are needed"
+            f"at least {MIN_PHOTOS} of each are needed"
         )
     if len({case.group for case in cases if case.truth}) < 2 * FOLDS:  # too few landmarks to set some aside
         cases = [replace(case, group=asked.sha256[case.query]) for case in cases]
     settings = gallery.settings
-    ships = shipped(settings["embedder"]["name"], settings["extractor"]["name"], DEFAULT_MATCHER)
-    before = ships if isinstance(ships, LearnedDecision) else None
+    ships = shipped_decider(settings["embedder"]["name"], settings["extractor"]["name"], DEFAULT_MATCHER)
+    before = ships if isinstance(ships, LearnedDecider) else None
     after, answers, fitted = _fit(cases, before, asked.centres)
     old = answers if before is None else held_out_answers(cases, [before] * FOLDS, DEFAULT_EFFORT)
     result = Calibration(
@@ -134,7 +143,7 @@ def calibrate(
         fitted=fitted,
         before=quality(cases, old),
         after=quality(cases, answers),
-        floors={f"{p:g}": _floor(after, p) for p in PRECISIONS},
+        floors={f"{p:g}": _floor(after, p) for p in REPORTED_PRECISIONS},
         failures=tuple(failures),
     )
     about = {
@@ -156,9 +165,9 @@ class _Asking:
         self._recognizer: Recognizer = gallery.recognizer(effort="thorough", floor=0.0, gps=False)
         self._contents = {reference.sha256 for reference in gallery.references()}
         self._counts = {landmark.id: count for landmark, count in gallery.landmarks()}
-        self._asked: list[tuple[Listed, Float32, LocalFeatures]] = []
+        self._asked: list[tuple[LabeledPhoto, Float32, LocalFeatures]] = []
         self.sha256: dict[str, str] = {}  # of the photos asked about: what is in them, wherever they lie
-        self._first: list[Case] = []
+        self._first: list[Example] = []
         self.references = 0
 
     @property
@@ -166,7 +175,9 @@ class _Asking:
         """Descriptors of photos of nothing."""
         return self._recognizer.decider.centres
 
-    def cases(self, listed: Sequence[Listed], failures: list[Failure], progress: Progress | None) -> list[Case]:
+    def cases(
+        self, listed: Sequence[LabeledPhoto], failures: list[Failure], progress: Progress | None
+    ) -> list[Example]:
         """Return a case for every photo that can be read."""
         for done, (item, image) in enumerate(in_order(_load, listed, workers=1), 1):
             if isinstance(image, Failure):
@@ -181,12 +192,12 @@ class _Asking:
                 progress(done, len(listed))
         return self._first
 
-    def twice(self) -> list[Case]:
+    def twice(self) -> list[Example]:
         """Return each photo's case, and one with its landmark withheld; together they weigh as much as one."""
         again = [self._case(*asked, withheld=True) for asked in self._asked]
         return [replace(case, weight=0.5) for case in (*self._first, *again)]
 
-    def _case(self, item: Listed, descriptor: Float32, features: LocalFeatures, *, withheld: bool) -> Case:
+    def _case(self, item: LabeledPhoto, descriptor: Float32, features: LocalFeatures, *, withheld: bool) -> Example:
         name = item.landmark.id
         recognizer = self._recognizer
         found = recognizer.retrieve(descriptor, without=(name,) if withheld else ())
@@ -195,14 +206,14 @@ class _Asking:
         # Photos of one landmark stay together when folds are made; those of none may all lie in one folder.
         group = name if self._counts.get(name) else self.sha256[item.photo]
         if not candidates:
-            return without_candidates(item.photo, group)
+            return empty_example(item.photo, group)
         around = recognizer.surroundings(descriptor, candidates)
-        case = case_of(item.photo, group, truth, candidates, around)
+        case = make_example(item.photo, group, truth, candidates, around)
         judged = recognizer.judge(candidates, around, "full")
-        return with_glue(case, candidates, around, recognizer.glued(features, candidates, judged))
+        return with_fine_matches(case, candidates, around, recognizer.glued(features, candidates, judged))
 
 
-def quality(cases: Sequence[Case], answers: Sequence[Answer]) -> Quality:
+def quality(cases: Sequence[Example], answers: Sequence[HeldOutAnswer]) -> Quality:
     """Return what these answers to these cases are worth."""
     truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
     said = [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
@@ -212,29 +223,29 @@ def quality(cases: Sequence[Case], answers: Sequence[Answer]) -> Quality:
 
 
 def _fit(
-    cases: Sequence[Case], before: LearnedDecision | None, centres: Float32
-) -> tuple[LearnedDecision, list[Answer], str]:
+    cases: Sequence[Example], before: LearnedDecider | None, centres: Float32
+) -> tuple[LearnedDecider, list[HeldOutAnswer], str]:
     """Return what did best on cases held out, its answers to them, and what of it is new.
 
     Tried: the decision that ships, if there is one; the same with its calibration fitted; one learned anew, if there
     are photos enough. In all cases the floors are measured on the photos given.
     """
     known = sum(bool(case.truth) for case in cases)
-    enough = min(known, len(cases) - known) >= LEARN
+    enough = min(known, len(cases) - known) >= MIN_TO_LEARN
     if before is None and not enough:
         raise DatasetError(
-            f"no decision ships for this gallery's models, and {LEARN} photos of known landmarks and as many of others "
-            f"are needed to learn one; there are {known} and {len(cases) - known}"
+            f"no decision ships for this gallery's models, and {MIN_TO_LEARN} photos of known landmarks and as many "
+            f"of others are needed to learn one; there are {known} and {len(cases) - known}"
         )
-    fold_of = deal(cases)
-    tried: list[tuple[LearnedDecision, list[LearnedDecision], str]] = []
+    fold_of = assign_folds(cases)
+    tried: list[tuple[LearnedDecider, list[LearnedDecider], str]] = []
     try:
         if before is not None:
-            measured = replace(before, curves=curves(cases, [before] * FOLDS, fold_of))
+            measured = replace(before, curves=precision_curves(cases, [before] * FOLDS, fold_of))
             tried.append((measured, [before] * FOLDS, "nothing"))
             tried.append((*recalibrate(before, cases, fold_of), "calibration"))
         if enough:
-            tried.append((*learn(cases, centres, fold_of=fold_of), "weights"))
+            tried.append((*learn_decider(cases, centres, fold_of=fold_of), "weights"))
     except ValueError as error:
         raise DatasetError(str(error)) from error
     answered = [(held_out_answers(cases, held_out, DEFAULT_EFFORT, fold_of), d, what) for d, held_out, what in tried]
@@ -242,14 +253,14 @@ def _fit(
     return decision, answers, what
 
 
-def _floor(decision: LearnedDecision, precision: float) -> float | None:
+def _floor(decision: LearnedDecider, precision: float) -> float | None:
     try:
         return decision.floor_for(precision, DEFAULT_EFFORT)
     except VedutaError:
         return None
 
 
-def _load(item: Listed) -> Image | Failure:
+def _load(item: LabeledPhoto) -> Image | Failure:
     try:
         return load(item.photo, name=utf8(item.photo))
     except ImageError as error:
@@ -264,12 +275,12 @@ def _check_installed() -> None:
         raise DatasetError(f"calibrating needs {error.name}; pip install 'veduta[calibrate]'") from error
 
 
-def _write(out: Path, result: Calibration, before: Sequence[Answer], after: Sequence[Answer]) -> None:
-    from veduta.training.plots import reliability
+def _write(out: Path, result: Calibration, before: Sequence[HeldOutAnswer], after: Sequence[HeldOutAnswer]) -> None:
+    from veduta.training.plots import plot_reliability
 
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / "calibration.json").write_text(json.dumps(asdict(result), indent=1) + "\n", "utf-8")
-        reliability(out / "reliability.png", {"before": before, "after": after})
+        plot_reliability(out / "reliability.png", {"before": before, "after": after})
     except OSError as error:
         raise DatasetError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error

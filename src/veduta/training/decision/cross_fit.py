@@ -17,16 +17,16 @@ from pathlib import Path
 
 from veduta.datasets.gldv2 import read_train
 from veduta.datasets.layout import need_file, split_folder
-from veduta.training.decision.examples import halves
-from veduta.training.descriptor.config import SHIPPED, Recipe
+from veduta.training.decision.examples import two_fold_split
+from veduta.training.descriptor.config import SHIPPED, TrainConfig
 
 SEED = 1
 Say = Callable[[str], None]
 
 
-def parts(landmarks: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
+def landmark_halves(landmarks: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Return the landmarks in the two halves that networks are trained on."""
-    return halves(landmarks, SEED)
+    return two_fold_split(landmarks, SEED)
 
 
 def part_of(id: str, landmark: str, both: tuple[Collection[str], Collection[str]]) -> int:
@@ -36,7 +36,7 @@ def part_of(id: str, landmark: str, both: tuple[Collection[str], Collection[str]
     return int(hashlib.sha256(id.encode()).hexdigest(), 16) % 2
 
 
-def train_half(data: Path, out: Path, part: int, recipe: Recipe = SHIPPED, say: Say = lambda text: None) -> Path:
+def train_half(data: Path, out: Path, part: int, recipe: TrainConfig = SHIPPED, say: Say = lambda text: None) -> Path:
     """Return the folder of the model trained on one half and the bank, training it unless it is there.
 
     Args:
@@ -52,21 +52,21 @@ def train_half(data: Path, out: Path, part: int, recipe: Recipe = SHIPPED, say: 
     """
     run = out / f"half-{part}"
     if not (run / "report.json").exists():
-        from veduta.training.descriptor.train import train
+        from veduta.training.descriptor.train import train_descriptor
 
         labels, photos = read_train(need_file(data, "train.csv")), split_folder(data, "train")
-        taught = parts(labels.landmarks)[part]
+        taught = landmark_halves(labels.landmarks)[part]
         out.mkdir(parents=True, exist_ok=True)
         table = out / f"half-{part}.csv"
         with table.open("w", encoding="utf-8", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(("photo", "landmark"))
             rows.writerows((photos.path(id).absolute(), name) for id, name in labels.pairs() if name in taught)
-        train(table, run, recipe, data / "bank", say=say)
+        train_descriptor(table, run, recipe, data / "bank", say=say)
     return run / "model"
 
 
-def main() -> None:
+def cross_fit_main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -77,4 +77,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cross_fit_main()

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
-from veduta.decision.model import DEPTHS
-from veduta.decision.terms import NAMES, Surroundings, like_nothing, weigh
-from veduta.gallery.match_graph import RELATIVES, confirm, expected_inliers, keep_useful
-from veduta.geometry import describe
+from veduta.decision.model import NUM_VERIFIED
+from veduta.decision.terms import TERM_NAMES, CandidateContext, compute_terms, distractor_similarity
+from veduta.gallery.match_graph import MAX_PAIRS, count_confirmed, expected_inliers, keep_confirmed
+from veduta.geometry import describe_pair
 from veduta.protocols import Matcher, Verifier
-from veduta.training.decision.fit import STAGES, Case
+from veduta.training.decision.fit import STAGE_NAMES, Example
 from veduta.types import Candidate, Float32, Float64, Int64, LocalFeatures, PairGeometry, UInt8
 
 DEPTH = 100
-CENTRES = 64
-Pair = tuple[int, PairGeometry]
+NUM_CENTERS = 64
+GeometryPair = tuple[int, PairGeometry]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Photo:
     features: LocalFeatures
 
 
-class Collection:
+class PhotoCollection:
     """Photos held in memory, and what pairs of them say, computed once.
 
     Args:
@@ -56,7 +56,7 @@ class Collection:
     ) -> None:
         self.photos, self._matcher, self._verifier = photos, matcher, verifier
         self.landmark = np.array([photo.landmark for photo in photos], object)
-        self.pairs: dict[tuple[int, int], Pair] = {}  # (query, reference) -> what they say, as far as asked
+        self.pairs: dict[tuple[int, int], GeometryPair] = {}  # (query, reference) -> what they say, as far as asked
         self._kin: dict[int, dict[int, tuple[int, Int64]]] = {int(i): {} for i in references}
         self._compare(likeness, references)
 
@@ -65,7 +65,7 @@ class Collection:
         wanted: set[tuple[int, int]] = set()
         for i in references.tolist():
             family = references[(self.landmark[references] == self.landmark[i]) & (references != i)]
-            nearest = family[np.argsort(-(likeness[family] @ likeness[i]), kind="stable")][:RELATIVES]
+            nearest = family[np.argsort(-(likeness[family] @ likeness[i]), kind="stable")][:MAX_PAIRS]
             wanted |= {(min(i, j), max(i, j)) for j in nearest.tolist()}
 
         def work(pair: tuple[int, int]) -> tuple[Int64, Int64]:
@@ -87,18 +87,18 @@ class Collection:
         """Return the inliers a reference has with its relatives, one of them left out; NaN without any."""
         return expected_inliers(count for other, (count, _) in self._kin[reference].items() if other != without)
 
-    def pair(self, query: int, reference: int) -> Pair:
+    def pair(self, query: int, reference: int) -> GeometryPair:
         """Return the inliers and geometry of a query and a reference."""
         if (query, reference) not in self.pairs:
             self.pairs[query, reference] = self._look(query, reference)
         return self.pairs[query, reference]
 
-    def _look(self, query: int, reference: int) -> Pair:
+    def _look(self, query: int, reference: int) -> GeometryPair:
         features, confirmed = self._kept(reference, without=query)
         asked = self.photos[query].features
         matches = self._matcher.match(asked, features)
         found = self._verifier.verify(asked, features, matches)
-        return found.num_inliers, describe(asked, features, matches, found, confirmed)
+        return found.num_inliers, describe_pair(asked, features, matches, found, confirmed)
 
     def _kept(self, reference: int, without: int) -> tuple[LocalFeatures, UInt8]:
         """Return the keypoints a gallery keeps of a reference, and how many relatives confirm each."""
@@ -107,9 +107,9 @@ class Collection:
         confirming = 0
         for other, (count, keypoints) in self._kin[reference].items():
             if other != without and count:
-                counts = confirm(counts, keypoints)
+                counts = count_confirmed(counts, keypoints)
                 confirming += 1
-        return keep_useful(features, counts, confirming)
+        return keep_confirmed(features, counts, confirming)
 
     def cases(
         self,
@@ -118,8 +118,8 @@ class Collection:
         queries: Int64,
         centres: Float32,
         weight: Callable[[int], float] = lambda query: 1.0,
-        glue: Callable[[int, Case, Sequence[Candidate]], Mapping[str, int]] | None = None,
-    ) -> list[Case]:
+        glue: Callable[[int, Example, Sequence[Candidate]], Mapping[str, int]] | None = None,
+    ) -> list[Example]:
         """Return a case for every query that leaves anything to be found.
 
         Args:
@@ -132,26 +132,26 @@ class Collection:
         """
         present = np.isin(np.arange(len(self.photos)), gallery)
         counts = {str(k): int((self.landmark[gallery] == k).sum()) for k in set(self.landmark[gallery])}
-        nothing = like_nothing(descriptors, centres)
+        nothing = distractor_similarity(descriptors, centres)
 
-        def work(query: int) -> Case:
+        def work(query: int) -> Example:
             inside = bool(present[query])
             mine = counts | {self.photos[query].landmark: counts[self.photos[query].landmark] - 1} if inside else counts
             candidates, around = self._ask(descriptors, gallery, query, nothing, mine)
             known = mine.get(self.photos[query].landmark, 0) > 0
             truth = frozenset([self.photos[query].landmark]) if known else frozenset[str]()
             group = self.photos[query].landmark or self.photos[query].id
-            case = case_of(self.photos[query].id, group, truth, candidates, around, weight(query))
+            case = make_example(self.photos[query].id, group, truth, candidates, around, weight(query))
             if glue is None:
                 return case
-            return with_glue(case, candidates, around, glue(query, case, candidates))
+            return with_fine_matches(case, candidates, around, glue(query, case, candidates))
 
         with one_blas_thread():
             return [case for _, case in in_order(work, queries.tolist())]
 
     def _ask(
         self, descriptors: Float32, gallery: Int64, query: int, nothing: Float32, counts: Mapping[str, int]
-    ) -> tuple[list[Candidate], Surroundings]:
+    ) -> tuple[list[Candidate], CandidateContext]:
         similarity = descriptors[gallery] @ descriptors[query]
         order = [i for i in np.argsort(-similarity, kind="stable")[: DEPTH + 1] if gallery[i] != query][:DEPTH]
         rows = gallery[order]
@@ -159,10 +159,10 @@ class Collection:
             Candidate(self.photos[i].id, self.photos[i].landmark, float(s), number=int(i))
             for i, s in zip(rows.tolist(), similarity[order].tolist(), strict=True)
         ]
-        for place, i in enumerate(rows[: max(DEPTHS.values())].tolist()):
+        for place, i in enumerate(rows[: max(NUM_VERIFIED.values())].tolist()):
             inliers, geometry = self.pair(query, i)
             candidates[place] = replace(candidates[place], num_inliers=inliers, geometry=geometry)
-        around = Surroundings(
+        around = CandidateContext(
             likeness=descriptors[rows] @ descriptors[rows].T,
             query_like_nothing=float(nothing[query]),
             like_nothing=nothing[rows],
@@ -172,33 +172,36 @@ class Collection:
         return candidates, around
 
 
-def case_of(
+def make_example(
     query: str,
     group: str,
     truth: frozenset[str],
     candidates: Sequence[Candidate],
-    around: Surroundings,
+    around: CandidateContext,
     weight: float = 1.0,
-) -> Case:
+) -> Example:
     """Return the case of one query, whose candidates stand most similar first and verified as deep as any stage asks.
 
-    Each stage is shown as much as it would have seen; the one with the costlier matcher nothing, until `with_glue`.
+    Each stage is shown as much as it would have seen; the one with the costlier matcher nothing, until
+    `with_fine_matches`.
     """
     landmarks: dict[str, tuple[str, ...]] = {"glue": ()}
-    evidence = {"glue": np.zeros((0, len(NAMES)))}
-    for stage in (name for name in STAGES if name != "glue"):
-        seen = [c if i < DEPTHS[stage] else _unverified(c) for i, c in enumerate(candidates)]
+    evidence = {"glue": np.zeros((0, len(TERM_NAMES)))}
+    for stage in (name for name in STAGE_NAMES if name != "glue"):
+        seen = [c if i < NUM_VERIFIED[stage] else _unverified(c) for i, c in enumerate(candidates)]
         landmarks[stage], evidence[stage] = _side_by_side(seen, around)
-    return Case(query, group, truth, landmarks, evidence, weight)
+    return Example(query, group, truth, landmarks, evidence, weight)
 
 
-def without_candidates(query: str, group: str) -> Case:
+def empty_example(query: str, group: str) -> Example:
     """Return the case of a query that nothing was found for."""
-    nothing = np.zeros((0, len(NAMES)))
-    return Case(query, group, frozenset(), dict.fromkeys(STAGES, ()), dict.fromkeys(STAGES, nothing))
+    nothing = np.zeros((0, len(TERM_NAMES)))
+    return Example(query, group, frozenset(), dict.fromkeys(STAGE_NAMES, ()), dict.fromkeys(STAGE_NAMES, nothing))
 
 
-def with_glue(case: Case, candidates: Sequence[Candidate], around: Surroundings, glued: Mapping[str, int]) -> Case:
+def with_fine_matches(
+    case: Example, candidates: Sequence[Candidate], around: CandidateContext, glued: Mapping[str, int]
+) -> Example:
     """Return the case with what the costlier matcher found; as it was if it was not asked."""
     if not glued:
         return case
@@ -206,16 +209,16 @@ def with_glue(case: Case, candidates: Sequence[Candidate], around: Surroundings,
     return replace(case, landmarks={**case.landmarks, "glue": landmarks}, evidence={**case.evidence, "glue": evidence})
 
 
-def _side_by_side(candidates: Sequence[Candidate], around: Surroundings) -> tuple[tuple[str, ...], Float64]:
-    weighed = weigh(candidates, around)
-    return tuple(weighed), np.array(list(weighed.values())).reshape(len(weighed), len(NAMES))
+def _side_by_side(candidates: Sequence[Candidate], around: CandidateContext) -> tuple[tuple[str, ...], Float64]:
+    weighed = compute_terms(candidates, around)
+    return tuple(weighed), np.array(list(weighed.values())).reshape(len(weighed), len(TERM_NAMES))
 
 
 def _unverified(candidate: Candidate) -> Candidate:
     return replace(candidate, num_inliers=None, geometry=None)
 
 
-def nothing_centres(descriptors: Float32, count: int = CENTRES, rounds: int = 20) -> Float32:
+def distractor_centers(descriptors: Float32, count: int = NUM_CENTERS, rounds: int = 20) -> Float32:
     """Return (count, D) centres of norm 1 of descriptors of photos of nothing, by spherical k-means from spread seeds.
 
     With no more descriptors than centres, the descriptors themselves.
@@ -230,7 +233,7 @@ def nothing_centres(descriptors: Float32, count: int = CENTRES, rounds: int = 20
     return np.asarray(centres, np.float32)
 
 
-def halves(names: Iterable[str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
+def two_fold_split(names: Iterable[str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names in two halves, drawn by a seed."""
     ordered = np.array(sorted(names), object)
     np.random.default_rng(seed).shuffle(ordered)

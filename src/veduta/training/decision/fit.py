@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from veduta.decision.model import EFFORTS, OPEN, LearnedDecision, Stage
-from veduta.decision.terms import NAMES, SIGNS
+from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, CalibratedLogistic, LearnedDecider
+from veduta.decision.terms import TERM_NAMES, TERM_SIGNS
 from veduta.types import Bool, Float32, Float64, Int64
 
 FOLDS = 5
 RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large weights of opposite sign
 FLOORS = np.linspace(0, 0.99, 100)
 ANSWERS = 20  # fewer answers than this at a floor say nothing about its precision
-GLUE_TERMS = ("glue inliers", "glue margin")
-STAGES = ("similarity", "first", "full", "glue")
-GEOMETRY = NAMES.index("inliers")  # this term and all after it need verified candidates
+FINE_TERMS = ("glue inliers", "glue margin")
+STAGE_NAMES = ("similarity", "first", "full", "glue")
+GEOMETRY = TERM_NAMES.index("inliers")  # this term and all after it need verified candidates
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class Example:
     """One photo asked of one gallery, with the evidence at every stage.
 
     Attributes:
@@ -51,7 +51,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HeldOutAnswer:
     """What a decision says of a case.
 
     Attributes:
@@ -69,7 +69,7 @@ class Answer:
     stage: str
 
 
-Folding = Callable[[str], int]
+FoldOf = Callable[[str], int]
 
 
 def fold_of(group: str) -> int:
@@ -77,7 +77,7 @@ def fold_of(group: str) -> int:
     return zlib.crc32(group.encode()) % FOLDS
 
 
-def deal(cases: Sequence[Case]) -> Folding:
+def assign_folds(cases: Sequence[Example]) -> FoldOf:
     """Return which fold each group of these cases belongs to, so that every fold has its share of each kind.
 
     For few landmarks, whose hashes may all fall into one fold. Groups with a known landmark are dealt first.
@@ -88,13 +88,13 @@ def deal(cases: Sequence[Case]) -> Folding:
     return lambda group: dealt.get(group, -1)  # what is no group of theirs is in no fold
 
 
-def learn(
-    cases: Sequence[Case],
+def learn_decider(
+    cases: Sequence[Example],
     centres: Float32,
     about: Mapping[str, Any] | None = None,
     without: Iterable[str] = (),
-    fold_of: Folding = fold_of,
-) -> tuple[LearnedDecision, list[LearnedDecision]]:
+    fold_of: FoldOf = fold_of,
+) -> tuple[LearnedDecider, list[LearnedDecider]]:
     """Return a decision learned from all cases, and one for each fold, learned from the others.
 
     The calibration, and the precision at each floor, are those of the folds' decisions on cases of their own fold, as
@@ -110,11 +110,11 @@ def learn(
     Raises:
         ValueError: there are too few cases with and without a landmark.
     """
-    allowed = np.array([name not in set(without) for name in NAMES])
+    allowed = np.array([name not in set(without) for name in TERM_NAMES])
     folds = np.array([fold_of(case.group) for case in cases])
-    stages: dict[str, Stage] = {}
-    parts: list[dict[str, Stage]] = [{} for _ in range(FOLDS)]
-    for name in STAGES:
+    stages: dict[str, CalibratedLogistic] = {}
+    parts: list[dict[str, CalibratedLogistic]] = [{} for _ in range(FOLDS)]
+    for name in STAGE_NAMES:
         rows = _rows(cases, name)
         if name == "glue" and not len(rows.right):  # nobody asked the costlier matcher: there is nothing to weigh
             stages[name] = stages["full"]
@@ -135,23 +135,23 @@ def learn(
             parts[k][name] = replace(parts[k][name], calibration=calibration)
         whole = _regress(rows.evidence, rows.right, rows.weight, usable)
         stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.trust))
-    decisions = [LearnedDecision(part, centres, {}, {}) for part in parts]
-    return LearnedDecision(stages, centres, curves(cases, decisions, fold_of), dict(about or {})), decisions
+    decisions = [LearnedDecider(part, centres, {}, {}) for part in parts]
+    return LearnedDecider(stages, centres, precision_curves(cases, decisions, fold_of), dict(about or {})), decisions
 
 
 def recalibrate(
-    decision: LearnedDecision, cases: Sequence[Case], fold_of: Folding = fold_of
-) -> tuple[LearnedDecision, list[LearnedDecision]]:
+    decision: LearnedDecider, cases: Sequence[Example], fold_of: FoldOf = fold_of
+) -> tuple[LearnedDecider, list[LearnedDecider]]:
     """Return the decision with its weights as they are and its calibration fitted to these cases; and one a fold.
 
     Those of the folds are fitted to the other folds' cases, and the precision at each floor is theirs.
 
     Raises:
-        ValueError: as `learn`.
+        ValueError: as `learn_decider`.
     """
     folds = np.array([fold_of(case.group) for case in cases])
-    stages: dict[str, Stage] = {}
-    parts: list[dict[str, Stage]] = [{} for _ in range(FOLDS)]
+    stages: dict[str, CalibratedLogistic] = {}
+    parts: list[dict[str, CalibratedLogistic]] = [{} for _ in range(FOLDS)]
     for name, stage in decision.stages.items():
         rows = _rows(cases, name)
         if name == "glue" and not len(rows.right):
@@ -167,15 +167,17 @@ def recalibrate(
             others = fold != k
             part = _calibrate(scores[others], right[others], rows.trust[others])
             parts[k][name] = replace(stage, calibration=part)
-    held_out = [LearnedDecision(part, decision.centres, {}, {}) for part in parts]
-    return LearnedDecision(stages, decision.centres, curves(cases, held_out, fold_of), decision.about), held_out
+    held_out = [LearnedDecider(part, decision.centres, {}, {}) for part in parts]
+    return LearnedDecider(
+        stages, decision.centres, precision_curves(cases, held_out, fold_of), decision.about
+    ), held_out
 
 
-def answer(case: Case, decision: LearnedDecision, effort: str) -> Answer:
+def answer_example(case: Example, decision: LearnedDecider, effort: str) -> HeldOutAnswer:
     """Return what a decision says of a case, going through the stages of an effort as a recognizer does."""
     best: tuple[float, float, str] | None = None
     reached = ""
-    for name in EFFORTS[effort]:
+    for name in CASCADES[effort]:
         if not case.landmarks[name]:
             break
         stage = decision.stages[name]
@@ -183,28 +185,28 @@ def answer(case: Case, decision: LearnedDecision, effort: str) -> Answer:
         probability = stage.probability(scores)
         i = min(range(len(scores)), key=lambda i: (-probability[i], -scores[i], case.landmarks[name][i]))
         best, reached = (float(probability[i]), float(scores[i]), case.landmarks[name][i]), name
-        low, high = OPEN[name]
+        low, high = CONTINUE_BETWEEN[name]
         if not low < best[0] < high:
             break
     if best is None:
-        return Answer(case.query, None, 0.0, right=False, stage=reached)
-    return Answer(case.query, best[2], best[0], best[2] in case.truth, reached)
+        return HeldOutAnswer(case.query, None, 0.0, right=False, stage=reached)
+    return HeldOutAnswer(case.query, best[2], best[0], best[2] in case.truth, reached)
 
 
 def held_out_answers(
-    cases: Sequence[Case], decisions: Sequence[LearnedDecision], effort: str, fold_of: Folding = fold_of
-) -> list[Answer]:
+    cases: Sequence[Example], decisions: Sequence[LearnedDecider], effort: str, fold_of: FoldOf = fold_of
+) -> list[HeldOutAnswer]:
     """Return what the decision of each case's fold, which has not seen its group, says of it."""
-    return [answer(case, decisions[fold_of(case.group)], effort) for case in cases]
+    return [answer_example(case, decisions[fold_of(case.group)], effort) for case in cases]
 
 
-def curves(
-    cases: Sequence[Case], decisions: Sequence[LearnedDecision], fold_of: Folding = fold_of
+def precision_curves(
+    cases: Sequence[Example], decisions: Sequence[LearnedDecider], fold_of: FoldOf = fold_of
 ) -> dict[str, Float64]:
     """Return effort -> `precision_curve` of what each fold's decision says of its cases, as far as they are trusted."""
     weight = np.array([case.weight * case.trust for case in cases])
     found = {}
-    for effort in EFFORTS:
+    for effort in CASCADES:
         answers = held_out_answers(cases, decisions, effort, fold_of)
         confidence, right = np.array([a.confidence for a in answers]), np.array([a.right for a in answers], bool)
         found[effort] = precision_curve(confidence, right, weight)
@@ -238,13 +240,13 @@ class _Rows:
     trust: Float64
 
 
-def _rows(cases: Sequence[Case], stage: str) -> _Rows:
+def _rows(cases: Sequence[Example], stage: str) -> _Rows:
     found = [(i, case) for i, case in enumerate(cases) if case.landmarks[stage]]
     guesses = tuple(case.landmarks[stage][0] for _, case in found)
     return _Rows(
         case=np.array([i for i, _ in found], np.int64),
         landmark=guesses,
-        evidence=np.array([case.evidence[stage][0] for _, case in found]).reshape(len(found), len(NAMES)),
+        evidence=np.array([case.evidence[stage][0] for _, case in found]).reshape(len(found), len(TERM_NAMES)),
         right=np.array([guess in case.truth for guess, (_, case) in zip(guesses, found, strict=True)], bool),
         weight=np.array([case.weight for _, case in found]),
         trust=np.array([case.weight * case.trust for _, case in found]),
@@ -257,7 +259,7 @@ def _check_both(right: Bool) -> None:
 
 
 def _best_guesses(
-    cases: Sequence[Case], rows: _Rows, name: str, stages: Sequence[Stage], fold: Int64
+    cases: Sequence[Example], rows: _Rows, name: str, stages: Sequence[CalibratedLogistic], fold: Int64
 ) -> tuple[Float64, Bool]:
     """Return the largest score of each row's case, by the stage of its fold, and whether that landmark is right."""
     scores, right = np.zeros(len(rows.case)), np.zeros(len(rows.case), bool)
@@ -270,15 +272,15 @@ def _best_guesses(
 
 def _usable(stage: str) -> Bool:
     """Return (T,) which terms a stage has evidence for."""
-    usable = np.ones(len(NAMES), bool)
+    usable = np.ones(len(TERM_NAMES), bool)
     if stage == "similarity":
         usable[GEOMETRY:] = False
     if stage != "glue":
-        usable[[NAMES.index(name) for name in GLUE_TERMS]] = False
+        usable[[TERM_NAMES.index(name) for name in FINE_TERMS]] = False
     return usable
 
 
-def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> Stage:
+def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> CalibratedLogistic:
     """Return the logistic regression of least regularised loss among those whose weights have the terms' signs."""
     from scipy.optimize import minimize
 
@@ -296,10 +298,10 @@ def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> S
         value = share @ (np.logaddexp(0, z) - y * z) + RIDGE / 2 * weights @ weights
         return float(value), np.append(standard.T @ error + RIDGE * weights, error.sum())
 
-    bounds = [_bound(sign, free) for sign, free in zip(SIGNS.tolist(), usable.tolist(), strict=True)]
-    start = np.zeros(len(NAMES) + 1)
+    bounds = [_bound(sign, free) for sign, free in zip(TERM_SIGNS.tolist(), usable.tolist(), strict=True)]
+    start = np.zeros(len(TERM_NAMES) + 1)
     found = minimize(loss, start, jac=True, bounds=[*bounds, (None, None)], method="L-BFGS-B", options={"maxiter": 500})
-    return Stage(mean, scale, found.x[:-1], float(found.x[-1]))
+    return CalibratedLogistic(mean, scale, found.x[:-1], float(found.x[-1]))
 
 
 def _bound(sign: int, free: bool) -> tuple[float | None, float | None]:  # noqa: FBT001

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from veduta.concurrency import in_order
-from veduta.decision.model import DEFAULT_FLOOR, EFFORTS, OPEN, Judgement, LearnedDecision
-from veduta.decision.terms import CAP, CHANCE, NAMES, WEIGHT
+from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, DEFAULT_FLOOR, LandmarkScore, LearnedDecider
+from veduta.decision.terms import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS, TERM_NAMES
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.features import make_extractor
 from veduta.features_codec import pack_features, unpack_features
@@ -31,10 +31,10 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.metrics import Prediction, evaluate
-from veduta.recognizer import to_glue
-from veduta.training.decision.cross_fit import part_of, parts
-from veduta.training.decision.examples import Collection, Photo, nothing_centres
-from veduta.training.decision.fit import Case, fold_of, held_out_answers, learn
+from veduta.recognizer import fine_candidates
+from veduta.training.decision.cross_fit import landmark_halves, part_of
+from veduta.training.decision.examples import Photo, PhotoCollection, distractor_centers
+from veduta.training.decision.fit import Example, fold_of, held_out_answers, learn_decider
 from veduta.types import Bool, Candidate, Float32, Float64, Int64, LocalFeatures
 
 WITHHELD = 3  # one in so many landmarks of a gallery is unknown to it, each in one of the open galleries
@@ -63,7 +63,7 @@ class DataSet:
     @property
     def part(self) -> Int64:
         """The half (N,) each photo belongs to; the descriptor trained on the other has not seen its landmark."""
-        both = parts(name for name in self.landmark if name)
+        both = landmark_halves(name for name in self.landmark if name)
         return np.array([part_of(id, name, both) for id, name in zip(self.ids, self.landmark, strict=True)], np.int64)
 
     def numbers(self, *splits: str) -> Int64:
@@ -75,7 +75,7 @@ class DataSet:
         return np.array([landmark in landmarks for landmark in self.landmark], bool)
 
 
-def read(folder: Path, by_half: tuple[Path, Path], progress: Callable[[int, int], None] | None = None) -> DataSet:
+def read_data(folder: Path, by_half: tuple[Path, Path], progress: Callable[[int, int], None] | None = None) -> DataSet:
     """Return a data set with its descriptors and features.
 
     Args:
@@ -114,14 +114,14 @@ def _table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def collect(data: DataSet) -> Collection:
+def collect_photos(data: DataSet) -> PhotoCollection:
     """Return the data set's photos with their relatives found."""
     photos = [Photo(*each) for each in zip(data.ids, data.landmark, data.features, strict=True)]
     train = data.numbers("train")
-    return Collection(photos, make_matcher("nearest", "xfeat"), HomographyVerifier(), data.shipped, train)
+    return PhotoCollection(photos, make_matcher("nearest", "xfeat"), HomographyVerifier(), data.shipped, train)
 
 
-def galleries(data: DataSet, collection: Collection, glue: Gluing | None = None) -> list[Case]:
+def gallery_examples(data: DataSet, collection: PhotoCollection, glue: FineMatching | None = None) -> list[Example]:
     """Return cases of galleries whose landmarks the descriptor has not been trained on.
 
     For each half, one gallery of all its landmarks, and one with each third of them unknown. Photos of train are asked
@@ -130,11 +130,11 @@ def galleries(data: DataSet, collection: Collection, glue: Gluing | None = None)
     asked.
     """
     bank, test = data.numbers("bank"), data.numbers("test")
-    cases: list[Case] = []
-    both = parts(name for name in data.landmark if name)
+    cases: list[Example] = []
+    both = landmark_halves(name for name in data.landmark if name)
     for part, descriptors in enumerate(data.by_half):
         left = both[1 - part]
-        centres = nothing_centres(descriptors[bank])
+        centres = distractor_centers(descriptors[bank])
         thirds = [frozenset(sorted(left)[draw::WITHHELD]) for draw in range(WITHHELD)]
         for draw, unknown in enumerate((frozenset[str](), *thirds)):
             gallery = np.flatnonzero(data.of(left - unknown) & (data.split == "train"))
@@ -149,7 +149,7 @@ def galleries(data: DataSet, collection: Collection, glue: Gluing | None = None)
     return cases
 
 
-class Gluing:
+class FineMatching:
     """Asks the costlier matcher about the queries whose decision is open, each pair once.
 
     Args:
@@ -157,23 +157,23 @@ class Gluing:
         decisions: one for each fold, which has not seen it.
     """
 
-    def __init__(self, data: DataSet, decisions: Sequence[LearnedDecision]) -> None:
+    def __init__(self, data: DataSet, decisions: Sequence[LearnedDecider]) -> None:
         self._data, self._decisions = data, decisions
         self._number = {id: i for i, id in enumerate(data.ids)}
         self._matcher, self._verifier = make_matcher("lighterglue", "xfeat"), HomographyVerifier()
         self.known: dict[tuple[int, int], int] = {}  # (query, reference) -> inliers, as far as asked
 
-    def __call__(self, query: int, case: Case, candidates: Sequence[Candidate]) -> Mapping[str, int]:
+    def __call__(self, query: int, case: Example, candidates: Sequence[Candidate]) -> Mapping[str, int]:
         """Return reference id -> inliers; nothing for a query whose decision is closed."""
         stage = self._decisions[fold_of(case.group)].stages["full"]
         if not case.landmarks["full"]:
             return {}
         scores = stage.score(case.evidence["full"])
-        low, high = OPEN["full"]
+        low, high = CONTINUE_BETWEEN["full"]
         if not low < float(stage.probability(scores.max())) < high:
             return {}
-        ranked = [Judgement(case.landmarks["full"][i], 0.0, 0.0, ()) for i in np.argsort(-scores, kind="stable")]
-        wanted = [candidate.reference for candidate in to_glue(candidates, ranked)]
+        ranked = [LandmarkScore(case.landmarks["full"][i], 0.0, 0.0, ()) for i in np.argsort(-scores, kind="stable")]
+        wanted = [candidate.reference for candidate in fine_candidates(candidates, ranked)]
         return {id: self._inliers(query, self._number[id]) for id in wanted}
 
     def _inliers(self, query: int, reference: int) -> int:
@@ -184,13 +184,16 @@ class Gluing:
         return self.known[query, reference]
 
 
-def fit_simple(cases: Sequence[Case]) -> tuple[float, float]:
-    """Return slope and middle of the curve `SimpleDecision` puts over similarity and saturated inliers."""
+def fit_heuristic(cases: Sequence[Example]) -> tuple[float, float]:
+    """Return slope and middle of the curve `HeuristicDecider` puts over similarity and saturated inliers."""
     from scipy.optimize import minimize
 
     found = [(c, c.evidence["full"][0], c.landmarks["full"][0]) for c in cases if c.landmarks["full"]]
-    similarity, inliers = (np.array([e[NAMES.index(n)] for _, e, _ in found]) for n in ("similarity", "inliers"))
-    score = similarity + WEIGHT * np.clip(np.expm1(inliers) - CHANCE, 0, CAP) / CAP
+    similarity, inliers = (np.array([e[TERM_NAMES.index(n)] for _, e, _ in found]) for n in ("similarity", "inliers"))
+    score = (
+        similarity
+        + INLIER_WEIGHT * np.clip(np.expm1(inliers) - CHANCE_INLIERS, 0, SATURATED_INLIERS) / SATURATED_INLIERS
+    )
     right = np.array([guess in c.truth for c, _, guess in found], float)
 
     def loss(p: Float64) -> float:
@@ -201,7 +204,7 @@ def fit_simple(cases: Sequence[Case]) -> tuple[float, float]:
     return slope, middle
 
 
-def main() -> None:
+def ship_main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -210,21 +213,21 @@ def main() -> None:
     parser.add_argument("--no-glue", action="store_true", help="leave out the costlier matcher: minutes, not an hour")
     options = parser.parse_args()
     say = sys.stderr.write
-    data = read(options.data, (options.runs / "half-0" / "model", options.runs / "half-1" / "model"))
-    collection = collect(data)
+    data = read_data(options.data, (options.runs / "half-0" / "model", options.runs / "half-1" / "model"))
+    collection = collect_photos(data)
     say(f"{len(data.ids)} photos\n")
-    cases = galleries(data, collection)
+    cases = gallery_examples(data, collection)
     bank = data.shipped[data.numbers("bank")]
     about = {
         "source": f"learned from {len(data.ids)} photos, {len({name for name in data.landmark if name})} landmarks",
         "cases": len(cases),
     }
-    decision, held_out = learn(cases, nothing_centres(bank), about)
-    say(f"{len(cases)} cases; simple decision: slope and middle {fit_simple(cases)}\n")
+    decision, held_out = learn_decider(cases, distractor_centers(bank), about)
+    say(f"{len(cases)} cases; simple decision: slope and middle {fit_heuristic(cases)}\n")
     if not options.no_glue:
-        cases = galleries(data, collection, glue=Gluing(data, held_out))
-        decision, held_out = learn(cases, nothing_centres(bank), about)
-    for effort in EFFORTS:
+        cases = gallery_examples(data, collection, glue=FineMatching(data, held_out))
+        decision, held_out = learn_decider(cases, distractor_centers(bank), about)
+    for effort in CASCADES:
         answers = held_out_answers(cases, held_out, effort)
         truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
         said = [Prediction(str(i), a.landmark or "", a.confidence) for i, a in enumerate(answers)]
@@ -235,4 +238,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    ship_main()

@@ -10,23 +10,23 @@ import torch
 
 from veduta.errors import TrainingError
 
-NAME = "checkpoint.pt"
-FORMAT = 1
+CHECKPOINT_FILE = "checkpoint.pt"
+CHECKPOINT_FORMAT = 1
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors, numbers, texts, lists and dictionaries of these; the old one stays until it is whole.
 
     Raises:
         TrainingError: the folder cannot be written; the old checkpoint is still there.
     """
-    draft = folder / (NAME + ".draft")
+    draft = folder / (CHECKPOINT_FILE + ".draft")
     try:
         with draft.open("wb") as file:
-            torch.save(state | {"format": FORMAT}, file)
+            torch.save(state | {"format": CHECKPOINT_FORMAT}, file)
             file.flush()
             os.fsync(file.fileno())
-        draft.replace(folder / NAME)
+        draft.replace(folder / CHECKPOINT_FILE)
         _sync(folder)
     except (OSError, RuntimeError) as error:
         # Where a write fails in the middle, torch raises an error of its own on top.
@@ -34,7 +34,9 @@ def save(folder: Path, state: dict[str, Any]) -> None:
         if not isinstance(cause, OSError):
             raise
         reason = cause.strerror or cause
-        raise TrainingError(f"{folder / NAME}: cannot be written ({reason}); the last one is kept") from error
+        raise TrainingError(
+            f"{folder / CHECKPOINT_FILE}: cannot be written ({reason}); the last one is kept"
+        ) from error
 
 
 def _sync(folder: Path) -> None:
@@ -47,19 +49,19 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def read(folder: Path, device: str = "cpu") -> dict[str, Any] | None:
+def read_checkpoint(folder: Path, device: str = "cpu") -> dict[str, Any] | None:
     """Return the state saved in a folder, or None if there is none.
 
     Raises:
         TrainingError: the file is not a checkpoint of this Veduta.
     """
-    path = folder / NAME
+    path = folder / CHECKPOINT_FILE
     if not path.exists():
         return None
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many kinds for what is damaged
         raise TrainingError(f"{path}: is not a checkpoint or is damaged; remove {folder} to start again") from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
         raise TrainingError(f"{path}: was written by another version of Veduta; remove {folder} to start again")
     return dict(state)

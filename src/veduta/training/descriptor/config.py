@@ -8,12 +8,12 @@ from typing import Any
 from veduta.training.descriptor.data.samplers import SAMPLERS
 
 LOSSES = ("arcface", "cosface")
-BANKS = ("class", "each", "none")
-PRECISIONS = ("float32", "bfloat16", "float16")
+DISTRACTOR_ROLES = ("class", "each", "none")
+ARITHMETICS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainConfig:
     """Everything about a training run that changes its weights.
 
     Attributes:
@@ -98,7 +98,7 @@ class Recipe:
             raise ValueError(f"batch: expected a multiple of accumulate, got {self.batch} and {self.accumulate}")
 
     def _check_choices(self) -> None:
-        choices = {"loss": LOSSES, "bank": BANKS, "sampler": tuple(SAMPLERS), "precision": PRECISIONS}
+        choices = {"loss": LOSSES, "bank": DISTRACTOR_ROLES, "sampler": tuple(SAMPLERS), "precision": ARITHMETICS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
@@ -132,7 +132,7 @@ class Recipe:
 
 
 # Found on a few thousand photos; docs/training.md has what it is worth on landmarks it has not seen.
-SHIPPED = Recipe(
+SHIPPED = TrainConfig(
     dim=1280,
     head_dim=512,
     freeze=16,  # the stem and fifteen of the blocks: what they see is common to all photos, and costs most

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from veduta.errors import TrainingError
-from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data.batches import Batches
 from veduta.training.descriptor.data.dataset import Dataset, Split
 from veduta.training.descriptor.data.label_noise import main_centers, worst
-from veduta.training.descriptor.metrics_log import Journal
+from veduta.training.descriptor.metrics_log import MetricsLog
 from veduta.training.descriptor.model.network import Descriptor, linear
-from veduta.training.descriptor.model.whitening import learn as learn_whitening
-from veduta.training.descriptor.process_group import Place
-from veduta.training.descriptor.protocols import Figures, describe, judge
-from veduta.training.descriptor.train_state import Learner
+from veduta.training.descriptor.model.whitening import learn_whitening as learn_whitening
+from veduta.training.descriptor.process_group import ProcessGroup
+from veduta.training.descriptor.protocols import RetrievalMetrics, embed_photos, evaluate_protocol
+from veduta.training.descriptor.train_state import TrainState
 from veduta.types import Float32, Int64, UInt8
 
 Progress = Callable[..., None]  # (done, total, verb)
@@ -34,13 +34,13 @@ FOR_JUDGING = 1_000  # photos from which one is learned only to judge by
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Evaluator:
     """What is asked of the network beside its steps; the first process asks, the others are told."""
 
-    recipe: Recipe
+    recipe: TrainConfig
     dataset: Dataset
     held: Split
-    place: Place
+    place: ProcessGroup
     workers: int
     progress: Progress
 
@@ -54,7 +54,7 @@ class Judge:
 
         network.eval()
         backbone = network.backbone
-        found = describe(
+        found = embed_photos(
             [self.dataset.photos[i] for i in photos.tolist()],
             run,
             self.recipe.side,
@@ -67,7 +67,7 @@ class Judge:
             raise TrainingError(f"{verb}: descriptors are no numbers; use a lower --rate and another --out")
         return found
 
-    def start(self, learner: Learner, batches: Batches) -> None:
+    def start(self, learner: TrainState, batches: Batches) -> None:
         """Let the projection begin as a whitening, and the centres at the means of their classes if there are few."""
         few = len(self.held.train) <= ENOUGH
         rng = np.random.default_rng((self.recipe.seed, 3))
@@ -93,7 +93,7 @@ class Judge:
             means = torch.zeros(int(classes.max()) + 1, self.recipe.trained_dim, device=self.place.device)
             learner.head.start_at(means.index_add(0, classes, unit))
 
-    def better(self, learner: Learner, epoch: int, best: dict[str, Any], journal: Journal) -> dict[str, Any]:
+    def better(self, learner: TrainState, epoch: int, best: dict[str, Any], journal: MetricsLog) -> dict[str, Any]:
         """Return the best weights so far with their figures, after judging those of now by landmarks not trained on."""
         if self.place.first:
             figures = self.figures(learner.average)
@@ -107,13 +107,13 @@ class Judge:
                     best["before"] = now
         return best
 
-    def figures(self, network: Descriptor) -> list[Figures]:
+    def figures(self, network: Descriptor) -> list[RetrievalMetrics]:
         """Return what a network is worth, on landmarks not trained on first."""
         photos = self.held.validation()
         if not len(photos):
             return []
         descriptors = self.describe(photos, "judging", *self.used(network, FOR_JUDGING))
-        return [judge(protocol, descriptors, photos) for protocol in self.held.protocols]
+        return [evaluate_protocol(protocol, descriptors, photos) for protocol in self.held.protocols]
 
     def used(self, network: Descriptor, most: int) -> tuple[Descriptor, Callable[[Tensor], Tensor]]:
         """Return a network and what its photos become when it is used."""
@@ -129,7 +129,7 @@ class Judge:
         pooled = self.describe(photos, "whitening", network, network.pooled)
         return linear(*learn_whitening(pooled, self.recipe.dim, self.recipe.whiten)).to(self.place.device)
 
-    def drop_worst(self, learner: Learner, batches: Batches, out: Path, say: Say) -> None:
+    def drop_worst(self, learner: TrainState, batches: Batches, out: Path, say: Say) -> None:
         """Leave out the photos that are far from their landmark's main center."""
         gone: Int64 | None = None
         if self.place.first:

@@ -24,24 +24,24 @@ from veduta.embedders.gem import GemEmbedder, resized
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
 from veduta.models import ModelCard, write_card
-from veduta.models.export.networks import Recipe as Export
-from veduta.models.export.networks import compare, export_recipe, halve_weights, noise_photos
-from veduta.models.export.quantize import convolutions, quantise
+from veduta.models.export.networks import ExportSpec as Export
+from veduta.models.export.networks import compare, export_spec, halve_weights, noise_photos
+from veduta.models.export.quantize import convolutions, quantize
 from veduta.protocols import Embedder
-from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.model.network import Backbone, GeM
-from veduta.training.descriptor.protocols import Figures, judge
-from veduta.training.descriptor.result import Outcome, Variant
+from veduta.training.descriptor.protocols import RetrievalMetrics, evaluate_protocol
+from veduta.training.descriptor.result import ExportedVariant, TrainResult
 from veduta.types import Image
 
-FILE = "descriptor.onnx"
+EXPORT_FILE = "descriptor.onnx"
 TOLERANCE = {True: 4e-3, False: 1e-3}  # difference from torch, with weights at half precision and without
 CALIBRATION = 64  # photos
 MODEL = "model"
 Say = Callable[[str], None]
 
 
-class Used(nn.Module):
+class DeployedDescriptor(nn.Module):
     """A descriptor as it is used: backbone, GeM, norm 1, one linear layer, norm 1."""
 
     def __init__(self, backbone: Backbone, pool: GeM, layer: nn.Linear) -> None:
@@ -53,7 +53,9 @@ class Used(nn.Module):
         return normalize(self.layer(normalize(self.pool(self.backbone(image)), dim=1)), dim=1)
 
 
-def leave(outcome: Outcome, out: Path, recipe: Recipe, name: str, say: Say = lambda text: None) -> list[Variant]:
+def export_variants(
+    outcome: TrainResult, out: Path, recipe: TrainConfig, name: str, say: Say = lambda text: None
+) -> list[ExportedVariant]:
     """Write the variants of a trained descriptor below `out` and return them, the one to use first.
 
     Args:
@@ -66,20 +68,20 @@ def leave(outcome: Outcome, out: Path, recipe: Recipe, name: str, say: Say = lam
     Raises:
         TrainingError: a graph cannot be written, or differs from torch by more than is allowed.
     """
-    used = Used(outcome.network.backbone, outcome.network.pool, outcome.layer).cpu().eval()
+    used = DeployedDescriptor(outcome.network.backbone, outcome.network.pool, outcome.layer).cpu().eval()
     _freeze_exponent(used.pool)
     data = f"{len(outcome.split.train)} photos of {outcome.classes} classes"
-    made: list[Variant] = []
+    made: list[ExportedVariant] = []
     for kind in ("float32", "float16", "int8"):
         folder = out / (MODEL if kind == "float16" else f"{MODEL}-{kind}")
         draft = out / f"{folder.name}.draft"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        file = draft / FILE
-        full, how = out / f"{MODEL}-float32" / FILE, _how(used, recipe, half=kind == "float16")
+        file = draft / EXPORT_FILE
+        full, how = out / f"{MODEL}-float32" / EXPORT_FILE, _how(used, recipe, half=kind == "float16")
         try:
             if kind == "float32":
-                difference = export_recipe(how, file)["descriptor"]
+                difference = export_spec(how, file)["descriptor"]
             elif kind == "float16":
                 onnx.save(halve_weights(onnx.load(full)), file)
                 difference = compare(used, how, file)["descriptor"]
@@ -95,7 +97,7 @@ def leave(outcome: Outcome, out: Path, recipe: Recipe, name: str, say: Say = lam
         write_card(draft, card, training=about, figures=[asdict(one) for one in figures])
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
-        made.append(Variant(kind, str(folder), file_mb(folder / FILE), difference, figures, lost))
+        made.append(ExportedVariant(kind, str(folder), file_mb(folder / EXPORT_FILE), difference, figures, lost))
         say(
             f"{folder}: {made[-1].megabytes:.1f} MB, {difference:.1e} from torch, GAP lost {lost[0]:.4f}, {lost[1]:.4f}"
         )
@@ -112,7 +114,7 @@ def _freeze_exponent(pool: GeM) -> None:
     pool.exponent.requires_grad_(requires_grad=False)
 
 
-def _how(used: Used, recipe: Recipe, *, half: bool) -> Export:
+def _how(used: DeployedDescriptor, recipe: TrainConfig, *, half: bool) -> Export:
     """Return how the graph is written and compared: sides free, or one square for a network that knows its patches."""
     step = used.backbone.step
     side = max(1, round(recipe.side / step)) * step  # as `resized` makes squares
@@ -135,7 +137,7 @@ def _how(used: Used, recipe: Recipe, *, half: bool) -> Export:
     )
 
 
-def _card(name: str, file: Path, kind: str, outcome: Outcome, recipe: Recipe, data: str) -> ModelCard:
+def _card(name: str, file: Path, kind: str, outcome: TrainResult, recipe: TrainConfig, data: str) -> ModelCard:
     backbone = outcome.network.backbone
     shape = "squares" if backbone.square else f"sides multiples of {backbone.step}, the photo's shape kept"
     return ModelCard(
@@ -147,7 +149,7 @@ def _card(name: str, file: Path, kind: str, outcome: Outcome, recipe: Recipe, da
         paper="sub-center ArcFace, Deng et al., ECCV 2020; GeM pooling, Radenovic et al., TPAMI 2018",
         input=f"RGB uint8 (B, H, W, 3), {shape}, about {recipe.side} x {recipe.side} pixels in all",
         output=f"descriptor (B, {recipe.dim}) float32 of norm 1; weights stored as {kind}",
-        file=FILE,
+        file=EXPORT_FILE,
         sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
         export="veduta train DATA --out DIR",
         side=recipe.side,
@@ -157,13 +159,13 @@ def _card(name: str, file: Path, kind: str, outcome: Outcome, recipe: Recipe, da
     )
 
 
-def _lost(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[float, float]:
+def _lost(before: Sequence[RetrievalMetrics], after: Sequence[RetrievalMetrics]) -> tuple[float, float]:
     if not before:
         return 0.0, 0.0
     return before[0].gap_closed - after[0].gap_closed, before[0].gap_open - after[0].gap_open
 
 
-def _figures(embedder: Embedder, outcome: Outcome) -> tuple[Figures, ...]:
+def _figures(embedder: Embedder, outcome: TrainResult) -> tuple[RetrievalMetrics, ...]:
     """Return what an embedder is worth by the run's validation, computed the way a gallery computes."""
     photos = outcome.split.validation()
     if not len(photos):
@@ -172,10 +174,10 @@ def _figures(embedder: Embedder, outcome: Outcome) -> tuple[Figures, ...]:
     for row, image in enumerate(_readable(outcome, photos.tolist())):
         if image is not None:
             rows[row] = embedder.embed([image])[0]
-    return tuple(judge(protocol, rows, photos) for protocol in outcome.split.protocols)
+    return tuple(evaluate_protocol(protocol, rows, photos) for protocol in outcome.split.protocols)
 
 
-def _readable(outcome: Outcome, photos: Sequence[int]) -> Iterator[Image | None]:
+def _readable(outcome: TrainResult, photos: Sequence[int]) -> Iterator[Image | None]:
     for number in photos:
         try:
             yield load(outcome.dataset.photos[number])
@@ -186,7 +188,7 @@ def _readable(outcome: Outcome, photos: Sequence[int]) -> Iterator[Image | None]
 # --- integers ---------------------------------------------------------------------------------------------------
 
 
-def _calibration(outcome: Outcome, recipe: Recipe) -> Iterator[dict[str, Any]]:
+def _calibration(outcome: TrainResult, recipe: TrainConfig) -> Iterator[dict[str, Any]]:
     """Yield training photos as inputs of the graph."""
     train = outcome.split.train
     chosen = train[np.linspace(0, len(train) - 1, min(CALIBRATION, len(train))).astype(int)]
@@ -196,9 +198,9 @@ def _calibration(outcome: Outcome, recipe: Recipe) -> Iterator[dict[str, Any]]:
             yield {"image": resized(image.pixels, recipe.side, kind.step, square=kind.square)[None]}
 
 
-def _quantise(source: Path, target: Path, used: Used, outcome: Outcome, recipe: Recipe) -> float:
+def _quantise(source: Path, target: Path, used: DeployedDescriptor, outcome: TrainResult, recipe: TrainConfig) -> float:
     """Write a graph whose convolutions multiply 8-bit integers, and return its largest difference from torch."""
-    quantise(
+    quantize(
         source,
         target,
         _calibration(outcome, recipe),

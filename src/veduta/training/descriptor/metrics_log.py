@@ -9,14 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from veduta.training.descriptor.protocols import Figures
-from veduta.training.descriptor.train_state import Learner
-from veduta.training.plots import curves
+from veduta.training.descriptor.protocols import RetrievalMetrics
+from veduta.training.descriptor.train_state import TrainState
+from veduta.training.plots import plot_curves
 
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 
 
-class Journal:
+class MetricsLog:
     """The metrics file of a run.
 
     Args:
@@ -38,7 +38,7 @@ class Journal:
             with self._file.open("ab") as file:
                 file.truncate(min(end, file.tell()))
 
-    def step(self, learner: Learner, epoch: int, loss: float) -> None:
+    def step(self, learner: TrainState, epoch: int, loss: float) -> None:
         """Write down a step."""
         now = time.monotonic()
         rate = learner.recipe.batch / max(1e-9, now - self._last)
@@ -54,7 +54,7 @@ class Journal:
             photos_per_second=round(rate, 2),
         )
 
-    def epoch(self, epoch: int, figures: Sequence[Figures]) -> None:
+    def epoch(self, epoch: int, figures: Sequence[RetrievalMetrics]) -> None:
         """Write down what the weights are worth after an epoch, and draw the curves so far."""
         self._write(event="epoch", epoch=epoch, figures=[asdict(one) for one in figures])
         self._last = time.monotonic()
@@ -64,7 +64,7 @@ class Journal:
         """Draw loss and validation figures as far as they are known."""
         if self._writes:
             lines = [json.loads(line) for line in self._file.read_text("utf-8").splitlines()]
-            curves(self._curves, lines)
+            plot_curves(self._curves, lines)
 
     def _write(self, **line: Any) -> None:
         if self._writes:

@@ -19,7 +19,7 @@ Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessGroup:
     """Which of how many processes this is, and on which device it works.
 
     Attributes:
@@ -69,7 +69,7 @@ class Place:
 
 
 @contextmanager
-def processes(device: str = "auto") -> Iterator[Place]:
+def join_processes(device: str = "auto") -> Iterator[ProcessGroup]:
     """Join the other processes that torchrun has started, if any, and leave them at the end.
 
     Args:
@@ -91,7 +91,7 @@ def processes(device: str = "auto") -> Iterator[Place]:
         # The others wait while the first looks at millions of photos.
         dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=2))
     try:
-        yield Place(rank, world, where)
+        yield ProcessGroup(rank, world, where)
     finally:
         if world > 1:
             dist.destroy_process_group()

@@ -17,7 +17,7 @@ from veduta.errors import ImageError
 from veduta.images import load
 from veduta.index import ExactIndex
 from veduta.metrics import Prediction, accuracy, gap
-from veduta.training.descriptor.data.dataset import NONE, Protocol
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Protocol
 from veduta.types import Float32, Int64, UInt8
 
 Network = Callable[[UInt8], Float32]  # (b, h, w, 3) uint8 RGB to (b, D) of norm 1
@@ -26,7 +26,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Figures:
+class RetrievalMetrics:
     """What a descriptor is worth on one protocol, by its best neighbour alone.
 
     Attributes:
@@ -42,7 +42,7 @@ class Figures:
     gap_open: float
 
 
-def judge(protocol: Protocol, descriptors: Float32, rows: Int64) -> Figures:
+def evaluate_protocol(protocol: Protocol, descriptors: Float32, rows: Int64) -> RetrievalMetrics:
     """Return the figures of descriptors (M, D) of norm 1 that belong to the photos of these (M,) rising numbers."""
     where = np.searchsorted(rows, np.arange(len(protocol.classes)))
     closed = _ask(protocol, descriptors, where, protocol.gallery, protocol.queries, frozenset())
@@ -50,7 +50,7 @@ def judge(protocol: Protocol, descriptors: Float32, rows: Int64) -> Figures:
     extra = protocol.gallery[inside]  # photos of landmarks nobody knows any more
     queries = np.concatenate((protocol.queries, extra))
     opened = _ask(protocol, descriptors, where, protocol.gallery[~inside], queries, protocol.withheld)
-    return Figures(protocol.name, closed[1], closed[0], opened[0])
+    return RetrievalMetrics(protocol.name, closed[1], closed[0], opened[0])
 
 
 def _ask(
@@ -67,7 +67,7 @@ def _ask(
     similarity, nearest = index.search(descriptors[where[queries]], 1)
     truth: dict[str, list[str]] = {}
     for query, landmark in zip(queries.tolist(), protocol.classes[queries].tolist(), strict=True):
-        truth[str(query)] = [] if landmark == NONE or landmark in withheld else [str(landmark)]
+        truth[str(query)] = [] if landmark == NON_LANDMARK or landmark in withheld else [str(landmark)]
     said = [
         Prediction(str(query), str(protocol.classes[found]), float(cosine))
         for query, found, cosine in zip(
@@ -77,7 +77,7 @@ def _ask(
     return gap(truth, said), accuracy(truth, said)
 
 
-def describe(
+def embed_photos(
     photos: Sequence[str],
     network: Network,
     side: int,

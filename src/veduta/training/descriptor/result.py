@@ -9,11 +9,11 @@ from torch import nn
 
 from veduta.training.descriptor.data.dataset import Dataset, Split
 from veduta.training.descriptor.model.network import Descriptor
-from veduta.training.descriptor.protocols import Figures
+from veduta.training.descriptor.protocols import RetrievalMetrics
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class TrainResult:
     """What a run has learned.
 
     Attributes:
@@ -33,14 +33,14 @@ class Outcome:
     classes: int
     dropped: int
     epoch: int
-    before: tuple[Figures, ...]
-    after: tuple[Figures, ...]
+    before: tuple[RetrievalMetrics, ...]
+    after: tuple[RetrievalMetrics, ...]
     network: Descriptor
     layer: nn.Linear
 
 
 @dataclass(frozen=True)
-class Variant:
+class ExportedVariant:
     """One of the files a run leaves.
 
     Attributes:
@@ -56,12 +56,12 @@ class Variant:
     folder: str
     megabytes: float
     difference: float
-    figures: tuple[Figures, ...]
+    figures: tuple[RetrievalMetrics, ...]
     gap_lost: tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Report:
+class TrainReport:
     """What a run has done.
 
     Attributes:
@@ -83,9 +83,9 @@ class Report:
     unreadable: int
     dropped: int
     epoch: int
-    before: tuple[Figures, ...]
-    after: tuple[Figures, ...]
-    variants: tuple[Variant, ...]
+    before: tuple[RetrievalMetrics, ...]
+    after: tuple[RetrievalMetrics, ...]
+    variants: tuple[ExportedVariant, ...]
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:

@@ -25,32 +25,32 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from veduta.errors import TrainingError
-from veduta.models import check_name
+from veduta.models import check_model_name
 from veduta.training.descriptor import checkpoint
-from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data import audit
-from veduta.training.descriptor.data.audit import Survey, leaked, write_pairs
+from veduta.training.descriptor.data.audit import Audit, shown_in_test, write_pairs
 from veduta.training.descriptor.data.batches import Batches, number_classes
-from veduta.training.descriptor.data.dataset import NONE, Dataset, read_dataset, split
-from veduta.training.descriptor.evaluate import Judge
-from veduta.training.descriptor.export import leave
-from veduta.training.descriptor.metrics_log import Journal
-from veduta.training.descriptor.process_group import Place, processes
-from veduta.training.descriptor.protocols import Figures
-from veduta.training.descriptor.result import Outcome, Report
-from veduta.training.descriptor.train_state import Learner
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset, read_dataset, split_dataset
+from veduta.training.descriptor.evaluate import Evaluator
+from veduta.training.descriptor.export import export_variants
+from veduta.training.descriptor.metrics_log import MetricsLog
+from veduta.training.descriptor.process_group import ProcessGroup, join_processes
+from veduta.training.descriptor.protocols import RetrievalMetrics
+from veduta.training.descriptor.result import TrainReport, TrainResult
+from veduta.training.descriptor.train_state import TrainState
 from veduta.types import Failure
 
 Progress = Callable[..., None]  # (done, total, verb)
 Say = Callable[[str], None]
-SETTINGS, SURVEY, REPEATS, REPORT = "settings.json", "survey.json", "duplicates.csv", "report.json"
+SETTINGS, AUDIT_FILE, REPEATS, REPORT = "settings.json", "survey.json", "duplicates.csv", "report.json"
 WEIGHTS = "network.safetensors"
 
 
-def train(  # noqa: C901 - one loop, top to bottom
+def train_descriptor(  # noqa: C901 - one loop, top to bottom
     data: Path,
     out: Path,
-    recipe: Recipe,
+    recipe: TrainConfig,
     bank: Path | None = None,
     against: Path | None = None,
     *,
@@ -60,7 +60,7 @@ def train(  # noqa: C901 - one loop, top to bottom
     minutes: float = 5.0,
     progress: Progress = lambda *_: None,
     say: Say = lambda text: None,
-) -> Report | None:
+) -> TrainReport | None:
     """Train a descriptor, leave it in a folder, and return what was done; a run that was stopped goes on.
 
     Args:
@@ -86,36 +86,38 @@ def train(  # noqa: C901 - one loop, top to bottom
         KeyboardInterrupt: it was asked to stop, and has written a checkpoint.
     """
     began = time.monotonic()
-    with processes(device) as place, _memory_explained(recipe, place), _stop_asked() as stop:
+    with join_processes(device) as place, _memory_explained(recipe, place), _stop_asked() as stop:
         if not place.first:
             progress, say = lambda *_: None, lambda text: None
 
         name = name or out.absolute().name
-        check_name(name)
+        check_model_name(name)
 
         # What is there? Every photo is looked at once.
         _open(out, recipe, data, bank, place)
         listed, failures = read_dataset(data, bank if recipe.bank != "none" else None, against)
         found = place.shared(
-            audit.kept(out / SURVEY, listed, lambda d, n: progress(d, n, "looking")) if place.first else None
+            audit.load_or_audit(out / AUDIT_FILE, listed, lambda d, n: progress(d, n, "looking"))
+            if place.first
+            else None
         )
         assert found is not None  # noqa: S101 - the first process has it, and has shared it
-        dataset = listed.only(found.readable & ~leaked(listed, found))
+        dataset = listed.only(found.readable & ~shown_in_test(listed, found))
         _tell_survey(out, listed, dataset, found, failures, place, say)
-        held = split(dataset, recipe.hold_out, seed=recipe.seed)
+        held = split_dataset(dataset, recipe.hold_out, seed=recipe.seed)
         classes = number_classes(dataset, held.train, recipe.bank)
         counts = torch.from_numpy(np.bincount(classes))
 
         # What learns?
         batches = Batches(recipe, dataset, held.train, classes, place, workers, say)
-        learner = Learner(recipe, counts, place, recipe.epochs * batches.steps)
-        journal = Journal(out, place.first)
-        judges = Judge(recipe, dataset, held, place, workers, progress)
+        learner = TrainState(recipe, counts, place, recipe.epochs * batches.steps)
+        journal = MetricsLog(out, place.first)
+        judges = Evaluator(recipe, dataset, held, place, workers, progress)
         best: dict[str, Any] = {"epoch": 0, "gap": -1.0, "network": None, "before": [], "after": []}
         _tell_start(learner, batches, counts, place, say)
 
         # Where were we?
-        saved = checkpoint.read(out, str(place.device))
+        saved = checkpoint.read_checkpoint(out, str(place.device))
         if saved is not None:
             if saved["photos"] != dataset.digest():
                 raise TrainingError(
@@ -135,7 +137,7 @@ def train(  # noqa: C901 - one loop, top to bottom
             if place.first:
                 kept = torch.from_numpy(batches.kept)
                 state = {"learner": learner.state(), "kept": kept, "best": best, "journal": journal.end()}
-                checkpoint.save(out, state | {"photos": dataset.digest()})
+                checkpoint.save_checkpoint(out, state | {"photos": dataset.digest()})
 
         # Learn.
         last = time.monotonic()
@@ -165,15 +167,17 @@ def train(  # noqa: C901 - one loop, top to bottom
             return None
         network = learner.average
         network.load_state_dict(best["network"])
-        before, after = (tuple(Figures(**figures) for figures in best[when]) for when in ("before", "after"))
+        before, after = (tuple(RetrievalMetrics(**figures) for figures in best[when]) for when in ("before", "after"))
         dropped = int((~batches.kept).sum())
         layer = judges.layer(network)
-        outcome = Outcome(dataset, held, len(counts), dropped, best["epoch"], before, after, network.cpu(), layer.cpu())
+        outcome = TrainResult(
+            dataset, held, len(counts), dropped, best["epoch"], before, after, network.cpu(), layer.cpu()
+        )
         save_file({name: value.contiguous() for name, value in outcome.network.state_dict().items()}, out / WEIGHTS)
-        variants = leave(outcome, out, recipe, name, say)
+        variants = export_variants(outcome, out, recipe, name, say)
         lost = len(found.failures)
         took = time.monotonic() - began
-        report = Report(
+        report = TrainReport(
             str(out), len(held.train), len(counts), lost, dropped, best["epoch"], before, after, tuple(variants), took
         )
         write_whole(out / REPORT, json.dumps(report.as_dict(), indent=1) + "\n")
@@ -183,7 +187,7 @@ def train(  # noqa: C901 - one loop, top to bottom
 # --- what a run says --------------------------------------------------------------------------------------------
 
 
-def _open(out: Path, recipe: Recipe, data: Path, bank: Path | None, place: Place) -> None:
+def _open(out: Path, recipe: TrainConfig, data: Path, bank: Path | None, place: ProcessGroup) -> None:
     """Make the run's folder, or make sure that it belongs to this run."""
     said = {
         "recipe": recipe.as_dict(),
@@ -191,7 +195,7 @@ def _open(out: Path, recipe: Recipe, data: Path, bank: Path | None, place: Place
         "bank": None if bank is None else str(bank.absolute()),
     }
     path = out / SETTINGS
-    if path.exists() and (out / checkpoint.NAME).exists():  # before that nothing is lost by other settings
+    if path.exists() and (out / checkpoint.CHECKPOINT_FILE).exists():  # before that nothing is lost by other settings
         then = json.loads(path.read_text("utf-8"))
         changed = [name for name in said["recipe"] if then["recipe"].get(name) != said["recipe"][name]]  # type: ignore[index,union-attr]
         changed += [name for name in ("data", "bank") if then[name] != said[name]]
@@ -212,14 +216,21 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _tell_survey(
-    out: Path, listed: Dataset, dataset: Dataset, found: Survey, failures: Sequence[Failure], place: Place, say: Say
+    out: Path,
+    listed: Dataset,
+    dataset: Dataset,
+    found: Audit,
+    failures: Sequence[Failure],
+    place: ProcessGroup,
+    say: Say,
 ) -> None:
     for failure in (*failures, *found.failures):
         say(failure.error)
     if place.first:
         write_pairs(out / REPEATS, found)
     say(
-        f"{len(dataset)} photos, {int((dataset.classes != NONE).sum())} of them of {len(dataset.landmarks)} landmarks; "
+        f"{len(dataset)} photos, {int((dataset.classes != NON_LANDMARK).sum())} of them of "
+        f"{len(dataset.landmarks)} landmarks; "
         "near-duplicates: "
         f"{found.count('same')} photos within a landmark, {found.count('conflict')} across landmarks, "
         f"{found.count('leak')} also in the test set and therefore left out ({out / REPEATS})"
@@ -229,7 +240,7 @@ def _tell_survey(
         say(f"{len(gone)} landmarks have no photo to train on: {', '.join(gone[:5])}{', ...' if len(gone) > 5 else ''}")
 
 
-def _tell_start(learner: Learner, batches: Batches, counts: Tensor, place: Place, say: Say) -> None:
+def _tell_start(learner: TrainState, batches: Batches, counts: Tensor, place: ProcessGroup, say: Say) -> None:
     cost = learner.head.cost(learner.recipe.batch // place.world // learner.recipe.accumulate)
     single = int((counts == 1).sum())
     say(
@@ -242,14 +253,14 @@ def _tell_start(learner: Learner, batches: Batches, counts: Tensor, place: Place
     )
 
 
-def _not_a_number(learner: Learner, loss: float, out: Path) -> str:
-    kept = "the last checkpoint is kept" if (out / checkpoint.NAME).exists() else "nothing was saved yet"
+def _not_a_number(learner: TrainState, loss: float, out: Path) -> str:
+    kept = "the last checkpoint is kept" if (out / checkpoint.CHECKPOINT_FILE).exists() else "nothing was saved yet"
     remedy = "use a lower --rate" + (" or --precision bfloat16" if learner.recipe.precision == "float16" else "")
     return f"step {learner.step}: the loss is {loss}; {remedy}, and another --out; {kept}"
 
 
 @contextmanager
-def _memory_explained(recipe: Recipe, place: Place) -> Iterator[None]:
+def _memory_explained(recipe: TrainConfig, place: ProcessGroup) -> Iterator[None]:
     """Say what to do when memory has run out."""
     try:
         yield

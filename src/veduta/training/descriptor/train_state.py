@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.model.losses import MarginHead, dynamic_margins
 from veduta.training.descriptor.model.network import Descriptor, make_backbone
-from veduta.training.descriptor.process_group import Place
+from veduta.training.descriptor.process_group import ProcessGroup
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_RATE = 0.01  # of the rate, at the end
@@ -24,7 +24,7 @@ CENTRES = 3.0  # how much faster the centres learn than the projection
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class MicroBatch:
     """A part of a batch that goes through the network at once.
 
     Attributes:
@@ -38,7 +38,7 @@ class Part:
     everyone: Tensor
 
 
-class Learner:
+class TrainState:
     """The weights of a run, and one step of theirs.
 
     Args:
@@ -48,7 +48,7 @@ class Learner:
         steps: of the whole run.
     """
 
-    def __init__(self, recipe: Recipe, counts: Tensor, place: Place, steps: int) -> None:
+    def __init__(self, recipe: TrainConfig, counts: Tensor, place: ProcessGroup, steps: int) -> None:
         self.recipe, self.place, self.steps, self.step = recipe, place, steps, 0
         torch.manual_seed(recipe.seed)
         backbone = make_backbone(recipe.backbone)
@@ -91,7 +91,7 @@ class Learner:
 
     # --- a step -----------------------------------------------------------------------------------------------
 
-    def learn(self, parts: Sequence[Part]) -> float:
+    def learn(self, parts: Sequence[MicroBatch]) -> float:
         """Do one step with a batch in parts and return this process's loss; nothing changes if that is no number."""
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 1009 + self.place.rank)  # for what drops out
         model = self._model()
@@ -123,7 +123,7 @@ class Learner:
                 )
         return self._shared
 
-    def _loss(self, model: nn.Module, part: Part, number: int) -> Tensor:
+    def _loss(self, model: nn.Module, part: MicroBatch, number: int) -> Tensor:
         recipe, device = self.recipe, self.place.device
         looked = self.head.chosen(part.everyone.to(device), seed=self.step * recipe.accumulate + number)
         with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "float32"):

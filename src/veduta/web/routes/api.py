@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from veduta import __version__
-from veduta.decision.model import EFFORTS
+from veduta.decision.model import CASCADES
 from veduta.errors import GalleryError, ImageError
 from veduta.types import Failure, Landmark
-from veduta.web.engine import Engine, Served
-from veduta.web.errors import RefusalError, error_body, refusal_of
+from veduta.web.engine import Engine, ServedGallery
+from veduta.web.errors import ApiError, error_body, to_api_error
 from veduta.web.limits import may_write
 from veduta.web.openapi import FORM_OR_JSON, REFERENCES_FORM, VERIFY_FORM
-from veduta.web.request import Sent, is_text, read
+from veduta.web.request import RequestBody, is_text, read
 from veduta.web.schemas import answer_json, keypoints_json, landmark_json, pair_json, reference_json
 
 PAGE, MOST = 100, 1000
@@ -40,33 +40,33 @@ def writer(request: Request) -> None:
     may_write(request, engine_of(request).settings)
 
 
-Asked = Annotated[Engine, Depends(engine_of)]
+EngineDependency = Annotated[Engine, Depends(engine_of)]
 WRITING = [Depends(writer)]
 
 
-async def in_room(engine: Asked) -> AsyncIterator[None]:
+async def in_room(engine: EngineDependency) -> AsyncIterator[None]:
     """Let a request in if there is room for it, before its body is read."""
     async with engine.room():
         yield
 
 
 WORKING = [Depends(in_room)]
-about = APIRouter(prefix="/v1", tags=["server"])  # answered also when there is no room
-router = APIRouter(prefix="/v1", dependencies=WORKING)
+info_router = APIRouter(prefix="/v1", tags=["server"])  # answered also when there is no room
+api_router = APIRouter(prefix="/v1", dependencies=WORKING)
 
 
 def checked_id(id: str) -> str:
     """Return an id that can be stored."""
     if not id or len(id) > LONGEST or not is_text(id):
-        raise RefusalError(400, f"id: expected 1 to {LONGEST} characters of text")
+        raise ApiError(400, f"id: expected 1 to {LONGEST} characters of text")
     return id
 
 
 # --- the server -------------------------------------------------------------------------------------------------
 
 
-@about.get("/server")
-async def server(engine: Asked) -> dict[str, Any]:
+@info_router.get("/server")
+async def server(engine: EngineDependency) -> dict[str, Any]:
     """Return the galleries, the limits, and whether anything may be changed."""
 
     def galleries() -> list[dict[str, Any]]:
@@ -86,14 +86,14 @@ async def server(engine: Asked) -> dict[str, Any]:
     }
 
 
-def _gallery_json(served: Served) -> dict[str, Any]:
+def _gallery_json(served: ServedGallery) -> dict[str, Any]:
     with served.lock:
         landmarks, references = served.gallery.counts()
         writable = served.gallery.writable
     return {"name": served.name, "landmarks": landmarks, "references": references, "writable": writable}
 
 
-@about.get("/session", status_code=204, dependencies=WRITING)
+@info_router.get("/session", status_code=204, dependencies=WRITING)
 async def session() -> Response:
     """Say whether a token is right."""
     return Response(status_code=204)
@@ -102,8 +102,8 @@ async def session() -> Response:
 # --- recognising ------------------------------------------------------------------------------------------------
 
 
-@router.post("/recognize", tags=["recognising"], openapi_extra=FORM_OR_JSON)
-async def recognize(request: Request, engine: Asked) -> dict[str, Any]:
+@api_router.post("/recognize", tags=["recognising"], openapi_extra=FORM_OR_JSON)
+async def recognize(request: Request, engine: EngineDependency) -> dict[str, Any]:
     """Name the landmark in each photo, or say that none is known, with the evidence."""
     sent = await read(request, engine.settings, ("photos",))
     photos = sent.photos("photos", engine.settings)
@@ -116,11 +116,11 @@ async def recognize(request: Request, engine: Asked) -> dict[str, Any]:
     return {"results": await asyncio.gather(*(engine.run(one, *photo) for photo in photos))}
 
 
-def options_of(sent: Sent) -> dict[str, Any]:
+def options_of(sent: RequestBody) -> dict[str, Any]:
     """Return the options of a recognizer among what was sent."""
     floor = sent.number("floor", 0, 1)
     return {
-        "effort": sent.choice("effort", tuple(EFFORTS), "default"),
+        "effort": sent.choice("effort", tuple(CASCADES), "default"),
         "floor": floor,
         "precision": sent.number("precision", 0, 1) if floor is None else None,
         "budget_ms": sent.number("budget_ms", 0, 1e9),
@@ -128,7 +128,7 @@ def options_of(sent: Sent) -> dict[str, Any]:
 
 
 def _answer(
-    engine: Engine, asked: list[Served], name: str, content: bytes, options: dict[str, Any], *, keypoints: bool
+    engine: Engine, asked: list[ServedGallery], name: str, content: bytes, options: dict[str, Any], *, keypoints: bool
 ) -> dict[str, Any]:
     try:
         image = engine.decode(content, name)
@@ -137,22 +137,22 @@ def _answer(
     try:
         served, found, recognizer = engine.best(image, asked, **options)
     except GalleryError as error:
-        told = refusal_of(error) if options["precision"] is None else RefusalError(400, f"precision: {error}")
+        told = to_api_error(error) if options["precision"] is None else ApiError(400, f"precision: {error}")
         raise told from error
     answer = answer_json(served.name, image, found)
     stays = served.stays(image, recognizer) if keypoints else None
     return answer if stays is None else {**answer, "keypoints": keypoints_json(*stays)}
 
 
-@router.post("/verify", tags=["recognising"], openapi_extra=VERIFY_FORM)
-async def verify(request: Request, engine: Asked) -> dict[str, Any]:
+@api_router.post("/verify", tags=["recognising"], openapi_extra=VERIFY_FORM)
+async def verify(request: Request, engine: EngineDependency) -> dict[str, Any]:
     """Say whether a photo shows what a reference, or another photo, shows, point by point."""
     sent = await read(request, engine.settings, ("photo", "other"))
     name, content = sent.photos("photo", engine.settings)[0]
     served, reference = engine.named(sent.text("gallery")), sent.text("reference")
     others = sent.files.get("other", [])
     if (reference is None) == (not others):
-        raise RefusalError(400, "expected either reference (an id) or other (a photo)")
+        raise ApiError(400, "expected either reference (an id) or other (a photo)")
 
     def work() -> dict[str, Any]:
         image = engine.decode(content, name)
@@ -176,9 +176,9 @@ class LandmarkChange(BaseModel):
     url: str | None = Field(None, max_length=2000)
 
 
-@router.get("/landmarks", tags=["landmarks"])
+@api_router.get("/landmarks", tags=["landmarks"])
 async def landmarks(
-    engine: Asked, gallery: GalleryName = None, search: str = "", offset: Offset = 0, limit: Limit = PAGE
+    engine: EngineDependency, gallery: GalleryName = None, search: str = "", offset: Offset = 0, limit: Limit = PAGE
 ) -> dict[str, Any]:
     """Return the landmarks whose id or name has a text in it, in the order of names."""
     served = engine.named(gallery)
@@ -199,26 +199,28 @@ def _counted(landmark: Landmark, count: int, cover: str | None) -> dict[str, Any
     return {**landmark_json(landmark), "references": count, "cover": cover}
 
 
-def _one(served: Served, id: str) -> dict[str, Any]:
+def _one(served: ServedGallery, id: str) -> dict[str, Any]:
     landmark, count = served.landmark(id)
     with served.lock:
         first = next((reference.id for reference in served.gallery.references(id)), None)
     return _counted(landmark, count, first)
 
 
-@router.get("/landmarks/{id:path}", tags=["landmarks"])
-async def landmark(id: str, engine: Asked, gallery: GalleryName = None) -> dict[str, Any]:
+@api_router.get("/landmarks/{id:path}", tags=["landmarks"])
+async def landmark(id: str, engine: EngineDependency, gallery: GalleryName = None) -> dict[str, Any]:
     """Return one landmark."""
     return await engine.run(_one, engine.named(gallery), checked_id(id))
 
 
-@router.put("/landmarks/{id:path}", tags=["landmarks"], dependencies=WRITING)
-async def put_landmark(id: str, change: LandmarkChange, engine: Asked, gallery: GalleryName = None) -> dict[str, Any]:
+@api_router.put("/landmarks/{id:path}", tags=["landmarks"], dependencies=WRITING)
+async def put_landmark(
+    id: str, change: LandmarkChange, engine: EngineDependency, gallery: GalleryName = None
+) -> dict[str, Any]:
     """Rename a landmark, or say where it is; make it if it is not there."""
     served, id = engine.named(gallery), checked_id(id)
     said = change.model_dump(exclude_unset=True)
     if not all(is_text(value) for value in said.values() if isinstance(value, str)):
-        raise RefusalError(400, "expected text that can be stored")
+        raise ApiError(400, "expected text that can be stored")
     _check_url(said.get("url"))
 
     def work() -> dict[str, Any]:
@@ -235,11 +237,11 @@ async def put_landmark(id: str, change: LandmarkChange, engine: Asked, gallery: 
 
 def _check_url(url: object) -> None:
     if url and not str(url).startswith(("https://", "http://")):
-        raise RefusalError(400, "url: expected an address that begins with https:// or http://")
+        raise ApiError(400, "url: expected an address that begins with https:// or http://")
 
 
-@router.delete("/landmarks/{id:path}", tags=["landmarks"], dependencies=WRITING)
-async def remove_landmark(id: str, engine: Asked, gallery: GalleryName = None) -> dict[str, int]:
+@api_router.delete("/landmarks/{id:path}", tags=["landmarks"], dependencies=WRITING)
+async def remove_landmark(id: str, engine: EngineDependency, gallery: GalleryName = None) -> dict[str, int]:
     """Remove a landmark with all its references."""
     served = engine.named(gallery)
 
@@ -253,9 +255,9 @@ async def remove_landmark(id: str, engine: Asked, gallery: GalleryName = None) -
 # --- references -------------------------------------------------------------------------------------------------
 
 
-@router.get("/references", tags=["references"])
+@api_router.get("/references", tags=["references"])
 async def references(
-    engine: Asked,
+    engine: EngineDependency,
     gallery: GalleryName = None,
     landmark: Annotated[str | None, Query(description="Only those of this landmark.")] = None,
     offset: Offset = 0,
@@ -272,8 +274,10 @@ async def references(
     return await engine.run(work)
 
 
-@router.post("/references", tags=["references"], status_code=201, dependencies=WRITING, openapi_extra=REFERENCES_FORM)
-async def add_references(request: Request, engine: Asked) -> dict[str, Any]:
+@api_router.post(
+    "/references", tags=["references"], status_code=201, dependencies=WRITING, openapi_extra=REFERENCES_FORM
+)
+async def add_references(request: Request, engine: EngineDependency) -> dict[str, Any]:
     """Add photos as references of a landmark, known or new. What is answered is on disk."""
     sent = await read(request, engine.settings, ("photos",))
     photos = sent.photos("photos", engine.settings)
@@ -281,11 +285,11 @@ async def add_references(request: Request, engine: Asked) -> dict[str, Any]:
     return await engine.run(add_photos, engine, served, photos, told)
 
 
-def _landmark_of(sent: Sent) -> Landmark:
+def _landmark_of(sent: RequestBody) -> Landmark:
     name, url = sent.text("name"), sent.text("url")
     _check_url(url)
     if len(name or "") > LONGEST:
-        raise RefusalError(400, f"name: expected at most {LONGEST} characters")
+        raise ApiError(400, f"name: expected at most {LONGEST} characters")
     return Landmark(
         checked_id(sent.text("landmark") or ""),
         name or "",
@@ -295,7 +299,9 @@ def _landmark_of(sent: Sent) -> Landmark:
     )
 
 
-def add_photos(engine: Engine, served: Served, photos: list[tuple[str, bytes]], landmark: Landmark) -> dict[str, Any]:
+def add_photos(
+    engine: Engine, served: ServedGallery, photos: list[tuple[str, bytes]], landmark: Landmark
+) -> dict[str, Any]:
     """Add photos to a gallery and return what became of them."""
     good, failures = [], []
     for name, content in photos:
@@ -316,8 +322,8 @@ def add_photos(engine: Engine, served: Served, photos: list[tuple[str, bytes]], 
     }
 
 
-@router.delete("/references/{id:path}", tags=["references"], dependencies=WRITING)
-async def remove_reference(id: str, engine: Asked, gallery: GalleryName = None) -> dict[str, int]:
+@api_router.delete("/references/{id:path}", tags=["references"], dependencies=WRITING)
+async def remove_reference(id: str, engine: EngineDependency, gallery: GalleryName = None) -> dict[str, int]:
     """Remove one reference."""
     served = engine.named(gallery)
 
@@ -328,10 +334,10 @@ async def remove_reference(id: str, engine: Asked, gallery: GalleryName = None) 
     return await engine.run(work)
 
 
-@router.get("/pictures/{id:path}", tags=["references"], responses={200: {"content": {"image/webp": {}}}})
+@api_router.get("/pictures/{id:path}", tags=["references"], responses={200: {"content": {"image/webp": {}}}})
 async def picture(
     id: str,
-    engine: Asked,
+    engine: EngineDependency,
     gallery: GalleryName = None,
     size: Annotated[str, Query(pattern="^(small|large)$")] = "small",
 ) -> Response:

@@ -14,17 +14,17 @@ from fastapi.responses import JSONResponse
 from veduta import __version__
 from veduta.errors import ImageError
 from veduta.web.engine import Engine
-from veduta.web.errors import RefusalError
+from veduta.web.errors import ApiError
 from veduta.web.openapi import LABELS_BODY
 from veduta.web.request import decode_base64, is_text, read_json
-from veduta.web.routes.api import Asked
+from veduta.web.routes.api import EngineDependency
 
-router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
+photoprism_router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
 PRIORITY = 10  # of a landmark among a photo's labels
 
 
-@router.post("/labels", openapi_extra=LABELS_BODY)
-async def labels(request: Request, engine: Asked, gallery: str | None = None) -> JSONResponse:
+@photoprism_router.post("/labels", openapi_extra=LABELS_BODY)
+async def labels(request: Request, engine: EngineDependency, gallery: str | None = None) -> JSONResponse:
     """Return the landmarks of a photo given as data URLs of its pictures, as labels."""
     id = uuid.uuid4().hex
     try:
@@ -34,11 +34,11 @@ async def labels(request: Request, engine: Asked, gallery: str | None = None) ->
             id = given[:200] if isinstance(given, str) and given and is_text(given) else id
             images = body.get("images")
             if not isinstance(images, list) or not images or not all(isinstance(each, str) for each in images):
-                raise RefusalError(400, "images: expected a list of data URLs")
+                raise ApiError(400, "images: expected a list of data URLs")
             if len(images) > engine.settings.max_photos:
-                raise RefusalError(400, f"images: expected at most {engine.settings.max_photos}, got {len(images)}")
+                raise ApiError(400, f"images: expected at most {engine.settings.max_photos}, got {len(images)}")
             found = await engine.run(_labels, engine, images, gallery)
-    except RefusalError as error:  # its clients read an error as text
+    except ApiError as error:  # its clients read an error as text
         told = {"id": id, "code": error.code, "error": error.message, "result": {"labels": []}}
         return JSONResponse(told, error.code, error.headers)
     model = {"type": "labels", "name": "veduta", "version": __version__}
@@ -49,11 +49,11 @@ def _labels(engine: Engine, images: list[str], gallery: str | None) -> list[dict
     sure: dict[str, float] = {}
     for number, address in enumerate(images):
         if not address.startswith("data:"):
-            raise RefusalError(400, f"images[{number}]: expected a data URL; no address is fetched")
+            raise ApiError(400, f"images[{number}]: expected a data URL; no address is fetched")
         try:
             image = engine.decode(decode_base64(address, f"images[{number}]"), f"images[{number}]")
         except ImageError as error:
-            raise RefusalError(400, str(error)) from error
+            raise ApiError(400, str(error)) from error
         _, found, _ = engine.best(image, engine.asked(gallery))
         if found.landmark is not None:
             sure[found.landmark.name] = max(found.confidence, sure.get(found.landmark.name, 0.0))

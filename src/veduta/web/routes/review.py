@@ -9,22 +9,22 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from veduta.errors import GalleryError, ImageError
-from veduta.review_queue import Item
+from veduta.review_queue import ReviewItem
 from veduta.types import Landmark
 from veduta.viz import encode
-from veduta.web.engine import Engine, Served
-from veduta.web.errors import RefusalError, error_body
+from veduta.web.engine import Engine, ServedGallery
+from veduta.web.errors import ApiError, error_body
 from veduta.web.openapi import REVIEW_FORM
 from veduta.web.request import is_text, read
-from veduta.web.routes.api import LONGEST, WORKING, WRITING, Asked, GalleryName, add_photos, checked_id
+from veduta.web.routes.api import LONGEST, WORKING, WRITING, EngineDependency, GalleryName, add_photos, checked_id
 from veduta.web.schemas import answer_json, item_json
 
-router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
+review_router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
 VERDICTS = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
 LARGEST = 2**62
 
 
-class Verdict(BaseModel):
+class VerdictBody(BaseModel):
     """What a person says of an answer."""
 
     model_config = ConfigDict(extra="forbid")
@@ -35,14 +35,14 @@ class Verdict(BaseModel):
     reference: bool = Field(default=False, description="Whether the photo becomes a reference of what it shows.")
 
 
-@router.get("")
+@review_router.get("")
 async def items(
-    engine: Asked, gallery: GalleryName = None, state: Literal["open", "done", "all"] = "open"
+    engine: EngineDependency, gallery: GalleryName = None, state: Literal["open", "done", "all"] = "open"
 ) -> dict[str, Any]:
     """Return the photos kept, those longest there first."""
     served = engine.named(gallery)
 
-    def work() -> list[Item]:
+    def work() -> list[ReviewItem]:
         with served.lock:
             return served.review.items(state)
 
@@ -50,8 +50,8 @@ async def items(
     return {"items": [item_json(item) for item in found], "total": len(found)}
 
 
-@router.post("", openapi_extra=REVIEW_FORM)
-async def keep(request: Request, engine: Asked) -> dict[str, Any]:
+@review_router.post("", openapi_extra=REVIEW_FORM)
+async def keep(request: Request, engine: EngineDependency) -> dict[str, Any]:
     """Recognise photos and keep them for review; those that are no photos are told and not kept."""
     sent = await read(request, engine.settings, ("photos",))
     photos, served = sent.photos("photos", engine.settings), engine.named(sent.text("gallery"))
@@ -64,7 +64,7 @@ async def keep(request: Request, engine: Asked) -> dict[str, Any]:
     return {"items": kept, "failures": failures}
 
 
-def _keep(engine: Engine, served: Served, name: str, content: bytes) -> Item:
+def _keep(engine: Engine, served: ServedGallery, name: str, content: bytes) -> ReviewItem:
     image = engine.decode(content, name)
     found, _ = served.recognize(image)
     engine.counted(served, found)
@@ -74,12 +74,12 @@ def _keep(engine: Engine, served: Served, name: str, content: bytes) -> Item:
 
 def _number(number: int) -> int:
     if not 1 <= number <= LARGEST:
-        raise RefusalError(404, f"there is no photo number {number}")
+        raise ApiError(404, f"there is no photo number {number}")
     return number
 
 
-@router.get("/{number}/photo", responses={200: {"content": {"image/jpeg": {}}}})
-async def photo(number: int, engine: Asked, gallery: GalleryName = None) -> Response:
+@review_router.get("/{number}/photo", responses={200: {"content": {"image/jpeg": {}}}})
+async def photo(number: int, engine: EngineDependency, gallery: GalleryName = None) -> Response:
     """Return a photo that was kept."""
     served = engine.named(gallery)
 
@@ -91,21 +91,23 @@ async def photo(number: int, engine: Asked, gallery: GalleryName = None) -> Resp
     return Response(await engine.run(work), media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
 
-@router.post("/{number}")
-async def judge(number: int, verdict: Verdict, engine: Asked, gallery: GalleryName = None) -> dict[str, Any]:
+@review_router.post("/{number}")
+async def judge(
+    number: int, verdict: VerdictBody, engine: EngineDependency, gallery: GalleryName = None
+) -> dict[str, Any]:
     """Note a verdict; the photo may become a reference of what it shows."""
     served = engine.named(gallery)
     return await engine.run(_judge, engine, served, _number(number), verdict)
 
 
-def _judge(engine: Engine, served: Served, number: int, verdict: Verdict) -> dict[str, Any]:
+def _judge(engine: Engine, served: ServedGallery, number: int, verdict: VerdictBody) -> dict[str, Any]:
     with served.lock:
         item, content = served.review.item(number), served.review.content(number)
     landmark = _shown(served, item, verdict)
     if verdict.reference and landmark is not None:
         report = add_photos(engine, served, [(item.photo, content)], landmark)
         if report["failures"]:
-            raise RefusalError(409, report["failures"][0]["error"]["message"])
+            raise ApiError(409, report["failures"][0]["error"]["message"])
     with served.lock:
         if landmark is not None and verdict.name and landmark.id not in served.gallery.covers():
             served.gallery.put_landmark(landmark)  # a new one: its name is kept for the day it gets a reference
@@ -113,19 +115,19 @@ def _judge(engine: Engine, served: Served, number: int, verdict: Verdict) -> dic
     return item_json(said)
 
 
-def _shown(served: Served, item: Item, verdict: Verdict) -> Landmark | None:
+def _shown(served: ServedGallery, item: ReviewItem, verdict: VerdictBody) -> Landmark | None:
     """Return what a photo shows by a verdict, or None."""
     if verdict.verdict == "reject":
         return None
     if verdict.verdict == "accept":
         answered = item.answer.get("landmark")
         if answered is None:
-            raise RefusalError(400, "the answer was none; reject it if that is right, or say what it shows")
+            raise ApiError(400, "the answer was none; reject it if that is right, or say what it shows")
         id = answered["id"]
     else:
         id = checked_id(verdict.landmark or "")
     if not is_text(verdict.name or ""):
-        raise RefusalError(400, "name: expected text")
+        raise ApiError(400, "name: expected text")
     try:
         known, _ = served.landmark(id)
         return known
@@ -133,8 +135,8 @@ def _shown(served: Served, item: Item, verdict: Verdict) -> Landmark | None:
         return Landmark(id, verdict.name or "")
 
 
-@router.delete("/{number}", status_code=204)
-async def forget(number: int, engine: Asked, gallery: GalleryName = None) -> Response:
+@review_router.delete("/{number}", status_code=204)
+async def forget(number: int, engine: EngineDependency, gallery: GalleryName = None) -> Response:
     """Forget a photo and its verdict."""
     served = engine.named(gallery)
 

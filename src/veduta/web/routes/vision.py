@@ -22,13 +22,13 @@ from veduta.errors import ImageError
 from veduta.recognizer import Recognizer
 from veduta.types import Area, Image, Landmark, Recognition
 from veduta.web.engine import Engine
-from veduta.web.errors import RefusalError, told
+from veduta.web.errors import ApiError, one_line
 from veduta.web.openapi import VISION_BODY
 from veduta.web.request import decode_base64, read_json
-from veduta.web.routes.api import WORKING, Asked
+from veduta.web.routes.api import WORKING, EngineDependency
 from veduta.web.settings import Settings
 
-router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
+vision_router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
 MOST = 16  # requests of one batch
 FEATURE = ("LANDMARK_DETECTION", 2)  # by name and by number
 FLOOR = 0.5
@@ -44,19 +44,19 @@ class FaultError(Exception):
         self.code, self.message = code, message
 
 
-@router.post("/images:annotate", openapi_extra=VISION_BODY)
-async def annotate(request: Request, engine: Asked, gallery: str | None = None) -> dict[str, Any]:
+@vision_router.post("/images:annotate", openapi_extra=VISION_BODY)
+async def annotate(request: Request, engine: EngineDependency, gallery: str | None = None) -> dict[str, Any]:
     """Name the landmarks in up to 16 images."""
     return {"responses": await _batch(engine, await read_json(request), gallery)}
 
 
-@router.post("/images:asyncBatchAnnotate", openapi_extra=VISION_BODY)
-async def annotate_later(request: Request, engine: Asked, gallery: str | None = None) -> dict[str, Any]:
+@vision_router.post("/images:asyncBatchAnnotate", openapi_extra=VISION_BODY)
+async def annotate_later(request: Request, engine: EngineDependency, gallery: str | None = None) -> dict[str, Any]:
     """Do the same at once, and answer with an operation that is done; nothing is written to any storage."""
     body = await read_json(request)
     output = body.get("outputConfig", body.get("output_config")) or {}
     if not isinstance(output, dict) or output.get("gcsDestination", output.get("gcs_destination")):
-        raise RefusalError(400, "outputConfig: this server writes to no storage; leave it out and read the response")
+        raise ApiError(400, "outputConfig: this server writes to no storage; leave it out and read the response")
     responses = await _batch(engine, body, gallery)
     kind = "type.googleapis.com/google.cloud.vision.v1.BatchAnnotateImagesResponse"
     return {"name": f"operations/{uuid.uuid4().hex}", "done": True, "response": {"@type": kind, "responses": responses}}
@@ -66,13 +66,13 @@ async def _batch(engine: Engine, body: Mapping[str, Any], gallery: str | None) -
     try:
         asked = _get(body, "requests", list, [])
     except FaultError as fault:
-        raise RefusalError(400, fault.message) from fault
+        raise ApiError(400, fault.message) from fault
     if not asked:
-        raise RefusalError(400, "requests: expected at least one")
+        raise ApiError(400, "requests: expected at least one")
     if len(asked) > MOST:
-        raise RefusalError(400, f"requests: expected at most {MOST}, got {len(asked)}")
+        raise ApiError(400, f"requests: expected at most {MOST}, got {len(asked)}")
     if not all(isinstance(each, dict) for each in asked):
-        raise RefusalError(400, "requests: expected objects")
+        raise ApiError(400, "requests: expected objects")
     engine.named(gallery)
     return list(await asyncio.gather(*(engine.run(_one, engine, each, gallery) for each in asked)))
 
@@ -88,7 +88,7 @@ def _one(engine: Engine, asked: Mapping[str, Any], gallery: str | None) -> dict[
         area = _area(_get(asked, "imageContext", dict, {}))
         _, found, recognizer = engine.best(image, engine.asked(gallery), area, floor=FLOOR)
     except FaultError as fault:
-        return {"error": {"code": fault.code, "message": told(fault.message)}}
+        return {"error": {"code": fault.code, "message": one_line(fault.message)}}
     except ImageError as error:
         return {"error": {"code": BAD_IMAGE, "message": f"Bad image data: {error}"}}
     answer: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def _one(engine: Engine, asked: Mapping[str, Any], gallery: str | None) -> dict[
     if annotations:
         answer["landmarkAnnotations"] = annotations
     if others:
-        answer["error"] = {"code": UNIMPLEMENTED, "message": told(f"not done here: {', '.join(others)}")}
+        answer["error"] = {"code": UNIMPLEMENTED, "message": one_line(f"not done here: {', '.join(others)}")}
     return answer
 
 
@@ -120,7 +120,7 @@ def _image(engine: Engine, given: Mapping[str, Any]) -> Image:
     if content:
         try:
             return engine.decode(decode_base64(content, "image.content"), "image.content")
-        except RefusalError as error:
+        except ApiError as error:
             raise FaultError(BAD_IMAGE, error.message) from error
     address = _get(source, "imageUri", str, "") or _get(source, "gcsImageUri", str, "")
     if not address:

@@ -19,7 +19,7 @@ import numpy as np
 from veduta.concurrency import in_order
 from veduta.errors import ImageError
 from veduta.images import load
-from veduta.training.descriptor.data.dataset import NONE, Dataset
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset
 from veduta.types import Bool, Failure, UInt8
 
 Progress = Callable[[int, int], None]
@@ -30,7 +30,7 @@ CHUNK = 4096
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearDuplicate:
     """Two photos that are nearly the same.
 
     Attributes:
@@ -47,7 +47,7 @@ class Pair:
 
 
 @dataclass(frozen=True, eq=False)
-class Survey:
+class Audit:
     """What a look at all photos found.
 
     Attributes:
@@ -58,14 +58,14 @@ class Survey:
 
     readable: Bool
     failures: tuple[Failure, ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[NearDuplicate, ...]
 
     def count(self, kind: str) -> int:
         """Return how many photos of the data set are in a pair of this kind."""
         return len({pair.photo for pair in self.pairs if pair.kind == kind})
 
 
-def survey(dataset: Dataset, progress: Progress | None = None) -> Survey:
+def audit_dataset(dataset: Dataset, progress: Progress | None = None) -> Audit:
     """Return what a look at all photos of a data set finds.
 
     Args:
@@ -78,10 +78,10 @@ def survey(dataset: Dataset, progress: Progress | None = None) -> Survey:
     there = np.flatnonzero(readable)
     found = near(np.array([row for row in hashes if row is not None], np.uint8).reshape(-1, 8))
     pairs = [_pair(dataset, paths, int(there[a]), int(there[b]), bits) for a, b, bits in found]
-    return Survey(readable[: len(dataset)], tuple(failures), tuple(pair for pair in pairs if pair is not None))
+    return Audit(readable[: len(dataset)], tuple(failures), tuple(pair for pair in pairs if pair is not None))
 
 
-def kept(path: Path, dataset: Dataset, progress: Progress | None = None) -> Survey:
+def load_or_audit(path: Path, dataset: Dataset, progress: Progress | None = None) -> Audit:
     """Return a survey from a file, or make one and keep it there: a run that goes on need not look again."""
     if path.exists():
         try:
@@ -90,10 +90,10 @@ def kept(path: Path, dataset: Dataset, progress: Progress | None = None) -> Surv
                 failures = tuple(Failure(**row) for row in said["failures"])
                 gone = {failure.photo for failure in failures}
                 readable = np.array([photo not in gone for photo in dataset.photos], bool)
-                return Survey(readable, failures, tuple(Pair(**row) for row in said["pairs"]))
+                return Audit(readable, failures, tuple(NearDuplicate(**row) for row in said["pairs"]))
         except (ValueError, KeyError, TypeError):
             pass  # written by another version: look again
-    found = survey(dataset, progress)
+    found = audit_dataset(dataset, progress)
     rows = {"failures": [asdict(row) for row in found.failures], "pairs": [asdict(row) for row in found.pairs]}
     draft = path.with_name(path.name + ".draft")
     text = json.dumps({"photos": dataset.digest()} | rows)
@@ -155,24 +155,24 @@ def _search(hashes: UInt8, within: int) -> Iterator[tuple[int, int, int]]:
                     yield row, other, int(differing)
 
 
-def _pair(dataset: Dataset, paths: Sequence[str], a: int, b: int, bits: int) -> Pair | None:
+def _pair(dataset: Dataset, paths: Sequence[str], a: int, b: int, bits: int) -> NearDuplicate | None:
     if a >= len(dataset):
         return None  # both in the test set: nothing to us
     if b >= len(dataset):
-        return Pair("leak", paths[a], paths[b], bits)
+        return NearDuplicate("leak", paths[a], paths[b], bits)
     mine, other = dataset.classes[a], dataset.classes[b]
-    if mine == other == NONE:
+    if mine == other == NON_LANDMARK:
         return None
-    return Pair("same" if mine == other else "conflict", paths[a], paths[b], bits)
+    return NearDuplicate("same" if mine == other else "conflict", paths[a], paths[b], bits)
 
 
-def leaked(dataset: Dataset, found: Survey) -> Bool:
+def shown_in_test(dataset: Dataset, found: Audit) -> Bool:
     """Return (N,) whether each photo is nearly one of the test set."""
     gone = {pair.photo for pair in found.pairs if pair.kind == "leak"}
     return np.array([photo in gone for photo in dataset.photos], bool)
 
 
-def write_pairs(path: Path, found: Survey) -> None:
+def write_pairs(path: Path, found: Audit) -> None:
     """Write the near-duplicates as a table: kind, photo, other, bits."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         table = csv.writer(file)

@@ -11,12 +11,12 @@ import torch
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
-from veduta.training.descriptor.config import Recipe
+from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data.augment import Augmentation
-from veduta.training.descriptor.data.dataset import NONE, Dataset
+from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset
 from veduta.training.descriptor.data.samplers import SAMPLERS, epoch_order
-from veduta.training.descriptor.process_group import Place
-from veduta.training.descriptor.train_state import Part
+from veduta.training.descriptor.process_group import ProcessGroup
+from veduta.training.descriptor.train_state import MicroBatch
 from veduta.types import Bool, Int64, UInt8
 
 Say = Callable[[str], None]
@@ -32,12 +32,12 @@ def number_classes(dataset: Dataset, train: Int64, bank: str) -> Int64:
     """
     landmarks = dataset.classes[train]
     present, classes = np.unique(landmarks, return_inverse=True)
-    if present[0] != NONE:
+    if present[0] != NON_LANDMARK:
         return np.asarray(classes, np.int64)
     if bank == "none":
         raise ValueError("bank: expected no photos of no landmark")
     known = len(present) - 1
-    nothing = landmarks == NONE
+    nothing = landmarks == NON_LANDMARK
     extra = np.arange(nothing.sum()) if bank == "each" else np.zeros(int(nothing.sum()), np.int64)
     classes = np.asarray(classes, np.int64) - 1
     classes[nothing] = known + extra
@@ -59,11 +59,11 @@ class Batches:
         kept: (T,) whether a photo is still trained on.
     """
 
-    recipe: Recipe
+    recipe: TrainConfig
     dataset: Dataset
     train: Int64
     classes: Int64
-    place: Place
+    place: ProcessGroup
     workers: int = 2
     say: Say = lambda text: None
     kept: Bool = field(init=False)
@@ -85,7 +85,7 @@ class Batches:
         """How many batches an epoch has; the same in all, however many photos are dropped."""
         return len(self.train) // self.recipe.batch
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[list[Part]]:
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch of an epoch, in parts, from the batch numbered `first`."""
         recipe, world = self.recipe, self.place.world
         left = np.flatnonzero(self.kept)
@@ -93,14 +93,14 @@ class Batches:
         chosen = left[epoch_order(self.classes[left], power, recipe.seed, epoch, self.steps * recipe.batch)]
         change = Augmentation(side=recipe.size(epoch), least_area=recipe.least_area)
 
-        def make(batch: int) -> list[Part]:
+        def make(batch: int) -> list[MicroBatch]:
             rows = chosen[batch * recipe.batch : (batch + 1) * recipe.batch].reshape(recipe.accumulate, world, -1)
             return [self._part(part, change, epoch) for part in rows]
 
         for _, parts in in_order(make, range(first, self.steps), self.workers):
             yield parts
 
-    def _part(self, rows: Int64, change: Augmentation, epoch: int) -> Part:
+    def _part(self, rows: Int64, change: Augmentation, epoch: int) -> MicroBatch:
         """Return a part from rows (world, b) of the training photos; a photo that is gone is replaced by the next."""
         mine = rows[self.place.rank]
         made = [self._picture(int(self.train[row]), change, epoch) for row in mine]
@@ -113,7 +113,7 @@ class Batches:
         use = [min((j for j in there if j >= i), default=there[0]) for i in range(len(made))]
         photos = torch.from_numpy(np.stack([picture for i in use if (picture := made[i]) is not None]))
         everyone = torch.from_numpy(self.classes[rows.ravel()])
-        return Part(photos, torch.from_numpy(self.classes[mine[use]]), everyone)
+        return MicroBatch(photos, torch.from_numpy(self.classes[mine[use]]), everyone)
 
     def _picture(self, number: int, change: Augmentation, epoch: int) -> UInt8 | None:
         try:

@@ -21,7 +21,7 @@ from veduta.errors import DatasetError
 from veduta.images import walk
 from veduta.types import Bool, Failure, Int64
 
-NONE = -1  # the class of a photo that shows no landmark
+NON_LANDMARK = -1  # the class of a photo that shows no landmark
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +53,8 @@ class Dataset:
     def only(self, keep: Bool) -> Dataset:
         """Return the data set with the photos kept (N,); landmarks that have none left are gone."""
         classes = self.classes[keep]
-        left = np.unique(classes[classes != NONE])
-        number = np.full(len(self.landmarks) + 1, NONE, np.int64)  # the last stands for none
+        left = np.unique(classes[classes != NON_LANDMARK])
+        number = np.full(len(self.landmarks) + 1, NON_LANDMARK, np.int64)  # the last stands for none
         number[left] = np.arange(len(left))
         photos = tuple(photo for photo, kept in zip(self.photos, keep, strict=True) if kept)
         return Dataset(photos, number[classes], tuple(self.landmarks[i] for i in left), self.others)
@@ -80,7 +80,7 @@ def read_dataset(data: Path, bank: Path | None = None, against: Path | None = No
         raise DatasetError(f"{min(twice)}: is labelled and in the bank of photos that show no landmark")
     names = tuple(sorted({landmark for _, landmark in labelled}))
     number = {landmark: i for i, landmark in enumerate(names)}
-    classes = np.array([number[landmark] for _, landmark in labelled] + [NONE] * len(nothing), np.int64)
+    classes = np.array([number[landmark] for _, landmark in labelled] + [NON_LANDMARK] * len(nothing), np.int64)
     test = against if against is not None else data / "test" if (data / "test").is_dir() else None
     others = tuple(walk(test, report=failures.append)) if test is not None else ()
     return Dataset((*(photo for photo, _ in labelled), *nothing), classes, names, others), failures
@@ -134,7 +134,7 @@ class Split:
         return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
 
 
-def split(dataset: Dataset, hold_out: float = 0.1, most: int = 4000, seed: int = 0) -> Split:
+def split_dataset(dataset: Dataset, hold_out: float = 0.1, most: int = 4000, seed: int = 0) -> Split:
     """Hold landmarks and photos back to judge by, and return what is left to train on.
 
     A share of the landmarks (with two photos or more) is not trained on: half of their photos make a gallery, half are
@@ -154,17 +154,17 @@ def split(dataset: Dataset, hold_out: float = 0.1, most: int = 4000, seed: int =
     if len(dataset.landmarks) < 2:
         raise DatasetError("fewer than two landmarks are left to train on; add landmarks with photos that can be read")
     rng = np.random.default_rng((seed, 2))
-    counts = np.bincount(dataset.classes[dataset.classes != NONE], minlength=len(dataset.landmarks))
+    counts = np.bincount(dataset.classes[dataset.classes != NON_LANDMARK], minlength=len(dataset.landmarks))
     able = rng.permutation(np.flatnonzero(counts >= 2))
     wanted = round(hold_out * len(dataset.landmarks))
     unseen = able[: max(3, wanted)] if wanted and len(able) >= 6 else able[:0]
-    nothing = rng.permutation(np.flatnonzero(dataset.classes == NONE))
+    nothing = rng.permutation(np.flatnonzero(dataset.classes == NON_LANDMARK))
     asked_nothing = np.sort(nothing[: round(hold_out * len(nothing))])
     apart = np.isin(dataset.classes, unseen)
     mine = [_halves(dataset, unseen, rng), _asked(dataset, counts, apart, hold_out, rng)]
     queries = np.concatenate((mine[1][1], asked_nothing))
     train = np.setdiff1d(np.flatnonzero(~apart), queries)
-    if len(np.unique(dataset.classes[train][dataset.classes[train] != NONE])) < 2:
+    if len(np.unique(dataset.classes[train][dataset.classes[train] != NON_LANDMARK])) < 2:
         raise DatasetError("fewer than two landmarks are left to train on; add landmarks or hold fewer back")
     mine[1] = (np.intersect1d(mine[1][0], train), mine[1][1])
     made = [
@@ -196,7 +196,7 @@ def _asked(
     rng: np.random.Generator,
 ) -> tuple[Int64, Int64]:
     """Return gallery and queries of the landmarks trained on: one photo in eight where there are eight or more."""
-    large = ~apart & (dataset.classes != NONE) & (counts[dataset.classes] >= 8)
+    large = ~apart & (dataset.classes != NON_LANDMARK) & (counts[dataset.classes] >= 8)
     asked = np.flatnonzero(large & (rng.random(len(dataset)) < 1 / 8)) if hold_out else np.zeros(0, np.int64)
     gallery = np.flatnonzero(np.isin(dataset.classes, np.unique(dataset.classes[asked])) & ~apart)
     return np.setdiff1d(gallery, asked), asked

@@ -217,9 +217,9 @@ def make_backbone(name: str) -> Backbone:
     if name.removeprefix("efficientnet-") in PACKAGED:
         return _lite(name.removeprefix("efficientnet-"))
     if Path(name).is_dir():
-        from veduta.training.descriptor.model.transformers_backbone import load
+        from veduta.training.descriptor.model.transformers_backbone import load_backbone
 
-        return load(Path(name))
+        return load_backbone(Path(name))
     known = ", ".join(f"efficientnet-{variant}" for variant in PACKAGED)
     raise ModelError(f"no backbone is called {name!r}; there are {known}, or give a folder with a transformers model")
 

@@ -25,7 +25,7 @@ NEVER_NEGATIVE = {"resnet", "regnet"}  # whose last map comes out of a ReLU
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
 
-class Map(nn.Module):
+class FeatureMap(nn.Module):
     """The last hidden state of a model as a map: the tokens of patches laid out, others left out.
 
     Args:
@@ -53,7 +53,7 @@ class Map(nn.Module):
         return state[:, state.shape[1] - h * w :].transpose(1, 2).reshape(x.shape[0], -1, h, w)
 
 
-def load(folder: Path) -> Backbone:
+def load_backbone(folder: Path) -> Backbone:
     """Return the backbone in a folder; ModelError when there is none that makes a map of a photo."""
     try:
         transformers = importlib.import_module("transformers")
@@ -71,7 +71,7 @@ def load(folder: Path) -> Backbone:
     step, channels, tokens = _tried(folder, kind, model)
     mean, std = _statistics(folder)
     return Backbone(
-        Map(model, step),
+        FeatureMap(model, step),
         _layers(model),
         channels,
         step,
@@ -93,7 +93,7 @@ def _tried(folder: Path, kind: str, model: Any) -> tuple[int, int, bool]:
     side *= math.ceil(2 * STEP / side)
     try:
         with torch.no_grad():
-            state = Map(model, patch).state(torch.zeros(1, 3, side, side))
+            state = FeatureMap(model, patch).state(torch.zeros(1, 3, side, side))
     except Exception as error:  # each kind of model fails in its own way
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{folder}: {kind} does not take a photo of {side} x {side} pixels ({reason})") from error

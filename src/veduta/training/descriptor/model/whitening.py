@@ -14,7 +14,7 @@ from veduta.types import Float32, Float64
 SHRINKAGE = 2.0  # in mean variances; without it, directions a small set hardly varies along are blown up to noise
 
 
-def learn(descriptors: Float32, dim: int, shrinkage: float = SHRINKAGE) -> tuple[Float64, Float64]:
+def learn_whitening(descriptors: Float32, dim: int, shrinkage: float = SHRINKAGE) -> tuple[Float64, Float64]:
     """Return the mean (E,) and projection (E, dim) that whiten descriptors like these (N, E).
 
     Each direction is divided by the square root of its variance plus `shrinkage` times the mean variance.
