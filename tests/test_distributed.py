@@ -347,13 +347,13 @@ def test_other_killed_shards_go_on_where_they_were(built, asked, pairs, tmp_path
 
 MERGING = """
 import pathlib, sys, time
-from veduta.jobs import merge
+from veduta.jobs import merge_job
 gate, work, phase, most = sys.argv[1:]
 def watch(done, total):
     if done == int(most):
         pathlib.Path(gate).touch()
         time.sleep(10_000)
-merge(pathlib.Path(work), None, *((watch, None) if phase == "adding" else (None, watch)))
+merge_job(pathlib.Path(work), None, *((watch, None) if phase == "adding" else (None, watch)))
 """
 
 

@@ -240,14 +240,14 @@ def test_matches_are_those_of_torch():
 
 @pytest.mark.filterwarnings("ignore")
 def test_xfeat_in_full_precision_is_torch_and_eight_bits_come_after(tmp_path):
-    from veduta.models.export.networks import networks
+    from veduta.models.export import networks
 
-    recipe = networks.RECIPES["xfeat"]
+    recipe = networks.EXPORT_SPECS["xfeat"]
     exact = replace(recipe, integers=(), integer_tolerance={})
-    differences = networks.export_recipe(exact, tmp_path / "exact.onnx")
+    differences = networks.export_spec(exact, tmp_path / "exact.onnx")
     assert differences["keypoints"] < 0.005
     assert differences["descriptors"] < 1e-4
-    eight = networks.export_recipe(recipe, tmp_path / "eight.onnx")
+    eight = networks.export_spec(recipe, tmp_path / "eight.onnx")
     assert differences["descriptors"] < eight["descriptors"] < recipe.allowed["descriptors"]
     assert (tmp_path / "eight.onnx").stat().st_size < 0.4 * (tmp_path / "exact.onnx").stat().st_size
 
@@ -280,9 +280,9 @@ def test_two_networks_in_a_row_find_the_pairs_that_torch_found():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", EXPORTED)
 def test_the_file_agrees_with_torch_itself(name):
-    from veduta.models.export.networks import networks
+    from veduta.models.export import networks
 
-    recipe = networks.RECIPES[name]
+    recipe = networks.EXPORT_SPECS[name]
     differences = networks.compare(recipe.build(), recipe, models.FOLDER / f"{name}.onnx")
     assert set(differences) == set(recipe.outputs)
     assert all(differences[output] <= recipe.allowed[output] for output in recipe.outputs)

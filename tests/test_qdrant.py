@@ -372,7 +372,7 @@ def test_an_address_that_is_none_is_refused(wrong, said):
 def test_a_folder_is_for_one_process_and_is_shared_within_it(tmp_path):
     _, index = filled(QdrantConnection(str(tmp_path)), points(5))
     assert len(QdrantIndex(QdrantConnection(str(tmp_path)), index.collection, DIM)) == 5
-    code = f"from veduta.index.qdrant.client import Link; Link({str(tmp_path)!r})"
+    code = f"from veduta.index.qdrant.client import QdrantConnection as Q; Q({str(tmp_path)!r})"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
     assert "cannot be opened as a Qdrant inside this process" in said
     assert "end the process that has it open, or name a server" in said

@@ -259,7 +259,7 @@ def test_a_matcher_of_photos_pairs_points_inside_both():
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tmp_path, folder, monkeypatch):
-    from veduta.models.export.networks import features
+    from veduta.models.export import features
 
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
     weights.pull_weights("superpoint", folder / "superpoint")
@@ -267,7 +267,7 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
     by_torch = make_extractor("superpoint", KEYPOINTS)
     assert by_torch._session is None
     expected = [by_torch.extract(image) for image in images]
-    _, differences = features.export("superpoint")
+    _, differences = features.export_features("superpoint")
     assert max(differences.values()) < 1e-4
     exported = make_extractor("superpoint", KEYPOINTS)
     assert exported._session is not None
@@ -292,7 +292,7 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
 
 @pytest.mark.filterwarnings("ignore")
 def test_an_exported_lightglue_takes_the_place_of_torch(tmp_path, monkeypatch):
-    from veduta.models.export.networks import features
+    from veduta.models.export import features
 
     def shallow(name):
         network, found = torch_models.open_kornia(name)
@@ -303,7 +303,7 @@ def test_an_exported_lightglue_takes_the_place_of_torch(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "open_kornia", shallow)
     features = features_of("disk", photo(4), photo(4))
     assert make_matcher("lightglue", "disk")._session is None
-    _, differences = features.export("lightglue-disk")
+    _, differences = features.export_features("lightglue-disk")
     assert differences["probability0"] < 2e-3
     exported = make_matcher("lightglue", "disk")
     assert exported.sha256 == weights.find_weights("lightglue-disk").sha256

