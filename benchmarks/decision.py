@@ -110,7 +110,7 @@ def cross_validated(data, collection, withheld, name, glue):
     for part, descriptors in enumerate(data.by_half):
         centres = distractor_centers(descriptors[bank])
         mine = queries[data.part[queries] == 1 - part]
-        cases += collection.cases(descriptors, gallery, mine, centres, glue=glue)
+        cases += collection.cases(descriptors, gallery, mine, centres, fine_matcher=glue)
     return cases
 
 
@@ -118,7 +118,7 @@ def as_shipped(data, collection, withheld, name, glue):
     """Return the cases of a protocol as the descriptor that ships sees them."""
     gallery, queries = protocol(data, withheld, name)
     centres = distractor_centers(data.shipped[data.numbers("bank")])
-    return collection.cases(data.shipped, gallery, queries, centres, glue=glue)
+    return collection.cases(data.shipped, gallery, queries, centres, fine_matcher=glue)
 
 
 def figures(truth, predictions, *, probability):
@@ -170,7 +170,7 @@ def unseen(cases, held_out, effort):
     groups = {}
     for case, answer in zip(cases, answers, strict=True):
         gallery = case.gallery
-        if case.trust:
+        if case.calibration_weight:
             groups.setdefault(gallery, []).append((case, answer))
     rows = {"closed": [], "open": []}
     for gallery, pairs in groups.items():
@@ -277,7 +277,7 @@ def learned(data, kept, *, with_glue):
     if with_glue:
         glue = FineMatching(data, held_out)
         glue.known.update(glued)
-        cases = gallery_examples(data, collection, glue=glue)
+        cases = gallery_examples(data, collection, fine_matcher=glue)
         decision, held_out = learn_decider(cases, nothing)
     if kept:
         kept.write_bytes(pickle.dumps((collection.pairs, glue.known if glue else glued)))

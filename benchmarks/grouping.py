@@ -121,7 +121,7 @@ class World:
         inliers = features.verify_pairs(cache, self.contents, a, b, None)
         similarity = np.einsum("ij,ij->i", self.vectors[a], self.vectors[b]).astype(np.float32)
         self.pairs = pair_model.PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
-        centres = shipped_decider(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centres
+        centres = shipped_decider(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centers
         self.nothing = distractor_similarity(self.vectors, centres)
 
     def own(self):
@@ -224,7 +224,7 @@ def folded(world, worlds):
 
 def looked_through(library, known, progress):
     """Return the cache of features, and sha256 -> a file of the data's photos, of a burst the one standing for it."""
-    bests = {shot.sha256: str(shot.file) for shot in library.shots() if shot.best and shot.sha256 in known}
+    bests = {shot.sha256: str(shot.file) for shot in library.assets() if shot.best and shot.sha256 in known}
     eyes = features.GroupingModels(make_embedder(features.EMBEDDER), make_extractor(features.EXTRACTOR))
     cache = FeatureCache(library.folder, eyes.model)
     features.extract_features(cache, eyes, bests, 10**9, progress=progress)
@@ -279,10 +279,10 @@ def measure(folder, known, progress, marks):
         seconds["whole"] = round(marks["end"] - begun, 1)
         library.group()
         seconds["again"] = round(time.perf_counter() - marks["end"], 1)
-        shots, kin = library.shots(), collections.defaultdict(list)
+        shots, kin = library.assets(), collections.defaultdict(list)
         for shot in shots:
             kin[shot.burst or shot.sha256].append(shot.sha256)
-        groups = [[key for s in each.shots for key in kin[s.burst or s.sha256]] for each in found]
+        groups = [[key for s in each.assets for key in kin[s.burst or s.sha256]] for each in found]
         cache, bests = looked_through(library, known, progress)
         reached = quality(worlds_of(cache, bests, known), known)
         cache.close()

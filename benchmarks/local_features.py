@@ -202,8 +202,8 @@ def masks(features, retrieved, asked):
         "all keypoints": None,
         "best by the detector": lambda image, found: -np.arange(len(found), dtype=np.float32),
         "at random": lambda image, found: rng.random(len(found)),
-        "colours": lambda image, found: ColorRule().stays(image, found) * 1e6 - np.arange(len(found)),
-        "usefulness": LearnedMask().stays,
+        "colours": lambda image, found: ColorRule().repeatability(image, found) * 1e6 - np.arange(len(found)),
+        "usefulness": LearnedMask().repeatability,
     }
     for name, way in ways.items():
         kept, inliers = {}, {}

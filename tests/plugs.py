@@ -39,7 +39,7 @@ def found(name, seed, strength=1.0):
     return extractor(name).extract(query), extractor(name).extract(reference)
 
 
-def shelf(photos):
+def references(photos):
     """The references of {reference id: (landmark id, image)}, all in memory."""
     index, labels, features, counts = ExactIndex(embedder().dim), {}, {}, {}
     for number, (reference, (landmark, image)) in enumerate(photos.items()):

@@ -107,21 +107,21 @@ def test_it_looks_at_no_more_than_it_must(made, complete):
 
 
 def test_it_says_what_share_of_all_a_query_was_compared_with(made, complete):
-    assert (ApproximateIndex(DIM, complete).looked_at(QUERIES[:5], K) == 1).all()
-    assert (ApproximateIndex(DIM).looked_at(QUERIES[:5], K) == 1).all()
+    assert (ApproximateIndex(DIM, complete).searched_share(QUERIES[:5], K) == 1).all()
+    assert (ApproximateIndex(DIM).searched_share(QUERIES[:5], K) == 1).all()
     index = ApproximateIndex(DIM, made)
-    shares = index.looked_at(QUERIES, K)
+    shares = index.searched_share(QUERIES, K)
     assert (shares > 0).all()
     assert shares.mean() < 0.9
-    assert (index.looked_at(QUERIES[:5], COUNT) == 1).all()  # the best lists do not hold as many as are wanted
+    assert (index.searched_share(QUERIES[:5], COUNT) == 1).all()  # the best lists do not hold as many as are wanted
     few = ApproximateIndex(DIM, made)
     few.remove(IDS_[FEW:])
-    assert (few.looked_at(QUERIES[:5], K) == 1).all()
+    assert (few.searched_share(QUERIES[:5], K) == 1).all()
     # More is only looked at when the neighbours are further away, and what came later is looked at as a whole.
     alike = index.search(QUERIES, K)[0][:, -1]
     assert np.corrcoef(alike, shares)[0, 1] < 0
     index.add(np.array([1]), QUERIES[:1])
-    np.testing.assert_allclose(index.looked_at(QUERIES, K), (shares * COUNT + 1) / (COUNT + 1), rtol=1e-5)
+    np.testing.assert_allclose(index.searched_share(QUERIES, K), (shares * COUNT + 1) / (COUNT + 1), rtol=1e-5)
 
 
 def test_cosines_are_those_of_an_exact_index_bit_for_bit(made):
@@ -179,7 +179,7 @@ def test_whatever_comes_and_goes_the_answers_are_those_of_an_exact_index(complet
 def test_what_was_removed_from_the_disk_can_be_added_again(complete):
     index = ApproximateIndex(DIM, complete)
     assert index.remove(IDS_[:2]) == 2
-    assert index.gone == 2
+    assert index.num_deleted == 2
     index.add(IDS_[:1], QUERIES[:1])
     assert np.array_equal(index.vectors(IDS_[[0, 5]]), np.stack([QUERIES[0], STORED[5]]))
     assert index.search(QUERIES[:1], 1)[1].tolist() == [[int(IDS_[0])]]

@@ -195,7 +195,7 @@ def test_the_decision_stays_in_the_gallery(calibrated, shipping):
         assert isinstance(decider, LearnedDecider)
         assert set(decider.curves) == set(CASCADES)
         assert decider.about["measured"]["log_loss"] == found.after.log_loss
-        assert np.array_equal(decider.centres, SHIPPED.centres)
+        assert np.array_equal(decider.centers, SHIPPED.centers)
         for name, stage in SHIPPED.stages.items():
             assert np.array_equal(decider.stages[name].weights, stage.weights)
         assert gallery.decider("lighterglue") is not decider, "which was never asked"

@@ -219,7 +219,7 @@ def test_it_survives_being_written_and_read():
     for name, stage in SHIPPED.stages.items():
         assert np.array_equal(again.stages[name].weights, stage.weights)
         assert again.stages[name].calibration == stage.calibration
-    assert np.array_equal(again.centres, SHIPPED.centres)
+    assert np.array_equal(again.centers, SHIPPED.centers)
     assert again.about == SHIPPED.about
     assert again.to_bytes() == SHIPPED.to_bytes()
 
@@ -263,4 +263,4 @@ def test_the_middle_of_the_simple_curve_is_even_odds_and_it_never_overflows():
 
 def test_many_inliers_outvote_some_similarity():
     seen, alike = candidate("a", "x", 0.55, 60), candidate("b", "y", 0.75, 4)
-    assert [j.landmark for j in HeuristicDecider().judge("full", [alike, seen], None)] == ["x", "y"]
+    assert [j.landmark for j in HeuristicDecider().score_landmarks("full", [alike, seen], None)] == ["x", "y"]

@@ -268,7 +268,7 @@ def test_the_map_of_a_transformers_model_is_its_own_laid_out(folder, kind):
     assert backbone.square == (kind in ("dino", "registers"))
     assert backbone.step == 8
     assert len(backbone.layers) == 3, "what comes first, and two stages or layers"
-    assert backbone.licence == "unknown"
+    assert backbone.license == "unknown"
     network = Descriptor(backbone, dim=6).eval()
     assert network.embed(pixels).shape == (2, 6)
 
@@ -324,7 +324,7 @@ def test_a_transformers_folder_says_how_pixels_are_normalised_and_under_which_li
     backbone = make_backbone(str(said))
     np.testing.assert_allclose(backbone.mean.ravel(), [127.5, 63.75, 31.875])
     np.testing.assert_allclose(backbone.std.ravel(), [25.5, 51, 102])
-    assert backbone.licence == "cc-by-4.0"
+    assert backbone.license == "cc-by-4.0"
     assert "said" in backbone.source
 
 

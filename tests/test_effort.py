@@ -26,7 +26,7 @@ def shelf():
     for i in range(FACADES):
         for j, pixels in enumerate((world.facade(i), world.view(world.facade(i), 100 + i, 0.6).pixels)):
             photos[f"{i}-{j}"] = f"palazzo {i}", from_array(pixels)
-    return plugs.shelf(photos)
+    return plugs.references(photos)
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +42,14 @@ class Told:
         likely: stage -> probability of its landmark; others have a tenth of it.
     """
 
-    centres, about = np.zeros((0, 0), np.float32), {}
+    centers, about = np.zeros((0, 0), np.float32), {}
 
     def __init__(self, **likely):
-        self.likely, self.asked, self.glued = likely, [], []
+        self.likely, self.select_galleries, self.fine_inliers = likely, [], []
 
-    def judge(self, stage, candidates, around):
-        self.asked.append((stage, sum(c.num_inliers is not None for c in candidates)))
-        self.glued.append(dict(around.glued))
+    def score_landmarks(self, stage, candidates, around):
+        self.select_galleries.append((stage, sum(c.num_inliers is not None for c in candidates)))
+        self.fine_inliers.append(dict(around.fine_inliers))
         odds = {"palazzo 0": self.likely[stage], "palazzo 1": self.likely[stage] / 10}
         return [LandmarkScore(name, p, p, ()) for name, p in odds.items()]
 
@@ -71,7 +71,7 @@ class Counted:
 
 
 def asking(shelf, decider, effort, glue=None, **rest):
-    stages = replace(plugs.stages(), glue=glue)
+    stages = replace(plugs.stages(), fine_matcher=glue)
     return Recognizer(stages, shelf, decider, CascadeSettings(CASCADES[effort], **rest))
 
 
@@ -144,7 +144,7 @@ def test_the_stage_is_the_one_most_like_what_was_verified():
 def test_a_stage_is_the_last_when_the_decision_is_closed(shelf, image, effort, likely, expected):
     decider = Told(**likely)
     answer = asking(shelf, decider, effort, Counted()).recognize(image)
-    assert decider.asked == expected
+    assert decider.select_galleries == expected
     assert answer.confidence == likely[expected[-1][0]]
 
 
@@ -153,10 +153,10 @@ def test_the_costlier_matcher_is_asked_only_while_the_decision_is_open(shelf, im
     glue, decider = Counted(), Told(full=likely, glue=0.6)
     answer = asking(shelf, decider, "thorough", glue).recognize(image)
     assert glue.calls == calls
-    assert [stage for stage, _ in decider.asked] == ["full", "glue"][: 2 if calls else 1]
+    assert [stage for stage, _ in decider.select_galleries] == ["full", "glue"][: 2 if calls else 1]
     assert answer.confidence == (0.6 if calls else likely)
     if calls:
-        before, after = decider.glued
+        before, after = decider.fine_inliers
         assert (before, sorted(after.values())) == ({}, [0, 0, 0])
         assert sorted(reference[0] for reference in after) == ["0", "0", "1"]
 
@@ -171,13 +171,13 @@ def test_other_efforts_never_ask_the_costlier_matcher(shelf, image, effort):
 def test_without_a_costlier_matcher_a_thorough_answer_is_that_of_the_full_stage(shelf, image):
     decider = Told(full=0.5)
     assert asking(shelf, decider, "thorough").recognize(image).confidence == 0.5
-    assert {stage for stage, _ in decider.asked} == {"full"}
+    assert {stage for stage, _ in decider.select_galleries} == {"full"}
 
 
 def test_the_costlier_matcher_finds_inliers_where_there_are_any(shelf, image):
     recognizer = asking(shelf, Told(full=0.5, glue=0.5), "thorough", plugs.matcher("lighterglue"))
     recognizer.recognize(image)
-    glued = recognizer.decider.glued[-1]
+    glued = recognizer.decider.fine_inliers[-1]
     (other,) = set(glued) - {"0-0", "0-1"}
     assert min(glued["0-0"], glued["0-1"]) > 40 > 3 * glued[other]
 
@@ -225,7 +225,7 @@ def test_without_any_time_there_is_an_answer_and_nothing_is_verified(shelf, imag
 def test_what_was_not_verified_for_want_of_time_is_judged_by_the_stage_it_is_like(shelf, image, effort):
     decider = Told(similarity=0.5, first=0.5, full=0.5, glue=0.5)
     asking(shelf, decider, effort, Counted(), budget_ms=0).recognize(image)
-    assert decider.asked == [("similarity", 0)]
+    assert decider.select_galleries == [("similarity", 0)]
 
 
 @pytest.mark.parametrize("effort", CASCADES)
@@ -239,10 +239,10 @@ def test_a_generous_budget_changes_nothing(shelf, image, effort):
 def test_what_was_spent_before_counts(shelf, image):
     recognizer = asking(shelf, Told(similarity=0.5, first=0.5, full=0.5), "default", budget_ms=1e6)
     recognizer.recognize(image, spent=999.0)
-    assert [stage for stage, _ in recognizer.decider.asked] == ["similarity", "first", "full"]
-    recognizer.decider.asked.clear()
+    assert [stage for stage, _ in recognizer.decider.select_galleries] == ["similarity", "first", "full"]
+    recognizer.decider.select_galleries.clear()
     recognizer.recognize(image, spent=1001.0)
-    assert [stage for stage, _ in recognizer.decider.asked] == ["similarity"]
+    assert [stage for stage, _ in recognizer.decider.select_galleries] == ["similarity"]
 
 
 def test_verifying_ends_with_the_time_and_goes_on_where_it_was(shelf, image):
@@ -317,7 +317,7 @@ def test_a_precision_nobody_reached_is_refused(gallery):
     [({}, False), ({"effort": "thorough"}, True), ({"effort": "thorough", "matcher": "lighterglue"}, False)],
 )
 def test_only_a_thorough_recognizer_has_a_costlier_matcher(gallery, options, glue):
-    assert (gallery.recognizer(**options).stages.glue is not None) == glue
+    assert (gallery.recognizer(**options).stages.fine_matcher is not None) == glue
 
 
 @pytest.mark.parametrize("effort", CASCADES)

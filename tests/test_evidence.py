@@ -35,9 +35,9 @@ def around(candidates, **known):
     """Surroundings that say nothing but what is given; references are those among the candidates."""
     n, landmarks = len(candidates), [c.landmark for c in candidates]
     nothing = {
-        "likeness": np.eye(n, dtype=np.float32),
-        "query_like_nothing": 0.0,
-        "like_nothing": np.zeros(n, np.float32),
+        "reference_similarity": np.eye(n, dtype=np.float32),
+        "query_distractor_similarity": 0.0,
+        "distractor_similarity": np.zeros(n, np.float32),
         "expected_inliers": np.full(n, np.nan, np.float32),
         "references": {landmark: landmarks.count(landmark) for landmark in landmarks},
     }
@@ -112,7 +112,7 @@ def test_a_landmark_of_few_photos_can_agree_in_no_more_than_those(references, ag
 def test_kinship_compares_with_the_three_most_alike_relatives():
     some = [candidate("a1", 0.8), *(candidate(f"a{i}", 0.1) for i in range(2, 6)), candidate("b1", 0.7)]
     alike = likeness(some, {("a1", "a2"): 0.9, ("a1", "a3"): 0.6, ("a1", "a4"): 0.3, ("a1", "a5"): -0.9})
-    found = terms(some, likeness=alike)
+    found = terms(some, reference_similarity=alike)
     assert found["kinship"] == pytest.approx(0.8 - 0.6)
     assert terms([candidate("a1", 0.8), candidate("b1", 0.7)])["kinship"] == 0, "an only photo has none to be compared"
 
@@ -120,13 +120,13 @@ def test_kinship_compares_with_the_three_most_alike_relatives():
 def test_strangers_are_the_three_candidates_of_other_landmarks_most_like_the_reference():
     some = [candidate("a1", 0.8), *(candidate(f"b{i}", 0.1) for i in range(2, 6))]
     alike = likeness(some, {("a1", "b2"): 0.5, ("a1", "b3"): 0.3, ("a1", "b4"): 0.1, ("a1", "b5"): -0.9})
-    assert terms(some, likeness=alike)["beyond strangers"] == pytest.approx(0.8 - 0.3)
+    assert terms(some, reference_similarity=alike)["beyond strangers"] == pytest.approx(0.8 - 0.3)
     assert terms(some[:1])["beyond strangers"] == 0.8
 
 
 def test_likeness_to_nothing_is_that_of_the_query_and_of_the_most_similar_reference():
     some = [candidate("a1", 0.5), candidate("a2", 0.9), candidate("b1", 0.7)]
-    found = terms(some, query_like_nothing=0.25, like_nothing=np.array([0.1, 0.2, 0.3], np.float32))
+    found = terms(some, query_distractor_similarity=0.25, distractor_similarity=np.array([0.1, 0.2, 0.3], np.float32))
     assert found["query like nothing"] == 0.25
     assert found["reference like nothing"] == pytest.approx(0.2)
 
@@ -195,7 +195,7 @@ def test_the_verified_share_is_of_ten_candidates_at_most():
 
 def test_glue_counts_the_most_inliers_of_the_landmark_and_those_of_the_next():
     some = [candidate("a1", 0.5), candidate("a2", 0.9), candidate("b1", 0.7), candidate("c1", 0.6)]
-    found = {landmark: terms(some, landmark, glued=GLUED) for landmark in "abc"}
+    found = {landmark: terms(some, landmark, fine_inliers=GLUED) for landmark in "abc"}
     assert [found[landmark]["glue inliers"] for landmark in "abc"] == pytest.approx([LOG(40), LOG(12), 0])
     margins = [LOG(40) - LOG(12), LOG(12) - LOG(40), -LOG(40)]
     assert [found[landmark]["glue margin"] for landmark in "abc"] == pytest.approx(margins)
@@ -220,9 +220,9 @@ def test_the_geometry_is_that_of_the_best_candidate():
 
 def test_a_keypoint_confirmed_twice_is_one_and_useful_are_the_most_of_any_candidate():
     some = [
-        candidate("a1", 0.9, 3, PairGeometry(9, keypoints=(1, 2, 3), useful=1)),
-        candidate("a2", 0.8, 3, PairGeometry(9, keypoints=(3, 4), useful=5)),
-        candidate("b1", 0.7, 3, PairGeometry(9, keypoints=(5, 6, 7, 8), useful=9)),
+        candidate("a1", 0.9, 3, PairGeometry(9, keypoints=(1, 2, 3), num_confirmed=1)),
+        candidate("a2", 0.8, 3, PairGeometry(9, keypoints=(3, 4), num_confirmed=5)),
+        candidate("b1", 0.7, 3, PairGeometry(9, keypoints=(5, 6, 7, 8), num_confirmed=9)),
         candidate("a3", 0.6),
     ]
     found = terms(some)
@@ -291,12 +291,12 @@ def random_surroundings(candidates, seed):
     expected = rng.integers(0, 200, len(candidates)).astype(np.float32)
     expected[rng.random(len(candidates)) < 0.3] = np.nan
     return CandidateContext(
-        likeness=descriptors @ descriptors.T,
-        query_like_nothing=float(rng.uniform(-1, 1)),
-        like_nothing=rng.uniform(-1, 1, len(candidates)).astype(np.float32),
+        reference_similarity=descriptors @ descriptors.T,
+        query_distractor_similarity=float(rng.uniform(-1, 1)),
+        distractor_similarity=rng.uniform(-1, 1, len(candidates)).astype(np.float32),
         expected_inliers=expected,
         references={c.landmark: int(rng.integers(0, 30)) for c in candidates if rng.random() < 0.8},
-        glued={c.reference: int(rng.integers(0, 300)) for c in candidates if rng.random() < 0.2},
+        fine_inliers={c.reference: int(rng.integers(0, 300)) for c in candidates if rng.random() < 0.2},
     )
 
 
@@ -308,8 +308,8 @@ def test_the_evidence_does_not_depend_on_the_order_the_candidates_come_in(candid
     random.shuffle(order)
     shuffled = replace(
         given_ones,
-        likeness=given_ones.likeness[np.ix_(order, order)],
-        like_nothing=given_ones.like_nothing[order],
+        reference_similarity=given_ones.reference_similarity[np.ix_(order, order)],
+        distractor_similarity=given_ones.distractor_similarity[order],
         expected_inliers=given_ones.expected_inliers[order],
     )
     expected, found = compute_terms(candidates, given_ones), compute_terms([candidates[i] for i in order], shuffled)

@@ -143,10 +143,10 @@ def test_the_stages_give_the_same_answer_one_by_one(gallery, answers, view):
     image = load(view)
     descriptor = recognizer.embed(image)
     candidates = recognizer.retrieve(descriptor)
-    around, features, judged = recognizer.surroundings(descriptor, candidates), recognizer.extract(image), []
+    around, features, judged = recognizer.context(descriptor, candidates), recognizer.extract(image), []
     for stage, depth in recognizer.effort.steps():
         candidates = recognizer.verify(features, candidates, depth)
-        judged = recognizer.judge(candidates, around, stage)
+        judged = recognizer.score_landmarks(candidates, around, stage)
         low, high = CONTINUE_BETWEEN[stage]
         if not low < judged[0].probability < high:
             break
@@ -525,7 +525,7 @@ def test_a_gallery_goes_on_with_the_settings_it_was_made_with(tmp_path, photos):
     with Gallery.open(tmp_path / "gallery") as gallery:
         gallery.add_photo(photos / "palazzo-0" / "photo-0.jpg", "palazzo-0", id="one")
         recognizer = gallery.recognizer()
-        (kept,) = recognizer.shelf.features([1]).values()
+        (kept,) = recognizer.references.features([1]).values()
         assert len(kept[0]) == 50
         assert len(recognizer.extract(load(photos / "palazzo-1" / "photo-0.jpg"))) == 50
 

@@ -46,9 +46,9 @@ class Changed(OverlayIndex):
         if len(self) or not half or len(set(ids.tolist())) < len(ids):
             super().add(ids, descriptors)
             return
-        base = ExactIndex(self.recent.dim)
+        base = ExactIndex(self.delta.dim)
         base.add(ids[:half], descriptors[:half])
-        super().__init__(base, self.recent.dim, int(ids[:half].max()))
+        super().__init__(base, self.delta.dim, int(ids[:half].max()))
         self.add(ids[half:], descriptors[half:])
 
 

@@ -208,10 +208,10 @@ def test_rates_rise_and_fall_along_half_a_cosine(learner):
 def test_a_step_changes_what_learns_and_nothing_else(learner):
     made = learner()
     before = {name: value.clone() for name, value in made.network.state_dict().items()}
-    centres = made.head.centres.weight.detach().clone()
-    assert math.isfinite(made.learn([part()]))
+    centres = made.head.centers.weight.detach().clone()
+    assert math.isfinite(made.train_step([part()]))
     assert made.step == 1
-    assert not torch.equal(made.head.centres.weight, centres)
+    assert not torch.equal(made.head.centers.weight, centres)
     learns = {name for name, value in made.network.named_parameters() if value.requires_grad}
     assert 0 < len(learns) < len(before) / 2
     for name, value in made.network.state_dict().items():
@@ -227,9 +227,9 @@ def test_parts_of_a_batch_add_up_to_its_loss(learner):
     for parts in ([both], halves):
         made = learner(clip=0.0)
         made.network.norm = made.average.norm = torch.nn.Identity()
-        losses.append(made.learn(parts))
+        losses.append(made.train_step(parts))
         state = made.optimisers[0].state
-        gradients.append([state[p]["exp_avg"] for p in (made.network.project.weight, made.head.centres.weight)])
+        gradients.append([state[p]["exp_avg"] for p in (made.network.project.weight, made.head.centers.weight)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
@@ -240,7 +240,7 @@ def test_the_average_follows_closely_at_first_and_slowly_later(learner):
     made = learner(average=0.9)
     expected = {name: value.clone() for name, value in made.average.named_parameters()}
     for step in range(3):
-        made.learn([part(step)])
+        made.train_step([part(step)])
         keep = min(0.9, (1 + step) / (10 + step))
         for name, value in made.network.named_parameters():
             expected[name] = keep * expected[name] + (1 - keep) * value.detach()
@@ -249,17 +249,17 @@ def test_the_average_follows_closely_at_first_and_slowly_later(learner):
     for mine, theirs in zip(made.average.buffers(), made.network.buffers(), strict=True):
         assert torch.equal(mine, theirs)
     alone = learner(average=0.0)
-    alone.learn([part()])
+    alone.train_step([part()])
     assert learning.difference(alone.average.state_dict(), alone.network.state_dict()) == 0
 
 
 def test_a_loss_that_is_no_number_changes_nothing(learner):
     made = learner()
     with torch.no_grad():
-        made.head.centres.weight[0, 0] = math.nan
+        made.head.centers.weight[0, 0] = math.nan
     before = made.state()
     saved = {name: {k: v.clone() for k, v in before[name].items()} for name in ("average", "head")}
-    assert math.isnan(made.learn([part()]))
+    assert math.isnan(made.train_step([part()]))
     for name, values in saved.items():
         for key, value in made.state()[name].items():
             torch.testing.assert_close(value, values[key], rtol=0, atol=0, equal_nan=True)
@@ -270,7 +270,7 @@ def test_the_gradient_is_clipped(learner):
     moments = []
     for clip in (0.0, 1e-3):
         made = learner(clip=clip)
-        made.learn([part()])
+        made.train_step([part()])
         state = made.optimisers[0].state[made.network.project.weight]
         moments.append(float(state["exp_avg"].norm()) / 0.1)
     assert moments[0] > 0.01
@@ -280,19 +280,19 @@ def test_the_gradient_is_clipped(learner):
 def test_the_same_seed_begins_the_same_way_and_another_another(learner):
     one, same, other = (learner(seed=seed) for seed in (3, 3, 4))
     learning.assert_same(one.state(), same.state())
-    assert not torch.equal(one.head.centres.weight, other.head.centres.weight)
+    assert not torch.equal(one.head.centers.weight, other.head.centers.weight)
 
 
 @pytest.mark.parametrize("settings", [{}, {"sample": 2}, {"loss": "cosface", "subcenters": 1, "margin": 0.3}])
 def test_a_learner_taken_up_again_goes_on_as_if_nothing_had_been(learner, settings):
     whole, first = learner(**settings), learner(**settings)
     for step in range(3):
-        whole.learn([part(step)])
-    first.learn([part(0)])
+        whole.train_step([part(step)])
+    first.train_step([part(0)])
     second = learner(**settings)
-    second.take_up(first.state())
+    second.load_state_dict(first.state())
     for step in (1, 2):
-        second.learn([part(step)])
+        second.train_step([part(step)])
     learning.assert_same(whole.state(), second.state())
 
 
@@ -300,9 +300,9 @@ def test_every_step_and_every_part_looks_at_other_landmarks(learner):
     made = learner(counts=[3] * 40, sample=8, accumulate=2)
     looked = []
     for _ in range(3):
-        before = made.head.centres.weight.detach().clone()
-        made.learn([part(photos=3), part(photos=3)])
-        looked.append(frozenset((made.head.centres.weight != before).any(1).nonzero()[:, 0].tolist()))
+        before = made.head.centers.weight.detach().clone()
+        made.train_step([part(photos=3), part(photos=3)])
+        looked.append(frozenset((made.head.centers.weight != before).any(1).nonzero()[:, 0].tolist()))
     assert len(set(looked)) == 3
     for classes in looked:
         assert {0, 1, 2} <= classes, "those of the photos are always among them"
@@ -317,7 +317,7 @@ def test_margins_follow_the_recipe(learner):
 
 def test_half_precision_learns_nearly_the_same(learner):
     full, half = learner(), learner(precision="bfloat16")
-    losses = [made.learn([part(photos=12)]) for made in (full, half)]
+    losses = [made.train_step([part(photos=12)]) for made in (full, half)]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.25)
     assert all(value.dtype == torch.float32 for value in half.network.parameters())
@@ -326,8 +326,8 @@ def test_half_precision_learns_nearly_the_same(learner):
 def test_alone_a_process_agrees_with_itself():
     with join_processes("cpu") as place:
         assert (place.rank, place.world, place.first, place.device.type) == (0, 1, True, "cpu")
-        assert place.shared([1]) == [1]
-        assert place.agreed(0.5, stop=True) == (0.5, True)
+        assert place.broadcast([1]) == [1]
+        assert place.all_reduce(0.5, stop=True) == (0.5, True)
     with pytest.raises(ValueError, match="device: expected one of auto, cpu, cuda"), join_processes("tpu"):
         pass
 

@@ -148,8 +148,8 @@ def test_the_loss_is_that_of_the_papers(kind, margin, subcenters):
     torch.manual_seed(3)
     head = MarginHead(DIM, COUNTS, kind, subcenters, 12.0, margin)
     descriptors, target = batch()
-    descriptors[0] = -head.centres.weight[target[0], :DIM].detach()  # theta + m > pi for one sub-center
-    centres = head.centres.weight.detach().view(len(COUNTS), subcenters, DIM).tolist()
+    descriptors[0] = -head.centers.weight[target[0], :DIM].detach()  # theta + m > pi for one sub-center
+    centres = head.centers.weight.detach().view(len(COUNTS), subcenters, DIM).tolist()
     margins = margins_by_hand(COUNTS.tolist()) if margin is None else [margin] * len(COUNTS)
     expected = loss_by_hand(
         descriptors.tolist(), centres, target.tolist(), kind, 12.0, margins, weights_by_hand(COUNTS.tolist())
@@ -161,7 +161,7 @@ def test_photos_weigh_alike_when_they_are_to():
     torch.manual_seed(3)
     head = MarginHead(DIM, COUNTS, "cosface", 2, 12.0, weighted=False)
     descriptors, target = batch()
-    centres = head.centres.weight.detach().view(len(COUNTS), 2, DIM).tolist()
+    centres = head.centers.weight.detach().view(len(COUNTS), 2, DIM).tolist()
     margins = margins_by_hand(COUNTS.tolist())
     expected = loss_by_hand(descriptors.tolist(), centres, target.tolist(), "cosface", 12.0, margins, [1.0] * 5)
     assert head(descriptors, target).item() == pytest.approx(expected, rel=1e-5)
@@ -173,7 +173,7 @@ def test_the_norms_of_descriptors_and_centres_do_not_count():
     descriptors, target = batch()
     before = head(descriptors, target).item()
     with torch.no_grad():
-        head.centres.weight *= 7
+        head.centers.weight *= 7
     assert head(descriptors * 0.01, target).item() == pytest.approx(before, rel=1e-5)
 
 
@@ -209,13 +209,13 @@ def test_gradients_are_finite_everywhere(kind, dtype):
 def test_gradients_are_finite_for_a_photo_on_its_center_opposite_it_or_nowhere(kind):
     torch.manual_seed(0)
     head = MarginHead(DIM, COUNTS, kind, subcenters=1)
-    centre = head.centres.weight[1].detach()
+    centre = head.centers.weight[1].detach()
     descriptors = torch.stack([centre, -centre, torch.zeros(DIM), 1e-20 * centre]).requires_grad_()
     loss = head(descriptors, torch.ones(4, dtype=torch.int64))
     loss.backward()
     assert math.isfinite(loss.item())
     assert torch.isfinite(descriptors.grad).all()
-    assert torch.isfinite(head.centres.weight.grad).all()
+    assert torch.isfinite(head.centers.weight.grad).all()
 
 
 def test_steps_down_the_gradient_bring_photos_to_their_centers():
@@ -250,7 +250,7 @@ def test_centers_start_near_the_means_a_little_apart():
     head = MarginHead(64, COUNTS, subcenters=3)
     means = torch.randn(5, 64) * 9
     head.start_at(means)
-    centres = head.centres.weight.detach().view(5, 3, 64)
+    centres = head.centers.weight.detach().view(5, 3, 64)
     assert torch.allclose(centres.norm(dim=2), torch.ones(5, 3), atol=1e-5)
     cosines = torch.einsum("ckd,ed->cke", centres, torch.nn.functional.normalize(means, dim=1))
     assert (cosines.argmax(2) == torch.arange(5)[:, None]).all()
@@ -275,8 +275,8 @@ def test_looking_at_a_sample_of_all_classes_is_looking_at_all():
     assert losses[0].item() == losses[1].item()
     for loss in losses:
         loss.backward()
-    assert some.centres.weight.grad.is_sparse
-    assert torch.allclose(some.centres.weight.grad.to_dense(), every.centres.weight.grad, atol=1e-7)
+    assert some.centers.weight.grad.is_sparse
+    assert torch.allclose(some.centers.weight.grad.to_dense(), every.centers.weight.grad, atol=1e-7)
 
 
 @pytest.mark.parametrize("sample", [5, 6, 0])
@@ -286,14 +286,14 @@ def test_a_sample_as_large_as_all_is_all(sample):
     assert some.chosen(torch.tensor([2])).tolist() == [0, 1, 2, 3, 4]
     descriptors, target = batch()
     some(descriptors, target).backward()
-    assert not some.centres.weight.grad.is_sparse
+    assert not some.centers.weight.grad.is_sparse
 
 
 def test_the_loss_of_a_sample_is_that_of_these_classes_alone():
     _, some = pair(sample=3)
     descriptors, _ = batch(photos=4)
     target, looked = torch.tensor([4, 1, 1, 4]), torch.tensor([1, 3, 4])
-    centres = some.centres.weight.detach().view(5, 3, DIM)[looked].tolist()
+    centres = some.centers.weight.detach().view(5, 3, DIM)[looked].tolist()
     margins, weights = (by_hand(COUNTS.tolist()) for by_hand in (margins_by_hand, weights_by_hand))
     here = [looked.tolist().index(c) for c in target.tolist()]
     picked = [[values[c] for c in looked.tolist()] for values in (margins, weights)]
@@ -312,7 +312,7 @@ def test_gradients_touch_only_the_classes_looked_at(present, sample, seed):
     assert set(present) <= set(looked.tolist())
     assert torch.equal(looked, head.chosen(target, seed))
     head(torch.randn(len(present), 4), target, looked).backward()
-    gradient = head.centres.weight.grad.coalesce()
+    gradient = head.centers.weight.grad.coalesce()
     assert gradient.indices()[0].tolist() == looked.tolist()
 
 
@@ -333,10 +333,10 @@ def test_the_landmarks_of_a_whole_competition_are_looked_at_in_part():
     assert (cost.classes, cost.looked_at) == (classes, 1000)
     assert cost.memory_mb == pytest.approx(4e-6 * (3 * classes * 2 + 2 * 1000 * 2 + 4 * photos * 1000))
     assert cost.step_ms > 0
-    assert head.centres.weight.grad is None
+    assert head.centers.weight.grad is None
     target = torch.tensor([0, 5, classes - 1])
     head(torch.randn(3, 2), target, head.chosen(target)).backward()
-    assert len(head.centres.weight.grad.coalesce().indices()[0]) == 1000
+    assert len(head.centers.weight.grad.coalesce().indices()[0]) == 1000
 
 
 def test_the_cost_of_looking_at_all_grows_with_the_classes():

@@ -31,7 +31,11 @@ def painted():
 
 def test_the_rule_of_thumb_knows_sky_and_leaves_from_a_wall():
     image = painted()
-    assert ColorRule().stays(image, features_at([(150, 40), (150, 150), (150, 260)], image)).tolist() == [0, 1, 0]
+    assert ColorRule().repeatability(image, features_at([(150, 40), (150, 150), (150, 260)], image)).tolist() == [
+        0,
+        1,
+        0,
+    ]
 
 
 def test_colours_are_those_around_the_keypoint_whatever_size_the_photo_was_decoded_at():
@@ -46,12 +50,12 @@ def test_colours_are_those_around_the_keypoint_whatever_size_the_photo_was_decod
 def test_usefulness_is_a_probability_for_each_keypoint():
     image = from_array(world.facade(0))
     found = plugs.extractor("xfeat").extract(image)
-    stays = LearnedMask().stays(image, found)
+    stays = LearnedMask().repeatability(image, found)
     assert stays.shape == (len(found),)
     assert stays.dtype == np.float32
     assert 0 <= stays.min() < stays.max() <= 1
-    assert np.array_equal(stays, make_mask("usefulness").stays(image, found))
-    assert LearnedMask().stays(image, select_keypoints(found, np.zeros(len(found), bool))).shape == (0,)
+    assert np.array_equal(stays, make_mask("usefulness").repeatability(image, found))
+    assert LearnedMask().repeatability(image, select_keypoints(found, np.zeros(len(found), bool))).shape == (0,)
 
 
 def test_usefulness_does_not_depend_on_the_other_keypoints():
@@ -59,7 +63,9 @@ def test_usefulness_does_not_depend_on_the_other_keypoints():
     found = plugs.extractor("xfeat").extract(image)
     some = np.arange(len(found)) % 3 == 0
     assert np.allclose(
-        LearnedMask().stays(image, found)[some], LearnedMask().stays(image, select_keypoints(found, some)), atol=1e-6
+        LearnedMask().repeatability(image, found)[some],
+        LearnedMask().repeatability(image, select_keypoints(found, some)),
+        atol=1e-6,
     )
 
 
@@ -70,7 +76,7 @@ def test_a_facade_as_green_as_leaves_is_less_useful():
     green = from_array(np.clip(grey * (0.6, 1.2, 0.4), 0, 255).astype(np.uint8))
     stone = from_array(np.clip(grey * (1.1, 1.0, 0.9), 0, 255).astype(np.uint8))
     mask = LearnedMask()
-    assert mask.stays(green, found).mean() < mask.stays(stone, found).mean()
+    assert mask.repeatability(green, found).mean() < mask.repeatability(stone, found).mean()
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))

@@ -52,7 +52,7 @@ def tables():
 @pytest.fixture(scope="module")
 def recognizer(tables):
     photos = {id: (landmark, photo("train", id)) for landmark, ids in tables[0].items() for id in ids}
-    return plugs.recognizer(plugs.shelf(photos), rerank_depth=10)
+    return plugs.recognizer(plugs.references(photos), rerank_depth=10)
 
 
 def test_landmarks_in_real_photos_are_recognised(tables, recognizer):
@@ -79,7 +79,7 @@ def test_photos_of_one_place_are_found_without_a_gallery(tables, tmp_path):
         link.symlink_to(DATA / split / id[0] / id[1] / id[2] / f"{id}.jpg")
         shown[link] = landmark
     with Library(tmp_path) as library:
-        groups = [[shown[shot.file] for shot in group.shots] for group in library.group()]
+        groups = [[shown[shot.file] for shot in group.assets] for group in library.group()]
     together = [pair for group in groups for pair in combinations(group, 2)]
     right = sum(a == b != "" for a, b in together)
     assert right >= 0.9 * len(together)

@@ -55,7 +55,7 @@ def test_the_notice_names_where_the_weights_come_from(card):
 
 @pytest.mark.parametrize("card", models.cards(), ids=lambda c: c.name)
 def test_a_card_says_all_there_is_to_say(card):
-    assert all((card.licence, card.source, card.paper, card.input, card.output))
+    assert all((card.license, card.source, card.paper, card.input, card.output))
     assert bool(card.file) == bool(card.sha256) == bool(card.export)
     assert card.name in card.export or not card.file
     assert bool(card.file) or card.name in SOURCES or "no weights" in card.output

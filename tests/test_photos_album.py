@@ -129,8 +129,8 @@ def known(tmp_path_factory):
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no photo")
     with Library(folder) as library:
         library.scan()
-        keys = {str(shot.file.relative_to(folder)): shot.sha256 for shot in library.shots()}
-        library.judge(keys["venice/oro#2?.jpg"], "corrected", ORO)
+        keys = {str(shot.file.relative_to(folder)): shot.sha256 for shot in library.assets()}
+        library.set_verdict(keys["venice/oro#2?.jpg"], "corrected", ORO)
     state = Catalog(folder, folder / ".veduta")
     state.put_answer(keys["venice/oro 1.jpg"], answer(ORO, 0.97, reference="gone/oro.jpg"))
     state.put_answer(keys["venice/burst-1.jpg"], answer(ORO, 0.92))
@@ -279,10 +279,10 @@ def hostile(tmp_path):
         snap(tmp_path / "li<i>b" / os.fsdecode(name), world.facade(300 + i, 120, 90), at(i + 1))
     with Library(tmp_path / "li<i>b") as library:
         library.scan()
-        for i, shot in enumerate(library.shots()):
+        for i, shot in enumerate(library.assets()):
             name = (HOSTILE, "שער הפרחים", "\udce9\x07 Arco", "")[i]
             url = ('http://x/"><b>', "data:text/html,<b>", "HTTPS://example.org/", None)[i]
-            library.judge(shot.sha256, "corrected", Landmark(f"id{i}", name, 10.0 * i, 20.0, url))
+            library.set_verdict(shot.sha256, "corrected", Landmark(f"id{i}", name, 10.0 * i, 20.0, url))
         yield library
 
 
@@ -343,7 +343,7 @@ def test_without_dates_positions_and_gallery_there_is_no_map_and_no_time(tmp_pat
         snap(tmp_path / "library" / f"{i}.jpg", world.facade(400 + i, 120, 90))
     with Library(tmp_path / "library", tmp_path / "state of things") as library:
         library.scan()
-        library.judge(tmp_path / "library" / "0.jpg", "corrected", ARCO)
+        library.set_verdict(tmp_path / "library" / "0.jpg", "corrected", ARCO)
         page = Page(write_album(library, tmp_path / "album.html"))
     assert [part["id"] for part in page.all("section", class_="part")] == ["places", "rest"]
     assert "3 photos · 1 landmark" in page.text
@@ -370,8 +370,8 @@ def test_a_small_album_has_large_covers_and_the_thumbnails_of_the_library(tmp_pa
         snap(folder / f"{i}.jpg", world.facade(410 + i, 900, 600))
     with Library(folder) as library:
         library.scan()
-        for shot in library.shots():
-            library.judge(shot.sha256, "corrected", ARCO)
+        for shot in library.assets():
+            library.set_verdict(shot.sha256, "corrected", ARCO)
         assert widths(Page(write_album(library, tmp_path / "album.html"))) == [320, 800]
         snap(folder / "0.jpg", world.facade(499, 120, 90))  # what is there now is not what was scanned
         for i in range(1, 5):
@@ -538,9 +538,9 @@ def summer(tmp_path_factory):
             snap(folder / "A summer in Europe" / f"IMG_{2000 + i}.jpg", pixels, taken, None)
         with Library(folder / "A summer in Europe") as library:
             library.scan(gallery)
-            named = {shot.file.name: shot for shot in library.shots()}
+            named = {shot.file.name: shot for shot in library.assets()}
             for name in ("IMG_1001.jpg", "IMG_1020.jpg", "IMG_1021.jpg"):
-                library.judge(named[name].sha256, "accepted")
+                library.set_verdict(named[name].sha256, "accepted")
             library._state.set_groups({1: [named["IMG_2000.jpg"].sha256, named["IMG_2001.jpg"].sha256]})
             write_album(library, folder / "album.html")
     return folder

@@ -142,7 +142,7 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
         shutil.copy2(photo, made / f"{i}.jpg")
     with Library(made) as library, Gallery.open(gallery_path) as gallery:
         library.scan(gallery)
-        assert library.doubts()
+        assert library.uncertain()
     with started("library", "review", made, "--no-browser") as process:
         line = process.stderr.readline()
         address, token = re.search(r"(http://\S+)/#/review\?token=(\S+)", line).groups()

@@ -52,12 +52,12 @@ def see(library, eyes):
     To the embedder, which knows photos, drawings are all alike. Local features are its own.
     """
     cache = FeatureCache(library.folder, eyes.model)
-    known = cache.looks()
-    for shot in library.shots():
+    known = cache.appearances()
+    for shot in library.assets():
         if shot.sha256 not in known:
             place = shot.file.parent.name if shot.file.parent.name != "else" else shot.sha256
             image = open_photo(str(shot.file))
-            cache.put_look(shot.sha256, descriptor(place, shot.sha256), eyes.extractor.extract(image))
+            cache.put_appearance(shot.sha256, descriptor(place, shot.sha256), eyes.extractor.extract(image))
     cache.close()
 
 
@@ -109,26 +109,26 @@ def tree(folder):
 
 def test_photos_of_one_place_are_found_without_a_gallery(library):
     groups = library.groups()
-    places = [{shot.file.parent.name for shot in group.shots} for group in groups]
+    places = [{shot.file.parent.name for shot in group.assets} for group in groups]
     assert sorted(place for some in places for place in some) == ["day-0", "day-1", "day-2", "day-3"]
     assert all(len(some) == 1 for some in places)  # no group mixes two
-    assert sum(len(group.shots) for group in groups) >= 17  # of 20
+    assert sum(len(group.assets) for group in groups) >= 17  # of 20
 
 
 def test_grouping_again_does_nothing_twice_and_keeps_the_numbers(library):
-    before = {group.number: [shot.sha256 for shot in group.shots] for group in library.groups()}
+    before = {group.number: [shot.sha256 for shot in group.assets] for group in library.groups()}
     verbs = []
     again = library.group(progress=lambda done, total, verb: verbs.append(verb))
-    assert {group.number: [shot.sha256 for shot in group.shots] for group in again} == before
+    assert {group.number: [shot.sha256 for shot in group.assets] for group in again} == before
     assert verbs == []
 
 
 def test_a_new_photo_joins_the_group_of_its_place(library, eyes):
-    number = next(g.number for g in library.groups() if g.shots[0].file.parent.name == "day-2")
+    number = next(g.number for g in library.groups() if g.assets[0].file.parent.name == "day-2")
     world.save(world.view(world.facade(52), 999, 0.5).pixels, library.path / "day-2" / "new.jpg")
     library.scan()
     see(library, eyes)
-    found = {shot.file.name: group.number for group in library.group() for shot in group.shots}
+    found = {shot.file.name: group.number for group in library.group() for shot in group.assets}
     assert found["new.jpg"] == number
 
 
@@ -157,17 +157,17 @@ def test_a_killed_grouping_goes_on_where_it_was(holiday, grouped, tmp_path):
 
 def test_a_named_group_labels_its_photos_and_becomes_references(library, tmp_path):
     group = library.groups()[0]
-    folder = group.shots[0].file.parent
+    folder = group.assets[0].file.parent
     with Gallery.create(tmp_path / "gallery") as gallery:
         landmark, failures = library.name(group.number, "Ca' d'Oro", gallery=gallery, position=GPS)
         assert (landmark.id, failures) == ("ca-d-oro", [])
-        assert gallery.counts() == (1, len(group.shots))
+        assert gallery.counts() == (1, len(group.assets))
         ((known, _),) = gallery.landmarks()
         assert (known.name, known.latitude) == ("Ca' d'Oro", GPS[0])
-        answer = next(iter(gallery.recognize([group.shots[0].file])))
+        answer = next(iter(gallery.recognize([group.assets[0].file])))
         assert answer.landmark.id == "ca-d-oro"
-    labels = {shot.file: shot.label for shot in library.shots()}
-    for shot in group.shots:
+    labels = {shot.file: shot.label for shot in library.assets()}
+    for shot in group.assets:
         assert (labels[shot.file].landmark.name, labels[shot.file].by, labels[shot.file].country) == (
             "Ca' d'Oro",
             "person",
@@ -181,12 +181,12 @@ def test_a_named_group_labels_its_photos_and_becomes_references(library, tmp_pat
 
 def test_naming_a_group_leaves_what_was_said_of_a_photo_alone(library):
     group = library.groups()[0]
-    odd = group.shots[-1]
-    library.judge(odd.file, "rejected")
+    odd = group.assets[-1]
+    library.set_verdict(odd.file, "rejected")
     library.name(group.number, "Ca' d'Oro")
-    labels = {shot.sha256: shot.label for shot in library.shots()}
+    labels = {shot.sha256: shot.label for shot in library.assets()}
     assert labels.pop(odd.sha256) is None
-    assert sum(label is not None for label in labels.values()) == len(group.shots) - 1
+    assert sum(label is not None for label in labels.values()) == len(group.assets) - 1
 
 
 @pytest.mark.parametrize(
@@ -306,24 +306,24 @@ def test_the_page_reviews_what_is_in_doubt_and_its_verdicts_come_home(tmp_path, 
         shutil.copy2(photo, folder / f"{i}.jpg")
     with Library(folder) as library:
         library.scan(gallery)
-        doubts = library.doubts()
+        doubts = library.uncertain()
         assert doubts
-        assert library.doubts(1) == doubts[:1]
+        assert library.uncertain(1) == doubts[:1]
         waiting, failures = fill_queue(library, "gallery", 100)
         assert (waiting, failures) == (len(doubts), [])
         queue = ReviewQueue(library.folder)
         items = queue.items()
         first = items[0]
-        assert queue.content(first.number) == doubts[0].shot.file.read_bytes()
-        queue.judge(first.number, "corrected", "palazzo-3")
+        assert queue.content(first.number) == doubts[0].asset.file.read_bytes()
+        queue.set_verdict(first.number, "corrected", "palazzo-3")
         if len(items) > 1:
-            queue.judge(items[1].number, "rejected", None)
+            queue.set_verdict(items[1].number, "rejected", None)
         queue.close()
         assert collect_verdicts(library) == min(2, len(items))
         assert collect_verdicts(library) == 0
-        label = library.judge(doubts[0].shot.file, "corrected", Landmark("palazzo-3")).label
+        label = library.set_verdict(doubts[0].asset.file, "corrected", Landmark("palazzo-3")).label
         assert label.landmark.id == "palazzo-3"
-        assert {d.shot.sha256 for d in library.doubts()} == {d.shot.sha256 for d in doubts[2:]}
+        assert {d.asset.sha256 for d in library.uncertain()} == {d.asset.sha256 for d in doubts[2:]}
 
 
 def test_an_accepted_answer_is_the_best_guess_where_the_gallery_said_none(tmp_path, gallery, strangers):
@@ -333,12 +333,12 @@ def test_an_accepted_answer_is_the_best_guess_where_the_gallery_said_none(tmp_pa
     with Library(folder) as library:
         library.scan(gallery)
         (answer,) = library.answers().values()
-        assert library.judge(folder / "a.jpg", "accepted").label.landmark == answer.guesses[0][0]
-        library.unjudge(folder / "a.jpg")
+        assert library.set_verdict(folder / "a.jpg", "accepted").label.landmark == answer.guesses[0][0]
+        library.clear_verdict(folder / "a.jpg")
     with Library(tmp_path / "library", tmp_path / "state") as fresh:
         fresh.scan()
         with pytest.raises(LibraryError, match="no answer to accept"):
-            fresh.judge(folder / "a.jpg", "accepted")
+            fresh.set_verdict(folder / "a.jpg", "accepted")
 
 
 # --- written back, put in order, put back -------------------------------------------------------------------------
@@ -373,22 +373,22 @@ def test_what_is_known_follows_a_photo_that_is_written_into(tmp_path, gallery, v
     before = tree(folder)
     with Library(folder) as library:
         library.scan(gallery)
-        library.judge(folder / "a.jpg", "corrected", Landmark("ca-d-oro", "Ca' d'Oro", *GPS))
-        old = library.shots()[0].sha256
+        library.set_verdict(folder / "a.jpg", "corrected", Landmark("ca-d-oro", "Ca' d'Oro", *GPS))
+        old = library.assets()[0].sha256
         plan = library.tag(embed=True)
         assert plan.embedded == 1
         assert not library.apply(plan).failures
         assert tree(folder)["a.jpg"][0] != before["a.jpg"][0]
         report = library.scan(gallery)
         assert (report.looked_at, report.recognized) == (0, 0)
-        (shot,) = library.shots()
+        (shot,) = library.assets()
         assert shot.sha256 != old
         assert shot.label.landmark.name == "Ca' d'Oro"
         assert library.tag(embed=True).steps == ()  # it says so already
         library.undo()
         assert tree(folder)["a.jpg"] == before["a.jpg"]
         assert library.scan(gallery).recognized == 0
-        assert library.shots()[0].label.landmark.name == "Ca' d'Oro"
+        assert library.assets()[0].label.landmark.name == "Ca' d'Oro"
 
 
 def test_sidecars_are_written_for_sure_answers_only_and_taken_back(tmp_path, gallery, views):
@@ -404,7 +404,7 @@ def test_sidecars_are_written_for_sure_answers_only_and_taken_back(tmp_path, gal
         assert tree(folder) == before
         library.apply(plan)
         assert sorted(path.name for path in folder.glob("*.xmp")) == ["0.jpg.xmp", "1.jpg.xmp", "2.jpg.xmp"]
-        assert len(library.shots()) == 3
+        assert len(library.assets()) == 3
         library.undo()
     assert tree(folder) == before
 
@@ -419,9 +419,9 @@ def test_dates_and_places_of_a_group_are_those_of_its_photos(tmp_path, eyes):
         library.scan()
         see(library, eyes)
         (group,) = library.group()
-    assert (group.first, group.last) == (at(1, 0), at(4, 0)) if len(group.shots) == 4 else group.first >= at(1, 0)
+    assert (group.first, group.last) == (at(1, 0), at(4, 0)) if len(group.assets) == 4 else group.first >= at(1, 0)
     assert group.position == pytest.approx((48.0015, 2.0), abs=0.0016)
-    assert os.fspath(Path(group.shots[0].file).parent) == str(tmp_path)
+    assert os.fspath(Path(group.assets[0].file).parent) == str(tmp_path)
 
 
 # --- what was found to be wrong once -------------------------------------------------------------------------------
@@ -439,22 +439,22 @@ def test_a_verdict_given_on_the_page_comes_home_though_its_photo_is_gone(tmp_pat
         shutil.copy2(photo, folder / f"{i}.jpg")
     with Library(folder) as library:
         library.scan(gallery)
-        first = library.doubts()[0].shot
+        first = library.uncertain()[0].asset
         fill_queue(library, "gallery", 1)
         queue = ReviewQueue(library.folder)
         kept = queue.keep("other.jpg", b"not from the library", {"landmark": None})
-        queue.judge(queue.items()[0].number, "rejected", None)
-        queue.judge(kept.number, "corrected", "palazzo-1")
+        queue.set_verdict(queue.items()[0].number, "rejected", None)
+        queue.set_verdict(kept.number, "corrected", "palazzo-1")
         queue.close()
         away = tmp_path / "away.jpg"
         first.file.rename(away)
         library.scan(gallery)
         assert collect_verdicts(library) == 2
-        assert first.sha256 not in {shot.sha256 for shot in library.shots()}
+        assert first.sha256 not in {shot.sha256 for shot in library.assets()}
         away.rename(first.file)
         library.scan(gallery)
-        assert first.sha256 not in {doubt.shot.sha256 for doubt in library.doubts()}
-        assert [shot.rejected for shot in library.shots() if shot.sha256 == first.sha256] == [True]
+        assert first.sha256 not in {doubt.asset.sha256 for doubt in library.uncertain()}
+        assert [shot.rejected for shot in library.assets() if shot.sha256 == first.sha256] == [True]
 
 
 def test_a_verdict_given_after_a_photo_was_written_into_outlives_undo(tmp_path, gallery, view):
@@ -464,12 +464,12 @@ def test_a_verdict_given_after_a_photo_was_written_into_outlives_undo(tmp_path, 
     with Library(folder) as library:
         library.scan(gallery)
         library.apply(library.tag(embed=True, floor=0.5))
-        library.judge(folder / "a.jpg", "corrected", Landmark("ca-d-oro"))
+        library.set_verdict(folder / "a.jpg", "corrected", Landmark("ca-d-oro"))
         library.undo()
         library.scan(gallery)
-        assert library.shots()[0].label.landmark.id == "ca-d-oro"
-        library.unjudge(folder / "a.jpg")
-        assert library.shots()[0].label.by == "veduta"
+        assert library.assets()[0].label.landmark.id == "ca-d-oro"
+        library.clear_verdict(folder / "a.jpg")
+        assert library.assets()[0].label.by == "veduta"
 
 
 def test_the_last_verdict_on_a_burst_is_for_all_of_it_and_is_forgotten_for_all(tmp_path, gallery, view):
@@ -483,22 +483,22 @@ def test_the_last_verdict_on_a_burst_is_for_all_of_it_and_is_forgotten_for_all(t
             opened.save(folder / name, quality=quality)
     with Library(folder) as library:
         library.scan(gallery)
-        assert len({shot.burst for shot in library.shots()}) == 1
-        library.judge(folder / "a.jpg", "accepted")
-        library.judge(folder / "b.jpg", "rejected")
-        assert [shot.rejected for shot in library.shots()] == [True] * 3
-        library.unjudge(folder / "c.jpg")
-        assert [shot.label.by for shot in library.shots()] == ["veduta"] * 3
+        assert len({shot.burst for shot in library.assets()}) == 1
+        library.set_verdict(folder / "a.jpg", "accepted")
+        library.set_verdict(folder / "b.jpg", "rejected")
+        assert [shot.rejected for shot in library.assets()] == [True] * 3
+        library.clear_verdict(folder / "c.jpg")
+        assert [shot.label.by for shot in library.assets()] == ["veduta"] * 3
 
 
 def test_writing_into_photos_changes_no_group(library):
-    before = {group.number: sorted(shot.file for shot in group.shots) for group in library.groups()}
+    before = {group.number: sorted(shot.file for shot in group.assets) for group in library.groups()}
     library.name(library.groups()[0].number, "Ca' d'Oro", position=GPS)
     assert library.apply(library.tag(embed=True)).done >= 4
     seen = []
     library.group(progress=lambda done, total, verb: seen.append(verb))
     assert seen == []
-    assert {group.number: sorted(shot.file for shot in group.shots) for group in library.groups()} == before
+    assert {group.number: sorted(shot.file for shot in group.assets) for group in library.groups()} == before
 
 
 def test_a_library_that_was_moved_is_put_back_where_it_is_now(tmp_path, gallery, views):

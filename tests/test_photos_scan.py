@@ -145,7 +145,7 @@ def test_answers_are_those_of_the_recogniser(tmp_path, gallery, views, distracto
     with Library(folder) as library:
         library.scan(gallery)
         answers = library.answers()
-        shots = {shot.file: answers[shot.sha256] for shot in library.shots()}
+        shots = {shot.file: answers[shot.sha256] for shot in library.assets()}
     for copy, expected in zip(copies, gallery.recognize(photos), strict=True):
         mine = shots[Path(copy)]
         assert mine.landmark == expected.landmark
@@ -163,7 +163,7 @@ def test_a_moved_photo_keeps_its_answer_and_is_not_read(tmp_path, gallery, view)
         before.rename(folder / "sub" / "after.jpg")
         report = library.scan(gallery)
         assert (report.looked_at, report.moved, report.gone) == (0, 1, 1)
-        (shot,) = library.shots()
+        (shot,) = library.assets()
     assert shot.file == folder / "sub" / "after.jpg"
     assert shot.label.landmark.id == "palazzo-0"
 
@@ -177,26 +177,26 @@ def test_a_copied_or_restored_photo_is_read_and_not_asked_about_again(tmp_path, 
         shutil.copy(original, folder / "b.jpg")  # another time, another file, the same content
         report = library.scan(gallery)
         assert (report.looked_at, report.recognized) == (1, 0)
-        (shot,) = library.shots()
+        (shot,) = library.assets()
         assert [file.name for file in shot.files] == ["a.jpg", "b.jpg"]
         original.unlink()
         (folder / "b.jpg").unlink()
         assert library.scan(gallery).gone == 2
-        assert library.shots() == []
+        assert library.assets() == []
         shutil.copy2(view, folder / "back.jpg")
         assert library.scan(gallery).recognized == 0
-        assert library.shots()[0].label.landmark.id == "palazzo-0"
+        assert library.assets()[0].label.landmark.id == "palazzo-0"
 
 
 def test_a_changed_photo_is_looked_at_again(tmp_path):
     path = picture(tmp_path / "library" / "a.jpg", 1)
     with Library(tmp_path / "library") as library:
         library.scan()
-        old = library.shots()[0].sha256
+        old = library.assets()[0].sha256
         picture(path, 2)
         os.utime(path, ns=(1, 1))
         assert library.scan().looked_at == 1
-        assert library.shots()[0].sha256 != old
+        assert library.assets()[0].sha256 != old
 
 
 def test_time_place_and_size_are_the_cameras(tmp_path):
@@ -204,7 +204,7 @@ def test_time_place_and_size_are_the_cameras(tmp_path):
     picture(tmp_path / "a.jpg", 1, when, (-33.5, 151.25))
     with Library(tmp_path) as library:
         library.scan()
-        (shot,) = library.shots()
+        (shot,) = library.assets()
     assert shot.taken == when
     assert shot.position == pytest.approx((-33.5, 151.25), abs=1e-5)
     assert shot.size == (240, 180)
@@ -222,7 +222,7 @@ def test_what_cannot_be_read_is_listed_every_time_and_decoded_once(tmp_path, cor
         second = library.scan()
         assert sorted(f.error for f in second.failures) == sorted(f.error for f in first.failures)
         assert second.looked_at == 1  # the empty one has no content to know it by
-        assert [shot.file.name for shot in library.shots()] == ["good.jpg"]
+        assert [shot.file.name for shot in library.assets()] == ["good.jpg"]
 
 
 def test_the_limit_leaves_the_rest_for_the_next_scan(tmp_path):
@@ -241,7 +241,7 @@ def test_names_that_are_not_text_are_photos_too(tmp_path):
     with Library(tmp_path) as library:
         assert library.scan().looked_at == 1
         assert library.scan().looked_at == 0
-        assert os.fsencode(library.shots()[0].file) == name
+        assert os.fsencode(library.assets()[0].file) == name
 
 
 def test_nothing_in_the_library_is_touched_when_its_state_is_elsewhere(tmp_path):
@@ -259,7 +259,7 @@ def test_a_library_of_a_linked_folder_keeps_the_names_a_person_gave(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with Library(tmp_path / "link") as library:
         library.scan()
-        assert library.shots()[0].file == tmp_path / "link" / "a.jpg"
+        assert library.assets()[0].file == tmp_path / "link" / "a.jpg"
 
 
 # --- galleries ---------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_a_gallery_that_changed_is_asked_again_only_when_wanted(tmp_path, galler
         assert (report.recognized, report.older) == (0, 1)
         report = library.scan(gallery, again=True)
         assert (report.recognized, report.older) == (1, 0)
-        assert library.shots()[0].label is None
+        assert library.assets()[0].label is None
         assert library.scan(gallery, again=True).recognized == 0
 
 
@@ -311,13 +311,13 @@ def test_verdicts_survive_rescans_moves_and_other_galleries(tmp_path, gallery, v
         shutil.copy2(photo, folder / f"{i}.jpg")
     with Library(folder) as library:
         library.scan(gallery)
-        library.judge(folder / "0.jpg", "rejected")
-        library.judge(folder / "1.jpg", "corrected", Landmark("ca-d-oro", "Ca' d'Oro"))
+        library.set_verdict(folder / "0.jpg", "rejected")
+        library.set_verdict(folder / "1.jpg", "corrected", Landmark("ca-d-oro", "Ca' d'Oro"))
         (folder / "1.jpg").rename(folder / "moved.jpg")
         library.scan(gallery)
         gallery.remove(landmark="palazzo-3")
         library.scan(gallery, again=True)
-        labels = {shot.file.name: shot.label for shot in library.shots()}
+        labels = {shot.file.name: shot.label for shot in library.assets()}
     assert labels["0.jpg"] is None
     assert (labels["moved.jpg"].landmark.name, labels["moved.jpg"].by) == ("Ca' d'Oro", "person")
     assert labels["2.jpg"] is None
@@ -329,12 +329,12 @@ def test_a_verdict_can_be_forgotten_and_an_unknown_photo_is_refused(tmp_path, ga
     shutil.copy2(view, folder / "a.jpg")
     with Library(folder) as library:
         library.scan(gallery)
-        assert library.judge(folder / "a.jpg", "rejected").label is None
-        assert library.unjudge(folder / "a.jpg").label.landmark.id == "palazzo-0"
+        assert library.set_verdict(folder / "a.jpg", "rejected").label is None
+        assert library.clear_verdict(folder / "a.jpg").label.landmark.id == "palazzo-0"
         with pytest.raises(LibraryError, match="is no photo known"):
-            library.judge(tmp_path / "b.jpg", "rejected")
+            library.set_verdict(tmp_path / "b.jpg", "rejected")
         with pytest.raises(ValueError, match="expected one of"):
-            library.judge(folder / "a.jpg", "corrected")
+            library.set_verdict(folder / "a.jpg", "corrected")
 
 
 def test_copies_saved_again_and_a_burst_count_once_and_are_asked_about_once(tmp_path, gallery, view):
@@ -347,15 +347,15 @@ def test_copies_saved_again_and_a_burst_count_once_and_are_asked_about_once(tmp_
     picture(folder / "other.jpg", 31)
     with Library(folder) as library:
         library.scan(gallery)
-        shots = library.shots()
+        shots = library.assets()
         bursts = {shot.file.name: shot.burst for shot in shots}
         assert bursts["a.jpg"] is not None
         assert bursts["a.jpg"] == bursts["smaller.jpg"] == bursts["tiny.jpg"]
         assert bursts["other.jpg"] is None
         assert sum(shot.best for shot in shots) == 2
-        library.judge(folder / "tiny.jpg", "corrected", Landmark("x"))
-        assert [s.label.landmark.id for s in library.shots() if s.burst is not None] == ["x"] * 3
-        assert not any(doubt.shot.burst is not None for doubt in library.doubts())
+        library.set_verdict(folder / "tiny.jpg", "corrected", Landmark("x"))
+        assert [s.label.landmark.id for s in library.assets() if s.burst is not None] == ["x"] * 3
+        assert not any(doubt.asset.burst is not None for doubt in library.uncertain())
 
 
 def test_photos_taken_within_seconds_of_one_another_are_a_burst_and_those_of_another_day_are_not(tmp_path):
@@ -365,7 +365,7 @@ def test_photos_taken_within_seconds_of_one_another_are_a_burst_and_those_of_ano
     picture(tmp_path / "elsewhere.jpg", taken=at(1, 1), pixels=world.distractor(3, 240, 180))
     with Library(tmp_path) as library:
         library.scan()
-        bursts = {shot.file.name: shot.burst for shot in library.shots()}
+        bursts = {shot.file.name: shot.burst for shot in library.assets()}
     assert bursts["0.jpg"] == bursts["1.jpg"] == bursts["2.jpg"] is not None
     assert bursts["elsewhere.jpg"] is None
 
@@ -392,7 +392,7 @@ def test_a_killed_scan_loses_at_most_the_photo_in_hand(tmp_path):
     with Library(folder) as library:
         report = library.scan()
         assert report.looked_at == 40 - kept
-        assert len(library.shots()) == 40
+        assert len(library.assets()) == 40
 
 
 def _kept(state):
@@ -433,9 +433,9 @@ def test_a_photo_too_large_for_the_memory_is_reported_and_does_not_stop_the_othe
         (failure,) = report.failures
         assert "large.png" in failure.error
         assert "--max-memory" in failure.error
-        assert [shot.file.name for shot in library.shots()] == ["small.jpg"]
+        assert [shot.file.name for shot in library.assets()] == ["small.jpg"]
         assert not library.scan(max_memory=4000).failures  # now there is room
-        assert len(library.shots()) == 2
+        assert len(library.assets()) == 2
         with pytest.raises(ValueError, match="memory"):
             library.scan(max_memory=10)
 
@@ -448,9 +448,9 @@ def test_a_raw_is_looked_at_as_soon_as_rawpy_is_there(tmp_path, monkeypatch):
             patch.setitem(sys.modules, "rawpy", None)
             (failure,) = library.scan().failures
             assert "veduta[raw]" in failure.error
-            assert library.shots() == []
+            assert library.assets() == []
         assert not library.scan().failures
-        (shot,) = library.shots()
+        (shot,) = library.assets()
     assert shot.taken is not None
     assert shot.size == (640, 480)
 
@@ -496,7 +496,7 @@ def test_a_folder_that_cannot_be_listed_is_told_and_what_is_known_of_it_stays(tm
             report = library.scan()
         assert report.gone == 0
         assert "cannot be listed" in report.failures[0].error
-        assert len(library.shots()) == 2
+        assert len(library.assets()) == 2
 
 
 # --- what was found to be wrong once -------------------------------------------------------------------------------
@@ -510,12 +510,12 @@ def test_two_files_that_change_names_change_answers(tmp_path):
     assert paths[0].stat().st_size == paths[1].stat().st_size
     with Library(tmp_path) as library:
         library.scan()
-        before = {shot.file.name: shot.sha256 for shot in library.shots()}
+        before = {shot.file.name: shot.sha256 for shot in library.assets()}
         paths[0].rename(tmp_path / "x")
         paths[1].rename(paths[0])
         (tmp_path / "x").rename(paths[1])
         report = library.scan()
-        after = {shot.file.name: shot.sha256 for shot in library.shots()}
+        after = {shot.file.name: shot.sha256 for shot in library.assets()}
     assert (report.looked_at, report.moved) == (0, 0)
     assert after == {"0.bmp": before["1.bmp"], "1.bmp": before["0.bmp"]}
 
@@ -526,15 +526,15 @@ def test_what_another_program_writes_about_a_photo_leaves_its_verdict(tmp_path, 
     shutil.copy2(view, folder / "a.jpg")
     with Library(folder) as library:
         library.scan(gallery)
-        library.judge(folder / "a.jpg", "corrected", Landmark("ca-d-oro"))
+        library.set_verdict(folder / "a.jpg", "corrected", Landmark("ca-d-oro"))
         content = (folder / "a.jpg").read_bytes()
         (folder / "a.jpg").write_bytes(content[:2] + b"\xff\xfe\x00\x07Hello" + content[2:])  # a comment
         assert library.scan(gallery).looked_at == 1
-        (shot,) = library.shots()
+        (shot,) = library.assets()
         assert shot.label.landmark.id == "ca-d-oro"
         picture(folder / "a.jpg", 5)  # another photo
         library.scan(gallery)
-        assert library.shots()[0].label is None or library.shots()[0].label.by == "veduta"
+        assert library.assets()[0].label is None or library.assets()[0].label.by == "veduta"
 
 
 def test_a_state_within_the_library_is_not_looked_through(tmp_path, view):
@@ -556,7 +556,7 @@ def test_a_state_is_of_one_library_and_follows_it(tmp_path):
     (tmp_path / "a").rename(tmp_path / "c")
     with Library(tmp_path / "c", tmp_path / "state") as library:
         assert library.scan().looked_at == 0
-        assert library.shots()[0].file == tmp_path / "c" / "1.jpg"
+        assert library.assets()[0].file == tmp_path / "c" / "1.jpg"
 
 
 def test_a_gallery_whose_name_is_no_text_is_asked(tmp_path, gallery_path, view):
@@ -607,5 +607,5 @@ def test_a_folder_that_may_be_listed_and_not_entered_does_not_stop_the_scan(tmp_
         with monkeypatch.context() as patch:
             patch.setattr(os, "stat", refusing)
             report = library.scan()
-        assert [shot.file.name for shot in library.shots()] == ["a.jpg"]
+        assert [shot.file.name for shot in library.assets()] == ["a.jpg"]
         assert "b.jpg" in report.failures[0].error

@@ -267,7 +267,7 @@ HERE, FAR = FLORENCE, LONDON
 @pytest.fixture(scope="module")
 def shelf():
     """Three facades, two of which stand in the same street; where the third stands nobody knows."""
-    made = plugs.shelf({f"{i}": (f"palazzo {i}", from_array(world.facade(i))) for i in range(3)})
+    made = plugs.references({f"{i}": (f"palazzo {i}", from_array(world.facade(i))) for i in range(3)})
     places = {"palazzo 0": HERE, "palazzo 1": (HERE[0] + 0.001, HERE[1])}
     landmarks = {
         key: replace(landmark, **dict(zip(("latitude", "longitude"), places.get(key, (None, None)), strict=True)))
@@ -284,7 +284,7 @@ class Undecided:
     def __init__(self, **probabilities):
         self.probabilities = {f"palazzo {key[1:]}": p for key, p in probabilities.items()}
 
-    def judge(self, stage, candidates, around):
+    def score_landmarks(self, stage, candidates, around):
         found = [LandmarkScore(name, p, p, (("base", p),)) for name, p in self.probabilities.items()]
         return sorted(found, key=lambda j: (-j.probability, j.landmark))
 
@@ -389,7 +389,7 @@ def test_an_area_that_is_none_is_refused(wrong):
 def test_an_area_speaks_for_what_is_in_it_as_a_position_would():
     recognizer = plugs.recognizer(
         replace(
-            plugs.shelf({"a": ("a", from_array(world.facade(0)))}),
+            plugs.references({"a": ("a", from_array(world.facade(0)))}),
             landmarks={"a": Landmark("a", "A", *FLORENCE)},
         )
     )

@@ -27,7 +27,7 @@ def shelf():
     for i in range(FACADES):
         pixels = world.facade(i), world.view(world.facade(i), 100 + i, 0.6).pixels
         photos |= {f"{i}-{j}": (f"palazzo {i}", from_array(p)) for j, p in enumerate(pixels)}
-    return plugs.shelf(photos)
+    return plugs.references(photos)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_the_same_photo_gets_the_same_answer(recognizer):
 
 
 def test_an_empty_shelf_knows_nothing():
-    nobody = plugs.recognizer(plugs.shelf({}))
+    nobody = plugs.recognizer(plugs.references({}))
     answer = nobody.recognize(seen(0))
     assert (answer.landmark, answer.confidence, answer.evidence) == (None, 0.0, ())
 
@@ -140,9 +140,9 @@ def test_only_the_first_candidates_are_verified(shelf, depth):
 def test_rerank_only_permutes_and_verifies(rows, depth):
     features = plugs.found("xfeat", 0)
     kept = plugs.among({0: (features[1], None), 1: (features[0], None)})
-    shelf = ReferenceSet(plugs.shelf({}).index, lambda numbers: {}, {}, kept)
+    shelf = ReferenceSet(plugs.references({}).index, lambda numbers: {}, {}, kept)
     recognizer = plugs.recognizer(shelf, rerank_depth=depth)
-    given_ones = [Candidate(str(i), str(i % 3), s, number=i) for i, s in rows]
+    given_ones = [Candidate(str(i), str(i % 3), s, row_id=i) for i, s in rows]
     after = recognizer.rerank(features[0], given_ones)
     assert Counter(replace(c, num_inliers=None) for c in after) == Counter(given_ones)
     known = {c.reference for c in given_ones[:depth]} & {"0", "1"}  # of the others nobody has the features

@@ -31,9 +31,9 @@ def test_a_photo_is_kept_once_with_what_was_said_of_it(review):
 
 def test_verdicts_stay_when_the_file_is_opened_again(review, tmp_path):
     numbers = [review.keep(f"{i}.jpg", bytes([i]), ANSWER).number for i in range(4)]
-    review.judge(numbers[0], "accepted", "dom")
-    review.judge(numbers[1], "rejected", None)
-    review.judge(numbers[2], "corrected", "kirche, die große")
+    review.set_verdict(numbers[0], "accepted", "dom")
+    review.set_verdict(numbers[1], "rejected", None)
+    review.set_verdict(numbers[2], "corrected", "kirche, die große")
     other = ReviewQueue(tmp_path)
     assert [item.number for item in other.items()] == [numbers[3]]
     assert [item.landmark for item in other.items("done")] == ["dom", None, "kirche, die große"]
@@ -49,7 +49,7 @@ def test_a_number_is_never_given_twice(review):
 
 
 def test_what_is_not_there_is_an_error_that_says_so(review):
-    for call in (review.item, review.content, review.forget, lambda n: review.judge(n, "rejected", None)):
+    for call in (review.item, review.content, review.forget, lambda n: review.set_verdict(n, "rejected", None)):
         with pytest.raises(GalleryError, match="has no photo number 7"):
             call(7)
 
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_an_error_that_says_so(review):
 def test_a_verdict_says_what_a_photo_shows_or_that_it_shows_nothing(review, verdict, landmark):
     number = review.keep("a.jpg", b"one", ANSWER).number
     with pytest.raises(ValueError, match="expected accepted or corrected with a landmark"):
-        review.judge(number, verdict, landmark)
+        review.set_verdict(number, verdict, landmark)
 
 
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path):
@@ -75,7 +75,7 @@ def test_what_is_exported_is_what_a_calibration_reads(tmp_path):
     shown = ["dom", 'a "quoted", name', None]
     for i, landmark in enumerate(shown):
         number = review.keep(f"{i}.jpg", bytes([i]), ANSWER).number
-        review.judge(number, "rejected" if landmark is None else "corrected", landmark)
+        review.set_verdict(number, "rejected" if landmark is None else "corrected", landmark)
     review.keep("open.jpg", b"not judged", ANSWER)
     review.close()
     done = veduta("review", "export", tmp_path / "gallery", tmp_path / "out")

@@ -53,7 +53,7 @@ def fill(store, first, count, landmarks=7):
 
 
 def choose(store, kind, recall=1.0):
-    store.attach(live_index.INDEX_SETTING, IndexChoice(kind, recall).to_bytes())
+    store.put_attachment(live_index.INDEX_SETTING, IndexChoice(kind, recall).to_bytes())
 
 
 def upkeep(store):
@@ -135,7 +135,7 @@ def test_what_came_and_went_while_it_was_built_is_not_forgotten(store, monkeypat
     assert made.count == 300
     with upkeep(store) as kept:
         index = kept.refresh()
-        assert (len(index.recent), index.gone) == (17, 43)
+        assert (len(index.delta), index.num_deleted) == (17, 43)
         assert found(index, QUERIES) == found(truth(store), QUERIES)
 
 
@@ -146,13 +146,13 @@ def test_an_open_gallery_goes_over_to_a_new_index_at_its_next_look(store):
     with upkeep(store) as kept:
         before = kept.refresh()
         fill(store, 200, 100)
-        assert not kept.renewed()
+        assert not kept.has_newer()
         build_index(store, DIM)
-        assert kept.renewed()
+        assert kept.has_newer()
         assert found(before, QUERIES)  # what is mapped stays, though its folder is gone
         index = kept.refresh()
         assert index is not before
-        assert (index.manifest.count, len(index.recent)) == (300, 0)
+        assert (index.manifest.count, len(index.delta)) == (300, 0)
         assert found(index, QUERIES) == found(truth(store), QUERIES)
     assert len([p for p in (store.path / INDEX_FOLDER).iterdir() if p.name.isdigit()]) == 1
 
@@ -176,7 +176,7 @@ def test_it_is_stale_when_much_has_come_or_gone(store, monkeypatch):
     fill(store, 0, 100)
     build_index(store, DIM)
     monkeypatch.setattr(live_index, "MIN_STALE", 10)
-    monkeypatch.setattr(LiveIndex, "_renew", lambda self: None)
+    monkeypatch.setattr(LiveIndex, "_start_rebuild", lambda self: None)
     with upkeep(store) as kept:
         assert not needs_rebuild(kept.refresh())
         fill(store, 100, 10)

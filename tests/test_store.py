@@ -382,9 +382,9 @@ def test_what_was_just_removed_has_no_local_features_however_they_are_read(store
 
 def test_a_licence_is_kept(store):
     one = entry(1)
-    put(store, replace(one, reference=replace(one.reference, licence="CC BY 4.0")), entry(2))
-    assert [r.licence for r in store.references()] == ["CC BY 4.0", None]
-    assert store.evidence("1.jpg")[0].licence == "CC BY 4.0"
+    put(store, replace(one, reference=replace(one.reference, license="CC BY 4.0")), entry(2))
+    assert [r.license for r in store.references()] == ["CC BY 4.0", None]
+    assert store.evidence("1.jpg")[0].license == "CC BY 4.0"
 
 
 def test_the_revision_grows_with_every_change_also_by_others(store):

@@ -452,7 +452,7 @@ def test_a_segmenter_marks_what_it_calls_moving():
     assert mask.map(image).shape == image.pixels.shape[:2]
     assert set(np.unique(mask.map(image))) <= {0, 1}
     features = make_extractor("xfeat", 64).extract(image)
-    stays = mask.stays(image, features)
+    stays = mask.repeatability(image, features)
     x, y = np.round(features.keypoints).astype(int).T
     assert np.array_equal(stays, 1 - mask.map(image)[y, x])
     with pytest.raises(ModelError, match="knows no unicorn"):
@@ -463,7 +463,7 @@ def test_masked_keypoints_are_gone_and_the_others_as_they_were():
     class Half:
         name = "half"
 
-        def stays(self, image, features):
+        def repeatability(self, image, features):
             return (features.keypoints[:, 0] < image.width / 2).astype(np.float32)
 
     plain = make_extractor("xfeat", 200)

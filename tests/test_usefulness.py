@@ -279,7 +279,7 @@ def test_a_pair_two_have_compared_at_once_counts_once(gallery_path, ids):
     mine, other = (f"palazzo-2/{id}.jpg" for id in ids)
     with opened(gallery_path) as store:
         counts = [store.features(id)[1] for id in (mine, other)]
-        store.put_kin(rows[mine], [some_kin(rows[other], 512)])
+        store.add_pairs(rows[mine], [some_kin(rows[other], 512)])
         assert all(np.array_equal(store.features(id)[1], n) for id, n in zip((mine, other), counts, strict=True))
     assert kin(gallery_path) == before
 
@@ -289,8 +289,8 @@ def test_a_relative_removed_meanwhile_is_no_kin(gallery, gallery_path):
     gallery.remove(landmark="palazzo-2")
     before = kin(gallery_path)
     with opened(gallery_path) as store:
-        store.put_kin(rows["palazzo-2/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
-        store.put_kin(rows["palazzo-1/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
+        store.add_pairs(rows["palazzo-2/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
+        store.add_pairs(rows["palazzo-1/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
     assert kin(gallery_path) == before
 
 
@@ -302,7 +302,7 @@ def test_keypoints_found_before_others_were_dropped_are_not_counted(family, tmp_
     rows, id = rows_of(path), "palazzo-0/photo-0.jpg"
     with opened(path) as store:
         before = store.features(id)[1]
-        store.put_kin(rows["new"], [ReferencePair(rows[id], np.arange(9), np.arange(9), (512, 512))])
+        store.add_pairs(rows["new"], [ReferencePair(rows[id], np.arange(9), np.arange(9), (512, 512))])
         assert np.array_equal(store.features(id)[1], before), "it has 320 by now, and other numbers"
         assert store.features("new")[1].sum() == 9
         assert store.expected_inliers(["new"]) == {"new": 9}
@@ -333,7 +333,7 @@ def test_an_older_gallery_is_brought_up_to_date_and_answers(old, view):
     with Gallery.open(old) as gallery:
         (answer,) = gallery.recognize([view])
         assert answer.landmark.id == "palazzo-0"
-        assert gallery.recognizer().shelf.expected_inliers(["palazzo-0/photo-0.jpg"]) == {}
+        assert gallery.recognizer().references.expected_inliers(["palazzo-0/photo-0.jpg"]) == {}
     assert asked(old, "PRAGMA user_version") == [(3,)]
     tables = {name for (name,) in asked(old, "SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert {"usefulness", "kin", "attachment"} <= tables

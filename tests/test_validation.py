@@ -122,7 +122,7 @@ def test_angles_are_those_from_the_center_most_photos_are_nearest_to(seed):
     classes = rng.permutation(np.repeat(np.arange(4), counts))
     head = MarginHead(5, torch.from_numpy(counts), subcenters=3)
     descriptors = rng.normal(size=(len(classes), 5)).astype(np.float32)
-    centers = head.centres.weight.detach().view(4, 3, 5).numpy()
+    centers = head.centers.weight.detach().view(4, 3, 5).numpy()
     found = main_centers(head, descriptors, classes)
     for c in range(4):
         mine = np.flatnonzero(classes == c)

@@ -1003,7 +1003,7 @@ def test_pages_of_other_sites_change_and_ask_nothing(built, view):
 
 def test_a_site_that_is_allowed_may_use_the_services(built, view):
     site = "https://album.example"
-    with inside(built, token=None, origins=(site,)) as client:
+    with inside(built, token=None, content_aliases=(site,)) as client:
         asked = {"Origin": site, "Access-Control-Request-Method": "POST"}
         allowed = client.options("/v1/recognize", headers=asked | {"Access-Control-Request-Headers": "authorization"})
         assert allowed.status_code == 200

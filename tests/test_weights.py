@@ -123,7 +123,7 @@ def test_weights_are_fetched_with_a_card_that_says_what_and_from_where(hub, home
     assert "non-commercial research only" in done.stderr
     assert (home / "superpoint" / "model.safetensors").read_bytes() == WEIGHTS
     about = json.loads((home / "superpoint" / "card.json").read_text())
-    assert about["licence"] == card("superpoint").licence
+    assert about["licence"] == card("superpoint").license
     assert about["fetched"] == {
         "repository": REPOSITORY,
         "revision": "main",
@@ -284,6 +284,6 @@ def test_what_ships_or_does_not_exist_has_nothing_to_fetch(home):
 
 def test_every_source_has_a_card_that_says_where_it_stands():
     for name, source in SOURCES.items():
-        licence = card(name).licence
+        licence = card(name).license
         assert ("non-commercial" in licence) == source.research_only
         assert f"veduta models pull {name}" in card(name).source

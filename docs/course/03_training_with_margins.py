@@ -93,7 +93,7 @@ def trained(head, points, target, steps=400, seed=0):
         first = nn.functional.normalize(network(points), dim=1)
         start = torch.stack([first[target == c].mean(0) for c in range(CLASSES)]).repeat_interleave(head.subcenters, 0)
         start += (head.subcenters > 1) * 0.5 * torch.randn(start.shape)
-        head.centres.weight.copy_(start.view_as(head.centres.weight))
+        head.centers.weight.copy_(start.view_as(head.centers.weight))
     optimiser = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=5e-3)
     losses = []
     for _ in range(steps):
@@ -151,7 +151,7 @@ def circle(axes, where, target, head, title):
     away = 1 + rng.uniform(0, 0.25, len(where))[:, None]
     for c in range(CLASSES):
         axes.plot(*(where * away)[target == c].T, ".", color=COLOURS[c], markersize=3)
-    centres = nn.functional.normalize(head.centres.weight.detach().view(-1, 2), dim=1).numpy()
+    centres = nn.functional.normalize(head.centers.weight.detach().view(-1, 2), dim=1).numpy()
     for i, centre in enumerate(centres):
         axes.plot([0, 0.95 * centre[0]], [0, 0.95 * centre[1]], color=COLOURS[i // head.subcenters], linewidth=2)
     axes.set(title=title, xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal", xticks=[], yticks=[])

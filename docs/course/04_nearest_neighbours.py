@@ -194,7 +194,7 @@ for wanted in (0.8, 0.9, 0.95, 0.98):
     made = build(folder / str(wanted), DIM, source, wanted)
     index = ApproximateIndex(DIM, folder / str(wanted))
     similarity, found = index.search(queries, K)
-    looked = index.looked_at(queries, K)
+    looked = index.searched_share(queries, K)
     stars.append((looked.mean(), recall(found.tolist())))
     print(
         f"asked for {wanted}: {made.measured:.3f} on its own rows, {stars[-1][1]:.3f} on these queries; looked at "

@@ -102,7 +102,7 @@ kept = {}
 for name in shots:
     shot = photo(name)
     features = extractor.extract(shot)
-    kept[name] = shot, features, mask.stays(shot, features)
+    kept[name] = shot, features, mask.repeatability(shot, features)
     high = features.keypoints[kept[name][2] > np.median(kept[name][2]), 1].mean() / shot.height
     low = features.keypoints[kept[name][2] <= np.median(kept[name][2]), 1].mean() / shot.height
     print(f"{name:15s} mean height of the likelier half {1 - high:.2f}, of the other {1 - low:.2f} (1 is the top)")

@@ -104,7 +104,7 @@ def gathered(part):
         shot = from_array(pixels, name=name)
         descriptor = recognizer.embed(shot)
         candidates = recognizer.verify(recognizer.extract(shot), recognizer.retrieve(descriptor))
-        found[name] = landmark, descriptor, candidates, recognizer.surroundings(descriptor, candidates)
+        found[name] = landmark, descriptor, candidates, recognizer.context(descriptor, candidates)
     return found
 
 
@@ -211,7 +211,7 @@ bank = np.stack([recognizer.embed(from_array(lunch(i) if i % 2 else world.distra
 names = list(to_judge)
 queries = np.stack([to_judge[name][1] for name in names])
 nearest = [to_judge[name][2][0] for name in names]
-references = recognizer.shelf.index.vectors(np.array([c.number for c in nearest]))
+references = recognizer.references.index.vectors(np.array([c.number for c in nearest]))
 like_nothing = [non_landmark_similarity(rows @ bank.T, best=5) for rows in (queries, references)]  # B(q), B(r)
 folded = np.sum(unfold_query(queries) * fold_penalty(references, like_nothing[1]), axis=1) - like_nothing[0]
 similarity = (queries * references).sum(1)
@@ -282,7 +282,7 @@ by_kind(
 # %%
 for name in ("known 3-0", "stranger 3", "nothing 3"):
     _, _, candidates, around = to_judge[name]
-    first = recognizer.judge(candidates, around, "full")[0]
+    first = recognizer.score_landmarks(candidates, around, "full")[0]
     print(f"{name}: {first.landmark}, {first.probability:.2f}")
     print("   " + "  ".join(f"{v:+.1f} {t}" for t, v in sorted(first.terms, key=lambda part: -abs(part[1]))[:5]))
 

@@ -119,7 +119,7 @@ def describe_pair(
         rotation=abs(float(np.arctan2(jacobian[1, 0] - jacobian[0, 1], jacobian[0, 0] + jacobian[1, 1]))),
         perspective=float(np.log(depth.max() / depth.min())),
         keypoints=tuple(pairs[:, 0].tolist()),
-        useful=0 if confirmed is None else int(np.count_nonzero(confirmed[pairs[:, 1]])),
+        num_confirmed=0 if confirmed is None else int(np.count_nonzero(confirmed[pairs[:, 1]])),
     )
 
 

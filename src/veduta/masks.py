@@ -67,7 +67,7 @@ class SegFormerMask:
         moving = np.isin(classes, self._moving).astype(np.uint8)
         return np.asarray(cv2.resize(moving, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
-    def stays(self, image: Image, features: LocalFeatures) -> Float32:
+    def repeatability(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) 1 for each keypoint on something that stays, 0 for the others."""
         return 1 - _at(self.map(image), image, features.keypoints).astype(np.float32)
 
@@ -91,7 +91,7 @@ class LearnedMask:
         """The name of its card."""
         return "usefulness"
 
-    def stays(self, image: Image, features: LocalFeatures) -> Float32:
+    def repeatability(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) probability that another photo of the same place would confirm each keypoint, in [0, 1]."""
         told = mask_features(image, features)
         z = (told - self._mean) / self._scale @ self._weights + self._bias
@@ -109,7 +109,7 @@ class ColorRule:
         """What it is called."""
         return "colours"
 
-    def stays(self, image: Image, features: LocalFeatures) -> Float32:
+    def repeatability(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) 0 for each keypoint on what looks like sky or leaves, 1 for the others."""
         look = keypoint_colors(image, features)
         red, green, blue, rough = look[:, 0], look[:, 1], look[:, 2], look[:, 3]
@@ -210,4 +210,4 @@ class Masked:
     def extract(self, image: Image) -> LocalFeatures:
         """Return the keypoints that stay, best first, in pixels of the upright original photo."""
         features = self.extractor.extract(image)
-        return select_keypoints(features, self.mask.stays(image, features) >= self.floor)
+        return select_keypoints(features, self.mask.repeatability(image, features) >= self.floor)

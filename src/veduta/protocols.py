@@ -102,7 +102,7 @@ class Mask(Protocol):
         """The name of its card."""
         ...
 
-    def stays(self, image: Image, features: LocalFeatures) -> Float32:
+    def repeatability(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) how likely each of the photo's keypoints is to be found again on another day, in [0, 1]."""
         ...
 

@@ -91,14 +91,14 @@ class Components:
         extractor: photo to local features.
         matcher: asked about every candidate that is verified.
         verifier: matches to inliers.
-        glue: the costlier matcher, asked by a thorough recognizer while the decision is open; None for none.
+        fine_matcher: the costlier matcher, asked by a thorough recognizer while the decision is open; None for none.
     """
 
     embedder: Embedder
     extractor: Extractor
     matcher: Matcher
     verifier: Verifier
-    glue: Matcher | None = None
+    fine_matcher: Matcher | None = None
 
 
 def _no_relatives(references: Sequence[str]) -> Mapping[str, float]:
@@ -111,11 +111,11 @@ class SearchFilter:
 
     Attributes:
         landmarks: their ids.
-        numbers: (N,) the numbers of their references.
+        allowed_ids: (N,) the numbers of their references.
     """
 
     landmarks: frozenset[str]
-    numbers: Int64
+    allowed_ids: Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ class Recognizer:
 
     Args:
         stages: embedder, extractor, matchers and verifier.
-        shelf: the references.
+        references: the references.
         decider: what turns evidence into a confidence.
         effort: how much work one photo is worth.
         floor: least confidence of an answer; below it the answer is none.
@@ -193,7 +193,7 @@ class Recognizer:
     def __init__(
         self,
         stages: Components,
-        shelf: ReferenceSet,
+        references: ReferenceSet,
         decider: Decider,
         effort: CascadeSettings | None = None,
         floor: float = DEFAULT_FLOOR,
@@ -202,7 +202,7 @@ class Recognizer:
     ) -> None:
         if not 0 <= floor <= 1:
             raise ValueError(f"expected 0 <= floor <= 1, got {floor}")
-        self.stages, self.shelf, self.decider = stages, shelf, decider
+        self.stages, self.references, self.decider = stages, references, decider
         self.effort, self.floor, self.gps = effort or CascadeSettings(), floor, gps
 
     @property
@@ -229,18 +229,18 @@ class Recognizer:
             without: landmarks to do as if the gallery did not know them.
         """
         found = self._nearest(descriptor, without)
-        if self.shelf.among is None:
+        if self.references.among is None:
             return found
-        some = self._nearest(descriptor, without, self.shelf.among.numbers)
+        some = self._nearest(descriptor, without, self.references.among.allowed_ids)
         turns = (c for pair in zip_longest(some, found) for c in pair if c is not None)
-        return list({c.number: c for c in turns}.values())
+        return list({c.row_id: c for c in turns}.values())
 
     def _nearest(self, descriptor: Float32, without: Collection[str], among: Int64 | None = None) -> list[Candidate]:
-        hidden = sum(self.shelf.counts.get(landmark, 0) for landmark in without)
-        similarity, numbers = self.shelf.index.search(descriptor[None], self.depth + SPARE + hidden, among)
-        labels = self.shelf.labels(numbers[0].tolist())
+        hidden = sum(self.references.counts.get(landmark, 0) for landmark in without)
+        similarity, numbers = self.references.index.search(descriptor[None], self.depth + SPARE + hidden, among)
+        labels = self.references.labels(numbers[0].tolist())
         found = [
-            Candidate(*labels[number], similarity=min(1.0, cosine), number=number)
+            Candidate(*labels[number], similarity=min(1.0, cosine), row_id=number)
             for cosine, number in zip(similarity[0].tolist(), numbers[0].tolist(), strict=True)
             if number in labels and labels[number][1] not in without
         ]
@@ -272,7 +272,7 @@ class Recognizer:
             return result
         together = TOGETHER if until is None else 1
         # Of all at once: they may have to come from a disk.
-        kept = self.shelf.features([result[i].number for i in todo])
+        kept = self.references.features([result[i].row_id for i in todo])
         with one_blas_thread():
             for start in range(0, len(todo), together):
                 if _over(until):
@@ -286,24 +286,24 @@ class Recognizer:
         """Return the candidates, the first `rerank_depth` verified, best evidence first."""
         return rank_candidates(self.verify(features, candidates))
 
-    def surroundings(self, descriptor: Float32, candidates: Sequence[Candidate]) -> CandidateContext:
+    def context(self, descriptor: Float32, candidates: Sequence[Candidate]) -> CandidateContext:
         """Return what is known about the candidates beside themselves, in their order."""
-        centres = self.decider.centres
-        vectors = self.shelf.index.vectors(np.array([c.number for c in candidates], np.int64))
-        expected = self.shelf.expected_inliers([c.reference for c in candidates])
+        centres = self.decider.centers
+        vectors = self.references.index.vectors(np.array([c.row_id for c in candidates], np.int64))
+        expected = self.references.expected_inliers([c.reference for c in candidates])
         return CandidateContext(
-            likeness=vectors @ vectors.T,
-            query_like_nothing=float(distractor_similarity(descriptor[None], centres)[0]),
-            like_nothing=distractor_similarity(vectors, centres),
+            reference_similarity=vectors @ vectors.T,
+            query_distractor_similarity=float(distractor_similarity(descriptor[None], centres)[0]),
+            distractor_similarity=distractor_similarity(vectors, centres),
             expected_inliers=np.array([expected.get(c.reference, np.nan) for c in candidates], np.float32),
-            references=self.shelf.counts,
+            references=self.references.counts,
         )
 
-    def judge(
+    def score_landmarks(
         self, candidates: Sequence[Candidate], around: CandidateContext, stage: str | None = None
     ) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, by the stage that fits how many were verified."""
-        return self.decider.judge(stage or stage_of(candidates), candidates, around)
+        return self.decider.score_landmarks(stage or stage_of(candidates), candidates, around)
 
     def decide(
         self,
@@ -320,7 +320,9 @@ class Recognizer:
         """
         if not candidates:
             return decide((), ())
-        return self._decide(self.judge(candidates, self.surroundings(descriptor, candidates)), candidates, position)
+        return self._decide(
+            self.score_landmarks(candidates, self.context(descriptor, candidates)), candidates, position
+        )
 
     def _decide(
         self,
@@ -329,7 +331,7 @@ class Recognizer:
         position: tuple[float, float] | Area | None,
     ) -> Decision:
         """Return the decision for what may be named."""
-        if (among := self.shelf.among) is not None:
+        if (among := self.references.among) is not None:
             judged = [j for j in judged if j.landmark in among.landmarks]
             candidates = [c for c in candidates if c.landmark in among.landmarks]
         return decide(judged, candidates, self.floor, self.prior(judged, position))
@@ -338,7 +340,9 @@ class Recognizer:
         """Return landmark id -> log odds the photo's position adds, for landmarks whose place is known."""
         if position is None or not self.gps:
             return {}
-        places = {j.landmark: self.shelf.landmarks[j.landmark] for j in judged if j.landmark in self.shelf.landmarks}
+        places = {
+            j.landmark: self.references.landmarks[j.landmark] for j in judged if j.landmark in self.references.landmarks
+        }
         return {
             key: place_prior(_distance(position, (place.latitude, place.longitude)))
             for key, place in places.items()
@@ -366,12 +370,12 @@ class Recognizer:
             decision = self._decide(judged, candidates, image.position or area)
         return Recognition(
             photo=image.name,
-            landmark=self.shelf.landmarks[decision.landmark] if decision.landmark is not None else None,
+            landmark=self.references.landmarks[decision.landmark] if decision.landmark is not None else None,
             confidence=decision.confidence,
             evidence=decision.evidence,
             seconds=time.perf_counter() - start,
             terms=decision.terms,
-            guesses=tuple((self.shelf.landmarks[key], p) for key, p in decision.guesses),
+            guesses=tuple((self.references.landmarks[key], p) for key, p in decision.guesses),
         )
 
     def gather(
@@ -385,7 +389,7 @@ class Recognizer:
             candidates: what was retrieved for it, not empty.
             until: a `time.perf_counter` after which no further work is begun.
         """
-        around = self.surroundings(descriptor, candidates)
+        around = self.context(descriptor, candidates)
         features: LocalFeatures | None = None
         judged: list[LandmarkScore] = []
         for name, depth in self.effort.steps():
@@ -396,9 +400,9 @@ class Recognizer:
                 candidates = self.verify(features, candidates, depth, until)
             stage = stage_of(candidates) if _over(until) else name
             if name == "glue":
-                glued = self.glued(features, candidates, judged, until) if features else {}
-                around, stage = replace(around, glued=glued), "glue" if glued else stage_of(candidates)
-            judged = self.decider.judge(stage, candidates, around)
+                glued = self.fine_inliers(features, candidates, judged, until) if features else {}
+                around, stage = replace(around, fine_inliers=glued), "glue" if glued else stage_of(candidates)
+            judged = self.decider.score_landmarks(stage, candidates, around)
             low, high = CONTINUE_BETWEEN[name]
             if not low < judged[0].probability < high:
                 break
@@ -416,20 +420,20 @@ class Recognizer:
         kept: Mapping[int, tuple[LocalFeatures, UInt8]],
     ) -> list[Candidate]:
         """Return the candidates verified, but for those whose reference has just been removed."""
-        there = [kept[candidate.number] for candidate in candidates if candidate.number in kept]
+        there = [kept[candidate.row_id] for candidate in candidates if candidate.row_id in kept]
         matched = iter(self.stages.matcher.match_many(features, [reference for reference, _ in there]))
         result = []
         for candidate in candidates:
-            if candidate.number not in kept:
+            if candidate.row_id not in kept:
                 result.append(candidate)
                 continue
-            (reference, confirmed), matches = kept[candidate.number], next(matched)
+            (reference, confirmed), matches = kept[candidate.row_id], next(matched)
             verification = self.stages.verifier.verify(features, reference, matches)
             geometry = describe_pair(features, reference, matches, verification, confirmed)
             result.append(replace(candidate, num_inliers=verification.num_inliers, geometry=geometry))
         return result
 
-    def glued(
+    def fine_inliers(
         self,
         features: LocalFeatures,
         candidates: Sequence[Candidate],
@@ -445,16 +449,16 @@ class Recognizer:
             until: a `time.perf_counter` after which no further pair is begun.
         """
         found: dict[str, int] = {}
-        if self.stages.glue is None:
+        if self.stages.fine_matcher is None:
             return found
         wanted = fine_candidates(candidates, judged)
-        kept = self.shelf.features([candidate.number for candidate in wanted])
+        kept = self.references.features([candidate.row_id for candidate in wanted])
         for candidate in wanted:
             if _over(until):
                 break
-            if candidate.number in kept:
-                reference, _ = kept[candidate.number]
-                matches = self.stages.glue.match(features, reference)
+            if candidate.row_id in kept:
+                reference, _ = kept[candidate.row_id]
+                matches = self.stages.fine_matcher.match(features, reference)
                 found[candidate.reference] = self.stages.verifier.verify(features, reference, matches).num_inliers
         return found
 

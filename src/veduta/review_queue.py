@@ -120,7 +120,7 @@ class ReviewQueue:
             raise self._missing(number)
         return bytes(found[0][0])
 
-    def judge(self, number: int, verdict: str, landmark: str | None) -> ReviewItem:
+    def set_verdict(self, number: int, verdict: str, landmark: str | None) -> ReviewItem:
         """Note a verdict and what the photo shows by it, and return the item.
 
         Raises:

@@ -198,14 +198,14 @@ class Reference:
         landmark: id of the landmark it shows.
         photo: the path it was added from, as given; never read again.
         sha256: hex digest of the photo's bytes.
-        licence: under which the photo may be used, where that is known.
+        license: under which the photo may be used, where that is known.
     """
 
     id: str
     landmark: str
     photo: str
     sha256: str
-    licence: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +221,7 @@ class PairGeometry:
         rotation: absolute angle of the turn, in radians.
         perspective: log of the ratio between the largest and the smallest depth among the inliers.
         keypoints: the query's keypoints that are inliers, by number.
-        useful: inliers whose keypoint in the reference another photo of its landmark has confirmed.
+        num_confirmed: inliers whose keypoint in the reference another photo of its landmark has confirmed.
     """
 
     num_matches: int
@@ -232,7 +232,7 @@ class PairGeometry:
     rotation: float = 0.0
     perspective: float = 0.0
     keypoints: tuple[int, ...] = ()
-    useful: int = 0
+    num_confirmed: int = 0
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Candidate:
         similarity: cosine of the two descriptors, in [-1, 1].
         num_inliers: matches that agree with one homography; None means not verified, 0 verified in vain.
         geometry: what else the verified pair says; not shown and not compared.
-        number: the reference's number in the index; likewise.
+        row_id: the reference's number in the index; likewise.
     """
 
     reference: str
@@ -253,7 +253,7 @@ class Candidate:
     similarity: float
     num_inliers: int | None = None
     geometry: PairGeometry | None = field(default=None, repr=False, compare=False)
-    number: int = field(default=-1, repr=False, compare=False)
+    row_id: int = field(default=-1, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

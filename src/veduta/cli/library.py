@@ -99,7 +99,7 @@ def scan_command(
         output.progress("scanning") as progress,
     ):
         report = opened.scan(asked, limit, threads, max_memory, again=again, progress=progress)
-        shots, doubts = opened.shots(), len(opened.doubts())
+        shots, doubts = opened.assets(), len(opened.uncertain())
     output.print_failures(report.failures)
     counted = [shot for shot in shots if shot.best]
     named = sum(shot.label is not None for shot in counted)
@@ -148,15 +148,15 @@ def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
     guess = group.landmark or (group.guess[0] if group.guess else None)
     row: dict[str, Any] = {
         "group": group.number,
-        "photos": len(group.shots),
-        "best": str(group.shots[0].file),
+        "photos": len(group.assets),
+        "best": str(group.assets[0].file),
         "name": guess.name if guess else None,
         "named_by": "you" if group.landmark else "gallery" if guess else None,
         "first": group.first.isoformat() if group.first else None,
         "last": group.last.isoformat() if group.last else None,
         "position": "{:.5f}, {:.5f}".format(*group.position) if group.position else None,
     }
-    return row | ({"files": [str(shot.file) for shot in group.shots]} if as_json else {})
+    return row | ({"files": [str(shot.file) for shot in group.assets]} if as_json else {})
 
 
 @library_app.command("name")
@@ -225,7 +225,7 @@ def report_command(
             if path.suffix.lower() == ".html":
                 output.note(f"wrote {write_album(opened, path, floor)}")
             else:
-                count = export_assets(opened.shots(floor), path.suffix.lower()[1:], path)
+                count = export_assets(opened.assets(floor), path.suffix.lower()[1:], path)
                 output.note(f"wrote {count} photos to {path}")
 
 
@@ -379,7 +379,7 @@ def review_command(
                 for photo in photos or ():
                     _judge(opened, verdict, photo)
         elif list:
-            rows = [_doubt_row(doubt) for doubt in opened.doubts(limit)]
+            rows = [_doubt_row(doubt) for doubt in opened.uncertain(limit)]
             if rows or format is Listing.json:
                 output.print_rows(rows, as_json=format is Listing.json)
             else:
@@ -394,21 +394,21 @@ def _judge(library: Library, verdict: str | None, photo: str) -> None:
     from veduta.library.review import landmark_of
 
     if verdict is None:
-        shot = library.unjudge(photo)
+        shot = library.clear_verdict(photo)
     elif verdict == "corrected":
         path, _, id = photo.rpartition("=")
         if not path:
             raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
-        shot = library.judge(path, verdict, landmark_of(library, id))
+        shot = library.set_verdict(path, verdict, landmark_of(library, id))
     else:
-        shot = library.judge(photo, verdict)
+        shot = library.set_verdict(photo, verdict)
     output.note(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
 
 
 def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:
     guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
     return {
-        "photo": str(doubt.shot.file),
+        "photo": str(doubt.asset.file),
         "guess": guess.id if guess else None,
         "name": guess.name if guess else None,
         "confidence": round(doubt.answer.confidence, 3),

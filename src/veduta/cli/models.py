@@ -57,4 +57,4 @@ def pull_command(
     folder = fetch(model, source, revision)
     output.note(f"{model} is in {folder} (sha256 {find_weights(model).sha256[:12]})")
     if SOURCES[model].research_only:
-        output.note(f"its licence: {card(model).licence}")
+        output.note(f"its licence: {card(model).license}")

@@ -66,7 +66,7 @@ def serve_command(
             max_body=max_body * MEGABYTE,
             max_photo=max_photo * MEGABYTE,
             hosts=tuple(name.lower() for name in names),
-            origins=tuple(allow_origin or ()),
+            content_aliases=tuple(allow_origin or ()),
             image_prefixes=tuple(allow_image_prefix or ()),
             tiles=(tile_url, tile_attribution) if tile_url else None,
         )

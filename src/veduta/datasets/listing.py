@@ -24,13 +24,13 @@ class LabeledPhoto:
         photo: where it is.
         id: the id its reference is to have.
         landmark: what it shows.
-        licence: under which it may be used, where that is known.
+        license: under which it may be used, where that is known.
     """
 
     photo: str
     id: str
     landmark: Landmark
-    licence: str | None = None
+    license: str | None = None
 
 
 def list_folder(folder: Path) -> tuple[list[LabeledPhoto], list[Failure]]:

@@ -62,7 +62,7 @@ class Decider(Protocol):
     """Weighs the landmarks among the candidates of one query."""
 
     @property
-    def centres(self) -> Float32:
+    def centers(self) -> Float32:
         """(C, D) descriptors that stand for photos of nothing; C may be 0."""
         ...
 
@@ -71,7 +71,9 @@ class Decider(Protocol):
         """Where it comes from, for reports."""
         ...
 
-    def judge(self, stage: str, candidates: Sequence[Candidate], around: CandidateContext) -> list[LandmarkScore]:
+    def score_landmarks(
+        self, stage: str, candidates: Sequence[Candidate], around: CandidateContext
+    ) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, equal ones by id."""
         ...
 
@@ -119,17 +121,19 @@ class LearnedDecider:
 
     Attributes:
         stages: name -> regression, for every stage of `CASCADES`.
-        centres: (C, D) float32 of norm 1, what photos of nothing look like.
+        centers: (C, D) float32 of norm 1, what photos of nothing look like.
         curves: effort -> (K, 2), rising floors and the precision measured at each on photos not learned from.
         about: where it comes from.
     """
 
     stages: Mapping[str, CalibratedLogistic]
-    centres: Float32
+    centers: Float32
     curves: Mapping[str, Float64]
     about: Mapping[str, Any]
 
-    def judge(self, stage: str, candidates: Sequence[Candidate], around: CandidateContext) -> list[LandmarkScore]:
+    def score_landmarks(
+        self, stage: str, candidates: Sequence[Candidate], around: CandidateContext
+    ) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, equal ones by id."""
         weighing = self.stages[stage]
         judged = []
@@ -157,7 +161,7 @@ class LearnedDecider:
 
     def to_bytes(self) -> bytes:
         """Return the decision as the bytes of an ``.npz`` file."""
-        arrays: dict[str, Any] = {"centres": self.centres.astype(np.float16)}
+        arrays: dict[str, Any] = {"centres": self.centers.astype(np.float16)}
         for name, stage in self.stages.items():
             arrays[f"stage/{name}"] = np.stack((stage.mean, stage.scale, stage.weights))
             arrays[f"calibration/{name}"] = np.array((stage.bias, *stage.calibration))
@@ -198,7 +202,7 @@ class HeuristicDecider:
         self.slope, self.middle = slope, middle
 
     @property
-    def centres(self) -> Float32:
+    def centers(self) -> Float32:
         """No photos of nothing."""
         return np.zeros((0, 0), np.float32)
 
@@ -207,7 +211,9 @@ class HeuristicDecider:
         """Where it comes from."""
         return {"source": "simple formula", "remedy": "run 'veduta calibrate'"}
 
-    def judge(self, stage: str, candidates: Sequence[Candidate], around: CandidateContext) -> list[LandmarkScore]:
+    def score_landmarks(
+        self, stage: str, candidates: Sequence[Candidate], around: CandidateContext
+    ) -> list[LandmarkScore]:
         """Return the landmarks, likeliest first, equal ones by id; the stage does not matter."""
         return [
             LandmarkScore(landmark, score, self.confidence(score), (("best candidate", score),))

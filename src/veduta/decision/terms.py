@@ -78,20 +78,20 @@ class CandidateContext:
     """What is known about the candidates of one query beside themselves, in the same order.
 
     Attributes:
-        likeness: (N, N) cosines between the candidates' descriptors.
-        query_like_nothing: similarity of the query to photos that show no landmark.
-        like_nothing: (N,) the same of each candidate.
+        reference_similarity: (N, N) cosines between the candidates' descriptors.
+        query_distractor_similarity: similarity of the query to photos that show no landmark.
+        distractor_similarity: (N,) the same of each candidate.
         expected_inliers: (N,) inliers each has with photos of its own landmark; NaN where none is known.
         references: landmark id -> how many references there are.
-        glued: reference id -> inliers found by the costlier matcher, where it was asked.
+        fine_inliers: reference id -> inliers found by the costlier matcher, where it was asked.
     """
 
-    likeness: Float32
-    query_like_nothing: float
-    like_nothing: Float32
+    reference_similarity: Float32
+    query_distractor_similarity: float
+    distractor_similarity: Float32
     expected_inliers: Float32
     references: Mapping[str, int]
-    glued: Mapping[str, int] = field(default_factory=dict)
+    fine_inliers: Mapping[str, int] = field(default_factory=dict)
 
 
 def candidate_score(candidate: Candidate) -> float:
@@ -120,14 +120,14 @@ class _Columns:
         order = sorted(range(len(candidates)), key=lambda i: (-candidates[i].similarity, candidates[i].reference))
         self.candidates = [candidates[i] for i in order]
         self.around = around
-        self.likeness = around.likeness[np.ix_(order, order)]
-        self.like_nothing = around.like_nothing[order]
+        self.reference_similarity = around.reference_similarity[np.ix_(order, order)]
+        self.distractor_similarity = around.distractor_similarity[order]
         expected = around.expected_inliers[order]
         self.expected = np.where(np.isnan(expected), UNKNOWN_EXPECTED_INLIERS, expected)
         self.landmark = np.array([c.landmark for c in self.candidates], object)
         self.similarity = np.array([c.similarity for c in self.candidates])
         self.inliers = np.array([c.num_inliers or 0 for c in self.candidates])
-        self.glued = np.array([around.glued.get(c.reference, 0) for c in self.candidates])
+        self.fine_inliers = np.array([around.fine_inliers.get(c.reference, 0) for c in self.candidates])
         self.score = np.array([candidate_score(c) for c in self.candidates])
 
     def likeliest(self, most: int) -> list[str]:
@@ -155,8 +155,8 @@ class _Columns:
         crowd = self.similarity[others]
         count = self.around.references.get(str(self.landmark[nearest]), len(mine))
         near = max(1, min(KNN, count))
-        relatives = self.likeness[nearest, mine[1:]]
-        strangers = self.likeness[nearest, others]
+        relatives = self.reference_similarity[nearest, mine[1:]]
+        strangers = self.reference_similarity[nearest, others]
         return {
             "similarity": top,
             "mean similarity": float(self.similarity[mine[:NUM_RELATED]].mean()),
@@ -165,8 +165,8 @@ class _Columns:
             "agreement": float((mine < near).sum() / near),
             "kinship": top - (_best_mean(relatives) if len(relatives) else top),
             "beyond strangers": top - (_best_mean(strangers) if len(strangers) else 0.0),
-            "query like nothing": self.around.query_like_nothing,
-            "reference like nothing": float(self.like_nothing[nearest]),
+            "query like nothing": self.around.query_distractor_similarity,
+            "reference like nothing": float(self.distractor_similarity[nearest]),
             "references": math.log(max(1, count)),
         }
 
@@ -174,7 +174,7 @@ class _Columns:
         found = np.sort(self.inliers[mine])[::-1]
         rival = int(self.inliers[others].max(initial=0))
         expected = float(self.expected[mine[:NUM_RELATED]].mean())
-        glue, rival_glue = int(self.glued[mine].max()), int(self.glued[others].max(initial=0))
+        glue, rival_glue = int(self.fine_inliers[mine].max()), int(self.fine_inliers[others].max(initial=0))
         return {
             "inliers": math.log1p(self.inliers[best]),
             "second inliers": math.log1p(found[1]) if len(found) > 1 else 0.0,
@@ -200,7 +200,7 @@ class _Columns:
             "rotation": pair.rotation,
             "perspective": pair.perspective,
             "confirmed keypoints": math.log1p(len({k for p in pairs for k in p.keypoints})),
-            "useful inliers": math.log1p(max((p.useful for p in pairs), default=0)),
+            "useful inliers": math.log1p(max((p.num_confirmed for p in pairs), default=0)),
         }
 
 

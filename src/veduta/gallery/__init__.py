@@ -380,7 +380,7 @@ class Gallery:
             replicas=now.replicas if replicas is None else replicas,
         )
         if choice != now:
-            self._store.attach(INDEX_SETTING, choice.to_bytes())
+            self._store.put_attachment(INDEX_SETTING, choice.to_bytes())
         return choice
 
     def build_index(
@@ -421,13 +421,13 @@ class Gallery:
     def _load_calibration(self) -> None:
         revision = self._store.revision()
         if revision != self._decided:
-            attached = self._store.attached(DECISION)
+            attached = self._store.get_attachment(DECISION)
             self._calibrated = None if attached is None else LearnedDecider.from_bytes(attached)
             self._decided = revision
 
     def set_decision(self, decision: LearnedDecider | None) -> None:
         """Keep a decision calibrated for this gallery inside it; None goes back to the one that ships."""
-        self._store.attach(DECISION, None if decision is None else decision.to_bytes())
+        self._store.put_attachment(DECISION, None if decision is None else decision.to_bytes())
 
     # --- recognising --------------------------------------------------------------------------------------------
 
@@ -550,8 +550,8 @@ class Gallery:
         shown = tuple(pair for pair in pairs if pair is not None)
         if self.settings["extractor"]["name"] != "xfeat":  # the mask that ships knows the keypoints of no other
             return Explanation(image, recognition, shown)
-        stays = make_mask(DEFAULT_MASK).stays(image, query)
-        return Explanation(image, recognition, shown, keypoints=query.keypoints, stays=stays)
+        stays = make_mask(DEFAULT_MASK).repeatability(image, query)
+        return Explanation(image, recognition, shown, keypoints=query.keypoints, repeatability=stays)
 
     def _pair(self, recognizer: Recognizer, query: LocalFeatures, candidate: Candidate) -> EvidencePair | None:
         found = self._store.evidence(candidate.reference)
@@ -585,7 +585,7 @@ class Gallery:
         """Bring index and landmarks up to what is on disk now, whoever changed it, and return the index."""
         if self._upkeep is None:
             self._upkeep = LiveIndex(self._store, self._make_stages()[0].dim)
-        if self._index is not None and not self._upkeep.renewed() and self._store.revision() == self._revision:
+        if self._index is not None and not self._upkeep.has_newer() and self._store.revision() == self._revision:
             return self._index
         with self._store.reading():
             revision = self._store.revision()

@@ -47,7 +47,7 @@ class Explanation:
         title: what to call the photo; its path when empty.
         note: a remark shown below the title, such as how the photo was made.
         keypoints: (N, 2) of the query, or None if they are not to be shown.
-        stays: (N,) how likely each of them is to be found again on another day.
+        repeatability: (N,) how likely each of them is to be found again on another day.
     """
 
     image: Image
@@ -56,7 +56,7 @@ class Explanation:
     title: str = ""
     note: str = ""
     keypoints: Float32 | None = None
-    stays: Float32 | None = None
+    repeatability: Float32 | None = None
 
 
 def confidence_phrase(confidence: float) -> str:
@@ -158,12 +158,12 @@ def _figure(exhibit: Explanation, pair: EvidencePair) -> str:
 
 def _keypoints(exhibit: Explanation) -> str:
     """Return the photo with its keypoints, bright where other photos of the place are likely to confirm them."""
-    if exhibit.keypoints is None or exhibit.stays is None or not len(exhibit.stays):
+    if exhibit.keypoints is None or exhibit.repeatability is None or not len(exhibit.repeatability):
         return ""
-    picture = draw_keypoints(exhibit.image, exhibit.keypoints, exhibit.stays)
+    picture = draw_keypoints(exhibit.image, exhibit.keypoints, exhibit.repeatability)
     data = base64.b64encode(encode(picture, "webp", 82)).decode()
     caption = "Large and green: likely to be there on another day too. Small and red: sky, leaves, people, water."
-    image = f'<img src="data:image/webp;base64,{data}" alt="the photo with its {len(exhibit.stays)} keypoints">'
+    image = f'<img src="data:image/webp;base64,{data}" alt="the photo with its {len(exhibit.repeatability)} keypoints">'
     figure = f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
     return f"<details><summary>Which keypoints are likely to stay</summary>{figure}</details>"
 

@@ -144,18 +144,18 @@ def compare_same_landmark(store: Store, matcher: Matcher, verifier: Verifier, pr
     total, done = sum(map(len, waiting.values())), 0
     with one_blas_thread():
         for landmark, new in waiting.items():
-            rows, ids, descriptors = store.family(landmark)
+            rows, ids, descriptors = store.same_landmark(landmark)
             for place in (i for i, row in enumerate(rows.tolist()) if row in new):
                 nearest = np.argsort(-(descriptors @ descriptors[place]), kind="stable")
                 others = [i for i in nearest.tolist() if i != place][:MAX_PAIRS]
                 pairs = [(place, i) if ids[place] < ids[i] else (i, place) for i in others]
                 kin = [_kin(store, matcher, verifier, int(rows[place]), rows[list(pair)].tolist()) for pair in pairs]
-                store.put_kin(int(rows[place]), [found for found in kin if found is not None])
+                store.add_pairs(int(rows[place]), [found for found in kin if found is not None])
                 done += 1
                 if progress:
                     progress(done, total)
             # Not before all are through: what a pair says must not depend on which was looked at first.
-            store.finish_kin(rows.tolist(), sorted(new))
+            store.finish_landmark(rows.tolist(), sorted(new))
     if waiting:
         store.shrink()
 
@@ -167,7 +167,7 @@ def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: lis
     """
     other = next(each for each in pair if each != row)
     features = [store.features_at(each) for each in pair]
-    if other in store.has_kin(row) or features[0] is None or features[1] is None:
+    if other in store.compared_with(row) or features[0] is None or features[1] is None:
         return None
     (a, _), (b, _) = features[0], features[1]
     matches = matcher.match(a, b)
@@ -201,7 +201,7 @@ def make_entry(
 
 
 def _entry(item: LabeledPhoto, image: Image, embedder: Embedder, extractor: Extractor) -> NewReference:
-    reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256, item.licence)
+    reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256, item.license)
     return NewReference(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
 
 
@@ -269,7 +269,7 @@ def conflict_of(item: LabeledPhoto, landmark: str) -> Failure | None:
 
 def _unstorable(item: LabeledPhoto) -> Failure | None:
     """Return the failure of a photo whose path, id or landmark is no text: SQLite keeps UTF-8 only."""
-    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name, item.licence or ""
+    texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name, item.license or ""
     if all(utf8(text) == text for text in texts):
         return None
     return Failure(item.photo, f"{utf8(item.photo)}: its name or a folder's is not UTF-8; rename it")

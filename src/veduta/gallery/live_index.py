@@ -88,7 +88,7 @@ class IndexChoice:
     @classmethod
     def of(cls, store: Store) -> IndexChoice:
         """Return that of a gallery, as it was chosen or as it is where nobody chose."""
-        kept = store.attached(INDEX_SETTING)
+        kept = store.get_attachment(INDEX_SETTING)
         return cls() if kept is None else cls(**json.loads(kept))
 
     def approximate(self, count: int) -> bool:
@@ -132,7 +132,7 @@ class LiveIndex:
             self._index = self._open(cache)
         self._catch_up(self._index)
         if lasting and self._store.writable and needs_rebuild(self._index) and not _first_upload(choice, cache):
-            self._renew()
+            self._start_rebuild()
         return self._index
 
     def _open(self, cache: SavedIndex) -> SearchIndex:
@@ -155,11 +155,11 @@ class LiveIndex:
             index.add(rows, descriptors)
             self._row = int(rows[-1])
 
-    def renewed(self) -> bool:
+    def has_newer(self) -> bool:
         """Return whether another cache lies on disk than the one in use."""
         return self._choice is not None and find_saved(self._store, self._choice, self._count) != self._cache
 
-    def _renew(self) -> None:
+    def _start_rebuild(self) -> None:
         """Start a process that renews the cache, unless the last one is at work still."""
         if self._builder is not None and self._builder.poll() is None:
             return
@@ -179,12 +179,15 @@ class LiveIndex:
 def needs_rebuild(index: Index) -> bool:
     """Return whether an index should be built anew: there is none on disk, or much has changed since."""
     if isinstance(index, OverlayIndex):
-        count = len(index) - len(index.recent) + index.gone
+        count = len(index) - len(index.delta) + index.num_deleted
     elif isinstance(index, ApproximateIndex) and index.manifest is not None:
         count = index.manifest.count
     else:
         return True
-    return len(index.recent) > min(max(STALE_SHARE * count, MIN_STALE), MAX_STALE) or index.gone > REMOVED_SHARE * count
+    return (
+        len(index.delta) > min(max(STALE_SHARE * count, MIN_STALE), MAX_STALE)
+        or index.num_deleted > REMOVED_SHARE * count
+    )
 
 
 def latest_build(gallery: Path) -> Path | None:

@@ -319,7 +319,7 @@ class Store:
                    WHERE coalesce(u.compared, 0) = 0 ORDER BY r.row"""
         return [(int(row), str(landmark)) for row, landmark in self._ask(query)]
 
-    def family(self, landmark: str) -> tuple[Int64, list[str], Float32]:
+    def same_landmark(self, landmark: str) -> tuple[Int64, list[str], Float32]:
         """Return the rows (N,) of a landmark's references, their ids, rising, and their descriptors (N, D)."""
         query = "SELECT row, id, descriptor FROM reference WHERE landmark = ? ORDER BY id"
         rows = self._ask(query, (landmark,))
@@ -331,11 +331,11 @@ class Store:
         found = self._ask(BY_ROW, (row,))
         return _with_usefulness(*found[0]) if found else None
 
-    def has_kin(self, row: int) -> set[int]:
+    def compared_with(self, row: int) -> set[int]:
         """Return the rows that a reference has been held against."""
         return {int(b) for (b,) in self._ask("SELECT b FROM kin WHERE a = ?", (row,))}
 
-    def put_kin(self, row: int, found: Sequence[ReferencePair]) -> None:
+    def add_pairs(self, row: int, found: Sequence[ReferencePair]) -> None:
         """Note what holding a reference against others of its landmark has found, in one transaction.
 
         Each keypoint that is an inlier becomes more useful. Call `finish_kin` when a landmark is through. What a photo
@@ -350,7 +350,7 @@ class Store:
                     _confirm(db, row, kin.mine, kin.lengths[0])
                     _confirm(db, kin.row, kin.theirs, kin.lengths[1])
 
-    def finish_kin(self, rows: Sequence[int], compared: Sequence[int]) -> None:
+    def finish_landmark(self, rows: Sequence[int], compared: Sequence[int]) -> None:
         """Keep the most useful keypoints of the references at `rows`, and note which have been compared, at once."""
         with self._writing() as db:
             for row in rows:
@@ -375,14 +375,14 @@ class Store:
 
     # --- attachments ------------------------------------------------------------------------------------------------
 
-    def attach(self, name: str, content: bytes | None) -> None:
+    def put_attachment(self, name: str, content: bytes | None) -> None:
         """Keep a file of this name inside the gallery, replacing an older one; None removes it."""
         with self._writing() as db:
             db.execute("DELETE FROM attachment WHERE name = ?", (name,))
             if content is not None:
                 db.execute("INSERT INTO attachment VALUES (?, ?)", (name, content))
 
-    def attached(self, name: str) -> bytes | None:
+    def get_attachment(self, name: str) -> bytes | None:
         """Return the file of this name kept inside the gallery, or None."""
         found = self._ask("SELECT content FROM attachment WHERE name = ?", (name,))
         return bytes(found[0][0]) if found else None
@@ -476,7 +476,7 @@ def _put_entry(db: sqlite3.Connection, entry: NewReference) -> Reference | None:
     name = reference.id
     if db.execute("SELECT 1 FROM reference WHERE id = ?", (name,)).fetchone():
         name = f"{reference.id}~{reference.sha256[:12]}"
-    kept = Reference(name, reference.landmark, reference.photo, reference.sha256, reference.licence)
+    kept = Reference(name, reference.landmark, reference.photo, reference.sha256, reference.license)
     values = (*astuple(kept), entry.descriptor.astype(np.float16).tobytes())
     columns = "id, landmark, photo, sha256, licence, descriptor"
     row = db.execute(f"INSERT INTO reference ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608

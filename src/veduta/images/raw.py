@@ -126,7 +126,7 @@ def _own(body: bytes) -> Tiff | None:
 def _exif(data: bytes, photo: jpeg.Jpeg, moment: datetime | None, turn: int) -> Tiff:
     """Return EXIF with how to turn the preview, and with the time and position told in the RAW, else in its preview."""
     facts = _facts(lambda: Tiff(data)) or _facts(lambda: _of_camera(photo)) or _Facts("<", [], [], [])
-    shot = facts.shot
+    shot = facts.asset
     if not shot and not facts.file and moment is not None and moment.year > 1970:  # what LibRaw has for an unset clock
         shot = [text(_ORIGINAL, f"{moment:%Y:%m:%d %H:%M:%S}")]
     return block(facts.order, [numbers(ORIENTATION, SHORT, (turn,), facts.order), *facts.file], shot, facts.place)
@@ -138,7 +138,7 @@ class _Facts:
 
     order: str
     file: list[Field]
-    shot: list[Field]
+    asset: list[Field]
     place: list[Field]
 
 

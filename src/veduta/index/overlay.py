@@ -25,15 +25,15 @@ class OverlayIndex:
     """
 
     def __init__(self, base: Index, dim: int, last: int) -> None:
-        self.base, self.recent, self.last = base, ExactIndex(dim), last
+        self.base, self.delta, self.last = base, ExactIndex(dim), last
         self._hidden: set[int] = set()  # of the other index, what does not count any more
         self._count = len(base)
 
     def __len__(self) -> int:
-        return self._count + len(self.recent)
+        return self._count + len(self.delta)
 
     @property
-    def gone(self) -> int:
+    def num_deleted(self) -> int:
         """How many of the other index's descriptors do not count any more."""
         return len(self._hidden)
 
@@ -43,7 +43,7 @@ class OverlayIndex:
         known = sorted(self._present(old).tolist())[:5]
         if known:
             raise ValueError(f"ids: expected new and different ones, got {known}")
-        self.recent.add(ids, descriptors)
+        self.delta.add(ids, descriptors)
         self._hidden.update(old.tolist())
 
     def remove(self, ids: Int64) -> int:
@@ -52,14 +52,14 @@ class OverlayIndex:
         present = len(self._present(old))
         self._count -= present
         self._hidden.update(old.tolist())
-        return present + self.recent.remove(ids)
+        return present + self.delta.remove(ids)
 
     def vectors(self, ids: Int64) -> Float32:
         """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
         ids = np.asarray(ids, np.int64)
         old = self._visible(ids)
-        found = np.empty((len(ids), self.recent.dim), np.float32)
-        found[~old] = self.recent.vectors(ids[~old])
+        found = np.empty((len(ids), self.delta.dim), np.float32)
+        found[~old] = self.delta.vectors(ids[~old])
         found[old] = self.base.vectors(ids[old])
         return found
 
@@ -71,7 +71,7 @@ class OverlayIndex:
             k: neighbours wanted.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
-        recent = self.recent.search(descriptors, k, among)
+        recent = self.delta.search(descriptors, k, among)
         old = self._search_base(descriptors, k, among)
         return merge_results([old[0], recent[0]], [old[1], recent[1]], k)
 
@@ -80,7 +80,7 @@ class OverlayIndex:
         if not len(descriptors) and among is None:
             return np.zeros((0, min(k, self._count)), np.float32), np.zeros((0, min(k, self._count)), np.int64)
         among = among if among is None else among[self._visible(among)]
-        wide = k + min(self.gone, SPARE)
+        wide = k + min(self.num_deleted, SPARE)
         while True:
             similarity, ids = self.base.search(descriptors, wide, among)
             counts = self._visible(ids)

@@ -132,7 +132,7 @@ class AddWorker:
     def __init__(self, embedder: Embedder, extractor: Extractor, known: Digests) -> None:
         self._embedder, self._extractor, self._known = embedder, extractor, known
 
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of the entry of a drawn picture."""
         return features_digest(self._extractor.extract(probe_image()), self._embedder.embed([probe_image()]))
 

@@ -74,7 +74,7 @@ class Worker(Protocol):
         """Yield each item's result in turn, and whether it is a failure: then JSON with an error in it."""
         ...
 
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of what the models make of one drawn picture: equal where all results are, bit for bit."""
         ...
 

@@ -121,7 +121,7 @@ class RecognizeWorker:
     def __init__(self, gallery: Gallery, recognizer: Recognizer, plan: JobPlan) -> None:
         self._gallery, self._recognizer, self._plan = gallery, recognizer, plan
 
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of what is looked for of a drawn picture."""
         return features_digest(self._recognizer.extract(probe_image()), self._recognizer.embed(probe_image()))
 

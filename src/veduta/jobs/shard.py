@@ -158,7 +158,7 @@ def _finish(
     folder, total = plan.shard_folder(number), plan.counts[number - 1]
     if there < total:
         with job.worker(plan, folder) as worker:
-            _note_maker(folder, worker.maker())
+            _note_maker(folder, worker.fingerprint())
             left = [(place, item) for place, _, item in plan.items(number)][there:]
             results = worker.results(item for _, item in left)
             for done, ((place, _), (content, failed)) in enumerate(zip(left, results, strict=True), there + 1):

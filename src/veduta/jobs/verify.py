@@ -165,7 +165,7 @@ class FeaturePairWorker:
     def __init__(self, extractor: Extractor, matcher: Matcher, plan: JobPlan, extracted: FeatureStore) -> None:
         self._extractor, self._matcher, self._plan, self._extracted = extractor, matcher, plan, extracted
 
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of the features of a drawn picture."""
         return features_digest(self._extractor.extract(probe_image()))
 
@@ -210,7 +210,7 @@ class ImagePairWorker:
     def __init__(self, matcher: PairMatcher, plan: JobPlan) -> None:
         self._matcher, self._load = matcher, lru_cache(RECENT)(lambda photo: load_item(plan, photo))
 
-    def maker(self) -> str:
+    def fingerprint(self) -> str:
         """Return a digest of what is found between a drawn picture and itself."""
         query, _, matches = self._matcher.match_images(probe_image(), probe_image())
         return features_digest(query, matches.scores)

@@ -50,12 +50,12 @@ class UncertainAsset:
     """A photo whose answer a person should look at.
 
     Attributes:
-        shot: the photo, standing for its burst.
+        asset: the photo, standing for its burst.
         answer: what the gallery says of it.
         others: how many photos the verdict will be for, itself left out.
     """
 
-    shot: Asset
+    asset: Asset
     answer: StoredAnswer
     others: int
 
@@ -147,14 +147,14 @@ class Library:
 
     def _find_bursts(self) -> None:
         present = {row.sha256 for row in self._state.files().values() if row.sha256 and row.error is None}
-        keys, descriptors, fingerprints, sharp, _ = self._state.looks(present)
+        keys, descriptors, fingerprints, sharp, _ = self._state.appearances(present)
         facts = self._state.facts()
         taken = [facts[key][1] for key in keys]
         self._state.set_bursts(find_bursts(keys, descriptors, fingerprints, sharp, taken))
 
     # --- what is known ------------------------------------------------------------------------------------------
 
-    def shots(self, floor: float = 0.5) -> list[Asset]:
+    def assets(self, floor: float = 0.5) -> list[Asset]:
         """Return the photos, in the order of their paths, each with what it shows.
 
         What a person said counts before what a gallery says, and for a whole burst.
@@ -220,14 +220,14 @@ class Library:
 
     # --- reviewing ----------------------------------------------------------------------------------------------
 
-    def doubts(self, limit: int | None = None) -> list[UncertainAsset]:
+    def uncertain(self, limit: int | None = None) -> list[UncertainAsset]:
         """Return the photos whose answers a person should look at, those whose verdict tells most first.
 
         One photo stands for its burst. Those nearest to an even chance come first, and among equals those that stand
         for more photos.
         """
         answers, verdicts = self._state.answers(), self._state.verdicts()
-        shots = self.shots()
+        shots = self.assets()
         kin: dict[int, list[str]] = {}
         for shot in shots:
             if shot.burst is not None:
@@ -240,10 +240,10 @@ class Library:
                 continue
             if UNSURE[0] <= answer.confidence < UNSURE[1]:
                 found.append(UncertainAsset(shot, answer, len(some) - 1 if some else 0))
-        found.sort(key=lambda doubt: (abs(doubt.answer.confidence - 0.5), -doubt.others, doubt.shot.sha256))
+        found.sort(key=lambda doubt: (abs(doubt.answer.confidence - 0.5), -doubt.others, doubt.asset.sha256))
         return found[:limit]
 
-    def judge(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Asset:
+    def set_verdict(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Asset:
         """Keep what a person says of a photo, and return it as it is known now; rescans do not change it.
 
         Args:
@@ -269,14 +269,14 @@ class Library:
     def keep_verdict(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
         """Keep what a person says of a content, whether it is in the library now or not; it is for its whole burst."""
         for each in self._kin(sha256):
-            self._state.unjudge(each)
-        self._state.judge(sha256, verdict, landmark)
+            self._state.clear_verdict(each)
+        self._state.set_verdict(sha256, verdict, landmark)
 
-    def unjudge(self, photo: str | os.PathLike[str]) -> Asset:
+    def clear_verdict(self, photo: str | os.PathLike[str]) -> Asset:
         """Forget what a person said of a photo and its burst, and return it as it is known now."""
         shot = self._shot(photo)
         for each in self._kin(shot.sha256):
-            self._state.unjudge(each)
+            self._state.clear_verdict(each)
         return self._shot(shot.sha256)
 
     def _kin(self, sha256: str) -> list[str]:
@@ -285,7 +285,7 @@ class Library:
     def _shot(self, photo: str | os.PathLike[str]) -> Asset:
         name = os.fsdecode(photo)
         path, real = Path(name).absolute(), os.path.realpath(name)
-        shots = self.shots()
+        shots = self.assets()
         for shot in shots:
             if name == shot.sha256 or path in shot.files:
                 return shot
@@ -303,7 +303,7 @@ class Library:
             embed: write into the photos themselves, not into sidecars.
             floor: least confidence of a gallery's answer that is written.
         """
-        return plan_tags(self.shots(floor), embed=embed)
+        return plan_tags(self.assets(floor), embed=embed)
 
     def organize(
         self,
@@ -326,7 +326,7 @@ class Library:
             LibraryError: the pattern, the mode or the target is impossible; nothing was changed.
         """
         journal.recover(self.folder, self.path)  # a step that a killed run died in is no place for a photo
-        return plan_order(self.shots(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
+        return plan_order(self.assets(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
 
     def apply(self, plan: OrganizePlan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
         """Carry out a plan and return what became of it; `undo` takes it back, also after a crash in the middle.
@@ -337,7 +337,7 @@ class Library:
         """
         written: dict[str, str] = {}
         if isinstance(plan, TagPlan):
-            contents = {path: shot.sha256 for shot in self.shots(0.0) for path in shot.files}
+            contents = {path: shot.sha256 for shot in self.assets(0.0) for path in shot.files}
             steps = [self._followed(step, contents, written) for step in plan.steps]
             done = journal.apply(steps, self.folder, "tag", progress, self.path)
         else:
@@ -372,7 +372,7 @@ class Library:
         def followed() -> bytes:
             content = make()
             new = hashlib.sha256(content).hexdigest()
-            self._state.become(old, new)
+            self._state.alias_content(old, new)
             written[str(step.target)] = new
             return content
 
@@ -401,12 +401,12 @@ class Library:
             progress: called with photos done, photos in all, and ``scanning``, ``looking`` or ``matching``.
         """
         self.scan(max_memory=max_memory, progress=_named(progress, "scanning"))
-        bursts, origins = self._state.bursts(), self._state.origins()
+        bursts, origins = self._state.bursts(), self._state.content_aliases()
         files = {key: paths[0] for key, (paths, _) in self._files().items() if bursts.get(key, (0, True))[1]}
         # By their first content: what is written about a photo must not change what it is grouped with.
         now = {origins.get(key, key): key for key in files}
         eyes = GroupingModels(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
-        keys, vectors, _, _, models = self._state.looks(files)
+        keys, vectors, _, _, models = self._state.appearances(files)
         made = {
             origins.get(k, k): v for k, v, model in zip(keys, vectors, models, strict=True) if model == eyes.embedding
         }
@@ -430,7 +430,7 @@ class Library:
     def groups(self) -> list[Group]:
         """Return the groups found last, the largest first."""
         shots, verdicts, answers = (
-            {shot.sha256: shot for shot in self.shots()},
+            {shot.sha256: shot for shot in self.assets()},
             self._state.verdicts(),
             self._state.answers(),
         )
@@ -439,7 +439,7 @@ class Library:
             there = [shots[sha256] for sha256 in some if sha256 in shots]
             if there:
                 found.append(describe_group(number, there, verdicts, answers))
-        return sorted(found, key=lambda group: (-len(group.shots), group.number))
+        return sorted(found, key=lambda group: (-len(group.assets), group.number))
 
     def numbered(self, number: int) -> Group:
         """Return the group of this number; LibraryError if there is none."""
@@ -477,12 +477,14 @@ class Library:
         north, east = position or group.position or (None, None)
         landmark = Landmark(id or landmark_id(name), name, north, east)
         verdicts = self._state.verdicts()
-        mine = [s for s in group.shots if s.sha256 not in verdicts or verdicts[s.sha256].verdict == "named"]
+        mine = [s for s in group.assets if s.sha256 not in verdicts or verdicts[s.sha256].verdict == "named"]
         wrong = {v.landmark.id for s in mine if (v := verdicts.get(s.sha256)) and v.landmark} - {landmark.id}
         with self._state.changing():
             for shot in mine:
-                self._state.judge(shot.sha256, "named", landmark)
-        same = [s for s in group.shots if (v := verdicts.get(s.sha256)) and v.landmark and v.landmark.id == landmark.id]
+                self._state.set_verdict(shot.sha256, "named", landmark)
+        same = [
+            s for s in group.assets if (v := verdicts.get(s.sha256)) and v.landmark and v.landmark.id == landmark.id
+        ]
         failures = (
             []
             if gallery is None

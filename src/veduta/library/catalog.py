@@ -312,7 +312,7 @@ class Catalog:
             for sha256, width, height, taken, north, east in self._ask(query)
         }
 
-    def looks(self, present: Iterable[str]) -> tuple[list[str], Float32, list[bytes], list[float], list[str]]:
+    def appearances(self, present: Iterable[str]) -> tuple[list[str], Float32, list[bytes], list[float], list[str]]:
         """Return what near-duplicates are told by, of the contents that are present, in the order of sha256.
 
         sha256 of each; descriptors (N, D) float32 of norm 1; fingerprints; sharpness; models.
@@ -377,7 +377,7 @@ class Catalog:
                    ON s.origin = v.sha256"""
         return {row[0]: Verdict(row[1], _landmark(row[2]), row[3]) for row in self._ask(query)}
 
-    def judge(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
+    def set_verdict(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
         """Keep what a person says of a content, in the place of what was said before.
 
         Raises:
@@ -389,13 +389,13 @@ class Catalog:
         values = self.origin(sha256), verdict, _text(landmark), said
         self._ask("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)", values)
 
-    def unjudge(self, sha256: str) -> None:
+    def clear_verdict(self, sha256: str) -> None:
         """Forget what a person said of a content."""
         self._ask("DELETE FROM verdict WHERE sha256 = ?", (self.origin(sha256),))
 
     # --- contents that differ in what is written about them only -------------------------------------------------
 
-    def origins(self) -> dict[str, str]:
+    def content_aliases(self) -> dict[str, str]:
         """Return sha256 -> the first content with the same pixels, for those that are not the first."""
         return dict(self._ask("SELECT sha256, origin FROM same"))
 
@@ -404,7 +404,7 @@ class Catalog:
         found = self._ask("SELECT origin FROM same WHERE sha256 = ?", (sha256,))
         return str(found[0][0]) if found else sha256
 
-    def become(self, old: str, new: str) -> None:
+    def alias_content(self, old: str, new: str) -> None:
         """Note that a content is now another with the same pixels: what is known of it goes with it."""
         origin = self.origin(old)
         if origin in (new, self.origin(new)):

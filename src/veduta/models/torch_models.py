@@ -36,7 +36,7 @@ def warn_license(name: str) -> None:
     """Warn once that a model's weights are for non-commercial research only, if they are."""
     if SOURCES[name].research_only and name not in _SAID:
         _SAID.add(name)
-        warnings.warn(f"{name}: its weights are for non-commercial research only ({card(name).licence})", stacklevel=2)
+        warnings.warn(f"{name}: its weights are for non-commercial research only ({card(name).license})", stacklevel=2)
 
 
 def open_transformers(name: str, kind: str, provider: str = "cpu", **changes: Any) -> tuple[Any, Weights]:

@@ -62,7 +62,12 @@ def gather_keypoints(data: Path) -> Keypoints:
     def look(item: tuple[str, str]) -> tuple[Float32, LocalFeatures, Float32, Float32]:
         image: Image = load(folder.path(item[0]))
         features = extractor.extract(image)
-        return embedder.embed([image])[0], features, mask_features(image, features), ColorRule().stays(image, features)
+        return (
+            embedder.embed([image])[0],
+            features,
+            mask_features(image, features),
+            ColorRule().repeatability(image, features),
+        )
 
     pairs = list(labels.pairs())
     looked = [found for _, found in in_order(look, pairs)]

@@ -71,9 +71,9 @@ def create_app(
         app.include_router(router, responses=_ERRORS)
     app.include_router(photoprism.photoprism_router)  # its errors have the shape its clients read
     app.add_middleware(LimitsMiddleware, settings=settings)
-    if settings.origins:
+    if settings.content_aliases:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["authorization"]
+            CORSMiddleware, allow_origins=settings.content_aliases, allow_methods=["*"], allow_headers=["authorization"]
         )
     app.add_middleware(metrics.MetricsMiddleware, meter=meter)
     return app

@@ -69,13 +69,13 @@ class ServedGallery:
             recognizer = self.gallery.recognizer(**options)
             return recognizer.recognize(image, area=area), recognizer
 
-    def stays(self, image: Image, recognizer: Recognizer) -> tuple[LocalFeatures, Float32] | None:
+    def repeatability(self, image: Image, recognizer: Recognizer) -> tuple[LocalFeatures, Float32] | None:
         """Return a photo's keypoints and how likely each is to stay; None where no mask knows the keypoints."""
         if self.gallery.settings["extractor"]["name"] != "xfeat":
             return None
         with self.lock:
             found = recognizer.extract(image)
-            return found, make_mask(DEFAULT_MASK).stays(image, found)
+            return found, make_mask(DEFAULT_MASK).repeatability(image, found)
 
     def compare(self, image: Image, other: Image | str) -> tuple[LocalFeatures, LocalFeatures, Matches, Verification]:
         """Return the features of a photo and of another, or of a reference, their matches, and what geometry says."""
@@ -160,12 +160,12 @@ class Engine:
             raise ApiError(404, f"there is no gallery {name!r}; there are {', '.join(self.served)}")
         return self.served[name]
 
-    def asked(self, name: str | None) -> list[ServedGallery]:
+    def select_galleries(self, name: str | None) -> list[ServedGallery]:
         """Return the galleries a question goes to: the one named, or all."""
         return [self.named(name)] if name else list(self.served.values())
 
     @asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
+    async def admit(self) -> AsyncIterator[None]:
         """Let a request in before its body is read, if there is room for it.
 
         Raises:

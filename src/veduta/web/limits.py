@@ -94,7 +94,7 @@ class LimitsMiddleware:
         origin = headers.get(b"origin")
         if origin is None and headers.get(b"sec-fetch-site", "none") in ("none", "same-origin"):
             return
-        if origin is not None and (_host(origin) == host != "" or origin in self.settings.origins):
+        if origin is not None and (_host(origin) == host != "" or origin in self.settings.content_aliases):
             return
         raise ApiError(403, "requests from pages of other sites are refused; allow the site with --allow-origin")
 

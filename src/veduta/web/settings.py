@@ -25,7 +25,7 @@ class Settings:
         body_seconds: how long it may take for the whole body.
         stop_seconds: how long requests in work may take when the server is stopped.
         hosts: names the server answers to; empty for all.
-        origins: other sites whose pages may use the services.
+        content_aliases: other sites whose pages may use the services.
         image_prefixes: beginnings of the addresses that photos may be fetched from; none unless said.
         tiles: (address with {z}, {x}, {y}; attribution) of map tiles that the page may show, or None.
     """
@@ -42,7 +42,7 @@ class Settings:
     body_seconds: float = 120.0
     stop_seconds: float = 30.0
     hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
+    content_aliases: tuple[str, ...] = ()
     image_prefixes: tuple[str, ...] = ()
     tiles: tuple[str, str] | None = None
 

@@ -142,7 +142,7 @@ class BaseIndex:
         elif some.positions is not None and len(some.positions) < SHARE * some.total:
             positions = self._choose(self._coded(query), some.positions, self._exactly(k))
         else:
-            positions = self.look(query, k, some, rank)[0]
+            positions = self.probe(query, k, some, rank)[0]
         rows = self.rows.take(positions)
         if len(positions) > self._exactly(k):
             rough = roughly(rows, query)
@@ -152,16 +152,16 @@ class BaseIndex:
         best = np.lexsort((positions, -similarity))[:k]
         return similarity[best], positions[best]
 
-    def look(self, query: Float32, k: int, some: Selection, rank: int = NUM_NEAREST) -> tuple[Int64, Int64]:
+    def probe(self, query: Float32, k: int, some: Selection, rank: int = NUM_NEAREST) -> tuple[Int64, Int64]:
         """Return positions (n,) worth comparing exactly, and the lists looked at (m,): all if the best have too few.
 
         Args: as `nearest`.
         """
         coded = self._coded(query)
         wide = min(self.manifest.candidates * max(k, SPARE), some.count)
-        found, lists = self.lists.look(coded, wide, self.manifest.reach, some.selector, rank)
+        found, lists = self.lists.probe(coded, wide, self.manifest.reach, some.selector, rank)
         if len(found) < min(k, some.count):
-            found, lists = self.lists.look(coded, wide, None, some.selector)
+            found, lists = self.lists.probe(coded, wide, None, some.selector)
         return self._choose(coded, found, self._exactly(k)), lists
 
     def _exactly(self, k: int) -> int:
@@ -196,7 +196,7 @@ class ApproximateIndex:
     """
 
     def __init__(self, dim: int, folder: Path | None = None) -> None:
-        self.dim, self.recent = dim, ExactIndex(dim)
+        self.dim, self.delta = dim, ExactIndex(dim)
         self.base: BaseIndex | None = None
         if folder is None:
             return
@@ -213,7 +213,7 @@ class ApproximateIndex:
         self._count = manifest.count
 
     def __len__(self) -> int:
-        return len(self.recent) + (self._count if self.base else 0)
+        return len(self.delta) + (self._count if self.base else 0)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -221,7 +221,7 @@ class ApproximateIndex:
         return self.base.manifest if self.base else None
 
     @property
-    def gone(self) -> int:
+    def num_deleted(self) -> int:
         """How many of the descriptors on disk do not count any more."""
         return len(self._there) - self._count if self.base else 0
 
@@ -230,7 +230,7 @@ class ApproximateIndex:
         known = np.asarray(ids)[self._positions(ids) >= 0] if len(ids) == len(descriptors) else ids[:0]
         if len(known):
             raise ValueError(f"ids: expected new and different ones, got {sorted(known.tolist())[:5]}")
-        self.recent.add(ids, descriptors)
+        self.delta.add(ids, descriptors)
 
     def remove(self, ids: Int64) -> int:
         """Remove these ids, ignoring unknown ones; return how many were there."""
@@ -240,14 +240,14 @@ class ApproximateIndex:
             self._there[positions] = False
             self._count -= len(positions)
             self._everything = None
-        return len(positions) + self.recent.remove(ids)
+        return len(positions) + self.delta.remove(ids)
 
     def vectors(self, ids: Int64) -> Float32:
         """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
         positions = self._positions(ids)
         on_disk = positions >= 0
         found = np.empty((len(ids), self.dim), np.float32)
-        found[~on_disk] = self.recent.vectors(np.asarray(ids)[~on_disk])
+        found[~on_disk] = self.delta.vectors(np.asarray(ids)[~on_disk])
         if self.base and on_disk.any():
             found[on_disk] = self.base.rows.take(positions[on_disk])
         return found
@@ -262,7 +262,7 @@ class ApproximateIndex:
             k: neighbours wanted.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
-        recent = self.recent.search(descriptors, k, among)
+        recent = self.delta.search(descriptors, k, among)
         if self.base is None or not self._count:
             return recent
         some = self._selected(among)
@@ -274,7 +274,7 @@ class ApproximateIndex:
         similarity, numbers = np.stack([found for found, _ in parts]), np.stack([ids[where] for _, where in parts])
         return merge_results([similarity, recent[0]], [numbers, recent[1]], width)
 
-    def looked_at(self, descriptors: Float32, k: int) -> Float32:
+    def searched_share(self, descriptors: Float32, k: int) -> Float32:
         """Return (Q,) the share of all descriptors, in [0, 1], that `search` compares each query with.
 
         What a question costs, whatever the machine. Where few count, and of what is in memory, all are compared.
@@ -286,9 +286,9 @@ class ApproximateIndex:
         base = self.base
         if base is None or (some := self._selected(None)).positions is not None:
             return np.ones(len(descriptors), np.float32)
-        lists = [base.look(query, min(k, some.count), some)[1] for query in descriptors]
-        compared = np.array([base.lists.sizes(each).sum() for each in lists]) + len(self.recent)
-        return np.asarray(compared / (base.lists.count + len(self.recent)), np.float32)
+        lists = [base.probe(query, min(k, some.count), some)[1] for query in descriptors]
+        compared = np.array([base.lists.sizes(each).sum() for each in lists]) + len(self.delta)
+        return np.asarray(compared / (base.lists.count + len(self.delta)), np.float32)
 
     def _selected(self, among: Int64 | None) -> Selection:
         """Return which positions on disk count: of all that are there, those asked for."""

@@ -49,7 +49,7 @@ class ListStatistics:
         """Return (L,) the similarity to a query that a member has on average, by that (L,) of the centres."""
         return similarity * self.mean
 
-    def promising(self, similarity: Float32, enough: float, reach: float) -> Int64:
+    def lists_within(self, similarity: Float32, enough: float, reach: float) -> Int64:
         """Return the lists whose average is at most `reach` standard deviations below a similarity.
 
         A member is its share of the centre and a rest in a direction of its own, so a query sees both: the share as
@@ -131,7 +131,7 @@ class InvertedFile:
         """Add descriptors (N, d); their positions go on from those before."""
         self.index.add(np.ascontiguousarray(descriptors))
 
-    def look(
+    def probe(
         self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NUM_NEAREST
     ) -> tuple[Int64, Int64]:
         """Return positions (n,), n <= `wide`, of those most similar to a query by code, and the lists looked at (m,).
@@ -153,7 +153,7 @@ class InvertedFile:
         enough = float(np.partition(scores, -rank)[-rank]) if len(scores) >= rank else -np.inf
         wanted = np.arange(len(similarity))
         if reach is not None:
-            wanted = self.spread.promising(similarity, enough, reach)
+            wanted = self.spread.lists_within(similarity, enough, reach)
         rest = np.setdiff1d(wanted, first, assume_unique=True)
         if len(rest):
             more = self._scan(query, rest, similarity, wide, selector)

@@ -54,7 +54,7 @@ class PointBatch:
         references: their ids in the gallery.
         landmarks: the ids of their landmarks.
         positions: (degrees north, degrees east) of the landmarks, None where that is not known.
-        licences: under which the photos may be used, None where that is not known.
+        licenses: under which the photos may be used, None where that is not known.
     """
 
     ids: Int64
@@ -62,16 +62,16 @@ class PointBatch:
     references: Sequence[str]
     landmarks: Sequence[str]
     positions: Sequence[tuple[float, float] | None]
-    licences: Sequence[str | None]
+    licenses: Sequence[str | None]
 
     def __post_init__(self) -> None:
-        fields = self.descriptors, self.references, self.landmarks, self.positions, self.licences
+        fields = self.descriptors, self.references, self.landmarks, self.positions, self.licenses
         if any(len(field) != len(self.ids) for field in fields):
             raise ValueError(f"Points: expected {len(self.ids)} of each, got {[len(field) for field in fields]}")
 
     def payloads(self) -> list[dict[str, Any]]:
         """Return what is kept of each beside its descriptor; nothing for what is not known."""
-        rows = zip(self.references, self.landmarks, self.positions, self.licences, strict=True)
+        rows = zip(self.references, self.landmarks, self.positions, self.licenses, strict=True)
         return [_payload(*row) for row in rows]
 
 

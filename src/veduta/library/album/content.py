@@ -27,7 +27,7 @@ class AlbumPlace:
     Attributes:
         landmark: what it is.
         country: in which it stands, or None where that is not known.
-        kins: its photos, in the order in which they were taken.
+        bursts: its photos, in the order in which they were taken.
         cover: its best picture, one of those that stand for their kin.
         position: (degrees north, degrees east), or None.
         by_camera: how many of its photos have a position of the camera, of which `position` is the median; with none
@@ -36,7 +36,7 @@ class AlbumPlace:
 
     landmark: Landmark
     country: str | None
-    kins: tuple[Burst, ...]
+    bursts: tuple[Burst, ...]
     cover: Asset
     position: Position | None
     by_camera: int
@@ -52,19 +52,19 @@ class AlbumContent:
     """What is known of a library, in the order in which it is told.
 
     Attributes:
-        kins: all photos.
+        bursts: all photos.
         places: those of landmarks, the landmarks with most photos first.
         unnamed: groups of photos that show one place which nobody has named, the largest first.
-        doubts: photos that a person should look at, those first whose verdict tells most.
+        uncertain: photos that a person should look at, those first whose verdict tells most.
         rest: photos that show no landmark and are in no group without a name and in no doubt.
         failures: files that could not be read.
         answers: sha256 -> what the gallery says of a photo.
     """
 
-    kins: tuple[Burst, ...]
+    bursts: tuple[Burst, ...]
     places: tuple[AlbumPlace, ...]
     unnamed: tuple[Group, ...]
-    doubts: tuple[UncertainAsset, ...]
+    uncertain: tuple[UncertainAsset, ...]
     rest: tuple[Burst, ...]
     failures: tuple[Failure, ...]
     answers: Mapping[str, StoredAnswer]
@@ -77,12 +77,12 @@ def collect_content(library: Library, floor: float) -> AlbumContent:
         library: the library.
         floor: least confidence of a gallery's answer that counts.
     """
-    shots, answers = library.shots(floor), library.answers()
+    shots, answers = library.assets(floor), library.answers()
     kins = _kins(shots)
     labels = {shot.sha256: shot.label for shot in shots}
     unnamed = tuple(group for group in library.groups() if _has_no_name(group, labels))
-    doubts = tuple(library.doubts())
-    told = {shot.sha256 for group in unnamed for shot in group.shots} | {doubt.shot.sha256 for doubt in doubts}
+    doubts = tuple(library.uncertain())
+    told = {shot.sha256 for group in unnamed for shot in group.assets} | {doubt.asset.sha256 for doubt in doubts}
     rest = tuple(kin for kin in kins if kin[0].label is None and not told & {shot.sha256 for shot in kin})
     return AlbumContent(kins, _places(kins, answers), unnamed, doubts, rest, tuple(library.failures()), answers)
 
@@ -112,7 +112,7 @@ def _when(kin: Burst) -> tuple[bool, str, str]:
 
 
 def _has_no_name(group: Group, labels: Mapping[str, Label | None]) -> bool:
-    return group.landmark is None and not any(labels.get(shot.sha256) for shot in group.shots)
+    return group.landmark is None and not any(labels.get(shot.sha256) for shot in group.assets)
 
 
 def _places(kins: Iterable[Burst], answers: Mapping[str, StoredAnswer]) -> tuple[AlbumPlace, ...]:
@@ -121,7 +121,7 @@ def _places(kins: Iterable[Burst], answers: Mapping[str, StoredAnswer]) -> tuple
         if kin[0].label is not None:
             found.setdefault(kin[0].label.landmark.id, []).append(kin)
     places = (_place(tuple(some), answers) for some in found.values())
-    return tuple(sorted(places, key=lambda place: (-len(place.kins), place.name.casefold(), place.landmark.id)))
+    return tuple(sorted(places, key=lambda place: (-len(place.bursts), place.name.casefold(), place.landmark.id)))
 
 
 def _place(kins: tuple[Burst, ...], answers: Mapping[str, StoredAnswer]) -> AlbumPlace:

@@ -84,7 +84,7 @@ def _page(library: Library, chapters: AlbumContent, sections: Sections) -> Itera
     yield _mosaic(chapters, sections)
     for part in parts:
         yield f'<section class="part" id="{part.id}"><h2>{part.heading}</h2>{part.make()}</section>\n'
-    if not chapters.kins:
+    if not chapters.bursts:
         yield f'<div class="empty"><p>No photos yet. Have them looked at:</p>{command(library, "scan")}</div>'
     yield (
         f"</main><footer><p>Written by Veduta on {day(datetime.now())}. "  # noqa: DTZ005 - the reader's own day
@@ -111,14 +111,14 @@ def _policy(style: str, script: str) -> str:
 def _header(title: str, chapters: AlbumContent, parts: Sequence[_Part]) -> str:
     links = "".join(f'<li><a href="#{part.id}">{part.short}</a></li>' for part in parts)
     return (
-        f'<header><p class="when">{period(*dates(chapters.kins))}</p><h1 dir="auto">{title}</h1>'
+        f'<header><p class="when">{period(*dates(chapters.bursts))}</p><h1 dir="auto">{title}</h1>'
         f'<p class="numbers">{_numbers(chapters)}</p>'
         f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>'
     )
 
 
 def _numbers(chapters: AlbumContent) -> str:
-    photos, alike = len(chapters.kins), sum(map(len, chapters.kins)) - len(chapters.kins)
+    photos, alike = len(chapters.bursts), sum(map(len, chapters.bursts)) - len(chapters.bursts)
     countries = len({place.country for place in chapters.places if place.country})
     told = [plural(photos, "photo") + (f" and {alike:,} nearly the same" if alike else "")]
     told += [plural(len(chapters.places), "landmark")] if chapters.places else []
@@ -128,7 +128,7 @@ def _numbers(chapters: AlbumContent) -> str:
 
 def _parts(chapters: AlbumContent, sections: Sections) -> list[_Part]:
     """Return the parts that there is something for."""
-    places, unnamed, doubts = len(chapters.places), len(chapters.unnamed), len(chapters.doubts)
+    places, unnamed, doubts = len(chapters.places), len(chapters.unnamed), len(chapters.uncertain)
     world, time = _map(chapters), _timeline(chapters)
     parts = (
         (world, _Part("map", "On the map", "Map", lambda: world)),
@@ -145,7 +145,12 @@ def _parts(chapters: AlbumContent, sections: Sections) -> list[_Part]:
         ),
         (
             doubts,
-            _Part("doubts", "Worth a look first", f"Worth a look {doubts:,}", lambda: sections.doubts(chapters.doubts)),
+            _Part(
+                "doubts",
+                "Worth a look first",
+                f"Worth a look {doubts:,}",
+                lambda: sections.uncertain(chapters.uncertain),
+            ),
         ),
         (
             chapters.rest,
@@ -166,18 +171,18 @@ def _parts(chapters: AlbumContent, sections: Sections) -> list[_Part]:
 
 def _map(chapters: AlbumContent) -> str:
     marks = [
-        Marker(place.name, f"#place-{number}", len(place.kins), place.position, estimated=not place.by_camera)
+        Marker(place.name, f"#place-{number}", len(place.bursts), place.position, estimated=not place.by_camera)
         for number, place in enumerate(chapters.places, 1)
         if place.position is not None
     ]
-    stands = [shot.position for kin in chapters.kins for shot in kin if shot.position is not None]
+    stands = [shot.position for kin in chapters.bursts for shot in kin if shot.position is not None]
     return draw_map(marks, stands, {place.country for place in chapters.places if place.country})
 
 
 def _timeline(chapters: AlbumContent) -> str:
     names = {f"place-{number}": place.name for number, place in enumerate(chapters.places, 1)}
     ids = {place.landmark.id: id for id, place in zip(names, chapters.places, strict=True)}
-    heads = [kin[0] for kin in chapters.kins]
+    heads = [kin[0] for kin in chapters.bursts]
     moments = [Moment(shot.taken, ids[shot.label.landmark.id] if shot.label else None) for shot in heads if shot.taken]
     return draw_timeline(moments, names, len(heads) - len(moments))
 
@@ -194,7 +199,7 @@ def _index(places: Sequence[AlbumPlace]) -> str:
     names = "".join(
         f'<li data-find="{find_words(place)}"><a href="#place-{number}">'
         f'<span dir="auto">{escape_html(place.name)}</span> '
-        f'<span class="soft">{len(place.kins):,}</span></a></li>'
+        f'<span class="soft">{len(place.bursts):,}</span></a></li>'
         for number, place in enumerate(places, 1)
     )
     box = (
@@ -218,7 +223,7 @@ def _rest(chapters: AlbumContent, sections: Sections) -> str:
 def _mosaic(chapters: AlbumContent, sections: Sections) -> str:
     """Return the pictures that the album opens with, each leading to its place."""
     covers = [(place.cover, place.name, n) for n, place in enumerate(chapters.places, 1)]
-    others = [(kin[0], place.name, n) for n, place in enumerate(chapters.places, 1) for kin in place.kins]
+    others = [(kin[0], place.name, n) for n, place in enumerate(chapters.places, 1) for kin in place.bursts]
     seen = {shot.sha256 for shot, _, _ in covers[:MOSAIC]}
     chosen = (covers + [each for each in others if each[0].sha256 not in seen])[:MOSAIC]
     chosen = chosen if len(chosen) == MOSAIC else chosen[:1]

@@ -97,10 +97,10 @@ class Sections:
 
     def place(self, place: AlbumPlace, number: int) -> str:
         """Return a landmark: its best picture, what is known of it, the other photos, what speaks for it."""
-        kind = "chapter" if len(place.kins) >= CHAPTER else "card"
+        kind = "chapter" if len(place.bursts) >= CHAPTER else "card"
         name = escape_html(place.name)
-        others = [kin for kin in place.kins if kin[0] != place.cover]
-        own = next(kin for kin in place.kins if kin[0] == place.cover)
+        others = [kin for kin in place.bursts if kin[0] != place.cover]
+        own = next(kin for kin in place.bursts if kin[0] == place.cover)
         grid = self.grid(others, place.name, self.plates.each)
         beside, below = (grid, "") if len(others) <= BESIDE else ("", grid)
         country = f'<p class="country">{escape_html(place.country)}</p>' if place.country else ""
@@ -113,15 +113,15 @@ class Sections:
         )
 
     def _cover(self, place: AlbumPlace) -> str:
-        large = len(place.kins) >= CHAPTER
+        large = len(place.bursts) >= CHAPTER
         plate = self.plates.large(place.cover) if large else self.plates.middling(place.cover)
         return self.photo(place.cover, plate, place.name)
 
     def _facts(self, place: AlbumPlace) -> str:
-        labels = [kin[0].label for kin in place.kins if kin[0].label is not None]
+        labels = [kin[0].label for kin in place.bursts if kin[0].label is not None]
         facts = [
-            ("Photos", f"{len(place.kins):,}"),
-            ("When", escape_html(period(*dates(place.kins)))),
+            ("Photos", f"{len(place.bursts):,}"),
+            ("When", escape_html(period(*dates(place.bursts)))),
             ("How sure", escape_html(overall_sureness(labels))),
             ("Where", _where(place)),
             ("More", _page(place)),
@@ -130,7 +130,7 @@ class Sections:
 
     def _proofs(self, place: AlbumPlace) -> str:
         """Return what speaks for the best picture's label, and for that of the least sure."""
-        asked = [kin[0] for kin in place.kins if kin[0].label is not None and kin[0].label.by != "person"]
+        asked = [kin[0] for kin in place.bursts if kin[0].label is not None and kin[0].label.by != "person"]
         least = min(asked, key=lambda shot: shot.label.confidence if shot.label else 1.0, default=place.cover)
         shots = [place.cover] if least == place.cover else [place.cover, least]
         shown = "".join(self._proof(shot) for shot in shots)
@@ -166,17 +166,17 @@ class Sections:
         return f'<p class="lead">{lead}</p><div class="cards">{cards}</div>{rest}'
 
     def _group(self, group: Group) -> str:
-        best = group.shots[0]
+        best = group.assets[0]
         facts = (
-            plural(len(group.shots), "photo"),
+            plural(len(group.assets), "photo"),
             period(group.first, group.last),
             degrees(group.position) if group.position else "",
         )
         name = f"Place {group.number}"
-        strip = [(shot, self.plates.small(shot)) for shot in group.shots[1 : STRIP + 1]]
+        strip = [(shot, self.plates.small(shot)) for shot in group.assets[1 : STRIP + 1]]
         cells = "".join(f"<li>{self.photo(shot, plate, name)}</li>" for shot, plate in strip if plate is not None)
         more = f'<ul class="strip">{cells}</ul>' if cells else ""
-        rest = [shot for shot, plate in strip if plate is None] + list(group.shots[STRIP + 1 :])
+        rest = [shot for shot, plate in strip if plate is None] + list(group.assets[STRIP + 1 :])
         typed = command(self.library, "name", str(group.number), "'Name'")
         said = escape_html(" · ".join(each for each in facts if each))
         return (
@@ -185,7 +185,7 @@ class Sections:
             f'<p class="soft">{said}</p>{more}{self._unpictured(rest)}{typed}</div></section>'
         )
 
-    def doubts(self, doubts: Sequence[UncertainAsset]) -> str:
+    def uncertain(self, doubts: Sequence[UncertainAsset]) -> str:
         """Return the photos that a person should look at, each with the best guesses."""
         cards = "".join(map(self._doubt, doubts[:SHOWN_DOUBTS]))
         rest = _not_shown(len(doubts) - SHOWN_DOUBTS, "photo")
@@ -194,7 +194,7 @@ class Sections:
         return f'<p class="lead">{lead}</p>{typed}<div class="cards small" data-roll>{cards}</div>{rest}'
 
     def _doubt(self, doubt: UncertainAsset) -> str:
-        shot, guesses = doubt.shot, doubt.answer.guesses[:GUESSES]
+        shot, guesses = doubt.asset, doubt.answer.guesses[:GUESSES]
         told = "".join(
             f'<li><span dir="auto">{escape_html(keywords.display_name(landmark))}</span> '
             f'<span class="number">{percent(p)}</span>'
@@ -235,7 +235,7 @@ def command(library: Library, verb: str, *arguments: str) -> str:
 
 def grids(chapters: AlbumContent) -> Iterator[int]:
     """Yield how many photos each grid of the page has, those of bursts among them."""
-    parts: Iterable[Sequence[Burst]] = (*(place.kins for place in chapters.places), chapters.rest[:SHOWN_REST])
+    parts: Iterable[Sequence[Burst]] = (*(place.bursts for place in chapters.places), chapters.rest[:SHOWN_REST])
     for kins in parts:
         yield sum(map(len, kins))
 

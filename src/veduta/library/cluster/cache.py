@@ -55,13 +55,13 @@ class FeatureCache:
         except sqlite3.DatabaseError as error:
             raise LibraryError(f"{self.file}: cannot be used ({error}); delete it, it is made again") from error
 
-    def looks(self) -> set[str]:
+    def appearances(self) -> set[str]:
         """Return the contents whose features are known."""
         with self._faults():
             rows = self._db.execute("SELECT sha256 FROM look WHERE model = ?", (self.model,)).fetchall()
         return {row[0] for row in rows}
 
-    def put_look(self, sha256: str, descriptor: Float32, features: LocalFeatures) -> None:
+    def put_appearance(self, sha256: str, descriptor: Float32, features: LocalFeatures) -> None:
         """Keep the descriptor (D,) and the local features of a content."""
         values = sha256, self.model, descriptor.astype(np.float16).tobytes(), pack_features(features)
         with self._faults():

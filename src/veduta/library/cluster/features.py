@@ -81,7 +81,7 @@ def extract_features(
         descriptors: sha256 -> descriptor (D,) by the same embedder, where it is known.
         progress: called with photos done, photos in all, and ``looking``.
     """
-    known, made, failures = cache.looks(), descriptors or {}, list[Failure]()
+    known, made, failures = cache.appearances(), descriptors or {}, list[Failure]()
     waiting = [sha256 for sha256 in files if sha256 not in known]
 
     def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
@@ -96,7 +96,7 @@ def extract_features(
         if isinstance(seen, Failure):
             failures.append(seen)
         else:
-            cache.put_look(sha256, *seen)
+            cache.put_appearance(sha256, *seen)
         if progress:
             progress(done, len(waiting), "looking")
     return failures
@@ -119,7 +119,7 @@ def find_groups(cache: FeatureCache, contents: Sequence[str], progress: Progress
     inliers = verify_pairs(cache, contents, a, b, progress)
     similarity = np.einsum("ij,ij->i", descriptors[a], descriptors[b]).astype(np.float32)
     pairs = PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
-    nothing = distractor_similarity(descriptors, shipped_decider(EMBEDDER, EXTRACTOR, MATCHER).centres)
+    nothing = distractor_similarity(descriptors, shipped_decider(EMBEDDER, EXTRACTOR, MATCHER).centers)
     judged, chances = score_pairs(pairs, descriptors, nothing, neighbours)
     places = average_linkage(len(contents), judged, chances)
     weight = _weights(len(contents), judged, chances, places)

@@ -22,7 +22,7 @@ class Group:
 
     Attributes:
         number: by which it is named; it stays when the library is grouped again.
-        shots: its photos, the best picture first; of a burst only the one that stands for it.
+        assets: its photos, the best picture first; of a burst only the one that stands for it.
         landmark: what a person named it, or None.
         guess: what a gallery says most of its photos show, with how many say so, or None.
         position: (degrees north, degrees east), the median of where its photos were taken, or None.
@@ -31,7 +31,7 @@ class Group:
     """
 
     number: int
-    shots: tuple[Asset, ...]
+    assets: tuple[Asset, ...]
     landmark: Landmark | None
     guess: tuple[Landmark, int] | None
     position: tuple[float, float] | None
@@ -96,7 +96,7 @@ def describe_group(
     dates = sorted(shot.taken for shot in shots if shot.taken is not None)
     return Group(
         number=number,
-        shots=tuple(shots),
+        assets=tuple(shots),
         landmark=named[0] if named else None,
         guess=None if most is None else (most[0], len(most)),
         position=position,

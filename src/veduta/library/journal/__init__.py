@@ -116,7 +116,7 @@ def apply(
                 if run.stopped is not None:
                     break
             run.end()
-            journal = book.path if book.begun and not run.vain else None
+            journal = book.path if book.begun and not run.is_noop else None
     return Applied(run.done, tuple(run.failures), journal, run.stopped)
 
 
@@ -175,7 +175,7 @@ def history(folder: Path) -> list[Action]:
     Raises:
         LibraryError: a journal is damaged.
     """
-    return [_action(book, story) for book, story in _stories(folder) if not story.vain]
+    return [_action(book, story) for book, story in _stories(folder) if not story.is_noop]
 
 
 @contextmanager
@@ -236,11 +236,11 @@ def _settle(folder: Path, root: Path | None) -> None:
 
 def _tell(book: OperationLog, story: LogReplay, line: dict[str, str | int]) -> None:
     book.note(line)
-    story.hear(line)
+    story.replay_line(line)
 
 
 def _chosen(folder: Path, number: int | None, root: Path | None) -> tuple[OperationLog, LogReplay]:
-    stories = [(book, story) for book, story in _stories(folder, root) if not story.vain]
+    stories = [(book, story) for book, story in _stories(folder, root) if not story.is_noop]
     standing = [(book, story) for book, story in stories if story.phase != "undone"]
     if number is None:
         if not standing:

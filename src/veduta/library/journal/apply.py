@@ -27,14 +27,14 @@ class ActionRun:
         done: how many steps were carried out.
         failures: the steps that were not, and why.
         stopped: why no further step should be tried, or None.
-        vain: whether it ended with nothing done and nothing left of what failed.
+        is_noop: whether it ended with nothing done and nothing left of what failed.
     """
 
     def __init__(self, book: OperationLog) -> None:
         self.done = 0
         self.failures: list[Failure] = []
         self.stopped: str | None = None
-        self.vain = False
+        self.is_noop = False
         self._book = book
         self._number = 0
         self._known: set[Path] = set()  # folders that the journal speaks of
@@ -71,7 +71,7 @@ class ActionRun:
                 story = None if self.done else self._book.read()
                 if story is not None and story.nothing:
                     self.failures += put_back_folders(story, self._book.backups)
-                    self.vain = True
+                    self.is_noop = True
                 self._book.note({"end": "applied"})
             except OSError as error:
                 self.stopped = self.stopped or f"{self._book.path}: cannot be written ({error.strerror})"

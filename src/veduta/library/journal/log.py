@@ -53,7 +53,7 @@ class LogReplay:
         closed: numbers of the steps of which nothing is left: failed or taken back.
         left: step's number -> why it was not taken back.
         phase: the last thing that began or ended.
-        vain: whether the action ended with nothing done.
+        is_noop: whether the action ended with nothing done.
     """
 
     what: str
@@ -67,7 +67,7 @@ class LogReplay:
     closed: set[int] = field(default_factory=set)
     left: dict[int, str] = field(default_factory=dict)
     phase: Literal["applying", "applied", "undoing", "undone"] = "applying"
-    vain: bool = False
+    is_noop: bool = False
 
     @property
     def state(self) -> JournalState:
@@ -96,7 +96,7 @@ class LogReplay:
         newest = self.open[0] if self.phase == "applying" and self.open else None
         return None if newest is None or newest.number in self.done else newest
 
-    def hear(self, line: dict[str, Any]) -> None:
+    def replay_line(self, line: dict[str, Any]) -> None:
         """Take in one line."""
         match line:
             case {"folder": folder, "mtime_ns": mtime_ns, "names": names}:
@@ -122,7 +122,7 @@ class LogReplay:
                     self.left = {}
                 self.phase = "undoing"
             case {"end": "applied"}:
-                self.phase, self.vain = "applied", self.nothing
+                self.phase, self.is_noop = "applied", self.nothing
             case {"end": "undone"}:
                 self.phase = "undone"
             case _:
@@ -262,5 +262,5 @@ def _heard(story: LogReplay | None, line: dict[str, Any]) -> LogReplay:
         home = Path(line["state"]) if "state" in line else None
         roots = tuple(map(Path, line.get("roots", [])))
         return LogReplay(line["what"], datetime.fromisoformat(line["when"]), home, roots)
-    story.hear(line)
+    story.replay_line(line)
     return story

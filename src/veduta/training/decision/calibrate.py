@@ -133,7 +133,7 @@ def calibrate_gallery(
     settings = gallery.settings
     ships = shipped_decider(settings["embedder"]["name"], settings["extractor"]["name"], DEFAULT_MATCHER)
     before = ships if isinstance(ships, LearnedDecider) else None
-    after, answers, fitted = _fit(cases, before, asked.centres)
+    after, answers, fitted = _fit(cases, before, asked.centers)
     old = answers if before is None else held_out_answers(cases, [before] * FOLDS, DEFAULT_EFFORT)
     result = Calibration(
         known=known,
@@ -171,9 +171,9 @@ class _Asking:
         self.references = 0
 
     @property
-    def centres(self) -> Float32:
+    def centers(self) -> Float32:
         """Descriptors of photos of nothing."""
-        return self._recognizer.decider.centres
+        return self._recognizer.decider.centers
 
     def cases(
         self, listed: Sequence[LabeledPhoto], failures: list[Failure], progress: Progress | None
@@ -207,10 +207,10 @@ class _Asking:
         group = name if self._counts.get(name) else self.sha256[item.photo]
         if not candidates:
             return empty_example(item.photo, group)
-        around = recognizer.surroundings(descriptor, candidates)
+        around = recognizer.context(descriptor, candidates)
         case = make_example(item.photo, group, truth, candidates, around)
-        judged = recognizer.judge(candidates, around, "full")
-        return with_fine_matches(case, candidates, around, recognizer.glued(features, candidates, judged))
+        judged = recognizer.score_landmarks(candidates, around, "full")
+        return with_fine_matches(case, candidates, around, recognizer.fine_inliers(features, candidates, judged))
 
 
 def quality(cases: Sequence[Example], answers: Sequence[HeldOutAnswer]) -> Quality:

@@ -47,18 +47,23 @@ class PhotoCollection:
         photos: all of them.
         matcher: asked about every pair.
         verifier: matches to inliers.
-        likeness: (N, D) descriptors by which relatives are chosen.
+        reference_similarity: (N, D) descriptors by which relatives are chosen.
         references: numbers of the photos that may stand in a gallery.
     """
 
     def __init__(
-        self, photos: Sequence[Photo], matcher: Matcher, verifier: Verifier, likeness: Float32, references: Int64
+        self,
+        photos: Sequence[Photo],
+        matcher: Matcher,
+        verifier: Verifier,
+        reference_similarity: Float32,
+        references: Int64,
     ) -> None:
         self.photos, self._matcher, self._verifier = photos, matcher, verifier
         self.landmark = np.array([photo.landmark for photo in photos], object)
         self.pairs: dict[tuple[int, int], GeometryPair] = {}  # (query, reference) -> what they say, as far as asked
         self._kin: dict[int, dict[int, tuple[int, Int64]]] = {int(i): {} for i in references}
-        self._compare(likeness, references)
+        self._compare(reference_similarity, references)
 
     def _compare(self, likeness: Float32, references: Int64) -> None:
         """Hold every reference against its nearest relatives; both learn from it."""
@@ -118,7 +123,7 @@ class PhotoCollection:
         queries: Int64,
         centres: Float32,
         weight: Callable[[int], float] = lambda query: 1.0,
-        glue: Callable[[int, Example, Sequence[Candidate]], Mapping[str, int]] | None = None,
+        fine_matcher: Callable[[int, Example, Sequence[Candidate]], Mapping[str, int]] | None = None,
     ) -> list[Example]:
         """Return a case for every query that leaves anything to be found.
 
@@ -128,7 +133,7 @@ class PhotoCollection:
             queries: numbers of the photos asked about; one in the gallery is asked of the others.
             centres: (C, D) descriptors of photos of nothing.
             weight: query -> how much it counts.
-            glue: asks the costlier matcher about a query, if it is worth it: returns reference id -> inliers.
+            fine_matcher: asks the costlier matcher about a query, if it is worth it: returns reference id -> inliers.
         """
         present = np.isin(np.arange(len(self.photos)), gallery)
         counts = {str(k): int((self.landmark[gallery] == k).sum()) for k in set(self.landmark[gallery])}
@@ -142,9 +147,9 @@ class PhotoCollection:
             truth = frozenset([self.photos[query].landmark]) if known else frozenset[str]()
             group = self.photos[query].landmark or self.photos[query].id
             case = make_example(self.photos[query].id, group, truth, candidates, around, weight(query))
-            if glue is None:
+            if fine_matcher is None:
                 return case
-            return with_fine_matches(case, candidates, around, glue(query, case, candidates))
+            return with_fine_matches(case, candidates, around, fine_matcher(query, case, candidates))
 
         with one_blas_thread():
             return [case for _, case in in_order(work, queries.tolist())]
@@ -156,16 +161,16 @@ class PhotoCollection:
         order = [i for i in np.argsort(-similarity, kind="stable")[: DEPTH + 1] if gallery[i] != query][:DEPTH]
         rows = gallery[order]
         candidates = [
-            Candidate(self.photos[i].id, self.photos[i].landmark, float(s), number=int(i))
+            Candidate(self.photos[i].id, self.photos[i].landmark, float(s), row_id=int(i))
             for i, s in zip(rows.tolist(), similarity[order].tolist(), strict=True)
         ]
         for place, i in enumerate(rows[: max(NUM_VERIFIED.values())].tolist()):
             inliers, geometry = self.pair(query, i)
             candidates[place] = replace(candidates[place], num_inliers=inliers, geometry=geometry)
         around = CandidateContext(
-            likeness=descriptors[rows] @ descriptors[rows].T,
-            query_like_nothing=float(nothing[query]),
-            like_nothing=nothing[rows],
+            reference_similarity=descriptors[rows] @ descriptors[rows].T,
+            query_distractor_similarity=float(nothing[query]),
+            distractor_similarity=nothing[rows],
             expected_inliers=np.array([self.expected_inliers(i, query) for i in rows.tolist()], np.float32),
             references=counts,
         )
@@ -205,7 +210,7 @@ def with_fine_matches(
     """Return the case with what the costlier matcher found; as it was if it was not asked."""
     if not glued:
         return case
-    landmarks, evidence = _side_by_side(candidates, replace(around, glued=glued))
+    landmarks, evidence = _side_by_side(candidates, replace(around, fine_inliers=glued))
     return replace(case, landmarks={**case.landmarks, "glue": landmarks}, evidence={**case.evidence, "glue": evidence})
 
 

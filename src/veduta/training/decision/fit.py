@@ -36,7 +36,8 @@ class Example:
         landmarks: stage -> the landmarks weighed, likeliest first by `veduta.decision.terms`.
         evidence: stage -> (L, T), a row for each.
         weight: how much the case counts.
-        trust: how much it counts for the calibration and for the precision; 0 for photos that are easier than a user's.
+        calibration_weight: how much it counts for the calibration and for the precision; 0 for photos that are easier
+            than a user's.
         gallery: which gallery it was asked of, where there are several.
     """
 
@@ -46,7 +47,7 @@ class Example:
     landmarks: Mapping[str, tuple[str, ...]]
     evidence: Mapping[str, Float64]
     weight: float = 1.0
-    trust: float = 1.0
+    calibration_weight: float = 1.0
     gallery: tuple[int, ...] = ()
 
 
@@ -131,10 +132,10 @@ def learn_decider(
         scores, right = _best_guesses(cases, rows, name, [parts[k][name] for k in range(FOLDS)], fold)
         for k in range(FOLDS):
             others = fold != k
-            calibration = _calibrate(scores[others], right[others], rows.trust[others])
+            calibration = _calibrate(scores[others], right[others], rows.calibration_weight[others])
             parts[k][name] = replace(parts[k][name], calibration=calibration)
         whole = _regress(rows.evidence, rows.right, rows.weight, usable)
-        stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.trust))
+        stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.calibration_weight))
     decisions = [LearnedDecider(part, centres, {}, {}) for part in parts]
     return LearnedDecider(stages, centres, precision_curves(cases, decisions, fold_of), dict(about or {})), decisions
 
@@ -162,14 +163,14 @@ def recalibrate(
         _check_both(rows.right)
         fold = folds[rows.case]
         scores, right = _best_guesses(cases, rows, name, [stage] * FOLDS, fold)
-        stages[name] = replace(stage, calibration=_calibrate(scores, right, rows.trust))
+        stages[name] = replace(stage, calibration=_calibrate(scores, right, rows.calibration_weight))
         for k in range(FOLDS):
             others = fold != k
-            part = _calibrate(scores[others], right[others], rows.trust[others])
+            part = _calibrate(scores[others], right[others], rows.calibration_weight[others])
             parts[k][name] = replace(stage, calibration=part)
-    held_out = [LearnedDecider(part, decision.centres, {}, {}) for part in parts]
+    held_out = [LearnedDecider(part, decision.centers, {}, {}) for part in parts]
     return LearnedDecider(
-        stages, decision.centres, precision_curves(cases, held_out, fold_of), decision.about
+        stages, decision.centers, precision_curves(cases, held_out, fold_of), decision.about
     ), held_out
 
 
@@ -204,7 +205,7 @@ def precision_curves(
     cases: Sequence[Example], decisions: Sequence[LearnedDecider], fold_of: FoldOf = fold_of
 ) -> dict[str, Float64]:
     """Return effort -> `precision_curve` of what each fold's decision says of its cases, as far as they are trusted."""
-    weight = np.array([case.weight * case.trust for case in cases])
+    weight = np.array([case.weight * case.calibration_weight for case in cases])
     found = {}
     for effort in CASCADES:
         answers = held_out_answers(cases, decisions, effort, fold_of)
@@ -237,7 +238,7 @@ class _Rows:
     evidence: Float64
     right: Bool
     weight: Float64
-    trust: Float64
+    calibration_weight: Float64
 
 
 def _rows(cases: Sequence[Example], stage: str) -> _Rows:
@@ -249,7 +250,7 @@ def _rows(cases: Sequence[Example], stage: str) -> _Rows:
         evidence=np.array([case.evidence[stage][0] for _, case in found]).reshape(len(found), len(TERM_NAMES)),
         right=np.array([guess in case.truth for guess, (_, case) in zip(guesses, found, strict=True)], bool),
         weight=np.array([case.weight for _, case in found]),
-        trust=np.array([case.weight * case.trust for _, case in found]),
+        calibration_weight=np.array([case.weight * case.calibration_weight for _, case in found]),
     )
 
 

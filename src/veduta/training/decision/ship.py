@@ -121,7 +121,9 @@ def collect_photos(data: DataSet) -> PhotoCollection:
     return PhotoCollection(photos, make_matcher("nearest", "xfeat"), HomographyVerifier(), data.shipped, train)
 
 
-def gallery_examples(data: DataSet, collection: PhotoCollection, glue: FineMatching | None = None) -> list[Example]:
+def gallery_examples(
+    data: DataSet, collection: PhotoCollection, fine_matcher: FineMatching | None = None
+) -> list[Example]:
     """Return cases of galleries whose landmarks the descriptor has not been trained on.
 
     For each half, one gallery of all its landmarks, and one with each third of them unknown. Photos of train are asked
@@ -142,10 +144,10 @@ def gallery_examples(data: DataSet, collection: PhotoCollection, glue: FineMatch
             # Without itself the gallery knows nothing of a landmark's only photo.
             single = [g for g in gallery.tolist() if (data.landmark[gallery] == data.landmark[g]).sum() < 2]
             queries = np.setdiff1d(np.flatnonzero(asked), single)
-            found = collection.cases(descriptors, gallery, queries, centres, glue=glue)
+            found = collection.cases(descriptors, gallery, queries, centres, fine_matcher=fine_matcher)
             trusted = {data.ids[int(i)] for i in np.union1d(np.flatnonzero(data.of(unknown)), test)}
             which = (draw, part, int(bool(unknown)))
-            cases += [replace(c, gallery=which, trust=float(c.query in trusted)) for c in found]
+            cases += [replace(c, gallery=which, calibration_weight=float(c.query in trusted)) for c in found]
     return cases
 
 
@@ -225,7 +227,7 @@ def ship_main() -> None:
     decision, held_out = learn_decider(cases, distractor_centers(bank), about)
     say(f"{len(cases)} cases; simple decision: slope and middle {fit_heuristic(cases)}\n")
     if not options.no_glue:
-        cases = gallery_examples(data, collection, glue=FineMatching(data, held_out))
+        cases = gallery_examples(data, collection, fine_matcher=FineMatching(data, held_out))
         decision, held_out = learn_decider(cases, distractor_centers(bank), about)
     for effort in CASCADES:
         answers = held_out_answers(cases, held_out, effort)

@@ -81,7 +81,7 @@ class Evaluator:
             begun = tuple(
                 torch.from_numpy(np.asarray(x, np.float32)) for x in (mean, projection, projected.var(0), projected)
             )
-        begun = self.place.shared(begun)
+        begun = self.place.broadcast(begun)
         if begun is None:  # too few photos to whiten with, or a projection to more numbers than there are
             return
         mean_, projection_, variance, projected_ = (x.to(self.place.device) for x in begun)
@@ -144,5 +144,5 @@ class Evaluator:
             say(
                 f"left out {len(gone)} photos more than {self.recipe.drop_angle:g} degrees from their landmark's center"
             )
-        gone = self.place.shared(gone)
+        gone = self.place.broadcast(gone)
         batches.kept[gone] = False

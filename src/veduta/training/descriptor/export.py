@@ -144,7 +144,7 @@ def _card(name: str, file: Path, kind: str, outcome: TrainResult, recipe: TrainC
         name=name,
         stage="embedder",
         dim=recipe.dim,
-        licence=backbone.licence,
+        license=backbone.license,
         source=f"trained on {data}, from {backbone.source}",
         paper="sub-center ArcFace, Deng et al., ECCV 2020; GeM pooling, Radenovic et al., TPAMI 2018",
         input=f"RGB uint8 (B, H, W, 3), {shape}, about {recipe.side} x {recipe.side} pixels in all",

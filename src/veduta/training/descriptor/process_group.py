@@ -37,7 +37,7 @@ class ProcessGroup:
         """Whether this process speaks and writes for all."""
         return self.rank == 0
 
-    def shared(self, thing: Thing) -> Thing:
+    def broadcast(self, thing: Thing) -> Thing:
         """Return what the first process has in this place."""
         if self.world == 1:
             return thing
@@ -45,7 +45,7 @@ class ProcessGroup:
         dist.broadcast_object_list(box, src=0)
         return box[0]
 
-    def agreed(self, loss: float, stop: bool) -> tuple[float, bool]:  # noqa: FBT001
+    def all_reduce(self, loss: float, stop: bool) -> tuple[float, bool]:  # noqa: FBT001
         """Return the mean loss of all processes, and whether any of them was asked to stop."""
         if self.world == 1:
             return loss, stop

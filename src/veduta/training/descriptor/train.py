@@ -96,7 +96,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
         # What is there? Every photo is looked at once.
         _open(out, recipe, data, bank, place)
         listed, failures = read_dataset(data, bank if recipe.bank != "none" else None, against)
-        found = place.shared(
+        found = place.broadcast(
             audit.load_or_audit(out / AUDIT_FILE, listed, lambda d, n: progress(d, n, "looking"))
             if place.first
             else None
@@ -123,7 +123,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
                 raise TrainingError(
                     f"{out}: the photos are not those it began with; put them back, or use another --out"
                 )
-            learner.take_up(saved["learner"])
+            learner.load_state_dict(saved["learner"])
             batches.kept = np.asarray(saved["kept"].cpu().numpy(), bool)
             best = saved["best"]
             journal.cut(saved["journal"])
@@ -146,15 +146,15 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
             if recipe.drop_angle and epoch == recipe.drop_after and first == 0:
                 judges.drop_worst(learner, batches, out, say)
             for done, parts in enumerate(batches.epoch(epoch, first), first + 1):
-                loss = learner.learn(parts)
+                loss = learner.train_step(parts)
                 if not math.isfinite(loss):
                     raise TrainingError(_not_a_number(learner, loss, out))
                 journal.step(learner, epoch, loss)
                 progress(done * recipe.batch, batches.steps * recipe.batch, f"epoch {epoch + 1}/{recipe.epochs}")
                 if done == batches.steps:
                     best = judges.better(learner, epoch + 1, best, journal)
-                _, stopped = place.agreed(0.0, stop.is_set())
-                due, _ = place.agreed(float(time.monotonic() - last > 60 * minutes and place.first), stop=False)
+                _, stopped = place.all_reduce(0.0, stop.is_set())
+                due, _ = place.all_reduce(float(time.monotonic() - last > 60 * minutes and place.first), stop=False)
                 if stopped or due or done == batches.steps:
                     save()
                     last = time.monotonic()

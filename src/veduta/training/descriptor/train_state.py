@@ -91,7 +91,7 @@ class TrainState:
 
     # --- a step -----------------------------------------------------------------------------------------------
 
-    def learn(self, parts: Sequence[MicroBatch]) -> float:
+    def train_step(self, parts: Sequence[MicroBatch]) -> float:
         """Do one step with a batch in parts and return this process's loss; nothing changes if that is no number."""
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.step) * 1009 + self.place.rank)  # for what drops out
         model = self._model()
@@ -103,8 +103,8 @@ class TrainState:
                 loss = self._loss(model, part, number) / len(parts)
                 self.scaler.scale(loss).backward()
             total += float(loss.detach())
-        self.place.average_gradient(self.head.centres.weight)
-        mean, _ = self.place.agreed(total, stop=False)
+        self.place.average_gradient(self.head.centers.weight)
+        mean, _ = self.place.all_reduce(total, stop=False)
         if math.isfinite(mean):
             self._update()
         for optimiser in self.optimisers:
@@ -176,7 +176,7 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
         }
 
-    def take_up(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; RuntimeError when it is another network's."""
         self.step = int(state["step"])
         self.network.load_state_dict(state["network"])

@@ -46,7 +46,7 @@ WRITING = [Depends(writer)]
 
 async def in_room(engine: EngineDependency) -> AsyncIterator[None]:
     """Let a request in if there is room for it, before its body is read."""
-    async with engine.room():
+    async with engine.admit():
         yield
 
 
@@ -107,7 +107,7 @@ async def recognize(request: Request, engine: EngineDependency) -> dict[str, Any
     """Name the landmark in each photo, or say that none is known, with the evidence."""
     sent = await read(request, engine.settings, ("photos",))
     photos = sent.photos("photos", engine.settings)
-    asked, options = engine.asked(sent.text("gallery")), options_of(sent)
+    asked, options = engine.select_galleries(sent.text("gallery")), options_of(sent)
     keypoints = sent.flag("keypoints")
 
     def one(name: str, content: bytes) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _answer(
         told = to_api_error(error) if options["precision"] is None else ApiError(400, f"precision: {error}")
         raise told from error
     answer = answer_json(served.name, image, found)
-    stays = served.stays(image, recognizer) if keypoints else None
+    stays = served.repeatability(image, recognizer) if keypoints else None
     return answer if stays is None else {**answer, "keypoints": keypoints_json(*stays)}
 
 

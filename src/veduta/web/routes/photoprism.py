@@ -28,7 +28,7 @@ async def labels(request: Request, engine: EngineDependency, gallery: str | None
     """Return the landmarks of a photo given as data URLs of its pictures, as labels."""
     id = uuid.uuid4().hex
     try:
-        async with engine.room():
+        async with engine.admit():
             body = await read_json(request)
             given = body.get("id")
             id = given[:200] if isinstance(given, str) and given and is_text(given) else id
@@ -54,7 +54,7 @@ def _labels(engine: Engine, images: list[str], gallery: str | None) -> list[dict
             image = engine.decode(decode_base64(address, f"images[{number}]"), f"images[{number}]")
         except ImageError as error:
             raise ApiError(400, str(error)) from error
-        _, found, _ = engine.best(image, engine.asked(gallery))
+        _, found, _ = engine.best(image, engine.select_galleries(gallery))
         if found.landmark is not None:
             sure[found.landmark.name] = max(found.confidence, sure.get(found.landmark.name, 0.0))
     return [

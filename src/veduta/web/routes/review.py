@@ -111,7 +111,7 @@ def _judge(engine: Engine, served: ServedGallery, number: int, verdict: VerdictB
     with served.lock:
         if landmark is not None and verdict.name and landmark.id not in served.gallery.covers():
             served.gallery.put_landmark(landmark)  # a new one: its name is kept for the day it gets a reference
-        said = served.review.judge(number, VERDICTS[verdict.verdict], None if landmark is None else landmark.id)
+        said = served.review.set_verdict(number, VERDICTS[verdict.verdict], None if landmark is None else landmark.id)
     return item_json(said)
 
 

