@@ -14,7 +14,7 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"types", "errors"},
-    {"concurrency", "files", "protocols"},
+    {"concurrency", "files", "progress", "protocols"},
     {"features_codec", "geo", "geometry", "metrics", "records"},
     {"images"},
     {"models"},

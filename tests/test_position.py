@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from test_images import TURNED_HEIC
 
 from veduta.decision.model import LandmarkScore, place_prior
+from veduta.geo import Area, great_circle_km
 from veduta.images import from_array, load
-from veduta.recognizer import great_circle_km
-from veduta.types import Area, Landmark
+from veduta.types import Landmark
 
 FORMATS = {
     "JPEG": {},

@@ -17,6 +17,7 @@ from qdrant_server import Server
 from test_approximate import clustered, exact, found
 
 from veduta.errors import GalleryError
+from veduta.geo import Circle, great_circle_km
 from veduta.index.qdrant.client import KEY, MEMORY, QdrantConnection, RetryPolicy, addresses
 from veduta.index.qdrant.collections import (
     CollectionSettings,
@@ -30,7 +31,6 @@ from veduta.index.qdrant.collections import (
 )
 from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant.points import PointBatch, PointFilter
-from veduta.recognizer import Circle, great_circle_km
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
 QUERIES = clustered(5, DIM, stream=1)

@@ -26,9 +26,9 @@ from veduta.gallery.live_index import (
     needs_rebuild,
 )
 from veduta.gallery.store import Store
+from veduta.geo import Circle
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
 from veduta.index.ivf import build
-from veduta.recognizer import Circle
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)

@@ -19,11 +19,11 @@ from veduta.errors import GalleryError
 from veduta.gallery import Gallery, live_index, qdrant_sync
 from veduta.gallery.live_index import INDEX_FOLDER, IndexChoice, LiveIndex, build_index, describe_index, needs_rebuild
 from veduta.gallery.store import Store
+from veduta.geo import Circle
 from veduta.index import ExactIndex
 from veduta.index.qdrant.client import QdrantConnection, RetryPolicy
 from veduta.index.qdrant.collections import resolve, versions
 from veduta.index.qdrant.index import BATCH, QdrantIndex
-from veduta.recognizer import Circle
 
 DIM, MODEL = 32, "c" * 64
 SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}

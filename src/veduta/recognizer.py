@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,12 +27,12 @@ from veduta.decision.model import (
 from veduta.decision.terms import CandidateContext, distractor_similarity
 from veduta.errors import ImageError
 from veduta.features import make_extractor
+from veduta.geo import Area, distance_km
 from veduta.geometry import HomographyVerifier, describe_pair
 from veduta.images import load
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
 from veduta.types import (
-    Area,
     Candidate,
     Decision,
     Float32,
@@ -50,36 +49,7 @@ from veduta.viz import draw_pair
 
 TOGETHER = 8  # candidates matched at once, where there is no budget to keep
 SPARE = 16  # retrieved beyond the depth, so that equal similarities at its edge are ordered by reference id
-FINE_PAIRS = (
-    2  # candidates of the likeliest landmark, and half as many of the next, that the costlier matcher is asked about
-)
-EARTH_KM = 6371.0
-
-
-@dataclass(frozen=True)
-class Circle:
-    """A circle on the globe.
-
-    Attributes:
-        latitude: of its centre, degrees north.
-        longitude: degrees east.
-        kilometres: its radius.
-    """
-
-    latitude: float
-    longitude: float
-    kilometres: float
-
-    def __post_init__(self) -> None:
-        if not (-90 <= self.latitude <= 90 and -180 <= self.longitude <= 180 and self.kilometres >= 0):
-            raise ValueError(f"expected degrees within 90 and 180 and a distance of at least 0, got {self}")
-
-    def holds(self, landmark: Landmark) -> bool:
-        """Return whether a landmark is known to stand in it."""
-        if landmark.latitude is None or landmark.longitude is None:
-            return False
-        centre, place = (self.latitude, self.longitude), (landmark.latitude, landmark.longitude)
-        return great_circle_km(centre, place) <= self.kilometres
+FINE_PAIRS = 2  # candidates of the likeliest landmark, and half as many of the next, for the fine matcher
 
 
 @dataclass(frozen=True)
@@ -344,7 +314,7 @@ class Recognizer:
             j.landmark: self.references.landmarks[j.landmark] for j in judged if j.landmark in self.references.landmarks
         }
         return {
-            key: place_prior(_distance(position, (place.latitude, place.longitude)))
+            key: place_prior(distance_km(position, (place.latitude, place.longitude)))
             for key, place in places.items()
             if place.latitude is not None and place.longitude is not None
         }
@@ -480,19 +450,6 @@ def stage_of(candidates: Sequence[Candidate]) -> str:
     """Return the stage whose evidence is like that of these candidates, by how many were verified."""
     verified = sum(candidate.num_inliers is not None for candidate in candidates)
     return next((name for name in ("similarity", "first", "full") if NUM_VERIFIED[name] >= verified), "full")
-
-
-def _distance(position: tuple[float, float] | Area, place: tuple[float, float]) -> float:
-    """Return the kilometres between a place and where the photo was taken."""
-    return great_circle_km(position.nearest(place) if isinstance(position, Area) else position, place)
-
-
-def great_circle_km(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Return the distance between two places, (degrees north, degrees east) each, along a great circle."""
-    (north_a, east_a), (north_b, east_b) = (tuple(map(math.radians, place)) for place in (a, b))
-    across = math.sin((north_b - north_a) / 2) ** 2
-    along = math.cos(north_a) * math.cos(north_b) * math.sin((east_b - east_a) / 2) ** 2
-    return 2 * EARTH_KM * math.asin(min(1.0, math.sqrt(across + along)))
 
 
 @dataclass(frozen=True, eq=False)

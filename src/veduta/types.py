@@ -135,36 +135,6 @@ class Verification:
 
 
 @dataclass(frozen=True)
-class Area:
-    """A rectangle of latitudes and longitudes; west may be larger than east, across the 180th meridian.
-
-    Attributes:
-        south: degrees north of its southern side.
-        west: degrees east of its western side.
-        north: degrees north of its northern side.
-        east: degrees east of its eastern side.
-    """
-
-    south: float
-    west: float
-    north: float
-    east: float
-
-    def __post_init__(self) -> None:
-        if not -90 <= self.south <= self.north <= 90 or not all(-180 <= x <= 180 for x in (self.west, self.east)):
-            raise ValueError(f"Area: expected -90 <= south <= north <= 90 and longitudes within 180, got {self}")
-
-    def nearest(self, place: tuple[float, float]) -> tuple[float, float]:
-        """Return the point (degrees north, degrees east) of the area that is nearest to a place, itself if inside."""
-        width, off = (self.east - self.west) % 360, (place[1] - self.west) % 360
-        if off <= width or self.east - self.west == 360:
-            east = place[1]
-        else:
-            east = self.east if off - width < 360 - off else self.west
-        return min(max(place[0], self.south), self.north), east
-
-
-@dataclass(frozen=True)
 class Landmark:
     """The thing recognised: an id, and what people call it and where it stands, as far as known.
 

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from veduta.gallery import RecognizeOptions
-    from veduta.recognizer import Circle
+    from veduta.geo import Circle
 
 
 class EffortName(enum.StrEnum):
@@ -84,10 +84,10 @@ def recognize_options(
 
 def _circle(text: str) -> Circle:
     """Return the circle that LAT,LON,KM says."""
-    from veduta.recognizer import Circle
+    from veduta.geo import Circle
 
     try:
-        latitude, longitude, kilometres = map(float, text.split(","))
-        return Circle(latitude, longitude, kilometres)
+        latitude, longitude, radius_km = map(float, text.split(","))
+        return Circle(latitude, longitude, radius_km)
     except ValueError:
         raise typer.BadParameter(f"expected --near LAT,LON,KM, such as 48.858,2.294,5, got {text!r}") from None

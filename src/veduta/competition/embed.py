@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,10 +24,10 @@ from veduta.datasets.layout import PhotoFolder, split_folder
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
+from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.types import Failure, Float32
 
-Progress = Callable[[int, int], None]
 FLUSH_SECONDS = 2.0  # the most work a killed run does again
 
 

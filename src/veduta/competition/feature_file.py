@@ -12,12 +12,12 @@ from veduta.datasets.layout import PhotoFolder
 from veduta.errors import DatasetError, ImageError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.images import load
+from veduta.progress import Progress
 from veduta.protocols import Extractor
 from veduta.types import Image, LocalFeatures
 
 RECORD = struct.Struct("<32sQI")  # photo id, where its features begin, how long they are
 FLUSH = 64  # photos between writes
-Progress = Callable[[int, int], None]
 
 
 class FeatureFile:

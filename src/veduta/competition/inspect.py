@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,9 @@ from veduta.datasets.gldv2 import Labels, Solution, read_recognition_solution, r
 from veduta.datasets.layout import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, split_folder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
+from veduta.progress import Progress
 from veduta.types import Failure
 
-Progress = Callable[[int, int], None]
 SPLITS = ("train", "test", "index")
 EDGES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)  # the histogram's classes end here
 

@@ -43,9 +43,8 @@ from veduta.errors import DatasetError
 from veduta.files import locked
 from veduta.geometry import HomographyVerifier
 from veduta.models import card, is_model, read_card
+from veduta.progress import StageProgress
 from veduta.types import Float32
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def run_recipe(
     bank: Path | None = None,
     ban: int | None = None,
     provider: str = "cpu",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> RunReport:
     """Make a submission for a data set; what an earlier run with the same folder has done is not done again.
 
@@ -153,7 +152,7 @@ def _recipe(recipe: str | Recipe) -> Recipe:
 class _Run:
     """One run over one folder: the stages in the order they happen, and the log of what each took."""
 
-    def __init__(self, data: Path, out: Path, recipe: Recipe, provider: str, progress: Progress | None) -> None:
+    def __init__(self, data: Path, out: Path, recipe: Recipe, provider: str, progress: StageProgress | None) -> None:
         self.data, self.out, self.recipe, self.provider, self.progress = data, out, recipe, provider, progress
         self.stages: list[StageReport] = []
         self.folders: dict[str, PhotoFolder] = {}

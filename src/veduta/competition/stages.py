@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ from veduta.masks import NOTEBOOK_MOVING, Masked, SegFormerMask, make_mask
 from veduta.matching import LighterGlue, NearestMatcher, make_matcher
 from veduta.models import card
 from veduta.models.weights import SOURCES, find_weights
+from veduta.progress import Progress
 from veduta.protocols import Extractor, Matcher, Verifier
 from veduta.types import Candidate, Float32, Int64, LocalFeatures
 
-Progress = Callable[[int, int], None]
 FLUSH = 16  # queries between writes of the evidence
 
 

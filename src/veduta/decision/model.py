@@ -247,13 +247,13 @@ def landmark_votes(candidates: Iterable[Candidate]) -> dict[str, float]:
     return dict(sorted(best.items(), key=lambda item: (-item[1], item[0])))
 
 
-def place_prior(kilometres: float) -> float:
+def place_prior(km: float) -> float:
     """Return the log odds a photo's position adds to a landmark this far from it, in [-4, 2].
 
     Two up to half a kilometre, nothing at thirty (a mountain, a skyline), then less: linear in the logarithm between.
     """
     where = (math.log(0.5), math.log(5.0), math.log(30.0), math.log(1000.0))
-    return float(np.interp(math.log(max(kilometres, 1e-3)), where, (2.0, 1.0, 0.0, -4.0)))
+    return float(np.interp(math.log(max(km, 1e-3)), where, (2.0, 1.0, 0.0, -4.0)))
 
 
 def decide(

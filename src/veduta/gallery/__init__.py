@@ -19,20 +19,21 @@ from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
 from veduta.gallery.evidence_page import EvidencePair, Explanation, write_page
-from veduta.gallery.ingest import AddReport, Progress, add_listed, compare_same_landmark, utf8
+from veduta.gallery.ingest import AddReport, add_listed, compare_same_landmark, utf8
 from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, LiveIndex, build_index, describe_index
 from veduta.gallery.qdrant_sync import SyncState
 from veduta.gallery.store import MODELS_FOLDER, Store
+from veduta.geo import Circle
 from veduta.geometry import HomographyVerifier
 from veduta.images import load, walk
 from veduta.index import Manifest
-from veduta.index.ivf.build import Progress as Building
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.matching import make_matcher
 from veduta.models import ModelCard, card, is_model, provider_name, read_card, read_file, write_card
 from veduta.models.weights import SOURCES
+from veduta.progress import Progress, ShareProgress
 from veduta.protocols import Embedder, Extractor, Index, Matcher
-from veduta.recognizer import CascadeSettings, Circle, Components, Recognizer, ReferenceSet, SearchFilter
+from veduta.recognizer import CascadeSettings, Components, Recognizer, ReferenceSet, SearchFilter
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
 
 
@@ -384,7 +385,7 @@ class Gallery:
         return choice
 
     def build_index(
-        self, progress: Building = lambda what, share: None, *, anew: bool = False
+        self, progress: ShareProgress = lambda what, share: None, *, anew: bool = False
     ) -> Manifest | SyncState | None:
         """Build or renew the approximate index, and return what it is; None where the gallery is searched exactly.
 
@@ -502,7 +503,7 @@ class Gallery:
         if unknown:
             raise self._unknown("landmark", unknown[0])
         if near is not None:
-            wanted = {key for key in wanted if near.holds(self._landmarks[key])}
+            wanted = {key for key in wanted if near.contains(self._landmarks[key])}
         return SearchFilter(frozenset(wanted), self._store.rows_of(wanted))
 
     def recognize(

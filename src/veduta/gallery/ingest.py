@@ -20,11 +20,11 @@ from veduta.errors import ImageError
 from veduta.gallery.match_graph import MAX_PAIRS
 from veduta.gallery.store import NewReference, ReferencePair, Store
 from veduta.images import load, read_bytes
+from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor, Matcher, Verifier
 from veduta.types import Failure, Image, Landmark, Reference
 from veduta.viz import thumbnail
 
-Progress = Callable[[int, int], None]
 BATCH = 16  # references per transaction: the most a killed run does again
 
 

@@ -22,9 +22,10 @@ from veduta.files import locked
 from veduta.gallery.qdrant_sync import SYNC_FILE, SyncState, SyncTarget, open_synced, sync
 from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ExactIndex, Manifest, OverlayIndex
-from veduta.index.ivf.build import Progress, build, can_extend
+from veduta.index.ivf.build import build, can_extend
 from veduta.index.qdrant.client import addresses
 from veduta.index.qdrant.collections import CollectionSettings, check_collection_name
+from veduta.progress import ShareProgress
 from veduta.protocols import Index
 from veduta.types import Float32, Int64
 
@@ -224,7 +225,7 @@ def descriptor_batches(store: Store, after: int) -> Iterator[tuple[Int64, Float3
 
 
 def build_index(
-    store: Store, dim: int, progress: Progress = lambda what, share: None, *, anew: bool = False
+    store: Store, dim: int, progress: ShareProgress = lambda what, share: None, *, anew: bool = False
 ) -> Manifest | SyncState:
     """Build or renew a gallery's index, put it in the place of the old one at once, and return what it is.
 
@@ -246,7 +247,7 @@ def build_index(
         raise GalleryError(f"{home}: cannot be written ({reason}); make room or give the right") from error
 
 
-def _build(store: Store, dim: int, choice: IndexChoice, home: Path, progress: Progress, *, anew: bool) -> Manifest:
+def _build(store: Store, dim: int, choice: IndexChoice, home: Path, progress: ShareProgress, *, anew: bool) -> Manifest:
     earlier = None if anew else _extendable(store, home)
     plan, draft = _plan(store, choice, earlier), home / DRAFT
     if not _same_plan(draft, plan):
@@ -267,7 +268,7 @@ def _build(store: Store, dim: int, choice: IndexChoice, home: Path, progress: Pr
 
 
 def _draw(
-    store: Store, dim: int, choice: IndexChoice, draft: Path, progress: Progress, earlier: Path | None
+    store: Store, dim: int, choice: IndexChoice, draft: Path, progress: ShareProgress, earlier: Path | None
 ) -> Manifest:
     """Build in the draft's folder from what is in the store now."""
     plan = json.loads((draft / "plan.json").read_text("utf-8"))

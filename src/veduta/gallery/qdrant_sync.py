@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,9 +29,9 @@ from veduta.index.qdrant.collections import (
 )
 from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant.points import PointBatch
+from veduta.progress import ShareProgress
 from veduta.types import Float32, Int64
 
-Progress = Callable[[str, float], None]
 SYNC_FILE, SYNC_DRAFT = "qdrant.json", "qdrant-draft.json"
 BREADTHS = (64, 128, 256, 512, 1024)  # of Qdrant's search, tried from the left until enough is found
 QUERIES, NEAREST = 64, 30  # as many rows are looked up, and of so many neighbours the share found is the recall
@@ -134,7 +133,7 @@ def sync(
     target: SyncTarget,
     dim: int,
     home: Path,
-    progress: Progress = lambda what, share: None,
+    progress: ShareProgress = lambda what, share: None,
     *,
     anew: bool = False,
     patience: RetryPolicy | None = None,
@@ -200,7 +199,7 @@ def _exists(link: QdrantConnection, collection: str) -> bool:
     return bool(link.do(f"looking for {collection}", "collection_exists", collection))
 
 
-def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progress: Progress) -> SyncState:
+def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progress: ShareProgress) -> SyncState:
     """Send what is new and remove what went, until there is nothing of either, and return how far that is."""
     while True:
         removals, gone = store.removed(sent.removals)
@@ -230,7 +229,7 @@ def _batch(store: Store, after: int) -> PointBatch | None:
     return PointBatch(rows, descriptors, ids, landmarks, places, licences)
 
 
-def _settle(link: QdrantConnection, collection: str, progress: Progress) -> None:
+def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) -> None:
     """Wait until Qdrant has indexed what it was sent: before, it answers slowly, and finds more than it will."""
     until = time.monotonic() + INDEXING
     while time.monotonic() < until:

@@ -38,7 +38,7 @@ def country_of(latitude: float, longitude: float) -> str | None:
     for country in countries():
         if any(_holds(polygon, place) for polygon in country.polygons):
             return country.name
-    far, name = min((_kilometres(country, place), country.name) for country in countries())
+    far, name = min((_approximate_km(country, place), country.name) for country in countries())
     return name if far <= COAST_KM else None
 
 
@@ -85,7 +85,7 @@ def _inside(ring: Float64, place: Float64) -> bool:
     return bool(np.count_nonzero(crosses & (x0 + (place[1] - y0) * (x1 - x0) / rise > place[0])) % 2)
 
 
-def _kilometres(country: Country, place: Float64) -> float:
+def _approximate_km(country: Country, place: Float64) -> float:
     """Return about how far a place is from the nearest point at which a country's border bends."""
     points = np.concatenate([polygon[0] for polygon in country.polygons])
     apart = points - place

@@ -21,7 +21,6 @@ from veduta.gallery import make_components
 from veduta.gallery.ingest import (
     AddReport,
     ContentLookup,
-    Progress,
     add_entries,
     compare_same_landmark,
     conflict_of,
@@ -32,6 +31,7 @@ from veduta.geometry import HomographyVerifier
 from veduta.jobs.fingerprint import features_digest, probe_image
 from veduta.jobs.plan import PLAN_FOLDER, JobItem, JobPlan, file_digest, json_line
 from veduta.matching import make_matcher
+from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record
 from veduta.types import Failure, Landmark, LocalFeatures, Reference

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from veduta.files import locked
 from veduta.jobs.add import merge_added
 from veduta.jobs.plan import BusyError, JobItem, JobPlan
 from veduta.jobs.shard import failure_of
+from veduta.progress import Progress
 from veduta.records import FinishedShard, Record, read_records
 from veduta.types import Failure
 
-Progress = Callable[[int, int], None]
 RESULT = "result.jsonl"
 AHEAD = 1024  # results held in memory, of all shards together
 MOST_NAMED = 8  # unfinished shards named in a message

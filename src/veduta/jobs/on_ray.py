@@ -24,9 +24,9 @@ from veduta.jobs.plan import Job, JobPlan, begin_job
 from veduta.jobs.recognize import RecognizeJob
 from veduta.jobs.shard import run_shard
 from veduta.jobs.verify import VerifyJob
+from veduta.progress import Progress
 from veduta.records import PART, count_records, write_json
 
-Progress = Callable[[int, int], None]
 ShardWork = Callable[[dict[str, Any]], dict[str, Any]]
 Room = tuple[int, float, float]
 DEATHS = 4  # workers that may die at one photo; Ray itself would begin the shard again for ever

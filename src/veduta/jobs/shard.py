@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,10 @@ from veduta.competition.descriptor_table import parse_shard
 from veduta.errors import JobError
 from veduta.files import locked
 from veduta.jobs.plan import BusyError, Job, JobItem, JobPlan, begin_job
+from veduta.progress import Progress
 from veduta.records import DONE, MAKERS, PART, FinishedShard, Record, RecordFile, count_records
 from veduta.types import Failure
 
-Progress = Callable[[int, int], None]
 STAY = {PART, DONE, MAKERS, ".lock"}  # in the folder of a finished shard
 
 

@@ -37,10 +37,10 @@ from veduta.library.model import Asset
 from veduta.library.organize.plan import OrganizePlan
 from veduta.library.organize.plan import plan_organize as plan_order
 from veduta.library.scan import MEGABYTE, GalleryQuery, Scan, ScanLimits, ScanReport
+from veduta.progress import VerbProgress
 from veduta.protocols import Embedder
 from veduta.types import Failure, Landmark
 
-Progress = Callable[..., None]
 UNSURE = (0.05, 0.9)  # confidences between which a person is asked
 WRITTEN = 0.9  # least confidence of an answer that is written down unless another is named
 
@@ -104,7 +104,7 @@ class Library:
         max_memory: int = 2048,
         *,
         again: bool = False,
-        progress: Progress | None = None,
+        progress: VerbProgress | None = None,
     ) -> ScanReport:
         """Look at what is new or changed, ask a gallery about it, and return what was done.
 
@@ -390,7 +390,7 @@ class Library:
 
     # --- grouping -----------------------------------------------------------------------------------------------
 
-    def group(self, max_memory: int = 2048, progress: Progress | None = None) -> list[Group]:
+    def group(self, max_memory: int = 2048, progress: VerbProgress | None = None) -> list[Group]:
         """Find photos that show the same place, without a gallery, and return the groups, the largest first.
 
         What is new since the last scan is looked at first. Features and verified pairs are kept on the way, so a run
@@ -493,5 +493,5 @@ class Library:
         return landmark, failures
 
 
-def _named(progress: Progress | None, verb: str) -> Progress | None:
+def _named(progress: VerbProgress | None, verb: str) -> VerbProgress | None:
     return None if progress is None else lambda done, total: progress(done, total, verb)

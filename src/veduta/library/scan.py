@@ -19,6 +19,7 @@ from veduta.library.catalog import Catalog, FileRecord, PhotoContent, StoredAnsw
 from veduta.library.cluster.near_duplicates import fingerprint, sharpness
 from veduta.library.discover import DiscoveredPhoto, discover_photos
 from veduta.library.metadata.embed import has_estimate
+from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
 from veduta.types import Failure, Image, Recognition
@@ -34,7 +35,6 @@ A_PIXEL = (
     12  # bytes a pixel of a photo that cannot be reduced while decoding takes at its worst, as RGBA and RGB at once
 )
 MOST_PIXELS, MOST_BYTES = 200_000_000, 256 * MEGABYTE
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
+from veduta.geo import Area
 from veduta.images import from_array, load
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
 from veduta.review_queue import ReviewQueue
-from veduta.types import Area, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
+from veduta.types import Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
 from veduta.viz import encode
 from veduta.web.errors import ApiError
 from veduta.web.settings import Settings

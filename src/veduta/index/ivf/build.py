@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from veduta.index.brute_force import search_blocks
 from veduta.index.ivf.index import AXES, FEW, LISTS, STEPS, BaseIndex, Manifest, Selection
 from veduta.index.ivf.inverted_file import NUM_NEAREST, SPREAD, InvertedFile, train_inverted_file
 from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, DescriptorSource, RowFiles, append_rows
+from veduta.progress import ShareProgress
 from veduta.types import Int64
 
-Progress = Callable[[str, float], None]  # what is being done, and the share of it that is
 CODE = 256  # most components of a code: longer descriptors are turned, and their weakest axes left out
 SAMPLE = 40  # descriptors a centre is learned from
 ITERATIONS = 8
@@ -46,7 +46,7 @@ def build(
     *,
     about: dict[str, Any] | None = None,
     earlier: Path | None = None,
-    progress: Progress = lambda what, share: None,
+    progress: ShareProgress = lambda what, share: None,
 ) -> Manifest:
     """Build an approximate index in a folder, going on where an earlier call was killed, and return what it became.
 
@@ -125,7 +125,7 @@ def _take_over(earlier: Path, folder: Path) -> Manifest:
     return manifest
 
 
-def _train(folder: Path, rows: RowFiles, progress: Progress) -> InvertedFile:
+def _train(folder: Path, rows: RowFiles, progress: ShareProgress) -> InvertedFile:
     """Return the inverted file to go on with, learned from a sample where there is none yet."""
     if (folder / TRAINED).exists():
         return InvertedFile.read(folder / TRAINED)
@@ -148,7 +148,7 @@ def _train(folder: Path, rows: RowFiles, progress: Progress) -> InvertedFile:
     return trained
 
 
-def _encode(folder: Path, rows: RowFiles, lists: InvertedFile, first: int, progress: Progress) -> None:
+def _encode(folder: Path, rows: RowFiles, lists: InvertedFile, first: int, progress: ShareProgress) -> None:
     """Write both codes of the rows past `first`, going on where an earlier call was killed."""
     segment = len(rows.blocks) - 1
     path, width = folder / f"{CODES}-{segment}", lists.index.d
@@ -177,7 +177,7 @@ def _encode(folder: Path, rows: RowFiles, lists: InvertedFile, first: int, progr
 # --- how far to look -----------------------------------------------------------------------------------------------
 
 
-def _tune(folder: Path, made: Manifest, progress: Progress) -> Manifest:
+def _tune(folder: Path, made: Manifest, progress: ShareProgress) -> Manifest:
     """Return the manifest with the least work that finds what is to be found."""
     if made.recall == 1 or made.count <= FEW:  # compared one by one
         return made

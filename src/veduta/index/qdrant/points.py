@@ -4,31 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from veduta.geo import Circle
 from veduta.index.qdrant.client import request_types
 from veduta.types import Float32, Int64
 
 MAX_FILTER_IDS = 10_000  # ids of one filter
-
-
-class Circle(Protocol):
-    """A circle on the globe, such as `veduta.recognizer.Circle`."""
-
-    @property
-    def latitude(self) -> float:
-        """Of its centre, degrees north."""
-        ...
-
-    @property
-    def longitude(self) -> float:
-        """Degrees east."""
-        ...
-
-    @property
-    def kilometres(self) -> float:
-        """Its radius."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -91,7 +73,7 @@ def to_filter(where: PointFilter | None) -> list[Any]:
         found.append(kinds.FieldCondition(key="landmark", match=match))
     if where is not None and where.near is not None:
         centre = kinds.GeoPoint(lat=where.near.latitude, lon=where.near.longitude)
-        circle = kinds.GeoRadius(center=centre, radius=1000 * where.near.kilometres)
+        circle = kinds.GeoRadius(center=centre, radius=1000 * where.near.radius_km)
         found.append(kinds.FieldCondition(key="position", geo_radius=circle))
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,12 @@ from veduta.library.cluster.cache import FeatureCache
 from veduta.library.cluster.linkage import average_linkage
 from veduta.library.cluster.pairs import NEIGHBOURS, PhotoPairs, nearest_photos, pairs_of, score_pairs
 from veduta.matching import make_matcher
+from veduta.progress import VerbProgress
 from veduta.protocols import Embedder, Extractor
 from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
 
 EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for
 BATCH = 64  # photos whose pairs are verified and kept at once
-Progress = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def extract_features(
     files: Mapping[str, str],
     max_pixels: int,
     descriptors: Mapping[str, Float32] | None = None,
-    progress: Progress | None = None,
+    progress: VerbProgress | None = None,
 ) -> list[Failure]:
     """Make the features of contents that have none yet, and return what could not be read.
 
@@ -102,7 +102,7 @@ def extract_features(
     return failures
 
 
-def find_groups(cache: FeatureCache, contents: Sequence[str], progress: Progress | None = None) -> list[list[str]]:
+def find_groups(cache: FeatureCache, contents: Sequence[str], progress: VerbProgress | None = None) -> list[list[str]]:
     """Return sets of contents that show one place, the largest first, in each the one with the most links first.
 
     Args:
@@ -138,7 +138,9 @@ def _weights(count: int, pairs: PhotoPairs, chances: Float64, places: Sequence[S
     return weight
 
 
-def verify_pairs(cache: FeatureCache, contents: Sequence[str], a: Int64, b: Int64, progress: Progress | None) -> Int64:
+def verify_pairs(
+    cache: FeatureCache, contents: Sequence[str], a: Int64, b: Int64, progress: VerbProgress | None
+) -> Int64:
     """Return (P,) the inliers of each pair, those not known yet verified and kept in batches."""
     known = cache.pairs(MATCHER)
     waiting: dict[int, list[int]] = {}

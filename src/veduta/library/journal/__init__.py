@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,7 @@ from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, 
 from veduta.library.journal.operation import Intent, Step
 from veduta.library.journal.relocate import relocated
 from veduta.library.journal.rollback import put_back_folders, revert
+from veduta.progress import CountProgress
 from veduta.types import Failure
 
 if sys.platform != "win32":
@@ -30,7 +31,6 @@ if sys.platform != "win32":
 __all__ = ["Action", "Applied", "Step", "Undone", "apply", "history", "settle", "undo"]
 
 LOCK = "lock"
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Undone:
 
 
 def apply(
-    steps: Iterable[Step], folder: Path, what: str, progress: Progress | None = None, root: Path | None = None
+    steps: Iterable[Step], folder: Path, what: str, progress: CountProgress | None = None, root: Path | None = None
 ) -> Applied:
     """Carry out the steps in order; return what became of them.
 
@@ -120,7 +120,9 @@ def apply(
     return Applied(run.done, tuple(run.failures), journal, run.stopped)
 
 
-def undo(folder: Path, progress: Progress | None = None, number: int | None = None, root: Path | None = None) -> Undone:
+def undo(
+    folder: Path, progress: CountProgress | None = None, number: int | None = None, root: Path | None = None
+) -> Undone:
     """Take back an action, newest step first; return what was taken back and what could not be.
 
     Files and folders are afterwards as they were, with their contents, modes and modification times. What a person has
@@ -254,7 +256,7 @@ def _chosen(folder: Path, number: int | None, root: Path | None) -> tuple[Operat
     raise LibraryError(f"{folder}: there is no action number {number} to undo")
 
 
-def _take_back(book: OperationLog, story: LogReplay, progress: Progress | None) -> Undone:
+def _take_back(book: OperationLog, story: LogReplay, progress: CountProgress | None) -> Undone:
     resumed = story.phase == "undoing"
 
     _tell(book, story, {"undo": now()})

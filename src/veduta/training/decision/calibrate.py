@@ -6,7 +6,7 @@ Needs the extra ``[calibrate]`` (scipy, matplotlib).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from veduta.gallery import DEFAULT_MATCHER, Gallery
 from veduta.gallery.ingest import utf8
 from veduta.images import load
 from veduta.metrics import Prediction, evaluate
+from veduta.progress import Progress
 from veduta.recognizer import Recognizer
 from veduta.training.decision.examples import empty_example, make_example, with_fine_matches
 from veduta.training.decision.fit import (
@@ -35,7 +36,6 @@ from veduta.training.decision.fit import (
 )
 from veduta.types import Candidate, Failure, Float32, Image, LocalFeatures
 
-Progress = Callable[[int, int], None]
 MIN_PHOTOS = 30  # photos of each kind, known and not, below which a calibration says nothing
 MIN_TO_LEARN = 300  # of each kind, from which the weights are learned anew as well
 REPORTED_PRECISIONS = (0.9, 0.95, 0.98)

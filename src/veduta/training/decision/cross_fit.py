@@ -12,16 +12,16 @@ import argparse
 import csv
 import hashlib
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from veduta.datasets.gldv2 import read_train
 from veduta.datasets.layout import need_file, split_folder
+from veduta.progress import Log
 from veduta.training.decision.examples import two_fold_split
 from veduta.training.descriptor.config import SHIPPED, TrainConfig
 
 SEED = 1
-Say = Callable[[str], None]
 
 
 def landmark_halves(landmarks: Iterable[str]) -> tuple[frozenset[str], frozenset[str]]:
@@ -36,7 +36,7 @@ def part_of(id: str, landmark: str, both: tuple[Collection[str], Collection[str]
     return int(hashlib.sha256(id.encode()).hexdigest(), 16) % 2
 
 
-def train_half(data: Path, out: Path, part: int, recipe: TrainConfig = SHIPPED, say: Say = lambda text: None) -> Path:
+def train_half(data: Path, out: Path, part: int, recipe: TrainConfig = SHIPPED, say: Log = lambda text: None) -> Path:
     """Return the folder of the model trained on one half and the bank, training it unless it is there.
 
     Args:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from veduta.errors import TrainingError
+from veduta.progress import Log, VerbProgress
 from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data.batches import Batches
 from veduta.training.descriptor.data.dataset import Dataset, Split
@@ -26,8 +27,6 @@ from veduta.training.descriptor.protocols import RetrievalMetrics, embed_photos,
 from veduta.training.descriptor.train_state import TrainState
 from veduta.types import Float32, Int64, UInt8
 
-Progress = Callable[..., None]  # (done, total, verb)
-Say = Callable[[str], None]
 DROPPED = "dropped.csv"
 ENOUGH = 20_000  # photos from which a whitening is learned, and up to which centres start at the means of their classes
 FOR_JUDGING = 1_000  # photos from which one is learned only to judge by
@@ -42,7 +41,7 @@ class Evaluator:
     held: Split
     place: ProcessGroup
     workers: int
-    progress: Progress
+    progress: VerbProgress
 
     def describe(self, photos: Int64, verb: str, network: Descriptor, what: Callable[[Tensor], Tensor]) -> Float32:
         """Return (N, ...) what a network says of these photos, as they are."""
@@ -129,7 +128,7 @@ class Evaluator:
         pooled = self.describe(photos, "whitening", network, network.pooled)
         return linear(*learn_whitening(pooled, self.recipe.dim, self.recipe.whiten)).to(self.place.device)
 
-    def drop_worst(self, learner: TrainState, batches: Batches, out: Path, say: Say) -> None:
+    def drop_worst(self, learner: TrainState, batches: Batches, out: Path, say: Log) -> None:
         """Leave out the photos that are far from their landmark's main center."""
         gone: Int64 | None = None
         if self.place.first:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from veduta.models import ModelCard, write_card
 from veduta.models.export.networks import ExportSpec as Export
 from veduta.models.export.networks import compare, export_spec, halve_weights, noise_photos
 from veduta.models.export.quantize import convolutions, quantize
+from veduta.progress import Log
 from veduta.protocols import Embedder
 from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.model.network import Backbone, GeM
@@ -38,7 +39,6 @@ EXPORT_FILE = "descriptor.onnx"
 TOLERANCE = {True: 4e-3, False: 1e-3}  # difference from torch, with weights at half precision and without
 CALIBRATION = 64  # photos
 MODEL = "model"
-Say = Callable[[str], None]
 
 
 class DeployedDescriptor(nn.Module):
@@ -54,7 +54,7 @@ class DeployedDescriptor(nn.Module):
 
 
 def export_variants(
-    outcome: TrainResult, out: Path, recipe: TrainConfig, name: str, say: Say = lambda text: None
+    outcome: TrainResult, out: Path, recipe: TrainConfig, name: str, say: Log = lambda text: None
 ) -> list[ExportedVariant]:
     """Write the variants of a trained descriptor below `out` and return them, the one to use first.
 

@@ -17,11 +17,11 @@ from veduta.errors import ImageError
 from veduta.images import load
 from veduta.index import ExactIndex
 from veduta.metrics import Prediction, accuracy, gap
+from veduta.progress import Progress
 from veduta.training.descriptor.data.dataset import NON_LANDMARK, Protocol
 from veduta.types import Float32, Int64, UInt8
 
 Network = Callable[[UInt8], Float32]  # (b, h, w, 3) uint8 RGB to (b, D) of norm 1
-Progress = Callable[[int, int], None]
 BATCH = 16
 
 

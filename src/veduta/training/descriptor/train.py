@@ -14,7 +14,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from veduta.errors import TrainingError
 from veduta.models import check_model_name
+from veduta.progress import Log, VerbProgress
 from veduta.training.descriptor import checkpoint
 from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data import audit
@@ -41,8 +42,6 @@ from veduta.training.descriptor.result import TrainReport, TrainResult
 from veduta.training.descriptor.train_state import TrainState
 from veduta.types import Failure
 
-Progress = Callable[..., None]  # (done, total, verb)
-Say = Callable[[str], None]
 SETTINGS, AUDIT_FILE, REPEATS, REPORT = "settings.json", "survey.json", "duplicates.csv", "report.json"
 WEIGHTS = "network.safetensors"
 
@@ -58,8 +57,8 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
     device: str = "auto",
     workers: int = 2,
     minutes: float = 5.0,
-    progress: Progress = lambda *_: None,
-    say: Say = lambda text: None,
+    progress: VerbProgress = lambda *_: None,
+    say: Log = lambda text: None,
 ) -> TrainReport | None:
     """Train a descriptor, leave it in a folder, and return what was done; a run that was stopped goes on.
 
@@ -222,7 +221,7 @@ def _tell_survey(
     found: Audit,
     failures: Sequence[Failure],
     place: ProcessGroup,
-    say: Say,
+    say: Log,
 ) -> None:
     for failure in (*failures, *found.failures):
         say(failure.error)
@@ -240,7 +239,7 @@ def _tell_survey(
         say(f"{len(gone)} landmarks have no photo to train on: {', '.join(gone[:5])}{', ...' if len(gone) > 5 else ''}")
 
 
-def _tell_start(learner: TrainState, batches: Batches, counts: Tensor, place: ProcessGroup, say: Say) -> None:
+def _tell_start(learner: TrainState, batches: Batches, counts: Tensor, place: ProcessGroup, say: Log) -> None:
     cost = learner.head.cost(learner.recipe.batch // place.world // learner.recipe.accumulate)
     single = int((counts == 1).sum())
     say(
@@ -261,7 +260,7 @@ def _not_a_number(learner: TrainState, loss: float, out: Path) -> str:
 
 @contextmanager
 def _memory_explained(recipe: TrainConfig, place: ProcessGroup) -> Iterator[None]:
-    """Say what to do when memory has run out."""
+    """Log what to do when memory has run out."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -19,8 +19,9 @@ import numpy as np
 from fastapi import APIRouter, Request
 
 from veduta.errors import ImageError
+from veduta.geo import Area
 from veduta.recognizer import Recognizer
-from veduta.types import Area, Image, Landmark, Recognition
+from veduta.types import Image, Landmark, Recognition
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, one_line
 from veduta.web.openapi import VISION_BODY

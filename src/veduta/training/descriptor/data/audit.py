@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,10 +19,10 @@ import numpy as np
 from veduta.concurrency import in_order
 from veduta.errors import ImageError
 from veduta.images import load
+from veduta.progress import Progress
 from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset
 from veduta.types import Bool, Failure, UInt8
 
-Progress = Callable[[int, int], None]
 SIDE, LOW = 32, 8  # of the grey picture, and of the corner of its frequencies that is kept
 WITHIN = 5  # bits of 64 that may differ
 BANDS = 4

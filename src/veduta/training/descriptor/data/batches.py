@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
+from veduta.progress import Log
 from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data.augment import Augmentation
 from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset
@@ -18,8 +19,6 @@ from veduta.training.descriptor.data.samplers import SAMPLERS, epoch_order
 from veduta.training.descriptor.process_group import ProcessGroup
 from veduta.training.descriptor.train_state import MicroBatch
 from veduta.types import Bool, Int64, UInt8
-
-Say = Callable[[str], None]
 
 
 def number_classes(dataset: Dataset, train: Int64, bank: str) -> Int64:
@@ -65,7 +64,7 @@ class Batches:
     classes: Int64
     place: ProcessGroup
     workers: int = 2
-    say: Say = lambda text: None
+    say: Log = lambda text: None
     kept: Bool = field(init=False)
 
     def __post_init__(self) -> None:
