@@ -124,7 +124,7 @@ def notebook(recognizer, paths, queries, verifier):
         scored = []
         for candidate in candidates:
             reference = recognizer.extract(load(paths[candidate.reference]))
-            matches = recognizer.stages.matcher.match(features, reference)
+            matches = recognizer.components.matcher.match(features, reference)
             if verifier is None:
                 n = float(np.clip(matches.scores, 0, 1).sum())
             else:
@@ -173,7 +173,7 @@ def run_protocol(data, gallery, plain, protocol, *, slow):
         {"method": "veduta", **figures(truth, found["veduta"], floor, probability=True), **machine.spread(total)},
     ]
     paths = {reference.id: reference.photo for reference in gallery.references()}
-    orders = [("notebook's order, XFeat, nearest + MAGSAC", "nearest", recognizer.stages.verifier)]
+    orders = [("notebook's order, XFeat, nearest + MAGSAC", "nearest", recognizer.components.verifier)]
     if slow:
         orders.append(("notebook's order, XFeat, LighterGlue, no geometry", "lighterglue", None))
     for name, matcher, verifier in orders:

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import world
 
+from veduta.cascade import CascadeSettings
 from veduta.decision.model import shipped_decider
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
@@ -13,7 +14,7 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import from_array
 from veduta.index import ExactIndex
 from veduta.matching import make_matcher
-from veduta.recognizer import CascadeSettings, Components, Recognizer, ReferenceSet
+from veduta.recognizer import Components, Recognizer, ReferenceSet
 from veduta.types import Landmark, LocalFeatures, Matches
 
 embedder = cache(make_embedder)

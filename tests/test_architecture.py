@@ -14,11 +14,12 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"types", "errors"},
-    {"concurrency", "files", "progress", "protocols"},
+    {"concurrency", "files", "progress", "protocols", "sqlite"},
     {"features_codec", "geo", "geometry", "metrics", "records"},
     {"images"},
     {"models"},
     {"datasets", "decision", "embedders", "features", "index", "masks", "matching", "review_queue", "viz"},
+    {"cascade", "pair"},
     {"recognizer"},
     {"gallery"},
     {"competition", "library"},

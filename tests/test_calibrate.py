@@ -189,12 +189,12 @@ def test_the_report_is_a_picture_and_its_figures(calibrated):
 def test_the_decision_stays_in_the_gallery(calibrated, shipping):
     path, found, _, _ = calibrated
     assert source(path) == "calibrated on 30 photos of known landmarks and 30 of others"
-    assert source(shipping) == SHIPPED.about["source"]
+    assert source(shipping) == SHIPPED.metadata["source"]
     with Gallery.open(path) as gallery:
         decider = gallery.decider()
         assert isinstance(decider, LearnedDecider)
         assert set(decider.curves) == set(CASCADES)
-        assert decider.about["measured"]["log_loss"] == found.after.log_loss
+        assert decider.metadata["measured"]["log_loss"] == found.after.log_loss
         assert np.array_equal(decider.centers, SHIPPED.centers)
         for name, stage in SHIPPED.stages.items():
             assert np.array_equal(decider.stages[name].weights, stage.weights)
@@ -259,9 +259,9 @@ def test_another_process_sees_the_new_decision_at_its_next_call(calibrated, gall
             said.append(other.stdout.readline())
         other.stdin.close()
     assert [line.strip() for line in said] == [
-        SHIPPED.about["source"],
-        decision.about["source"],
-        SHIPPED.about["source"],
+        SHIPPED.metadata["source"],
+        decision.metadata["source"],
+        SHIPPED.metadata["source"],
     ]
 
 
@@ -432,7 +432,7 @@ def test_the_command_prints_what_was_found(asked, gallery_path, tmp_path):
     assert run_json("info", gallery_path)["decision"]["source"].startswith("calibrated on 30 photos")
 
     assert run("calibrate", gallery_path, "--reset").stderr == "the decision is the one that ships\n"
-    assert source(gallery_path) == SHIPPED.about["source"]
+    assert source(gallery_path) == SHIPPED.metadata["source"]
 
 
 @pytest.mark.usefixtures("few")

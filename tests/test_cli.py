@@ -26,7 +26,7 @@ from veduta.gallery import Gallery
 from veduta.gallery.store import GALLERY_FILE
 from veduta.models import FOLDER, cards
 from veduta.models.weights import pull_weights
-from veduta.recognizer import verify
+from veduta.pair import verify
 from veduta.training.decision.calibrate import calibrate_gallery
 from veduta.web.app import create_app
 from veduta.web.settings import Settings

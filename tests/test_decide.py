@@ -220,15 +220,15 @@ def test_it_survives_being_written_and_read():
         assert np.array_equal(again.stages[name].weights, stage.weights)
         assert again.stages[name].calibration == stage.calibration
     assert np.array_equal(again.centers, SHIPPED.centers)
-    assert again.about == SHIPPED.about
+    assert again.metadata == SHIPPED.metadata
     assert again.to_bytes() == SHIPPED.to_bytes()
 
 
 def test_one_with_other_terms_is_refused():
     with np.load(io.BytesIO(SHIPPED.to_bytes())) as arrays:
         file = io.BytesIO()
-        about = str(arrays["about"]).replace("margin", "magic")
-        np.savez(file, **{**arrays, "about": np.array(about)})
+        about = str(arrays["metadata"]).replace("margin", "magic")
+        np.savez(file, **{**arrays, "metadata": np.array(about)})
     with pytest.raises(GalleryError, match="was calibrated by another Veduta; run 'veduta calibrate --reset'"):
         LearnedDecider.from_bytes(file.getvalue())
 
@@ -248,7 +248,7 @@ def test_more_precision_asks_for_a_higher_floor(effort):
 def test_other_models_have_the_simple_decision_and_say_so():
     simple = shipped_decider("efficientnet-lite2-gem", "rootsift", "nearest")
     assert isinstance(simple, HeuristicDecider)
-    assert "veduta calibrate" in simple.about["remedy"]
+    assert "veduta calibrate" in simple.metadata["remedy"]
     with pytest.raises(GalleryError, match="veduta calibrate"):
         simple.floor_for(0.95)
 

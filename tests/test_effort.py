@@ -9,11 +9,12 @@ import pytest
 import world
 from test_cli import run, run_json
 
+from veduta.cascade import FINE_PAIRS, CascadeSettings, fine_candidates, stage_of
 from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, LandmarkScore, shipped_decider
 from veduta.errors import GalleryError
 from veduta.images import from_array
 from veduta.index import ExactIndex
-from veduta.recognizer import FINE_PAIRS, CascadeSettings, Recognizer, ReferenceSet, fine_candidates, stage_of
+from veduta.recognizer import Recognizer, ReferenceSet
 from veduta.types import Candidate, Matches
 
 FACADES = 6
@@ -45,10 +46,10 @@ class Told:
     centers, about = np.zeros((0, 0), np.float32), {}
 
     def __init__(self, **likely):
-        self.likely, self.select_galleries, self.fine_inliers = likely, [], []
+        self.likely, self.asked, self.fine_inliers = likely, [], []
 
     def score_landmarks(self, stage, candidates, around):
-        self.select_galleries.append((stage, sum(c.num_inliers is not None for c in candidates)))
+        self.asked.append((stage, sum(c.num_inliers is not None for c in candidates)))
         self.fine_inliers.append(dict(around.fine_inliers))
         odds = {"palazzo 0": self.likely[stage], "palazzo 1": self.likely[stage] / 10}
         return [LandmarkScore(name, p, p, ()) for name, p in odds.items()]
@@ -85,13 +86,13 @@ SIMILARITY, FIRST, FULL = ("similarity", 0), ("first", 8), ("full", 30)
 STEPS = {
     ("fast", None): [SIMILARITY, FIRST],
     ("default", None): [SIMILARITY, FIRST, FULL],
-    ("thorough", None): [FULL, ("glue", 30)],
+    ("thorough", None): [FULL, ("fine", 30)],
     ("thorough", 0): [SIMILARITY],
-    ("thorough", 2): [("first", 2), ("glue", 2)],
-    ("thorough", 8): [FIRST, ("glue", 8)],
-    ("thorough", 20): [("full", 20), ("glue", 20)],
-    ("thorough", 30): [FULL, ("glue", 30)],
-    ("thorough", 50): [("full", 50), ("glue", 50)],
+    ("thorough", 2): [("first", 2), ("fine", 2)],
+    ("thorough", 8): [FIRST, ("fine", 8)],
+    ("thorough", 20): [("full", 20), ("fine", 20)],
+    ("thorough", 30): [FULL, ("fine", 30)],
+    ("thorough", 50): [("full", 50), ("fine", 50)],
 }
 for name in ("fast", "default"):
     STEPS |= {
@@ -144,16 +145,16 @@ def test_the_stage_is_the_one_most_like_what_was_verified():
 def test_a_stage_is_the_last_when_the_decision_is_closed(shelf, image, effort, likely, expected):
     decider = Told(**likely)
     answer = asking(shelf, decider, effort, Counted()).recognize(image)
-    assert decider.select_galleries == expected
+    assert decider.asked == expected
     assert answer.confidence == likely[expected[-1][0]]
 
 
 @pytest.mark.parametrize(("likely", "calls"), [(0.99, 0), (0.97, 0), (0.5, 3), (0.05, 3), (0.04, 0), (0.01, 0)])
 def test_the_costlier_matcher_is_asked_only_while_the_decision_is_open(shelf, image, likely, calls):
-    glue, decider = Counted(), Told(full=likely, glue=0.6)
+    glue, decider = Counted(), Told(full=likely, fine=0.6)
     answer = asking(shelf, decider, "thorough", glue).recognize(image)
     assert glue.calls == calls
-    assert [stage for stage, _ in decider.select_galleries] == ["full", "glue"][: 2 if calls else 1]
+    assert [stage for stage, _ in decider.asked] == ["full", "fine"][: 2 if calls else 1]
     assert answer.confidence == (0.6 if calls else likely)
     if calls:
         before, after = decider.fine_inliers
@@ -171,11 +172,11 @@ def test_other_efforts_never_ask_the_costlier_matcher(shelf, image, effort):
 def test_without_a_costlier_matcher_a_thorough_answer_is_that_of_the_full_stage(shelf, image):
     decider = Told(full=0.5)
     assert asking(shelf, decider, "thorough").recognize(image).confidence == 0.5
-    assert {stage for stage, _ in decider.select_galleries} == {"full"}
+    assert {stage for stage, _ in decider.asked} == {"full"}
 
 
 def test_the_costlier_matcher_finds_inliers_where_there_are_any(shelf, image):
-    recognizer = asking(shelf, Told(full=0.5, glue=0.5), "thorough", plugs.matcher("lighterglue"))
+    recognizer = asking(shelf, Told(full=0.5, fine=0.5), "thorough", plugs.matcher("lighterglue"))
     recognizer.recognize(image)
     glued = recognizer.decider.fine_inliers[-1]
     (other,) = set(glued) - {"0-0", "0-1"}
@@ -185,7 +186,7 @@ def test_the_costlier_matcher_finds_inliers_where_there_are_any(shelf, image):
 def test_what_has_just_been_removed_is_not_asked_about(shelf, image):
     gone = plugs.without(shelf, "0-1")
     glue = Counted()
-    asking(gone, Told(full=0.5, glue=0.5), "thorough", glue).recognize(image)
+    asking(gone, Told(full=0.5, fine=0.5), "thorough", glue).recognize(image)
     assert glue.calls == 2
 
 
@@ -223,9 +224,9 @@ def test_without_any_time_there_is_an_answer_and_nothing_is_verified(shelf, imag
 
 @pytest.mark.parametrize("effort", CASCADES)
 def test_what_was_not_verified_for_want_of_time_is_judged_by_the_stage_it_is_like(shelf, image, effort):
-    decider = Told(similarity=0.5, first=0.5, full=0.5, glue=0.5)
+    decider = Told(similarity=0.5, first=0.5, full=0.5, fine=0.5)
     asking(shelf, decider, effort, Counted(), budget_ms=0).recognize(image)
-    assert decider.select_galleries == [("similarity", 0)]
+    assert decider.asked == [("similarity", 0)]
 
 
 @pytest.mark.parametrize("effort", CASCADES)
@@ -239,10 +240,10 @@ def test_a_generous_budget_changes_nothing(shelf, image, effort):
 def test_what_was_spent_before_counts(shelf, image):
     recognizer = asking(shelf, Told(similarity=0.5, first=0.5, full=0.5), "default", budget_ms=1e6)
     recognizer.recognize(image, spent=999.0)
-    assert [stage for stage, _ in recognizer.decider.select_galleries] == ["similarity", "first", "full"]
-    recognizer.decider.select_galleries.clear()
+    assert [stage for stage, _ in recognizer.decider.asked] == ["similarity", "first", "full"]
+    recognizer.decider.asked.clear()
     recognizer.recognize(image, spent=1001.0)
-    assert [stage for stage, _ in recognizer.decider.select_galleries] == ["similarity"]
+    assert [stage for stage, _ in recognizer.decider.asked] == ["similarity"]
 
 
 def test_verifying_ends_with_the_time_and_goes_on_where_it_was(shelf, image):
@@ -252,7 +253,7 @@ def test_verifying_ends_with_the_time_and_goes_on_where_it_was(shelf, image):
     some = recognizer.verify(features, candidates, 2)
     asked = Counted()
     other = asking(shelf, recognizer.decider, "default")
-    other.stages = replace(other.stages, matcher=asked)
+    other.components = replace(other.components, matcher=asked)
     assert other.verify(features, some, 5)[:2] == some[:2]
     assert asked.calls == 3
 
@@ -300,7 +301,7 @@ def test_a_precision_and_a_floor_together_are_refused(gallery):
 def test_a_precision_chooses_the_floor_the_decision_measured(gallery, effort):
     recognizer = gallery.recognizer(effort, precision=0.9)
     assert recognizer.floor == gallery.decider().floor_for(0.9, effort)
-    assert recognizer.effort.stages == CASCADES[effort]
+    assert recognizer.cascade.components == CASCADES[effort]
     assert gallery.recognizer(effort).floor == 0.5
     assert gallery.recognizer(effort, floor=0.0).floor == 0.0
 
@@ -317,7 +318,7 @@ def test_a_precision_nobody_reached_is_refused(gallery):
     [({}, False), ({"effort": "thorough"}, True), ({"effort": "thorough", "matcher": "lighterglue"}, False)],
 )
 def test_only_a_thorough_recognizer_has_a_costlier_matcher(gallery, options, glue):
-    assert (gallery.recognizer(**options).stages.fine_matcher is not None) == glue
+    assert (gallery.recognizer(**options).components.fine_matcher is not None) == glue
 
 
 @pytest.mark.parametrize("effort", CASCADES)

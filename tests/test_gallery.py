@@ -144,7 +144,7 @@ def test_the_stages_give_the_same_answer_one_by_one(gallery, answers, view):
     descriptor = recognizer.embed(image)
     candidates = recognizer.retrieve(descriptor)
     around, features, judged = recognizer.context(descriptor, candidates), recognizer.extract(image), []
-    for stage, depth in recognizer.effort.steps():
+    for stage, depth in recognizer.cascade.steps():
         candidates = recognizer.verify(features, candidates, depth)
         judged = recognizer.score_landmarks(candidates, around, stage)
         low, high = CONTINUE_BETWEEN[stage]

@@ -11,10 +11,12 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from veduta.cascade import CascadeSettings
 from veduta.decision.model import CASCADES, rank_candidates
 from veduta.errors import ImageError, ModelError
 from veduta.images import from_array
-from veduta.recognizer import CascadeSettings, ReferenceSet, verify
+from veduta.pair import verify
+from veduta.recognizer import ReferenceSet
 from veduta.types import Candidate
 
 FACADES = 6
@@ -76,7 +78,7 @@ def test_a_reference_is_recognised_as_itself(shelf, recognizer):
 
 def test_recognize_is_its_stages_one_after_another(recognizer):
     image = seen(2)
-    recognizer.effort = CascadeSettings(
+    recognizer.cascade = CascadeSettings(
         CASCADES["fast"]
     )  # one stage after the similarities: `decide` picks that one too
     descriptor = recognizer.embed(image)
@@ -107,7 +109,7 @@ def test_an_empty_shelf_knows_nothing():
 
 def test_retrieve_returns_the_most_similar_first_and_never_more_than_there_are(shelf, recognizer):
     descriptor = recognizer.embed(seen(1))
-    assert descriptor.shape == (recognizer.stages.embedder.dim,)
+    assert descriptor.shape == (recognizer.components.embedder.dim,)
     candidates = recognizer.retrieve(descriptor)
     assert len(candidates) == 2 * FACADES
     assert [c.similarity for c in candidates] == sorted((c.similarity for c in candidates), reverse=True)
@@ -228,7 +230,7 @@ def test_verify_refuses_what_it_cannot_read_or_run(pair, tmp_path):
 
 def test_the_picture_of_a_pair_says_below_it_how_many_agree(pair, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("veduta.recognizer.draw_pair", lambda *a: said.append(a[4:]) or PIL.Image.new("RGB", (9, 9)))
+    monkeypatch.setattr("veduta.pair.draw_pair", lambda *a: said.append(a[4:]) or PIL.Image.new("RGB", (9, 9)))
     flat = world.save(np.full((120, 160, 3), 99, np.uint8), tmp_path / "flat.png")
     found = verify(*pair, draw=tmp_path / "a.png", max_keypoints=128)
     verify(pair[0], flat, draw=tmp_path / "b.png", max_keypoints=128)

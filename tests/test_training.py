@@ -130,14 +130,14 @@ def synthetic(n=2000, seed=0, fine_inliers=0.0):
         rows[:, MARGIN] = rng.normal(np.where([known, False], 1.5, -0.5), 1)
         order = np.argsort(-rows[:, SIMILARITY])
         landmarks, evidence = tuple(names[k] for k in order), rows[order]
-        stages = ["similarity", "first", "full"] + ["glue"] * bool(rng.random() < fine_inliers)
+        stages = ["similarity", "first", "full"] + ["fine"] * bool(rng.random() < fine_inliers)
         cases.append(
             Example(
                 query=str(i),
                 group=group,
                 truth=frozenset([group] if known else []),
-                landmarks={"glue": ()} | dict.fromkeys(stages, landmarks),
-                evidence={"glue": np.zeros((0, len(TERM_NAMES)))} | dict.fromkeys(stages, evidence),
+                landmarks={"fine": ()} | dict.fromkeys(stages, landmarks),
+                evidence={"fine": np.zeros((0, len(TERM_NAMES)))} | dict.fromkeys(stages, evidence),
             )
         )
     return cases
@@ -175,7 +175,7 @@ def accuracy(answers):
 def test_every_weight_has_its_terms_sign(learned):
     decision, parts = learned
     for each in (decision, *parts):
-        assert set(each.stages) == {"similarity", "first", "full", "glue"}
+        assert set(each.stages) == {"similarity", "first", "full", "fine"}
         for stage in each.stages.values():
             assert (stage.weights * TERM_SIGNS >= 0).all()
             assert np.isfinite(stage.weights).all()
@@ -193,7 +193,7 @@ def test_from_similarities_alone_no_geometry_is_weighed_and_without_glue_no_glue
         assert not each.stages["similarity"].weights[GEOMETRY:].any()
         for name in ("similarity", "first", "full"):
             assert not any(each.stages[name].weights[TERM_NAMES.index(term)] for term in FINE_TERMS)
-        assert each.stages["glue"] is each.stages["full"], "nobody asked the costlier matcher"
+        assert each.stages["fine"] is each.stages["full"], "nobody asked the costlier matcher"
 
 
 def test_confidences_are_as_often_right_as_they_say(cases, learned):
@@ -215,15 +215,15 @@ def test_the_precision_is_that_of_the_held_out_answers(cases, learned):
     floor = decision.floor_for(0.95)
     answered = [a for a in held_out_answers(cases, parts, "default") if a.confidence >= floor]
     assert np.mean([a.right for a in answered]) >= 0.95
-    assert decision.about == {"source": "drawn"}
+    assert decision.metadata == {"source": "drawn"}
 
 
 def test_glue_is_weighed_where_it_was_asked():
     asked = synthetic(600, fine_inliers=0.5)
     decision, _ = learn_decider(asked, NOTHING)
-    assert decision.stages["glue"] is not decision.stages["full"]
-    assert all(decision.stages["glue"].weights[TERM_NAMES.index(term)] >= 0 for term in FINE_TERMS)
-    assert decision.stages["glue"].weights[MARGIN] > 0
+    assert decision.stages["fine"] is not decision.stages["full"]
+    assert all(decision.stages["fine"].weights[TERM_NAMES.index(term)] >= 0 for term in FINE_TERMS)
+    assert decision.stages["fine"].weights[MARGIN] > 0
 
 
 def test_a_term_left_out_has_no_weight():
@@ -398,7 +398,7 @@ def surely(**probabilities):
 
 def plain(truth=(), **landmarks):
     """A case in which the first of a stage's landmarks is the likeliest."""
-    found = dict.fromkeys(("similarity", "first", "full"), ("a", "b")) | {"glue": ()} | landmarks
+    found = dict.fromkeys(("similarity", "first", "full"), ("a", "b")) | {"fine": ()} | landmarks
     evidence = {stage: np.zeros((len(names), len(TERM_NAMES))) for stage, names in found.items()}
     for rows in evidence.values():
         rows[1:, 0] = -1
@@ -427,10 +427,10 @@ def test_an_answer_goes_on_while_the_decision_is_open(effort, probabilities, sta
 
 
 def test_an_answer_asks_the_costlier_matcher_where_the_case_has_it():
-    decision = surely(full=0.5, glue=0.8)
-    found = answer_example(plain("b", glue=("b", "a")), decision, "thorough")
-    assert (found.stage, found.landmark, found.right) == ("glue", "b", True)
-    assert answer_example(plain("b", glue=("b", "a")), surely(full=0.98, glue=0.8), "thorough").stage == "full"
+    decision = surely(full=0.5, fine=0.8)
+    found = answer_example(plain("b", fine=("b", "a")), decision, "thorough")
+    assert (found.stage, found.landmark, found.right) == ("fine", "b", True)
+    assert answer_example(plain("b", fine=("b", "a")), surely(full=0.98, fine=0.8), "thorough").stage == "full"
 
 
 def test_an_answer_may_be_wrong_and_is_for_what_shows_none():
@@ -633,10 +633,10 @@ def test_a_case_says_how_much_it_counts_and_what_glue_found(collected):
     )
     assert case.weight == query[0] / 10
     assert asked == {"q1": query[0]}
-    assert case.evidence["glue"][:, TERM_NAMES.index("glue inliers")].max() == pytest.approx(np.log1p(77))
+    assert case.evidence["fine"][:, TERM_NAMES.index("glue inliers")].max() == pytest.approx(np.log1p(77))
     assert not case.evidence["full"][:, TERM_NAMES.index("glue inliers")].any()
     (plain_one,) = collection.cases(descriptors, references, query, NOTHING)
-    assert (plain_one.weight, plain_one.landmarks["glue"], len(plain_one.evidence["glue"])) == (1.0, (), 0)
+    assert (plain_one.weight, plain_one.landmarks["fine"], len(plain_one.evidence["fine"])) == (1.0, (), 0)
 
 
 def test_each_stage_is_shown_as_much_as_it_would_have_seen():
@@ -652,7 +652,7 @@ def test_each_stage_is_shown_as_much_as_it_would_have_seen():
     case = make_example("q", "a", frozenset("a"), candidates, around)
     most = {stage: rows[:, TERM_NAMES.index("inlier margin")].tolist() for stage, rows in case.evidence.items()}
     assert most == {
-        "glue": [],
+        "fine": [],
         "similarity": [0.0],
         "first": pytest.approx([np.log1p(17)]),
         "full": pytest.approx([np.log1p(39)]),

@@ -37,7 +37,7 @@ _HOMES = {
     "Matches": "veduta.types",
     "ModelCard": "veduta.models",
     "ModelError": "veduta.errors",
-    "PairVerification": "veduta.recognizer",
+    "PairVerification": "veduta.pair",
     "Recognition": "veduta.types",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
@@ -48,7 +48,7 @@ _HOMES = {
     "Verification": "veduta.types",
     "cards": "veduta.models",
     "load": "veduta.images",
-    "verify": "veduta.recognizer",
+    "verify": "veduta.pair",
 }
 
 __all__ = [
@@ -103,7 +103,8 @@ if TYPE_CHECKING:
     from veduta.library import Library
     from veduta.library.model import Asset, Label
     from veduta.models import ModelCard, cards
-    from veduta.recognizer import PairVerification, Recognizer, verify
+    from veduta.pair import PairVerification, verify
+    from veduta.recognizer import Recognizer
     from veduta.types import (
         Candidate,
         Decision,

@@ -214,8 +214,10 @@ class Candidate:
         landmark: id of its landmark.
         similarity: cosine of the two descriptors, in [-1, 1].
         num_inliers: matches that agree with one homography; None means not verified, 0 verified in vain.
-        geometry: what else the verified pair says; not shown and not compared.
-        row_id: the reference's number in the index; likewise.
+        geometry: the pair's geometry beyond that; not shown and not compared.
+        inliers: (K, 2) indices into the query's and the reference's keypoints that are inliers; likewise.
+        problem: why a verified pair has no homography, or None; likewise.
+        row_id: the reference's key in the index, None for one made elsewhere; likewise.
     """
 
     reference: str
@@ -223,7 +225,9 @@ class Candidate:
     similarity: float
     num_inliers: int | None = None
     geometry: PairGeometry | None = field(default=None, repr=False, compare=False)
-    row_id: int = field(default=-1, repr=False, compare=False)
+    inliers: Int64 | None = field(default=None, repr=False, compare=False)
+    problem: str | None = field(default=None, repr=False, compare=False)
+    row_id: int | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -259,6 +263,7 @@ class Recognition:
         seconds: wall time from opening the photo to the answer.
         terms: what each kind of evidence adds to the log odds of the best guess, largest first.
         guesses: (landmark, probability that it is the right one) of the likeliest, best guess first.
+        features: the photo's local features, or None where no candidate was verified; not shown and not compared.
     """
 
     photo: str
@@ -268,6 +273,7 @@ class Recognition:
     seconds: float = 0.0
     terms: tuple[tuple[str, float], ...] = ()
     guesses: tuple[tuple[Landmark, float], ...] = ()
+    features: LocalFeatures | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ def verify_command(
     format: AsListing = Listing.table,
 ) -> None:
     """Say whether two photos show the same place, by their local features and one homography."""
-    from veduta.recognizer import verify as verify_pair
+    from veduta.pair import verify as verify_pair
 
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise typer.BadParameter(f"expected a name ending in {', '.join(PICTURES)}, got {draw.name}")

@@ -1,9 +1,9 @@
-"""Evidence to landmark and confidence: log odds learned from photos and calibrated on others; below a floor, none.
+"""Evidence to landmark and confidence: log odds learned from photos, calibrated on others, cut off by a floor.
 
 A stage is a logistic regression over the terms of `veduta.decision.terms`, each weight of the sign its term has, so
 that more evidence never lowers a confidence; then a beta calibration (Kull et al., AISTATS 2017), which keeps the
-order. There is one stage for each amount of work done, from similarities alone to the costlier matcher, because
-evidence not asked for is not evidence against.
+order. There is one stage for each amount of work done, from similarities alone to the fine matcher, because
+missing evidence is not evidence against.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from veduta.types import Candidate, Decision, Float32, Float64
 DEFAULT_FLOOR = 0.5
 MAX_EVIDENCE = 10  # candidates shown with an answer
 MAX_GUESSES = 10  # landmarks named with it
-DECISION_FORMAT = 1  # of a decision's file
+DECISION_FORMAT = 2  # of the .npz file of a decision
 
 # Effort -> the stages it may go through; the next one only while the decision is open.
 CASCADES: dict[str, tuple[str, ...]] = {
     "fast": ("similarity", "first"),
     "default": ("similarity", "first", "full"),
-    "thorough": ("full", "glue"),
+    "thorough": ("full", "fine"),
 }
 DEFAULT_EFFORT = "default"
 # Stage -> candidates verified, and confidences between which a later stage is worth its cost. From similarities alone
 # only a "none" is certain enough: an answer has to show geometry.
-NUM_VERIFIED = {"similarity": 0, "first": 8, "full": 30, "glue": 30}
-CONTINUE_BETWEEN = {"similarity": (0.01, 1.1), "first": (0.02, 0.985), "full": (0.04, 0.97), "glue": (1.0, 0.0)}
+NUM_VERIFIED = {"similarity": 0, "first": 8, "full": 30, "fine": 30}
+CONTINUE_BETWEEN = {"similarity": (0.01, 1.1), "first": (0.02, 0.985), "full": (0.04, 0.97), "fine": (1.0, 0.0)}
 
 
 @dataclass(frozen=True)
 class LandmarkScore:
-    """What a decision says of one landmark.
+    """The score of one landmark.
 
     Attributes:
         landmark: its id.
         score: log odds before calibration.
         probability: that it is the right one, in [0, 1].
-        terms: (name, what it adds to the score); they add up to it.
+        terms: (name, contribution to the score); they add up to the score.
     """
 
     landmark: str
@@ -63,16 +63,16 @@ class Decider(Protocol):
 
     @property
     def centers(self) -> Float32:
-        """(C, D) descriptors that stand for photos of nothing; C may be 0."""
+        """(C, D) descriptors that stand for photos without a landmark; C may be 0."""
         ...
 
     @property
-    def about(self) -> Mapping[str, Any]:
-        """Where it comes from, for reports."""
+    def metadata(self) -> Mapping[str, Any]:
+        """The origin of the decider, for reports."""
         ...
 
     def score_landmarks(
-        self, stage: str, candidates: Sequence[Candidate], around: CandidateContext
+        self, stage: str, candidates: Sequence[Candidate], context: CandidateContext
     ) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, equal ones by id."""
         ...
@@ -89,7 +89,7 @@ class CalibratedLogistic:
     Attributes:
         mean: (T,) of each term among the photos it was learned from.
         scale: (T,) standard deviation.
-        weights: (T,) of the standardised terms, which are clipped to four deviations.
+        weights: (T,) of the standardized terms, which are clipped to four deviations.
         bias: of the log odds.
         calibration: (a, b, c) of the beta calibration log odds = a ln p - b ln(1 - p) + c, a and b not negative.
     """
@@ -121,28 +121,28 @@ class LearnedDecider:
 
     Attributes:
         stages: name -> regression, for every stage of `CASCADES`.
-        centers: (C, D) float32 of norm 1, what photos of nothing look like.
+        centers: (C, D) float32 of norm 1, cluster centers of photos without a landmark.
         curves: effort -> (K, 2), rising floors and the precision measured at each on photos not learned from.
-        about: where it comes from.
+        metadata: the origin of the decider.
     """
 
     stages: Mapping[str, CalibratedLogistic]
     centers: Float32
     curves: Mapping[str, Float64]
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
     def score_landmarks(
-        self, stage: str, candidates: Sequence[Candidate], around: CandidateContext
+        self, stage: str, candidates: Sequence[Candidate], context: CandidateContext
     ) -> list[LandmarkScore]:
         """Return the likeliest landmarks, likeliest first, equal ones by id."""
-        weighing = self.stages[stage]
-        judged = []
-        for landmark, evidence in compute_terms(candidates, around).items():
-            parts = weighing.parts(evidence)
-            score = float(parts.sum() + weighing.bias)
-            terms = (("base", weighing.bias), *zip(TERM_NAMES, parts.tolist(), strict=True))
-            judged.append(LandmarkScore(landmark, score, float(weighing.probability(score)), terms))
-        return sorted(judged, key=lambda j: (-j.probability, -j.score, j.landmark))
+        regression = self.stages[stage]
+        scores = []
+        for landmark, evidence in compute_terms(candidates, context).items():
+            parts = regression.parts(evidence)
+            score = float(parts.sum() + regression.bias)
+            terms = (("base", regression.bias), *zip(TERM_NAMES, parts.tolist(), strict=True))
+            scores.append(LandmarkScore(landmark, score, float(regression.probability(score)), terms))
+        return sorted(scores, key=lambda s: (-s.probability, -s.score, s.landmark))
 
     def floor_for(self, precision: float, effort: str = DEFAULT_EFFORT) -> float:
         """Return the least floor from which on answers were right this often.
@@ -154,29 +154,29 @@ class LearnedDecider:
         enough = curve[:, 1] >= precision
         if not enough[-1]:
             best = f"{curve[:, 1].max():.3f}"
-            wanted = f"{precision:.3f}"
-            raise GalleryError(f"no floor was measured to be right {wanted} of the time; the best is right {best}")
+            asked_for = f"{precision:.3f}"
+            raise GalleryError(f"no floor was measured to be right {asked_for} of the time; the best is right {best}")
         last_short = np.flatnonzero(~enough)
         return float(curve[last_short[-1] + 1 if len(last_short) else 0, 0])
 
     def to_bytes(self) -> bytes:
         """Return the decision as the bytes of an ``.npz`` file."""
-        arrays: dict[str, Any] = {"centres": self.centers.astype(np.float16)}
+        arrays: dict[str, Any] = {"centers": self.centers.astype(np.float16)}
         for name, stage in self.stages.items():
             arrays[f"stage/{name}"] = np.stack((stage.mean, stage.scale, stage.weights))
             arrays[f"calibration/{name}"] = np.array((stage.bias, *stage.calibration))
         arrays |= {f"curve/{name}": curve for name, curve in self.curves.items()}
-        about = {"format": DECISION_FORMAT, "terms": TERM_NAMES, **self.about}
+        metadata = {"format": DECISION_FORMAT, "terms": TERM_NAMES, **self.metadata}
         file = io.BytesIO()
-        np.savez_compressed(file, about=np.array(json.dumps(about)), **arrays)
+        np.savez_compressed(file, metadata=np.array(json.dumps(metadata)), **arrays)
         return file.getvalue()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LearnedDecider:
-        """Return what `to_bytes` wrote; GalleryError when this Veduta weighs other terms."""
+        """Return the decider that `to_bytes` wrote; GalleryError when this Veduta weighs other terms."""
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            about = json.loads(str(arrays["about"]))
-            if about.get("format") != DECISION_FORMAT or tuple(about["terms"]) != TERM_NAMES:
+            metadata = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
+            if metadata.get("format") != DECISION_FORMAT or tuple(metadata["terms"]) != TERM_NAMES:
                 remedy = "run 'veduta calibrate --reset', then calibrate again"
                 raise GalleryError(f"the decision was calibrated by another Veduta; {remedy}")
             stages = {}
@@ -186,8 +186,8 @@ class LearnedDecider:
                 a, b, c = calibration
                 stages[name] = CalibratedLogistic(mean, scale, weights, bias, (a, b, c))
             curves = {key.removeprefix("curve/"): arrays[key] for key in arrays if key.startswith("curve/")}
-            centres = arrays["centres"].astype(np.float32)
-        return cls(stages, centres, curves, {k: v for k, v in about.items() if k not in ("format", "terms")})
+            centers = arrays["centers"].astype(np.float32)
+        return cls(stages, centers, curves, {k: v for k, v in metadata.items() if k not in ("format", "terms")})
 
 
 class HeuristicDecider:
@@ -203,16 +203,16 @@ class HeuristicDecider:
 
     @property
     def centers(self) -> Float32:
-        """No photos of nothing."""
+        """No centers."""
         return np.zeros((0, 0), np.float32)
 
     @property
-    def about(self) -> Mapping[str, Any]:
-        """Where it comes from."""
+    def metadata(self) -> Mapping[str, Any]:
+        """The origin of the decider."""
         return {"source": "simple formula", "remedy": "run 'veduta calibrate'"}
 
     def score_landmarks(
-        self, stage: str, candidates: Sequence[Candidate], around: CandidateContext
+        self, stage: str, candidates: Sequence[Candidate], context: CandidateContext
     ) -> list[LandmarkScore]:
         """Return the landmarks, likeliest first, equal ones by id; the stage does not matter."""
         return [
@@ -250,32 +250,32 @@ def landmark_votes(candidates: Iterable[Candidate]) -> dict[str, float]:
 def place_prior(km: float) -> float:
     """Return the log odds a photo's position adds to a landmark this far from it, in [-4, 2].
 
-    Two up to half a kilometre, nothing at thirty (a mountain, a skyline), then less: linear in the logarithm between.
+    Two up to half a kilometer, nothing at thirty (a mountain, a skyline), then less: linear in the logarithm between.
     """
     where = (math.log(0.5), math.log(5.0), math.log(30.0), math.log(1000.0))
     return float(np.interp(math.log(max(km, 1e-3)), where, (2.0, 1.0, 0.0, -4.0)))
 
 
 def decide(
-    judged: Sequence[LandmarkScore],
+    scores: Sequence[LandmarkScore],
     candidates: Sequence[Candidate],
     floor: float = DEFAULT_FLOOR,
     prior: Mapping[str, float] | None = None,
 ) -> Decision:
-    """Return the likeliest landmark, or none if its confidence is below `floor` or nothing was judged.
+    """Return the likeliest landmark, or none if its confidence is below `floor` or there are no candidates.
 
     Args:
-        judged: the landmarks.
+        scores: of the landmarks.
         candidates: all of them, for the evidence, which stands best first and begins with the guess's best.
         floor: least confidence of an answer.
-        prior: landmark id -> log odds the photo's position adds. It may choose among landmarks and deny one, but what
-            would be none without it stays none.
+        prior: landmark id -> log odds the photo's position adds. It may choose among landmarks and deny one, but an
+            answer of none without the position stays none.
     """
-    if not judged or not candidates:
+    if not scores or not candidates:
         return Decision(None, 0.0, 0.0, ())
-    likely = [j for j in judged if j.probability >= floor] or judged  # a none cannot outbid an answer by its place
-    best = min(likely, key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
-    probability = _shifted(best, prior)
+    likely = [s for s in scores if s.probability >= floor] or scores  # a none cannot outbid an answer by its place
+    best = min(likely, key=lambda s: (-_with_prior(s, prior), -s.score, s.landmark))
+    probability = _with_prior(best, prior)
     if best.probability < floor:
         probability = min(probability, best.probability)
     ranked = rank_candidates(candidates)
@@ -283,41 +283,41 @@ def decide(
     evidence = (first, *(c for c in ranked if c is not first))[:MAX_EVIDENCE]
     added = (("position", prior[best.landmark]),) if prior and best.landmark in prior else ()
     terms = sorted((*best.terms, *added), key=lambda term: -abs(term[1]))
-    others = sorted((j for j in judged if j is not best), key=lambda j: (-_shifted(j, prior), -j.score, j.landmark))
-    # A runner-up never stands above the guess: what a place alone speaks for is held down as the guess itself is.
-    runners = [(j.landmark, min(_shifted(j, prior), probability)) for j in others]
+    others = sorted((s for s in scores if s is not best), key=lambda s: (-_with_prior(s, prior), -s.score, s.landmark))
+    # A runner-up never stands above the guess: a landmark that only its place speaks for is held down as the guess is.
+    runners_up = [(s.landmark, min(_with_prior(s, prior), probability)) for s in others]
     return Decision(
         landmark=best.landmark if probability >= floor else None,
         confidence=probability,
         score=best.score,
         evidence=evidence,
         terms=tuple(term for term in terms if term[1]),
-        guesses=((best.landmark, probability), *runners)[:MAX_GUESSES],
+        guesses=((best.landmark, probability), *runners_up)[:MAX_GUESSES],
     )
 
 
-def _shifted(judgement: LandmarkScore, prior: Mapping[str, float] | None) -> float:
-    """Return the probability with what the photo's position adds."""
-    shift = (prior or {}).get(judgement.landmark, 0.0)
+def _with_prior(score: LandmarkScore, prior: Mapping[str, float] | None) -> float:
+    """Return the probability after the log odds that the photo's position adds."""
+    shift = (prior or {}).get(score.landmark, 0.0)
     if not shift:
-        return judgement.probability
-    p = min(max(judgement.probability, 1e-9), 1 - 1e-9)
+        return score.probability
+    p = min(max(score.probability, 1e-9), 1 - 1e-9)
     return float(_sigmoid(math.log(p / (1 - p)) + shift))
 
 
 # (embedder, extractor, matcher) -> the card of the decision learned for their evidence.
 LEARNED = {("efficientnet-lite2-landmarks", "xfeat", "nearest"): "decision"}
-# Embedder -> slope and middle of the simple decision: whitened cosines are smaller.
-SIMPLE = {"efficientnet-lite2-landmarks": (17.6, 0.331)}
+# Embedder -> slope and middle of the heuristic: whitened cosines are smaller.
+HEURISTIC = {"efficientnet-lite2-landmarks": (17.6, 0.331)}
 
 
 def heuristic_decider(embedder: str) -> HeuristicDecider:
-    """Return the simple decision with the curve that fits this embedder's cosines."""
-    return HeuristicDecider(*SIMPLE.get(embedder, ()))
+    """Return the heuristic with the curve that fits this embedder's cosines."""
+    return HeuristicDecider(*HEURISTIC.get(embedder, ()))
 
 
 @functools.cache
 def shipped_decider(embedder: str, extractor: str, matcher: str) -> LearnedDecider | HeuristicDecider:
-    """Return the decision that ships for these models, or the simple one when none was learned for them."""
+    """Return the decider that ships for these models, or the heuristic when none was learned for them."""
     name = LEARNED.get((embedder, extractor, matcher))
     return heuristic_decider(embedder) if name is None else LearnedDecider.from_bytes(read_file(card(name)))

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, TypedDict, Unpack
 
 from veduta import __version__
+from veduta.cascade import CascadeSettings
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.decision.model import CASCADES, DEFAULT_EFFORT, DEFAULT_FLOOR, Decider, LearnedDecider, shipped_decider
@@ -33,7 +34,7 @@ from veduta.models import ModelCard, card, is_model, provider_name, read_card, r
 from veduta.models.weights import SOURCES
 from veduta.progress import Progress, ShareProgress
 from veduta.protocols import Embedder, Extractor, Index, Matcher
-from veduta.recognizer import CascadeSettings, Components, Recognizer, ReferenceSet, SearchFilter
+from veduta.recognizer import Components, Recognizer, ReferenceSet, SearchFilter
 from veduta.types import Candidate, Failure, Image, Landmark, LocalFeatures, Recognition, Reference
 
 
@@ -196,7 +197,7 @@ class Gallery:
             references=references,
             bytes=self._store.bytes_on_disk(),
             settings=self.settings,
-            decision=dict(self.decider().about),
+            decision=dict(self.decider().metadata),
             provider=provider_name(self.provider),
             index=describe_index(self._store),
         )
@@ -478,7 +479,7 @@ class Gallery:
         steps = CASCADES[effort]
         glue = (
             self._matcher(FINE_MATCHER)
-            if "glue" in steps and (extractor.name, matcher) == FINE_MATCHER_INPUTS
+            if "fine" in steps and (extractor.name, matcher) == FINE_MATCHER_INPUTS
             else None
         )
         stages = Components(embedder, extractor, self._matcher(matcher), HomographyVerifier(), glue)

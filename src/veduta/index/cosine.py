@@ -10,6 +10,7 @@ import numpy as np
 from veduta.types import Float32
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
+TIE_MARGIN = 16  # neighbors asked for beyond k, so that equal similarities at the edge are ordered by id
 PIECE = 4_096  # rows widened at a time
 CLOSE = 1e-5  # single precision may be wrong by less than this, for any order in which products are added up
 

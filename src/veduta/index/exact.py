@@ -7,11 +7,10 @@ from typing import Any
 import faiss as stubbed
 import numpy as np
 
-from veduta.index.cosine import CLOSE, cosines
+from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
-SPARE = 16  # neighbours asked for beyond k, so that equal similarities at the edge are ordered by id
 
 
 class ExactIndex:
@@ -71,7 +70,7 @@ class ExactIndex:
             raise ValueError(f"k: expected at least 1, got {k}")
         chosen = None if among is None else np.array(sorted(self._ids.intersection(among.tolist())), np.int64)
         total = len(self) if chosen is None else len(chosen)
-        k, wide = min(k, total), min(k + SPARE, total)
+        k, wide = min(k, total), min(k + TIE_MARGIN, total)
         if k == 0 or len(descriptors) == 0:
             return np.zeros((len(descriptors), k), np.float32), np.zeros((len(descriptors), k), np.int64)
         options = None if chosen is None else faiss.SearchParameters(sel=faiss.IDSelectorBatch(chosen))

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from veduta.index.cosine import TIE_MARGIN
 from veduta.index.exact import ExactIndex
 from veduta.protocols import Index
 from veduta.types import Bool, Float32, Int64
-
-SPARE = 16  # asked for beyond what is wanted, where some of what is found may not count
 
 
 class OverlayIndex:
@@ -80,7 +79,7 @@ class OverlayIndex:
         if not len(descriptors) and among is None:
             return np.zeros((0, min(k, self._count)), np.float32), np.zeros((0, min(k, self._count)), np.int64)
         among = among if among is None else among[self._visible(among)]
-        wide = k + min(self.num_deleted, SPARE)
+        wide = k + min(self.num_deleted, TIE_MARGIN)
         while True:
             similarity, ids = self.base.search(descriptors, wide, among)
             counts = self._visible(ids)

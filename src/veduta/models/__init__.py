@@ -150,7 +150,7 @@ CARDS = (
         input="the terms of veduta.decision.terms, made with efficientnet-lite2-landmarks, xfeat and nearest",
         output="probability that a landmark is the right one; four regressions, 64 centres of photos of nothing",
         file="decision.npz",
-        sha256="597ef3a7c4f9c9d5f8cc10ac97b08b39f0f6bc3bd53b406bc4649da9b3472e3d",
+        sha256="ae0e2f90c3a03750678aea7232c6a449b761a6e5f4ebcbc85387437a079a434e",
         export="python -m veduta.training.decision.ship DATA --out decision.npz",
     ),
     ModelCard(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import GalleryError
-from veduta.index.cosine import CLOSE, cosines, roughly
+from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines, roughly
 from veduta.index.exact import ExactIndex
 from veduta.index.ivf.inverted_file import NUM_NEAREST, InvertedFile
 from veduta.index.ivf.vectors import CODES, RowFiles
@@ -29,7 +29,6 @@ from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
 MANIFEST, LISTS, AXES, STEPS = "manifest.json", "lists.faiss", "axes.npy", "steps.npy"
-SPARE = 16  # compared beyond what is asked for, so that equal similarities at the edge are ordered by id
 FEW = 4_096  # as many are compared exactly, one by one
 SHARE = 0.02  # where fewer of all than this count, their codes are compared one by one
 PIECE = 32_768  # rows compared at a time
@@ -158,14 +157,14 @@ class BaseIndex:
         Args: as `nearest`.
         """
         coded = self._coded(query)
-        wide = min(self.manifest.candidates * max(k, SPARE), some.count)
+        wide = min(self.manifest.candidates * max(k, TIE_MARGIN), some.count)
         found, lists = self.lists.probe(coded, wide, self.manifest.reach, some.selector, rank)
         if len(found) < min(k, some.count):
             found, lists = self.lists.probe(coded, wide, None, some.selector)
         return self._choose(coded, found, self._exactly(k)), lists
 
     def _exactly(self, k: int) -> int:
-        return self.manifest.rescored * k + SPARE
+        return self.manifest.rescored * k + TIE_MARGIN
 
     def _coded(self, query: Float32) -> Float32:
         """Return a query as codes are compared with, (d,)."""

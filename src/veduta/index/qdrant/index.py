@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.index.cosine import CLOSE, cosines
+from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines
 from veduta.index.overlay import merge_results
 from veduta.index.qdrant.client import QdrantConnection, request_types
 from veduta.index.qdrant.points import PointBatch, PointFilter, id_conditions, slices, to_filter
@@ -23,7 +23,6 @@ from veduta.types import Float32, Int64
 BATCH = 256  # points sent at a time
 IDS = 1_000  # asked for or removed by id at a time
 FOUND = 4_000  # points in one answer; with 256 components each some 12 MB
-SPARE = 16  # found beyond what is asked for, so that equal similarities at the edge are ordered by id
 MOST = 10_000  # found where still more than that are equally similar
 
 
@@ -189,7 +188,7 @@ class QdrantIndex:
 
     def _nearest(self, descriptors: Float32, k: int, conditions: list[Any]) -> tuple[Float32, Int64]:
         found: list[ExactResults] = [NOTHING] * len(descriptors)
-        wide, exact, asked = k + SPARE, self.options.exact or self.link.local, list(range(len(descriptors)))
+        wide, exact, asked = k + TIE_MARGIN, self.options.exact or self.link.local, list(range(len(descriptors)))
         while asked:
             answers = self._query(descriptors[asked], wide, conditions, exact=exact)
             if not exact and min(map(len, answers)) < wide:  # it may have lost its way in the graph
@@ -229,7 +228,7 @@ class QdrantIndex:
         return [self._groups(query, k, per_landmark, where) for query in descriptors]
 
     def _groups(self, query: Float32, k: int, per_landmark: int, where: PointFilter | None) -> list[LandmarkGroup]:
-        wide, deep = k + SPARE, per_landmark + SPARE
+        wide, deep = k + TIE_MARGIN, per_landmark + TIE_MARGIN
         while True:
             groups = self._ask_groups(query, wide, deep, where)
             hits = [(str(group.id), self._compare(group.hits, query)) for group in groups]

@@ -152,7 +152,7 @@ def calibrate_gallery(
         "floors": result.floors,
         "veduta": __version__,
     }
-    gallery.set_decision(replace(after, about=about))
+    gallery.set_decision(replace(after, metadata=about))
     if out is not None:
         _write(Path(out), result, old, answers)
     return result

@@ -190,9 +190,9 @@ def make_example(
     Each stage is shown as much as it would have seen; the one with the costlier matcher nothing, until
     `with_fine_matches`.
     """
-    landmarks: dict[str, tuple[str, ...]] = {"glue": ()}
-    evidence = {"glue": np.zeros((0, len(TERM_NAMES)))}
-    for stage in (name for name in STAGE_NAMES if name != "glue"):
+    landmarks: dict[str, tuple[str, ...]] = {"fine": ()}
+    evidence = {"fine": np.zeros((0, len(TERM_NAMES)))}
+    for stage in (name for name in STAGE_NAMES if name != "fine"):
         seen = [c if i < NUM_VERIFIED[stage] else _unverified(c) for i, c in enumerate(candidates)]
         landmarks[stage], evidence[stage] = _side_by_side(seen, around)
     return Example(query, group, truth, landmarks, evidence, weight)
@@ -211,7 +211,7 @@ def with_fine_matches(
     if not glued:
         return case
     landmarks, evidence = _side_by_side(candidates, replace(around, fine_inliers=glued))
-    return replace(case, landmarks={**case.landmarks, "glue": landmarks}, evidence={**case.evidence, "glue": evidence})
+    return replace(case, landmarks={**case.landmarks, "fine": landmarks}, evidence={**case.evidence, "fine": evidence})
 
 
 def _side_by_side(candidates: Sequence[Candidate], around: CandidateContext) -> tuple[tuple[str, ...], Float64]:

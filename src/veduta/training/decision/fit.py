@@ -21,7 +21,7 @@ RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large 
 FLOORS = np.linspace(0, 0.99, 100)
 ANSWERS = 20  # fewer answers than this at a floor say nothing about its precision
 FINE_TERMS = ("glue inliers", "glue margin")
-STAGE_NAMES = ("similarity", "first", "full", "glue")
+STAGE_NAMES = ("similarity", "first", "full", "fine")
 GEOMETRY = TERM_NAMES.index("inliers")  # this term and all after it need verified candidates
 
 
@@ -92,7 +92,7 @@ def assign_folds(cases: Sequence[Example]) -> FoldOf:
 def learn_decider(
     cases: Sequence[Example],
     centres: Float32,
-    about: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     without: Iterable[str] = (),
     fold_of: FoldOf = fold_of,
 ) -> tuple[LearnedDecider, list[LearnedDecider]]:
@@ -104,7 +104,7 @@ def learn_decider(
     Args:
         cases: of many landmarks, and of photos that show none.
         centres: (C, D) descriptors of photos of nothing.
-        about: what to say of where the decision comes from.
+        metadata: what to say of where the decision comes from.
         without: terms left out, to see what they are worth.
         fold_of: group -> fold.
 
@@ -117,7 +117,7 @@ def learn_decider(
     parts: list[dict[str, CalibratedLogistic]] = [{} for _ in range(FOLDS)]
     for name in STAGE_NAMES:
         rows = _rows(cases, name)
-        if name == "glue" and not len(rows.right):  # nobody asked the costlier matcher: there is nothing to weigh
+        if name == "fine" and not len(rows.right):  # nobody asked the costlier matcher: there is nothing to weigh
             stages[name] = stages["full"]
             for k in range(FOLDS):
                 parts[k][name] = parts[k]["full"]
@@ -137,7 +137,7 @@ def learn_decider(
         whole = _regress(rows.evidence, rows.right, rows.weight, usable)
         stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.calibration_weight))
     decisions = [LearnedDecider(part, centres, {}, {}) for part in parts]
-    return LearnedDecider(stages, centres, precision_curves(cases, decisions, fold_of), dict(about or {})), decisions
+    return LearnedDecider(stages, centres, precision_curves(cases, decisions, fold_of), dict(metadata or {})), decisions
 
 
 def recalibrate(
@@ -155,7 +155,7 @@ def recalibrate(
     parts: list[dict[str, CalibratedLogistic]] = [{} for _ in range(FOLDS)]
     for name, stage in decision.stages.items():
         rows = _rows(cases, name)
-        if name == "glue" and not len(rows.right):
+        if name == "fine" and not len(rows.right):
             stages[name] = stage
             for k in range(FOLDS):
                 parts[k][name] = stage
@@ -170,7 +170,7 @@ def recalibrate(
             parts[k][name] = replace(stage, calibration=part)
     held_out = [LearnedDecider(part, decision.centers, {}, {}) for part in parts]
     return LearnedDecider(
-        stages, decision.centers, precision_curves(cases, held_out, fold_of), decision.about
+        stages, decision.centers, precision_curves(cases, held_out, fold_of), decision.metadata
     ), held_out
 
 
@@ -276,7 +276,7 @@ def _usable(stage: str) -> Bool:
     usable = np.ones(len(TERM_NAMES), bool)
     if stage == "similarity":
         usable[GEOMETRY:] = False
-    if stage != "glue":
+    if stage != "fine":
         usable[[TERM_NAMES.index(name) for name in FINE_TERMS]] = False
     return usable
 

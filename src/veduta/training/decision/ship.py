@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from veduta.cascade import fine_candidates
 from veduta.concurrency import in_order
 from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, DEFAULT_FLOOR, LandmarkScore, LearnedDecider
 from veduta.decision.terms import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS, TERM_NAMES
@@ -31,7 +32,6 @@ from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.matching import make_matcher
 from veduta.metrics import Prediction, evaluate
-from veduta.recognizer import fine_candidates
 from veduta.training.decision.cross_fit import landmark_halves, part_of
 from veduta.training.decision.examples import Photo, PhotoCollection, distractor_centers
 from veduta.training.decision.fit import Example, fold_of, held_out_answers, learn_decider
