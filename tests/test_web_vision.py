@@ -39,10 +39,10 @@ class Site(http.server.BaseHTTPRequestHandler):
     """A site of photos, with other things beside them."""
 
     pages: dict = {}  # noqa: RUF012
-    select_galleries: list = []  # noqa: RUF012
+    asked: list = []  # noqa: RUF012
 
     def do_GET(self):
-        self.select_galleries.append(self.path)
+        self.asked.append(self.path)
         if self.path.startswith("/allowed/garbage"):
             self.wfile.write(b"this is no HTTP\r\n\r\n")
             return
@@ -220,7 +220,7 @@ def test_what_an_allowed_address_gives_is_no_reason_to_fail(google, site, path, 
     error = google.client.landmark_detection(image=image).error
     assert error.code == 3
     assert message in error.message
-    assert "/private/secret.jpg" not in Site.select_galleries
+    assert "/private/secret.jpg" not in Site.asked
 
 
 @pytest.mark.parametrize(
@@ -256,10 +256,10 @@ def test_what_an_allowed_address_gives_is_no_reason_to_fail(google, site, path, 
 )
 def test_no_other_address_is_fetched(google, site, address):
     image = vision.Image(source=vision.ImageSource(image_uri=address.format(site=site, host=site[7:])))
-    before = len(Site.select_galleries)
+    before = len(Site.asked)
     response = google.client.landmark_detection(image=image)
     assert response.error.code == 7
-    assert len(Site.select_galleries) == before
+    assert len(Site.asked) == before
 
 
 def test_an_allowed_site_is_no_other_that_begins_like_it():
