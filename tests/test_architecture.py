@@ -13,8 +13,9 @@ PACKAGE = Path(veduta.__file__).parent
 
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
-    {"types", "errors"},
-    {"concurrency", "files", "progress", "protocols", "sqlite"},
+    {"errors"},
+    {"types"},
+    {"concurrency", "files", "pages", "progress", "protocols", "sqlite"},
     {"features_codec", "geo", "geometry", "metrics", "records"},
     {"images"},
     {"models"},
@@ -28,7 +29,7 @@ ROWS = [
 ]
 ROW = {name: level for level, names in enumerate(ROWS) for name in names}
 FORBIDDEN = {"utils", "common", "core", "base", "helpers", "manager"}
-HEAVY = {"torch", "cv2", "onnxruntime", "fastapi", "faiss", "PIL", "numpy", "typer"}
+HEAVY = {"torch", "cv2", "onnxruntime", "fastapi", "faiss", "PIL", "numpy", "typer", "jinja2"}
 
 MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 

@@ -24,7 +24,7 @@ from veduta.competition.run import run_recipe, with_overrides
 from veduta.competition.score import score_submission
 from veduta.competition.stages import load_candidates
 from veduta.competition.submissions import read_submission
-from veduta.errors import DatasetError
+from veduta.errors import BusyError, DatasetError
 from veduta.images import from_array
 
 LANDMARKS, VIEWS, DISTRACTORS = 6, 2, 4
@@ -144,6 +144,7 @@ def test_a_photo_that_cannot_be_read_has_no_prediction(data, tmp_path):
     assert report.photos == report.predictions + 1
     found = inspect_data(copy)
     assert [f.photo for split in found.splits for f in split.bad] == [str(victim)]
+    assert [set(f) for split in found.splits for f in split.to_dict()["bad"]] == [{"photo", "error"}]
 
 
 def test_inspect_counts(data):
@@ -342,5 +343,5 @@ def test_the_summary_is_json_whatever_is_undefined(data, made, tmp_path):
 
 
 def test_one_run_at_a_time_in_a_folder(data, made):
-    with locked(made[0]), pytest.raises(DatasetError, match="another process"):
+    with locked(made[0]), pytest.raises(BusyError, match="another process"):
         run_recipe(data, made[0])

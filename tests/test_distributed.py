@@ -23,7 +23,7 @@ from running import PATIENCE, is_whole, rows, veduta, wait_until
 from typer.testing import CliRunner
 
 from veduta.cli import app
-from veduta.errors import DatasetError, GalleryError, JobError, ModelError
+from veduta.errors import BusyError, DatasetError, GalleryError, JobError, ModelError
 from veduta.features_codec import pack_features
 from veduta.files import locked
 from veduta.gallery import Gallery, to_dict
@@ -449,10 +449,10 @@ def test_a_finished_shard_is_not_done_again(pairs, finished, tmp_path, monkeypat
 
 def test_a_shard_has_one_process(pairs, tmp_path):
     run_shard(VerifyJob(pairs, "rootsift"), tmp_path, "1/2")
-    with locked(tmp_path / "shard-0001-of-0002"), pytest.raises(JobError, match="another process is writing here"):
+    with locked(tmp_path / "shard-0001-of-0002"), pytest.raises(BusyError, match="another process is writing here"):
         run_shard(VerifyJob(pairs, "rootsift"), tmp_path, "1/2")
     run_shard(VerifyJob(pairs, "rootsift"), tmp_path, "2/2")
-    with locked(tmp_path), pytest.raises(JobError, match="another process is writing here"):
+    with locked(tmp_path), pytest.raises(BusyError, match="another process is writing here"):
         merge_job(tmp_path)
 
 

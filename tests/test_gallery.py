@@ -17,7 +17,7 @@ import world
 from running import content, is_whole, references, started, veduta, wait_until
 
 from veduta.decision.model import CONTINUE_BETWEEN, decide
-from veduta.errors import DatasetError, GalleryError, ImageError, ModelError
+from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, NotFoundError
 from veduta.gallery import Gallery, to_dict
 from veduta.gallery.ingest import BATCH
 from veduta.gallery.store import GALLERY_FILE
@@ -306,7 +306,8 @@ def test_the_same_photo_under_another_landmark_is_a_failure_that_says_so(gallery
     assert (report.added, report.skipped) == ((), 0)
     (failure,) = report.failures
     assert failure.photo == str(copy)
-    assert "is already a reference of landmark 'palazzo-1', not of 'palazzo-99'" in failure.error
+    assert failure.error.startswith(f"{copy}: is already a reference of landmark 'palazzo-1', not of 'palazzo-99'; ")
+    assert failure.code == "conflict"
 
 
 def test_the_same_photo_under_two_landmarks_of_one_folder_is_a_failure_too(photos, tmp_path):
@@ -320,6 +321,7 @@ def test_the_same_photo_under_two_landmarks_of_one_folder_is_a_failure_too(photo
     assert report.skipped == 1
     assert [f.photo for f in report.failures] == [str(folder / "b/1 too.jpg")]
     assert "is already a reference of landmark 'a', not of 'b'" in report.failures[0].error
+    assert report.failures[0].code == "conflict"
 
 
 def test_a_table_brings_names_and_places(photos, tmp_path, view):
@@ -437,10 +439,10 @@ def test_a_recognizer_at_work_keeps_up_with_changes(gallery, view, tmp_path):
 
 
 def test_removing_what_is_not_there_is_an_error(gallery, gallery_path):
-    with pytest.raises(GalleryError, match="has no landmark 'duomo'; see 'veduta list") as raised:
+    with pytest.raises(NotFoundError, match="has no landmark 'duomo'; see 'veduta list") as raised:
         gallery.remove(landmark="duomo")
     assert str(gallery_path) in str(raised.value)
-    with pytest.raises(GalleryError, match="has no reference 'palazzo-0'"):
+    with pytest.raises(NotFoundError, match="has no reference 'palazzo-0'"):
         gallery.remove(reference="palazzo-0")
     with pytest.raises(ValueError, match="either a landmark or a reference"):
         gallery.remove()
@@ -654,7 +656,8 @@ def test_content_that_another_landmark_has_is_refused_and_not_kept(gallery, phot
     content = next((photos / "palazzo-1").iterdir()).read_bytes()
     report = gallery.add_contents([("mine.jpg", content)], Landmark("palazzo-2"))
     assert report.added == ()
-    assert "is already a reference of landmark 'palazzo-1'" in report.failures[0].error
+    assert report.failures[0].error.startswith("mine.jpg: is already a reference of landmark 'palazzo-1'")
+    assert (report.failures[0].photo, report.failures[0].code) == ("mine.jpg", "conflict")
     assert not list((gallery.path / "photos").iterdir())
 
 
@@ -679,7 +682,7 @@ def test_pictures_and_features_of_a_reference_are_to_be_had_and_of_none_other(ga
     assert gallery.picture(reference).size == gallery.features(reference).size
     for call in (gallery.thumbnail, gallery.picture, gallery.features):
         for wrong in ("nothing", "\ud800"):
-            with pytest.raises(GalleryError, match="has no reference"):
+            with pytest.raises(NotFoundError, match="has no reference"):
                 call(wrong)
 
 

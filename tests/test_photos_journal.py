@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from mortal import age, differences, living, picture, put
 
-from veduta.errors import ImageError, LibraryError
+from veduta.errors import BusyError, ImageError, LibraryError
 from veduta.library.journal import Step, apply, history, recover, undo
 
 SHM = Path("/dev/shm")
@@ -164,7 +164,7 @@ def test_write_does_not_touch_a_file_that_changes_while_its_content_is_made(libr
 
 def test_a_content_that_cannot_be_made_is_a_failure_and_the_next_step_is_tried(library):
     def make():
-        raise ImageError("a.jpg: is no photo")
+        raise ImageError("a.jpg", "is no photo")
 
     steps = [
         Step("write", library / "a" / "IMG_1.xmp", make=make),
@@ -648,7 +648,7 @@ def test_two_processes_do_not_change_a_library_at_once(library):
             lambda: undo(state(library)),
             lambda: recover(state(library)),
         ):
-            with pytest.raises(LibraryError, match="another Veduta is changing"):
+            with pytest.raises(BusyError, match="another Veduta is changing"):
                 call()
         yield Step("copy", library / "c.jpg", library / "empty.jpg")
 

@@ -464,6 +464,25 @@ def test_limits_shrink_with_threads():
 # --- the state ---------------------------------------------------------------------------------------------------
 
 
+def test_reasons_are_kept_without_paths_and_those_of_an_older_state_are_found_again(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"no photo")
+    reason = "is something unknown, not a photo in JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP"
+    whole = f"{tmp_path / 'a.jpg'}: {reason}"
+    with Library(tmp_path) as library:
+        assert [(f.photo, f.error, f.code) for f in library.scan().failures] == [
+            (str(tmp_path / "a.jpg"), whole, "unreadable")
+        ]
+        assert library.unreadable() == {str(tmp_path / "a.jpg"): reason}
+    db = sqlite3.connect(tmp_path / STATE_FOLDER / FILE)
+    db.execute("UPDATE file SET error = ?", (whole,))
+    db.execute("PRAGMA user_version = 1")
+    db.commit()
+    db.close()
+    with Library(tmp_path) as library:
+        assert library.failures() == []
+        assert [f.error for f in library.scan().failures] == [f.error for f in library.failures()] == [whole]
+
+
 def test_a_folder_that_is_none_and_a_state_of_another_time_are_refused(tmp_path):
     with pytest.raises(LibraryError, match="is not a folder"):
         Library(tmp_path / "nothing")

@@ -6,7 +6,7 @@ import pytest
 from running import veduta
 
 from veduta.datasets.listing import list_csv
-from veduta.errors import GalleryError
+from veduta.errors import GalleryError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.review_queue import REVIEW_FILE, ReviewQueue
 
@@ -50,7 +50,7 @@ def test_a_number_is_never_given_twice(review):
 
 def test_what_is_not_there_is_an_error_that_says_so(review):
     for call in (review.item, review.content, review.forget, lambda n: review.set_verdict(n, "rejected", None)):
-        with pytest.raises(GalleryError, match="has no photo number 7"):
+        with pytest.raises(NotFoundError, match="has no photo number 7"):
             call(7)
 
 

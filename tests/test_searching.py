@@ -13,7 +13,7 @@ from running import read_only, started, veduta, wait_until
 from test_approximate import clustered, exact, found, unit
 from test_store import entry, put
 
-from veduta.errors import GalleryError
+from veduta.errors import BusyError, GalleryError, NotFoundError
 from veduta.files import locked
 from veduta.gallery import Gallery, live_index, to_dict
 from veduta.gallery.live_index import (
@@ -198,7 +198,7 @@ def test_one_process_builds_at_a_time(store):
     choose(store, "approximate")
     fill(store, 0, 20)
     (store.path / INDEX_FOLDER).mkdir()
-    with locked(store.path / INDEX_FOLDER), pytest.raises(GalleryError, match="another process is writing here"):
+    with locked(store.path / INDEX_FOLDER), pytest.raises(BusyError, match="another process is writing here"):
         build_index(store, DIM)
 
 
@@ -354,7 +354,7 @@ def test_near_a_place_only_landmarks_known_to_stand_there_are_looked_among(place
 
 
 def test_an_unknown_landmark_to_look_among_is_named(placed, view):
-    with pytest.raises(GalleryError, match="has no landmark 'nowhere'"):
+    with pytest.raises(NotFoundError, match="has no landmark 'nowhere'"):
         list(placed.recognize([view], landmarks=["palazzo-0", "nowhere"]))
 
 

@@ -19,7 +19,9 @@ __version__ = "0.1.0"
 # Public name -> the module it lives in.
 _HOMES = {
     "AddReport": "veduta.gallery.ingest",
+    "BusyError": "veduta.errors",
     "Candidate": "veduta.types",
+    "ConflictError": "veduta.errors",
     "DatasetError": "veduta.errors",
     "Decision": "veduta.types",
     "Failure": "veduta.types",
@@ -37,7 +39,9 @@ _HOMES = {
     "Matches": "veduta.types",
     "ModelCard": "veduta.models",
     "ModelError": "veduta.errors",
+    "NotFoundError": "veduta.errors",
     "PairVerification": "veduta.pair",
+    "PrecisionError": "veduta.errors",
     "Recognition": "veduta.types",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
@@ -54,7 +58,9 @@ _HOMES = {
 __all__ = [
     "AddReport",
     "Asset",
+    "BusyError",
     "Candidate",
+    "ConflictError",
     "DatasetError",
     "Decision",
     "Failure",
@@ -72,7 +78,9 @@ __all__ = [
     "Matches",
     "ModelCard",
     "ModelError",
+    "NotFoundError",
     "PairVerification",
+    "PrecisionError",
     "Recognition",
     "Recognizer",
     "Reference",
@@ -87,12 +95,16 @@ __all__ = [
 
 if TYPE_CHECKING:
     from veduta.errors import (
+        BusyError,
+        ConflictError,
         DatasetError,
         GalleryError,
         ImageError,
         JobError,
         LibraryError,
         ModelError,
+        NotFoundError,
+        PrecisionError,
         TooLargeError,
         TrainingError,
         VedutaError,

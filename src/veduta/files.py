@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from veduta.errors import DatasetError, VedutaError
+from veduta.errors import BusyError
 
 
 @contextmanager
-def locked(folder: Path, error: type[VedutaError] = DatasetError) -> Iterator[None]:
-    """Keep other processes from writing to a folder; raise `error` when one is. A process that dies lets go."""
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder; BusyError when one is. A process that dies lets go."""
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise error(f"{folder}: another process is writing here; wait for it or end it") from None
+            raise BusyError(f"{folder}: another process is writing here", "wait for it or end it") from None
         yield

@@ -113,9 +113,9 @@ def _save(picture: PIL.Image.Image, path: Path) -> None:
     try:
         picture.save(path)
     except OSError as error:
-        raise ImageError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise ImageError(str(path), f"cannot be written ({error.strerror or error})") from error
     except ValueError as error:
-        raise ImageError(f"{path}: is no picture's name; use one ending in .png, .jpg or .webp") from error
+        raise ImageError(str(path), "is no picture's name", "use one ending in .png, .jpg or .webp") from error
 
 
 def _caption(verification: Verification) -> str:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from veduta.errors import GalleryError
+from veduta.errors import GalleryError, NotFoundError
 
 REVIEW_FILE = "review.sqlite"
 VERDICTS = ("accepted", "rejected", "corrected")
@@ -107,14 +107,14 @@ class ReviewQueue:
         return [_item(row) for row in self._ask(f"{ITEM} {where} ORDER BY number")]
 
     def item(self, number: int) -> ReviewItem:
-        """Return one photo's item; GalleryError if there is none of this number."""
+        """Return one photo's item; NotFoundError if there is none of this number."""
         found = self._ask(f"{ITEM} WHERE number = ?", (number,))
         if not found:
             raise self._missing(number)
         return _item(found[0])
 
     def content(self, number: int) -> bytes:
-        """Return one photo's bytes; GalleryError if there is none of this number."""
+        """Return one photo's bytes; NotFoundError if there is none of this number."""
         found = self._ask("SELECT content FROM item WHERE number = ?", (number,))
         if not found:
             raise self._missing(number)
@@ -124,7 +124,7 @@ class ReviewQueue:
         """Note a verdict and what the photo shows by it, and return the item.
 
         Raises:
-            GalleryError: there is no photo of this number.
+            NotFoundError: there is no photo of this number.
             ValueError: no such verdict, or one that says what the photo shows and needs not, or the reverse.
         """
         if verdict not in VERDICTS or (landmark is None) != (verdict == "rejected"):
@@ -134,7 +134,7 @@ class ReviewQueue:
         return self.item(number)
 
     def forget(self, number: int) -> None:
-        """Forget a photo and its verdict; GalleryError if there is none of this number."""
+        """Forget a photo and its verdict; NotFoundError if there is none of this number."""
         self.item(number)
         self._ask("DELETE FROM item WHERE number = ?", (number,))
 
@@ -158,8 +158,8 @@ class ReviewQueue:
             raise GalleryError(f"{target}: cannot be written ({error.strerror}); choose another folder") from error
         return len(done)
 
-    def _missing(self, number: int) -> GalleryError:
-        return GalleryError(f"{self.file}: has no photo number {number}; it was forgotten")
+    def _missing(self, number: int) -> NotFoundError:
+        return NotFoundError("photo", number, str(self.file), "it was forgotten")
 
 
 def _item(row: tuple[Any, ...]) -> ReviewItem:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veduta.errors import FailureCode, VedutaError
+
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
@@ -283,7 +285,18 @@ class Failure:
     Attributes:
         photo: the path as given.
         error: one line: what is wrong and with which file.
+        code: the kind of reason, for programs to go by.
     """
 
     photo: str
     error: str
+    code: FailureCode = "unreadable"
+
+    @classmethod
+    def of(cls, photo: str, error: VedutaError) -> Failure:
+        """Return the failure of a photo that an error is about."""
+        return cls(photo, str(error), error.code)
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the failure as its JSON has it: photo, error."""
+        return {"photo": self.photo, "error": self.error}

@@ -46,7 +46,7 @@ def inspect_command(
     with output.progress("reading") as progress:
         found = look(data, decode, progress)
     if format is Listing.json:
-        pages.as_json(asdict(found))
+        pages.as_json(asdict(found) | {"splits": [split.to_dict() for split in found.splits]})
     else:
         pages.inspection(found)
     if any(split.missing or split.bad for split in found.splits):

@@ -102,7 +102,7 @@ def embed_one(model: Embedder, folder: PhotoFolder, id: str) -> Float32 | Failur
     try:
         return np.asarray(model.embed([load(folder.path(id))])[0], np.float32)
     except ImageError as error:
-        return Failure(id, str(error))
+        return Failure.of(id, error)
 
 
 def import_npy(descriptors: Path, ids: Path, out: Path, name: str) -> DescriptorTable:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,12 @@ class SplitReport:
     missing: tuple[str, ...]
     unlisted: int
     bad: tuple[Failure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the split as its JSON has it."""
+        facts = asdict(self)
+        facts["bad"] = [failure.to_dict() for failure in self.bad]
+        return facts
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ def _damaged(
         try:
             load(path, max_side=64)
         except ImageError as error:
-            return Failure(str(path), str(error))
+            return Failure.of(str(path), error)
         return None
 
     found: dict[str, list[Failure]] = {}

@@ -25,12 +25,18 @@ class LabeledPhoto:
         id: the id its reference is to have.
         landmark: what it shows.
         license: under which it may be used, where that is known.
+        name: what messages call it; its path unless given.
     """
 
     photo: str
     id: str
     landmark: Landmark
     license: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.photo)
 
 
 def list_folder(folder: Path) -> tuple[list[LabeledPhoto], list[Failure]]:
@@ -53,7 +59,7 @@ def list_folder(folder: Path) -> tuple[list[LabeledPhoto], list[Failure]]:
         for photo in walk(sub, report=failures.append)
     ]
     loose = [p for p in entries if p.is_file() and p.suffix.lower() in SUFFIXES]
-    failures += [Failure(str(p), f"{p}: lies in no landmark's folder; move it into one") for p in loose]
+    failures += [Failure(str(p), f"{p}: lies in no landmark's folder; move it into one", "unsorted") for p in loose]
     if not listed:
         raise DatasetError(f"{folder}: has no photos in subfolders; expected {folder}/LANDMARK/PHOTO")
     return listed, failures

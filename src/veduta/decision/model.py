@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from veduta.decision.terms import TERM_NAMES, CandidateContext, candidate_score, compute_terms
-from veduta.errors import GalleryError
+from veduta.errors import GalleryError, PrecisionError
 from veduta.models import card, read_file
 from veduta.types import Candidate, Decision, Float32, Float64
 
@@ -148,14 +148,14 @@ class LearnedDecider:
         """Return the least floor from which on answers were right this often.
 
         Raises:
-            GalleryError: no floor reached that precision.
+            PrecisionError: no floor reached that precision.
         """
         curve = self.curves[effort]
         enough = curve[:, 1] >= precision
         if not enough[-1]:
             best = f"{curve[:, 1].max():.3f}"
             asked_for = f"{precision:.3f}"
-            raise GalleryError(f"no floor was measured to be right {asked_for} of the time; the best is right {best}")
+            raise PrecisionError(f"no floor was measured to be right {asked_for} of the time; the best is right {best}")
         last_short = np.flatnonzero(~enough)
         return float(curve[last_short[-1] + 1 if len(last_short) else 0, 0])
 
@@ -225,8 +225,9 @@ class HeuristicDecider:
         return float(_sigmoid(self.slope * (score - self.middle)))
 
     def floor_for(self, precision: float, effort: str = DEFAULT_EFFORT) -> float:
-        """Raise GalleryError: nothing was measured."""
-        raise GalleryError("how precise answers are was never measured for these models; run 'veduta calibrate' first")
+        """Raise PrecisionError: nothing was measured."""
+        unknown = "how precise answers are was never measured for these models"
+        raise PrecisionError(unknown, "run 'veduta calibrate' first")
 
 
 def _sigmoid(z: Float64 | float) -> Float64:

@@ -6,10 +6,10 @@ import hashlib
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from veduta import __version__
 from veduta.cascade import CascadeSettings
@@ -17,7 +17,7 @@ from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.decision.model import CASCADES, DEFAULT_EFFORT, DEFAULT_FLOOR, Decider, LearnedDecider, shipped_decider
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
-from veduta.errors import GalleryError, ImageError, VedutaError
+from veduta.errors import GalleryError, ImageError, NotFoundError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR, make_extractor
 from veduta.gallery.evidence_page import EvidencePair, Explanation, write_page
 from veduta.gallery.ingest import AddReport, add_listed, compare_same_landmark, utf8
@@ -224,20 +224,20 @@ class Gallery:
         return self._store.covers()
 
     def thumbnail(self, reference: str) -> bytes:
-        """Return the small WebP picture kept of a reference; GalleryError if there is no such reference."""
+        """Return the small WebP picture kept of a reference; NotFoundError if there is no such reference."""
         return self._evidence(reference)[2]
 
     def picture(self, reference: str) -> Image:
         """Return a reference's photo if it is still there unchanged, else its thumbnail, at the photo's size.
 
         Raises:
-            GalleryError: there is no such reference.
+            NotFoundError: there is no such reference.
         """
         found, features, small = self._evidence(reference)
         return _reference_picture(self._store.path, found, small, features.size)
 
     def features(self, reference: str) -> LocalFeatures:
-        """Return a reference's local features; GalleryError if there is no such reference."""
+        """Return a reference's local features; NotFoundError if there is no such reference."""
         return self._evidence(reference)[1]
 
     def _evidence(self, reference: str) -> tuple[Reference, LocalFeatures, bytes]:
@@ -246,8 +246,8 @@ class Gallery:
             raise self._unknown("reference", reference)
         return found
 
-    def _unknown(self, what: str, id: str) -> GalleryError:
-        return GalleryError(f"{self._store.path}: has no {what} {id!r}; see 'veduta list {self._store.path}'")
+    def _unknown(self, kind: Literal["landmark", "reference"], id: str) -> NotFoundError:
+        return NotFoundError(kind, id, str(self._store.path), f"see 'veduta list {self._store.path}'")
 
     # --- adding and removing ------------------------------------------------------------------------------------
 
@@ -295,19 +295,17 @@ class Gallery:
             photos: (what to call it in messages, the file's bytes).
             landmark: what they show.
         """
-        listed, names = [], {}
+        listed = []
         for name, content in photos:
             path = _keep_photo(self._store.path, content)
-            listed.append(LabeledPhoto(str(path), f"{landmark.id}/{path.name[:16]}", landmark))
-            names[str(path)] = name
+            listed.append(LabeledPhoto(str(path), f"{landmark.id}/{path.name[:16]}", landmark, name=name))
         report = add_listed(self._store, *self._make_stages(), listed, [])
         self._compare()
-        for path in map(Path, names):
+        for path in {Path(each.photo) for each in listed}:
             there = self._store.find_content(path.name)
             if there is None or Path(there.photo).name != path.name:  # no photo, or one that lies elsewhere
                 path.unlink(missing_ok=True)
-        failures = [Failure(names[f.photo], f.error.replace(f.photo, names[f.photo])) for f in report.failures]
-        return replace(report, failures=tuple(failures))
+        return report
 
     def put_landmark(self, landmark: Landmark) -> None:
         """Keep a landmark as it is given here: new, or in the place of what was known of it."""
@@ -324,7 +322,7 @@ class Gallery:
         """Remove a landmark with all its references, or one reference, at once; return how many references went.
 
         Raises:
-            GalleryError: there is no such landmark or reference.
+            NotFoundError: there is no such landmark or reference.
         """
         if (landmark is None) == (reference is None):
             raise ValueError("expected either a landmark or a reference")
@@ -339,8 +337,7 @@ class Gallery:
             gone = [found[0]] if found else []
             count = 1 if self._store.remove_reference(str(reference)) else -1
         if count < 0:
-            what = "landmark" if landmark is not None else "reference"
-            raise self._unknown(what, str(landmark or reference))
+            raise self._unknown("reference" if landmark is None else "landmark", str(landmark or reference))
         for each in gone:  # the gallery's own copies, not photos that lie elsewhere
             (self._store.path / PHOTOS / each.sha256).unlink(missing_ok=True)
         return count
@@ -463,7 +460,8 @@ class Gallery:
             near: name only landmarks whose place is known to lie in this circle; with `landmarks`, those in both.
 
         Raises:
-            GalleryError: no floor is known to reach the precision, or there is no such landmark.
+            NotFoundError: there is no such landmark.
+            PrecisionError: no floor is known to reach the precision.
             ModelError: extractor and matcher do not fit.
             ValueError: an option is out of its range, or both precision and floor are given.
         """
@@ -694,7 +692,7 @@ def _timed_load(photo: str | Failure) -> tuple[Image, float] | Failure:
     try:
         return load(photo), time.perf_counter() - start
     except ImageError as error:
-        return Failure(photo, str(error))
+        return Failure.of(photo, error)
 
 
 def _reference_picture(gallery: Path, reference: Reference, small: bytes, size: tuple[int, int]) -> Image:
@@ -713,7 +711,7 @@ def _reference_picture(gallery: Path, reference: Reference, small: bytes, size: 
 def to_dict(result: Recognition | Failure) -> dict[str, Any]:
     """Return an answer as what its JSON says: photo, landmark, confidence, evidence, seconds; or photo, error."""
     if isinstance(result, Failure):
-        return asdict(result)
+        return dict(result.to_dict())
     landmark = result.landmark
     return {
         "photo": result.photo,

@@ -16,7 +16,7 @@ import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
 from veduta.datasets.listing import LabeledPhoto
-from veduta.errors import ImageError
+from veduta.errors import ConflictError, ImageError
 from veduta.gallery.match_graph import MAX_PAIRS
 from veduta.gallery.store import NewReference, ReferencePair, Store
 from veduta.images import load, read_bytes
@@ -56,11 +56,10 @@ class ContentLookup:
     def __init__(self, store: Store) -> None:
         self._store, self._lock, self._new = store, Lock(), set[str]()
 
-    def landmark_of(self, sha256: str) -> str | None:
-        """Return the landmark of the reference with this content, None where there was none before this run."""
+    def earlier(self, sha256: str) -> Reference | None:
+        """Return the reference with this content, None where there was none before this run."""
         with self._lock:
-            there = None if sha256 in self._new else self._store.find_content(sha256)
-        return there.landmark if there else None
+            return None if sha256 in self._new else self._store.find_content(sha256)
 
     def find_content(self, sha256: str) -> Reference | None:
         """Do what `Store.find_content` does."""
@@ -96,7 +95,7 @@ def add_listed(
     known = ContentLookup(store)
 
     def work(item: LabeledPhoto) -> NewReference | Failure | None:
-        return make_entry(item, known.landmark_of, embedder, extractor)
+        return make_entry(item, known.earlier, embedder, extractor)
 
     with closing(in_order(work, listed)) as prepared:  # its threads ask the store, and whoever opened it may close it
         return add_entries(known, prepared, len(listed), failures, progress)
@@ -178,13 +177,13 @@ def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: lis
 
 
 def make_entry(
-    item: LabeledPhoto, landmark_of: Callable[[str], str | None], embedder: Embedder, extractor: Extractor
+    item: LabeledPhoto, earlier: Callable[[str], Reference | None], embedder: Embedder, extractor: Extractor
 ) -> NewReference | Failure | None:
     """Return the entry of a photo, a failure, or None for one the gallery has already under this landmark.
 
     Args:
         item: the photo.
-        landmark_of: sha256 -> the landmark the gallery has a photo of this content for, or None; asked by any thread.
+        earlier: sha256 -> the reference with this content that the gallery has, or None; asked by any thread.
         embedder: makes its descriptor.
         extractor: makes its local features.
     """
@@ -192,12 +191,12 @@ def make_entry(
         return problem
     try:
         data, digest = read_bytes(item.photo)
-        there = landmark_of(digest)
-        if there is not None:
-            return conflict_of(item, there)
-        return _entry(item, load(data, name=item.photo), embedder, extractor)
+        known = earlier(digest)
+        if known is not None:
+            return conflict(item, known)
+        return _entry(item, load(data, name=item.name), embedder, extractor)
     except ImageError as error:
-        return Failure(item.photo, str(error))
+        return Failure.of(item.name, error)
 
 
 def _entry(item: LabeledPhoto, image: Image, embedder: Embedder, extractor: Extractor) -> NewReference:
@@ -246,8 +245,8 @@ class _Batch:
 
     def _note_repeated(self, item: LabeledPhoto, sha256: str) -> None:
         """Count a photo that another one, listed before or added meanwhile by another process, has forestalled."""
-        there = self._known.find_content(sha256)
-        failure = conflict_of(item, there.landmark) if there else None
+        known = self._known.find_content(sha256)
+        failure = conflict(item, known) if known else None
         if failure:
             self._failures.append(failure)
         else:
@@ -259,12 +258,11 @@ def utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def conflict_of(item: LabeledPhoto, landmark: str) -> Failure | None:
+def conflict(item: LabeledPhoto, known: Reference) -> Failure | None:
     """Return the failure of a photo that the gallery has under another landmark; None where it is the same."""
-    if landmark == item.landmark.id:
+    if known.landmark == item.landmark.id:
         return None
-    reason = f"{item.photo}: is already a reference of landmark {landmark!r}, not of {item.landmark.id!r}"
-    return Failure(item.photo, f"{reason}; remove that reference first if it is wrong")
+    return Failure.of(item.name, ConflictError(item.name, known.id, known.landmark, item.landmark.id))
 
 
 def _unstorable(item: LabeledPhoto) -> Failure | None:
@@ -272,4 +270,4 @@ def _unstorable(item: LabeledPhoto) -> Failure | None:
     texts = str(Path(item.photo).absolute()), item.id, item.landmark.id, item.landmark.name, item.license or ""
     if all(utf8(text) == text for text in texts):
         return None
-    return Failure(item.photo, f"{utf8(item.photo)}: its name or a folder's is not UTF-8; rename it")
+    return Failure(item.name, f"{utf8(item.name)}: its name or a folder's is not UTF-8; rename it", "unstorable")

@@ -238,7 +238,7 @@ def build_index(
     choice, home = IndexChoice.of(store), store.path / INDEX_FOLDER
     try:
         home.mkdir(exist_ok=True)
-        with locked(home, GalleryError):
+        with locked(home):
             if choice.target is not None:
                 return sync(store, choice.target, dim, home, progress, anew=anew)
             return _build(store, dim, choice, home, progress, anew=anew)

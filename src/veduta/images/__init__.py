@@ -57,7 +57,7 @@ def load(
     path = source if isinstance(source, bytes) else os.fsdecode(source)
     if name is None:
         name = path if isinstance(path, str) else "<bytes>"
-    shown = _shown(name)
+    shown = printable(name)
     data = _read(path, shown, max_bytes) if isinstance(path, str) else path
     _check_length(len(data), shown, max_bytes)
     pixels, (width, height), exif = _decode(data, shown, max_side, max_pixels)
@@ -68,7 +68,7 @@ def load(
 def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
     """Return a photo file's bytes, undecoded, and their sha256 as hex digits; ImageError as `load`."""
     name = os.fsdecode(path)
-    data = _read(name, _shown(name), max_bytes)
+    data = _read(name, printable(name), max_bytes)
     return data, hashlib.sha256(data).hexdigest()
 
 
@@ -124,10 +124,10 @@ def _listing(
         with os.scandir(folder) as entries:
             paths = [e.path + os.sep * _is_folder(e) for e in entries if not e.name.startswith(".")]
     except OSError as error:
-        message = f"{_shown(folder)}: cannot be listed: {error.strerror}"
+        unlisted = ImageError(printable(folder), f"cannot be listed: {error.strerror}")
         if report is None:
-            raise ImageError(message) from error
-        report(Failure(folder, message))
+            raise unlisted from error
+        report(Failure.of(folder, unlisted))
         return []
     return sorted(p for p in paths if p.endswith(os.sep) or os.path.splitext(p)[1].lower() in suffixes)  # noqa: PTH122
 
@@ -139,7 +139,7 @@ def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
         return False
 
 
-def _shown(name: str) -> str:
+def printable(name: str) -> str:
     """Return the name as a message may show it: on one line, whatever a file system allowed."""
     return name if name and name.isprintable() else ascii(name)
 
@@ -153,36 +153,36 @@ def _read(path: str, shown: str, max_bytes: int) -> bytes:
             return file.read(status.st_size)
     except (OSError, ValueError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{shown}: cannot be read: {reason}") from error
+        raise ImageError(shown, f"cannot be read: {reason}") from error
 
 
 def _check_kind(mode: int, shown: str) -> None:
     if stat.S_ISDIR(mode):
-        raise ImageError(f"{shown}: is a folder, not a photo; name the photos in it")
+        raise ImageError(shown, "is a folder, not a photo", "name the photos in it")
     if not stat.S_ISREG(mode):
-        raise ImageError(f"{shown}: is a device or a pipe, not a file; save the photo in a file first")
+        raise ImageError(shown, "is a device or a pipe, not a file", "save the photo in a file first")
 
 
 def _check_length(length: int, shown: str, max_bytes: int) -> None:
     if length == 0:
-        raise ImageError(f"{shown}: is empty; get a fresh copy")
+        raise ImageError(shown, "is empty", "get a fresh copy")
     if length > max_bytes:
         size, most = (f"{n:,} bytes" for n in (length, max_bytes))
-        raise TooLargeError(f"{shown}: has {size}, more than {most}; make it smaller or raise max_bytes")
+        raise TooLargeError(shown, f"has {size}, more than {most}", "make it smaller or raise max_bytes")
 
 
 def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
         much = f"is {width} x {height}, more than {max_pixels:,} pixels"
-        raise TooLargeError(f"{shown}: {much}; make it smaller or raise max_pixels")
+        raise TooLargeError(shown, much, "make it smaller or raise max_pixels")
 
 
 def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UInt8, tuple[int, int], object]:
     """Return the pixels (H, W, 3), upright and reduced, the upright size (width, height) before that, and the EXIF."""
     kind = _kind(data)
     if kind is None:
-        raise ImageError(f"{shown}: is {_stranger(data)}, not a photo in {_KNOWN}")
+        raise ImageError(shown, f"is {_stranger(data)}, not a photo in {_KNOWN}")
     decoder = _decoder(kind)
     try:
         photo = decoder(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")  # its header only
@@ -193,7 +193,7 @@ def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UI
         raise
     # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
     except Exception as error:
-        raise ImageError(f"{shown}: {_reason(error, kind)}") from error
+        raise ImageError(shown, _reason(error, kind)) from error
 
 
 def _upright(photo: ImageFile.ImageFile, kind: str, max_side: int) -> tuple[UInt8, tuple[int, int]]:

@@ -52,7 +52,7 @@ def preview(path: str | os.PathLike[str]) -> bytes:
             picture, turn = _embedded(rawpy, raw) or (_developed(raw, name), 1)
             moment = raw.other.timestamp
     except (rawpy.LibRawError, rawpy.NotSupportedError, MemoryError) as error:
-        raise ImageError(f"{name}: is a RAW that is damaged, cut short or unusual; save it as JPEG") from error
+        raise ImageError(name, "is a RAW that is damaged, cut short or unusual", "save it as JPEG") from error
     photo = jpeg.split(picture)
     return photo.without(jpeg.EXIF).with_body(jpeg.EXIF, _exif(data, photo, moment, turn).data).joined()
 
@@ -66,7 +66,7 @@ def _rawpy(name: str) -> ModuleType:
     try:
         import rawpy
     except ImportError as error:
-        raise ImageError(f"{name}: is a RAW, which takes rawpy; install it with: pip install 'veduta[raw]'") from error
+        raise ImageError(name, "is a RAW, which takes rawpy", "install it with: pip install 'veduta[raw]'") from error
     library: ModuleType = rawpy
     return library
 
@@ -104,7 +104,8 @@ def _developed(raw: Any, name: str) -> bytes:
     """Return the RAW developed at half its size, upright."""
     width, height = raw.sizes.width, raw.sizes.height
     if width * height > MOST_PIXELS:
-        raise ImageError(f"{name}: is {width} x {height}, more than {MOST_PIXELS:,} pixels; save it as JPEG, smaller")
+        much = f"is {width} x {height}, more than {MOST_PIXELS:,} pixels"
+        raise ImageError(name, much, "save it as JPEG, smaller")
     return encode(raw.postprocess(half_size=True, use_camera_wb=True), "jpeg", QUALITY)
 
 

@@ -23,7 +23,7 @@ from veduta.gallery.ingest import (
     ContentLookup,
     add_entries,
     compare_same_landmark,
-    conflict_of,
+    conflict,
     make_entry,
 )
 from veduta.gallery.store import NewReference, Store
@@ -145,11 +145,13 @@ class AddWorker:
     def _look(self, item: JobItem) -> tuple[bytes, bool]:
         listed, met = to_listed(item), list[str]()
 
-        def landmark_of(sha256: str) -> str | None:
+        def earlier(sha256: str) -> Reference | None:
             met.append(sha256)
-            return listed.landmark.id if sha256 in self._known else None  # whose it is, the merge will ask
+            if sha256 not in self._known:
+                return None
+            return Reference(listed.id, listed.landmark.id, listed.photo, sha256)  # whose it is, the merge will ask
 
-        found = make_entry(listed, landmark_of, self._embedder, self._extractor)
+        found = make_entry(listed, earlier, self._embedder, self._extractor)
         if isinstance(found, Failure):
             return json_line(asdict(found)), True
         return (THERE + bytes.fromhex(met[0]) if found is None else ENTRY + pack_entry(found)), False
@@ -237,9 +239,9 @@ def _restored(
         return Failure(**json.loads(record.content))
     kind, content = record.content[:1], record.content[1:]
     entry = unpack_entry(content) if kind == ENTRY else None
-    there = known.landmark_of(content.hex() if entry is None else entry.reference.sha256)
-    if there is not None:
-        return conflict_of(item, there)
+    reference = known.earlier(content.hex() if entry is None else entry.reference.sha256)
+    if reference is not None:
+        return conflict(item, reference)
     if entry is None:  # the gallery had it when the job was begun, and has it no longer
-        return make_entry(item, known.landmark_of, *make_components(gallery, settings, provider))
+        return make_entry(item, known.earlier, *make_components(gallery, settings, provider))
     return entry

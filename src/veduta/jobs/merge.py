@@ -10,7 +10,7 @@ from pathlib import Path
 from veduta.errors import JobError
 from veduta.files import locked
 from veduta.jobs.add import merge_added
-from veduta.jobs.plan import BusyError, JobItem, JobPlan
+from veduta.jobs.plan import JobItem, JobPlan
 from veduta.jobs.shard import failure_of
 from veduta.progress import Progress
 from veduta.records import FinishedShard, Record, read_records
@@ -64,7 +64,7 @@ def merge_job(
     if plan.kind == "add" and out is not None:
         raise JobError(f"{work}: goes into the gallery {plan.about['gallery']}, not into a file")
     try:
-        with locked(work, BusyError):
+        with locked(work):
             alike = len(_makers(plan)) <= 1
             if plan.kind == "add":
                 return _into_gallery(plan, progress, comparing, alike=alike)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from veduta import __version__
 from veduta.competition.descriptor_table import shard_of
-from veduta.errors import DatasetError, JobError
+from veduta.errors import BusyError, DatasetError, JobError
 from veduta.files import locked
 from veduta.records import write_json
 from veduta.types import Failure
@@ -31,10 +31,6 @@ NAMES = {
     "gallery": "gallery",
     "content": "content of the gallery",
 }
-
-
-class BusyError(JobError):
-    """Another process is at work where this one wants to be."""
 
 
 class Job(Protocol):
@@ -150,7 +146,7 @@ def begin_job(job: Job, work: Path, shards: int) -> JobPlan:
 def _make(job: Job, work: Path, shards: int) -> None:
     while not (work / PLAN_FOLDER).exists():
         try:
-            with locked(work, BusyError):
+            with locked(work):
                 if not (work / PLAN_FOLDER).exists():
                     _draw(job, work, shards)
         except BusyError:
@@ -170,7 +166,7 @@ def _draw(job: Job, work: Path, shards: int) -> None:
             counts[shard] += 1
             file.write(json.dumps([shard + 1, item]) + "\n")
     found = {"kind": job.kind, "about": about, "counts": counts, "kept": job.keep(draft)}
-    write_json(draft / PLAN_FILE, found | {"failures": [[f.photo, f.error] for f in failures]})
+    write_json(draft / PLAN_FILE, found | {"failures": [[f.photo, f.error, f.code] for f in failures]})
     draft.rename(work / PLAN_FOLDER)
 
 

@@ -145,7 +145,7 @@ def load_item(plan: JobPlan, photo: str) -> Image | Failure:
     try:
         return load(os.path.join(plan.kept["base"], photo), name=photo)  # noqa: PTH118 - keeps the path as it is
     except ImageError as error:
-        return Failure(photo, str(error))
+        return Failure.of(photo, error)
 
 
 def gallery_identity(gallery: Path) -> dict[str, Any]:

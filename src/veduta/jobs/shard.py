@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from veduta.competition.descriptor_table import parse_shard
-from veduta.errors import JobError
+from veduta.errors import BusyError, JobError
 from veduta.files import locked
-from veduta.jobs.plan import BusyError, Job, JobItem, JobPlan, begin_job
+from veduta.jobs.plan import Job, JobItem, JobPlan, begin_job
 from veduta.progress import Progress
 from veduta.records import DONE, MAKERS, PART, FinishedShard, Record, RecordFile, count_records
 from veduta.types import Failure
@@ -115,7 +115,7 @@ def _alone(folder: Path, patience: float) -> Iterator[None]:
     end = time.monotonic() + patience
     while True:
         try:
-            with locked(folder, BusyError):
+            with locked(folder):
                 yield
             return
         except BusyError:
@@ -176,7 +176,8 @@ def _finish(
 def failure_of(record: Record) -> Failure:
     """Return the failure that a record is."""
     found: JobItem = json.loads(record.content)
-    return Failure(found["photo"] if "photo" in found else f"{found['a']}, {found['b']}", found["error"])
+    photo = found["photo"] if "photo" in found else f"{found['a']}, {found['b']}"
+    return Failure(photo, found["error"], found.get("code", "unreadable"))
 
 
 def _note_maker(folder: Path, maker: str) -> None:

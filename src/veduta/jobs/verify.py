@@ -6,7 +6,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -124,7 +124,7 @@ class FeatureStore:
     def put(self, photo: str, found: LocalFeatures | Failure) -> None:
         """Keep what a photo has, or why it has nothing."""
         if isinstance(found, Failure):
-            content = json_line({"photo": photo, "error": found.error})
+            content = json_line(asdict(replace(found, photo=photo)))
         else:
             head = {"photo": photo, "size": found.size, "shape": found.descriptors.shape}
             arrays = (found.keypoints, found.descriptors, found.scores)
@@ -137,7 +137,7 @@ class FeatureStore:
         record = self._file.at(self._places[photo])
         head = json.loads(_head(record))
         if record.failed:
-            return Failure(photo, head["error"])
+            return Failure(**head)
         n, dim = head["shape"]
         numbers = np.frombuffer(record.content, "<f4", offset=len(_head(record))).astype(np.float32)
         keypoints, descriptors, scores = np.split(numbers, [2 * n, (2 + dim) * n])

@@ -36,7 +36,7 @@ from veduta.library.metadata.tag import plan_tags as plan_tags
 from veduta.library.model import Asset
 from veduta.library.organize.plan import OrganizePlan
 from veduta.library.organize.plan import plan_organize as plan_order
-from veduta.library.scan import MEGABYTE, GalleryQuery, Scan, ScanLimits, ScanReport
+from veduta.library.scan import MEGABYTE, GalleryQuery, Scan, ScanLimits, ScanReport, unreadable
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder
 from veduta.types import Failure, Landmark
@@ -196,9 +196,13 @@ class Library:
                 entry[0].append(path)
         return found
 
+    def unreadable(self) -> dict[str, str]:
+        """Return path -> reason of the files that could not be read when they were last looked at."""
+        return {path: row.error for path, row in self._state.files().items() if row.error is not None}
+
     def failures(self) -> list[Failure]:
-        """Return the files that could not be read when they were last looked at."""
-        return [Failure(utf8(path), row.error) for path, row in self._state.files().items() if row.error is not None]
+        """Return the failures of the files that could not be read when they were last looked at."""
+        return [unreadable(path, reason) for path, reason in self.unreadable().items()]
 
     def answers(self) -> dict[str, StoredAnswer]:
         """Return sha256 -> what the gallery says of a photo."""

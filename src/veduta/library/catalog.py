@@ -22,7 +22,7 @@ from veduta.errors import LibraryError
 from veduta.types import Float32, Landmark
 
 STATE_FOLDER, FILE = ".veduta", "library.sqlite"
-CATALOG_VERSION = 1
+CATALOG_VERSION = 2
 BUSY_SECONDS = 60.0
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -94,7 +94,7 @@ class FileRecord:
         mtime: when it was last changed, in nanoseconds.
         node: (device, number) of the file.
         sha256: hex digest of its content, or None where it could not be read.
-        error: why it is no photo, or None.
+        error: why it is no photo, without its path, or None.
         companions: files that belong to it, absolute or relative as the file itself.
     """
 
@@ -175,7 +175,10 @@ class Catalog:
             if version == 0:
                 for statement in (*SCHEMA.split(";"), f"PRAGMA user_version = {CATALOG_VERSION}"):
                     self._db.execute(statement)
-        if version not in (0, CATALOG_VERSION):
+            elif version == 1:  # it kept a file's path within the reason; such files are looked at again
+                self._db.execute("DELETE FROM file WHERE error IS NOT NULL")
+                self._db.execute(f"PRAGMA user_version = {CATALOG_VERSION}")
+        if version not in (0, 1, CATALOG_VERSION):
             wrong = f"has schema {version}, this Veduta reads {CATALOG_VERSION}"
             raise LibraryError(f"{self.file}: {wrong}; use the Veduta that made it")
 

@@ -38,7 +38,7 @@ def fill_queue(library: Library, gallery: str, limit: int) -> tuple[int, list[Fa
             try:
                 queue.keep(_title(library, doubt), _content(doubt.asset.file), _answer(gallery, doubt))
             except ImageError as error:
-                failures.append(Failure(utf8(str(doubt.asset.file)), utf8(str(error))))
+                failures.append(Failure(utf8(str(doubt.asset.file)), utf8(str(error)), error.code))
         return len(queue.items()), failures
     finally:
         queue.close()

@@ -13,7 +13,7 @@ import PIL.Image
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, TooLargeError
 from veduta.gallery.ingest import utf8
-from veduta.images import load, read_bytes
+from veduta.images import load, printable, read_bytes
 from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
 from veduta.library.catalog import Catalog, FileRecord, PhotoContent, StoredAnswer
 from veduta.library.cluster.near_duplicates import fingerprint, sharpness
@@ -156,7 +156,7 @@ class Scan:
         self._before = {path: row.sha256 for path, row in known.items()}
         unlisted: list[Failure] = []
         found = {photo.path: photo for photo in discover_photos(self.state.root, unlisted.append, self.state.folder)}
-        self._failures += [Failure(utf8(f.photo), utf8(f.error)) for f in unlisted]
+        self._failures += [replace(f, photo=utf8(f.photo), error=utf8(f.error)) for f in unlisted]
         report, tasks = self._sort(found, known)
         report = replace(report, gone=self._forget(found, known, unlisted), older=0 if self.again else self._older())
         most = len(tasks) if self.limits.photos is None else self.limits.photos
@@ -197,7 +197,7 @@ class Scan:
         if now != before:
             self.state.put_file(photo.path, now)
         if row.error is not None:
-            self._failures.append(Failure(utf8(photo.path), row.error))
+            self._failures.append(unreadable(photo.path, row.error))
 
     def _unanswered(self, photo: DiscoveredPhoto, row: FileRecord) -> list[DiscoveredPhoto]:
         """Return a file that is as it was, if something about its content is not known yet: one of each content."""
@@ -243,15 +243,15 @@ class Scan:
                 check_installed(name)
             data, sha256 = read_bytes(photo.path, max_bytes=self.limits.bytes)
         except ImageError as error:
-            return _DecodedPhoto(None, error=str(error))
+            return _DecodedPhoto(None, error=error.reason)
         if not self._lacks(sha256):
             return _DecodedPhoto(sha256)
         try:
             image = load(preview(photo.path) if is_raw else data, name=name, max_pixels=self.limits.pixels)
         except TooLargeError as error:  # for now: there may be more memory next time
-            return _DecodedPhoto(None, error=f"{error}; --max-memory sets how large a photo may be")
+            return _DecodedPhoto(None, error=f"{error.reason}; --max-memory sets how large a photo may be")
         except ImageError as error:
-            return _DecodedPhoto(sha256, error=str(error))
+            return _DecodedPhoto(sha256, error=error.reason)
         if image.position is not None and has_estimate(data):  # what was put into it is no evidence
             image = replace(image, position=None)
         return _DecodedPhoto(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
@@ -265,7 +265,7 @@ class Scan:
             if before is not None and self.state.looks_same(before, seen.sha256):
                 self.state.alias_content(before, seen.sha256)  # another program has written something about it
         if seen.error is not None:
-            self._failures.append(Failure(utf8(photo.path), utf8(seen.error)))
+            self._failures.append(unreadable(photo.path, seen.error))
         row = FileRecord(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)
         self.state.put_file(photo.path, row)
         return recognized
@@ -287,6 +287,11 @@ class Scan:
         self.state.put_answer(sha256, _answer(answer, *self._now()))
         self._answered[sha256] = self._now()
         return True
+
+
+def unreadable(path: str, reason: str) -> Failure:
+    """Return the failure of a file that could not be read, by its path and the reason that was kept."""
+    return Failure.of(utf8(path), ImageError(printable(utf8(path)), utf8(reason)))
 
 
 def _answer(found: Recognition, gallery: str, revision: int) -> StoredAnswer:

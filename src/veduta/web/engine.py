@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from veduta.errors import GalleryError
+from veduta.errors import GalleryError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.geo import Area
 from veduta.images import from_array, load
@@ -96,11 +96,11 @@ class ServedGallery:
         return encode_webp(image)
 
     def landmark(self, id: str) -> tuple[Landmark, int]:
-        """Return a landmark and its number of references."""
+        """Return a landmark and its number of references; NotFoundError if there is no such landmark."""
         with self.lock:
             found = {landmark.id: (landmark, count) for landmark, count in self.gallery.landmarks()}.get(id)
         if found is None:
-            raise GalleryError(f"{self.path}: has no landmark {id!r}; see the list")
+            raise NotFoundError("landmark", id, str(self.path), "see the list")
         return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from veduta.errors import GalleryError, ImageError, VedutaError
+from veduta.errors import ImageError, NotFoundError, VedutaError
 
 # HTTP status -> the name Google's services give it.
 STATUSES = {
@@ -66,9 +65,8 @@ def to_api_error(error: VedutaError) -> ApiError:
     """Return what to tell of one of the library's errors: folders of the server are not told."""
     if isinstance(error, ImageError):
         return ApiError(400, str(error))
-    if isinstance(error, GalleryError) and " has no " in str(error):
-        said = re.sub(r"^.*?: has no (.*); (see|it) .*$", r"there is no \1", str(error), flags=re.DOTALL)
-        return ApiError(404, said)
+    if isinstance(error, NotFoundError):
+        return ApiError(404, f"there is no {error.subject}")
     log.error("%s", error)
     return ApiError(500, "the gallery cannot be used; see the server's log")
 

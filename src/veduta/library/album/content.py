@@ -12,7 +12,7 @@ from veduta.library import Group, Library, UncertainAsset
 from veduta.library.catalog import StoredAnswer
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset, Label
-from veduta.types import Failure, Landmark
+from veduta.types import Landmark
 
 Burst = tuple[Asset, ...]
 """Photos that count as one and are said to show the same; the first stands for them."""
@@ -57,7 +57,7 @@ class AlbumContent:
         unnamed: groups of photos that show one place which nobody has named, the largest first.
         uncertain: photos that a person should look at, those first whose verdict tells most.
         rest: photos that show no landmark and are in no group without a name and in no doubt.
-        failures: files that could not be read.
+        failures: path -> reason of the files that could not be read.
         answers: sha256 -> what the gallery says of a photo.
     """
 
@@ -66,7 +66,7 @@ class AlbumContent:
     unnamed: tuple[Group, ...]
     uncertain: tuple[UncertainAsset, ...]
     rest: tuple[Burst, ...]
-    failures: tuple[Failure, ...]
+    failures: Mapping[str, str]
     answers: Mapping[str, StoredAnswer]
 
 
@@ -84,7 +84,7 @@ def collect_content(library: Library, floor: float) -> AlbumContent:
     doubts = tuple(library.uncertain())
     told = {shot.sha256 for group in unnamed for shot in group.assets} | {doubt.asset.sha256 for doubt in doubts}
     rest = tuple(kin for kin in kins if kin[0].label is None and not told & {shot.sha256 for shot in kin})
-    return AlbumContent(kins, _places(kins, answers), unnamed, doubts, rest, tuple(library.failures()), answers)
+    return AlbumContent(kins, _places(kins, answers), unnamed, doubts, rest, library.unreadable(), answers)
 
 
 def dates(kins: Iterable[Burst]) -> tuple[datetime | None, datetime | None]:

@@ -14,13 +14,22 @@ from veduta.library.model import Label
 SURELY = 0.99  # above it no percent is written: 100% would be a lie
 
 
+def in_page(value: str) -> str:
+    r"""Return text with what no page can hold written out or left out.
+
+    >>> in_page("a\0b")
+    'ab'
+    """
+    return xml_text(utf8(value))
+
+
 def escape_html(value: str) -> str:
     """Return text as HTML may hold it, within an element as within quotes.
 
     >>> text('<b> & "c"')
     '&lt;b&gt; &amp; &quot;c&quot;'
     """
-    return escape(xml_text(utf8(value)))
+    return escape(in_page(value))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from veduta.errors import GalleryError, ModelError
 from veduta.gallery import Gallery
 from veduta.library import Library
-from veduta.library.album.content import AlbumContent, AlbumPlace, collect_content, dates
-from veduta.library.album.format import day, escape_html, period, plural
+from veduta.library.album.content import AlbumContent, collect_content, dates
+from veduta.library.album.format import day, in_page, period, plural
 from veduta.library.album.images import AlbumImages
 from veduta.library.album.map import Marker, draw_map
-from veduta.library.album.sections import NARROWEST, SHOWN_REST, WIDEST, Sections, command, find_words, grids
+from veduta.library.album.sections import (
+    NARROWEST,
+    SHOWN_DOUBTS,
+    SHOWN_FAILURES,
+    SHOWN_UNNAMED,
+    WIDEST,
+    Sections,
+    View,
+    command,
+    entry,
+    grids,
+    not_shown,
+)
 from veduta.library.album.timeline import Moment, draw_timeline
 from veduta.library.atomic import write_whole
+from veduta.pages import page_template
 
 HERE = Path(__file__).parent
 MOSAIC = 5  # pictures the album opens with, or one
@@ -67,29 +81,25 @@ class _Part:
     id: str
     heading: str
     short: str
-    make: Callable[[], str]
+    make: Callable[[], View]
 
 
 def _page(library: Library, chapters: AlbumContent, sections: Sections) -> Iterator[str]:
+    """Yield the page piece by piece: all its pictures need not be in memory at once."""
     style, script = _style(), (HERE / "album.js").read_text("utf-8")
-    title, parts = escape_html(library.path.name or str(library.path)), _parts(chapters, sections)
-    yield (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(style, script)}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{title}</title><style>{style}</style></head>\n<body>"
-        f'<a class="skip" href="#content">Skip to the photos</a>{_header(title, chapters, parts)}<main id="content">\n'
-    )
-    yield _mosaic(chapters, sections)
-    for part in parts:
-        yield f'<section class="part" id="{part.id}"><h2>{part.heading}</h2>{part.make()}</section>\n'
-    if not chapters.bursts:
-        yield f'<div class="empty"><p>No photos yet. Have them looked at:</p>{command(library, "scan")}</div>'
-    yield (
-        f"</main><footer><p>Written by Veduta on {day(datetime.now())}. "  # noqa: DTZ005 - the reader's own day
-        "All pictures are in this one file; a click opens a photo, which lies where it always did.</p></footer>"
-        f'<dialog id="viewer" aria-label="Photo"></dialog><script>{script}</script></body></html>\n'
+    parts = _parts(library, chapters, sections)
+    return page_template(__file__, "album.html", in_page).generate(
+        title=library.path.name or str(library.path),
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        when=period(*dates(chapters.bursts)),
+        numbers=_numbers(chapters),
+        contents=parts,
+        mosaic=_mosaic(chapters, sections),
+        parts=({"id": part.id, "heading": part.heading, **part.make()} for part in parts),
+        empty="" if chapters.bursts else command(library, "scan"),
+        today=day(datetime.now()),  # noqa: DTZ005 - the reader's own day
     )
 
 
@@ -108,15 +118,6 @@ def _policy(style: str, script: str) -> str:
     )
 
 
-def _header(title: str, chapters: AlbumContent, parts: Sequence[_Part]) -> str:
-    links = "".join(f'<li><a href="#{part.id}">{part.short}</a></li>' for part in parts)
-    return (
-        f'<header><p class="when">{period(*dates(chapters.bursts))}</p><h1 dir="auto">{title}</h1>'
-        f'<p class="numbers">{_numbers(chapters)}</p>'
-        f'<nav aria-label="Contents"><ul>{links}</ul></nav></header>'
-    )
-
-
 def _numbers(chapters: AlbumContent) -> str:
     photos, alike = len(chapters.bursts), sum(map(len, chapters.bursts)) - len(chapters.bursts)
     countries = len({place.country for place in chapters.places if place.country})
@@ -126,21 +127,27 @@ def _numbers(chapters: AlbumContent) -> str:
     return " · ".join([told[0], *(part.replace(" ", "\u00a0") for part in told[1:])])
 
 
-def _parts(chapters: AlbumContent, sections: Sections) -> list[_Part]:
+def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list[_Part]:
     """Return the parts that there is something for."""
     places, unnamed, doubts = len(chapters.places), len(chapters.unnamed), len(chapters.uncertain)
+    rest, failures = len(chapters.rest), len(chapters.failures)
     world, time = _map(chapters), _timeline(chapters)
+    review = command(library, "review")
+
+    def listed(content: Callable[[], Iterator[View]], left_out: str, **more: Any) -> Callable[[], View]:
+        return lambda: {"content": content(), "more": left_out, **more}
+
     parts = (
-        (world, _Part("map", "On the map", "Map", lambda: world)),
-        (time, _Part("time", "Through time", "Time", lambda: time)),
-        (places, _Part("places", "Places", f"Places {places:,}", lambda: _places(chapters, sections))),
+        (world, _Part("map", "On the map", "Map", lambda: {"content": world})),
+        (time, _Part("time", "Through time", "Time", lambda: {"content": time})),
+        (places, _Part("places", "Places", f"Places {places:,}", listed(sections.places, "", index=_index(chapters)))),
         (
             unnamed,
             _Part(
                 "unnamed",
                 "Places without a name yet",
                 f"Without a name {unnamed:,}",
-                lambda: sections.unnamed(chapters.unnamed),
+                listed(sections.unnamed, not_shown(unnamed - SHOWN_UNNAMED, "group")),
             ),
         ),
         (
@@ -149,20 +156,17 @@ def _parts(chapters: AlbumContent, sections: Sections) -> list[_Part]:
                 "doubts",
                 "Worth a look first",
                 f"Worth a look {doubts:,}",
-                lambda: sections.uncertain(chapters.uncertain),
+                listed(sections.uncertain, not_shown(doubts - SHOWN_DOUBTS, "photo"), command=review),
             ),
         ),
+        (rest, _Part("rest", "No landmark", f"No landmark {rest:,}", lambda: _rest(chapters, sections))),
         (
-            chapters.rest,
-            _Part("rest", "No landmark", f"No landmark {len(chapters.rest):,}", lambda: _rest(chapters, sections)),
-        ),
-        (
-            chapters.failures,
+            failures,
             _Part(
                 "failures",
                 "Not readable",
-                f"Not readable {len(chapters.failures):,}",
-                lambda: sections.failures(chapters.failures),
+                f"Not readable {failures:,}",
+                listed(sections.failures, not_shown(failures - SHOWN_FAILURES, "file")),
             ),
         ),
     )
@@ -187,52 +191,32 @@ def _timeline(chapters: AlbumContent) -> str:
     return draw_timeline(moments, names, len(heads) - len(moments))
 
 
-def _places(chapters: AlbumContent, sections: Sections) -> str:
-    """Return all places, where they are many with a box to filter them and an index."""
-    told = "".join(sections.place(place, number) for number, place in enumerate(chapters.places, 1))
-    index = _index(chapters.places) if len(chapters.places) > FILTERED else ""
-    return f'{index}<div class="places">{told}</div>'
+def _index(chapters: AlbumContent) -> list[View]:
+    """Return what there is to filter by: all places, where they are many."""
+    if len(chapters.places) <= FILTERED:
+        return []
+    return [entry(place, number) for number, place in enumerate(chapters.places, 1)]
 
 
-def _index(places: Sequence[AlbumPlace]) -> str:
-    """Return the names of all places, and a box to filter by, which the script shows when it runs."""
-    names = "".join(
-        f'<li data-find="{find_words(place)}"><a href="#place-{number}">'
-        f'<span dir="auto">{escape_html(place.name)}</span> '
-        f'<span class="soft">{len(place.bursts):,}</span></a></li>'
-        for number, place in enumerate(places, 1)
-    )
-    box = (
-        '<p class="filter" hidden><label for="filter">Find a place</label>'
-        '<input id="filter" type="search" autocomplete="off" spellcheck="false"><span role="status"></span></p>'
-    )
-    return f'{box}<ul class="index">{names}</ul>'
-
-
-def _rest(chapters: AlbumContent, sections: Sections) -> str:
-    """Return the photos that show no landmark, folded away."""
+def _rest(chapters: AlbumContent, sections: Sections) -> View:
+    """Return the photos that show no landmark."""
     asked = sum(kin[0].sha256 in chapters.answers for kin in chapters.rest)
-    why = "" if asked == len(chapters.rest) else f" No gallery was asked about {len(chapters.rest) - asked:,} of them."
-    return (
-        f'<details class="rest"><summary>Show {plural(len(chapters.rest), "photo")}</summary>'
-        f"<div data-roll>{sections.grid(chapters.rest, '', min(SHOWN_REST, max(sections.plates.each, 1) * 4))}</div>"
-        f'</details><p class="soft">Nothing in them was recognised.{why}</p>'
-    )
+    unasked = len(chapters.rest) - asked
+    why = f" No gallery was asked about {unasked:,} of them." if unasked else ""
+    return {"photos": plural(len(chapters.rest), "photo"), "content": sections.rest(), "unasked": why}
 
 
-def _mosaic(chapters: AlbumContent, sections: Sections) -> str:
+def _mosaic(chapters: AlbumContent, sections: Sections) -> View:
     """Return the pictures that the album opens with, each leading to its place."""
+    plates = sections.plates
     covers = [(place.cover, place.name, n) for n, place in enumerate(chapters.places, 1)]
     others = [(kin[0], place.name, n) for n, place in enumerate(chapters.places, 1) for kin in place.bursts]
     seen = {shot.sha256 for shot, _, _ in covers[:MOSAIC]}
     chosen = (covers + [each for each in others if each[0].sha256 not in seen])[:MOSAIC]
     chosen = chosen if len(chosen) == MOSAIC else chosen[:1]
-    cells = ""
-    for i, (shot, name, number) in enumerate(chosen):
-        plate = sections.plates.middling(shot) if i else sections.plates.large(shot)
-        if plate is not None:
-            cells += (
-                f'<a href="#place-{number}"><img src="{plate.source}" alt="" width="{plate.width}" '
-                f'height="{plate.height}" decoding="async"><span dir="auto">{escape_html(name)}</span></a>'
-            )
-    return f'<div class="mosaic n{len(chosen)}">{cells}</div>' if cells else ""
+    shown = [
+        (name, number, plates.middling(shot) if i else plates.large(shot))
+        for i, (shot, name, number) in enumerate(chosen)
+    ]
+    cells = [{"number": number, "name": name, "plate": plate} for name, number, plate in shown if plate is not None]
+    return {"count": len(chosen), "cells": cells}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from veduta.library.album.format import day, escape_html, plural
+from veduta.library.album.format import day, in_page, plural
+from veduta.pages import page_template
 
 COLOURED = 6  # landmarks with a colour of their own
 MOST_DAYS, MOST_MONTHS = 70, 84  # beyond which months, and years, are told
@@ -88,14 +89,15 @@ def draw_timeline(moments: Sequence[Moment], names: Mapping[str, str], undated: 
         bars.setdefault(step.number(moment.taken), Counter())[moment.shows or NONE] += 1
     first, count = _padded(min(bars), max(bars), step)
     tallest = max(sum(bar.values()) for bar in bars.values())
-    drawn = "".join(
-        _bar(number - first, step.name(step.start(number)), bar, tallest, colours, names)
+    rects = [
+        rect
         for number, bar in sorted(bars.items())
-    )
-    return (
-        f'<svg class="bars" viewBox="0 0 {count} 100" preserveAspectRatio="none" role="group" '
-        f'aria-label="Photos over time">{drawn}</svg>{_ticks(first, count, step)}'
-        f"{_legend(colours, names)}{_caption(bars, step, undated)}"
+        for rect in _bar(number - first, step.name(step.start(number)), bar, tallest, colours, names)
+    ]
+    # What stands below the bars: the beginning of each quarter of the time.
+    ticks = [step.tick(step.start(first + count * i // TICKS)) for i in range(TICKS)]
+    return page_template(__file__, "timeline.html", in_page).render(
+        count=count, rects=rects, ticks=ticks, legend=_legend(colours, names), caption=_caption(bars, step, undated)
     )
 
 
@@ -123,43 +125,32 @@ def _colours(moments: Sequence[Moment], names: Mapping[str, str]) -> dict[str, s
 
 def _bar(
     x: int, when: str, bar: Counter[str], tallest: int, colours: Mapping[str, str], names: Mapping[str, str]
-) -> str:
-    """Return one bar, what most photos show at its foot."""
-    drawn, top = [], 100.0
-    for key in colours:
-        if not bar[key]:
-            continue
+) -> Iterator[dict[str, str]]:
+    """Yield the rectangles of one bar, what most photos show at its foot."""
+    top = 100.0
+    for key in filter(bar.__getitem__, colours):
         height = 98.0 * bar[key] / tallest
         top -= height
-        title = escape_html(f"{when}: {names.get(key, 'no landmark')}, {plural(bar[key], 'photo')}")
-        rect = (
-            f'<rect class="{colours[key]}" x="{x + 0.1:.1f}" y="{top:.2f}" width=".8" height="{height:.2f}">'
-            f"<title>{title}</title></rect>"
-        )
-        # The legend leads there by the keyboard; hundreds of bars need not be stepped through.
-        drawn.append(f'<a href="#{escape_html(key)}" tabindex="-1">{rect}</a>' if key in names else rect)
-    return "".join(drawn)
+        yield {
+            "color": colours[key],
+            "x": f"{x + 0.1:.1f}",
+            "y": f"{top:.2f}",
+            "height": f"{height:.2f}",
+            "title": f"{when}: {names.get(key, 'no landmark')}, {plural(bar[key], 'photo')}",
+            "link": key if key in names else "",
+        }
 
 
-def _ticks(first: int, count: int, step: _Step) -> str:
-    """Return what stands below the bars: the beginning of each quarter of the time."""
-    told = (step.tick(step.start(first + count * i // TICKS)) for i in range(TICKS))
-    return (
-        f'<div class="ticks" aria-hidden="true">{"".join(f"<span>{escape_html(each)}</span>" for each in told)}</div>'
-    )
-
-
-def _legend(colours: Mapping[str, str], names: Mapping[str, str]) -> str:
+def _legend(colours: Mapping[str, str], names: Mapping[str, str]) -> list[dict[str, str]]:
     keys = [
-        f'<li><span class="key {colour}"></span><a href="#{escape_html(key)}" dir="auto">'
-        f"{escape_html(names[key])}</a></li>"
-        for key, colour in colours.items()
-        if colour not in (OTHER, NONE)
+        {"color": color, "link": key, "name": names[key]}
+        for key, color in colours.items()
+        if color not in (OTHER, NONE)
     ]
-    others = sum(colour == OTHER for colour in colours.values())
-    keys += [f'<li><span class="key other"></span>{plural(others, "other place")}</li>'] if others else []
-    keys += ['<li><span class="key none"></span>no landmark</li>'] if NONE in colours else []
-    return f'<ul class="legend">{"".join(keys)}</ul>'
+    others = sum(color == OTHER for color in colours.values())
+    keys += [{"color": OTHER, "link": "", "name": plural(others, "other place")}] if others else []
+    keys += [{"color": NONE, "link": "", "name": "no landmark"}] if NONE in colours else []
+    return keys
 
 
 def _caption(bars: Mapping[int, Counter[str]], step: _Step, undated: int) -> str:
@@ -168,4 +159,4 @@ def _caption(bars: Mapping[int, Counter[str]], step: _Step, undated: int) -> str
     lacking = (
         f" {plural(undated, 'photo')} without a date {'is' if undated == 1 else 'are'} not here." if undated else ""
     )
-    return f'<p class="soft">{most}{lacking}</p>'
+    return most + lacking

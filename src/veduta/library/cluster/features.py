@@ -88,7 +88,7 @@ def extract_features(
         try:
             image = open_photo(files[sha256], max_pixels)
         except ImageError as error:
-            return Failure(utf8(files[sha256]), utf8(str(error)))
+            return Failure(utf8(files[sha256]), utf8(str(error)), error.code)
         descriptor = made.get(sha256)
         return eyes.embedder.embed([image])[0] if descriptor is None else descriptor, eyes.extractor.extract(image)
 

@@ -75,7 +75,7 @@ def add_references(
             else:
                 failures += gallery.add_photo(shot.file, landmark).failures
         except ImageError as error:
-            failures.append(Failure(utf8(str(shot.file)), str(error)))
+            failures.append(Failure.of(utf8(str(shot.file)), error))
     gallery.put_landmark(landmark)
     return failures
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from veduta.errors import LibraryError
+from veduta.errors import BusyError, LibraryError
 from veduta.library.journal.apply import ActionRun
 from veduta.library.journal.fsops import FULL
 from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, OperationLog, now
@@ -203,7 +203,7 @@ def _flock(descriptor: int, folder: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise LibraryError(f"{folder}: another Veduta is changing this library; wait until it is done") from None
+        raise BusyError(f"{folder}: another Veduta is changing this library", "wait until it is done") from None
     except OSError as error:
         reason = f"{folder}: cannot be locked ({error.strerror})"
         raise LibraryError(f"{reason}; keep the state on another disk with --state") from error
@@ -268,7 +268,7 @@ def _take_back(book: OperationLog, story: LogReplay, progress: CountProgress | N
         _tell(book, story, {"undone": intent.number} if why is None else {"left": intent.number, "why": why})
         if progress is not None:
             progress(count)
-    left = [Failure(str(story.intents[n].target), why) for n, why in sorted(story.left.items())]
+    left = [Failure(str(story.intents[n].target), why, "skipped") for n, why in sorted(story.left.items())]
     left += put_back_folders(story, book.backups)
     _tell(book, story, {"end": "undone"})
     return Undone(_action(book, story), done, tuple(left))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 from veduta.errors import VedutaError
@@ -107,7 +108,7 @@ class ActionRun:
         if remains is None:
             self._book.note({"failed": intent.number, "why": failure.error})
         else:
-            failure = Failure(failure.photo, f"{failure.error}; {intent.target} {remains}")
+            failure = replace(failure, error=f"{failure.error}; {intent.target} {remains}")
         self.failures.append(failure)
 
 
@@ -127,7 +128,9 @@ def _cleared(intent: Intent, error: OSError | VedutaError, missing: list[Path]) 
 
 def _failure(step: Step, error: OSError | VedutaError) -> Failure:
     path = step.source or step.target
-    return Failure(str(path), _explain(step, error) if isinstance(error, OSError) else str(error))
+    if isinstance(error, OSError):
+        return Failure(str(path), _explain(step, error), "unwritable")
+    return Failure.of(str(path), error)
 
 
 def _explain(step: Step, error: OSError) -> str:

@@ -168,12 +168,14 @@ def put_back_folders(story: LogReplay, backups: Path) -> list[Failure]:
         try:
             remove_folder(folder)
         except OSError as error:
-            failures.append(Failure(str(folder), f"{folder}: cannot be removed ({error.strerror})"))
+            failures.append(Failure(str(folder), f"{folder}: cannot be removed ({error.strerror})", "unwritable"))
     for folder, (mtime_ns, names) in story.folders.items():
         try:
             _set_time(folder, mtime_ns, names)
         except OSError as error:
-            failures.append(Failure(str(folder), f"{folder}: does not get its time back ({error.strerror})"))
+            failures.append(
+                Failure(str(folder), f"{folder}: does not get its time back ({error.strerror})", "unwritable")
+            )
     return failures
 
 

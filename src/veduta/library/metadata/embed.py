@@ -38,7 +38,7 @@ def embed_label(path: Path, label: Label, position_known: bool) -> bytes:  # noq
     """
     name = utf8(str(path))
     if path.suffix.lower() in RAW_SUFFIXES:
-        raise LibraryError(f"{name}: is a RAW, into which nothing is written; write sidecars instead")
+        raise LibraryError(f"{name}: is a RAW, into which nothing is written", "write sidecars instead")
     content = read_bytes(path)[0]
     if content.startswith(_JPEG):
         return embed_jpeg_label(content, label, position_known, name=name)
@@ -125,8 +125,9 @@ def _refused(name: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, LibraryError) as error:
-        reason = str(error).partition(";")[0]  # what to do about a broken sidecar does not help here
-        raise LibraryError(f"{name}: nothing is written into it ({reason}); write sidecars instead") from error
+        # Not the remedy: what to do about a broken sidecar does not help here.
+        reason = error.problem if isinstance(error, LibraryError) else str(error)
+        raise LibraryError(f"{name}: nothing is written into it ({reason})", "write sidecars instead") from error
 
 
 def _tiff(photo: jpeg.Jpeg) -> Tiff | None:

@@ -62,8 +62,9 @@ def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
             change(copy)
             return copy.read_bytes()
     except (OSError, LibraryError) as error:
-        reason = str(error).partition(";")[0]  # what to do about a broken sidecar does not help here
-        raise LibraryError(f"{name}: nothing is written into it ({reason}); write sidecars instead") from error
+        # Not the remedy: what to do about a broken sidecar does not help here.
+        reason = error.problem if isinstance(error, LibraryError) else str(error)
+        raise LibraryError(f"{name}: nothing is written into it ({reason})", "write sidecars instead") from error
 
 
 def _write(copy: Path, label: Label, *, position_known: bool) -> None:

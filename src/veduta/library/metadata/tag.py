@@ -91,7 +91,7 @@ def plan_tags(shots: Sequence[Asset], *, embed: bool) -> TagPlan:
                 for change in _changes(shot, file, theirs=theirs, embed=embed):
                     changes.append(change)  # noqa: PERF402 - those before a failure count
             except VedutaError as error:
-                failures.append(Failure(utf8(str(file)), str(error)))
+                failures.append(Failure.of(utf8(str(file)), error))
     what = Counter(change.what for change in changes)
     return TagPlan(
         steps=tuple(change.step for change in changes if change.step),

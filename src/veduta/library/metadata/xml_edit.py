@@ -128,7 +128,9 @@ def parse(data: bytes, name: str) -> XmlDocument:
         reader.parser.Parse(data, is_all)
     except expat.ExpatError as error:
         problem = f"{expat.errors.messages[error.code]}, line {error.lineno}"
-        raise LibraryError(f"{name}: is damaged ({problem}); correct it, or move it away to have a new one") from error
+        raise LibraryError(
+            f"{name}: is damaged ({problem})", "correct it, or move it away to have a new one"
+        ) from error
     return XmlDocument(data, reader.elements)
 
 
@@ -151,12 +153,12 @@ class _Reader:
 
     def _refuse(self, *_: object) -> NoReturn:
         # Before any entity is declared: one that expands to gigabytes takes ten lines, and XMP needs none.
-        raise LibraryError(f"{self._name}: has a document type, which no sidecar needs; correct it, or move it away")
+        raise LibraryError(f"{self._name}: has a document type, which no sidecar needs", "correct it, or move it away")
 
     def _start(self, name: str, values: list[str]) -> None:
         self._parts += 1 + len(values) // 2
         if self._parts > MOST_PARTS:
-            raise LibraryError(f"{self._name}: has more than {MOST_PARTS:,} parts, which is no sidecar; move it away")
+            raise LibraryError(f"{self._name}: has more than {MOST_PARTS:,} parts, which is no sidecar", "move it away")
         start = self.parser.CurrentByteIndex
         found = self._match(_NAME, start)
         attributes, place = self._attributes(values, found.end())
@@ -171,7 +173,7 @@ class _Reader:
     def _match(self, pattern: re.Pattern[bytes], place: int) -> re.Match[bytes]:
         found = pattern.match(self._data, place)
         if found is None:  # expat has taken it, so this never happens; were it to, nothing may be changed
-            raise LibraryError(f"{self._name}: cannot be taken apart at byte {place}; move it away to have a new one")
+            raise LibraryError(f"{self._name}: cannot be taken apart at byte {place}", "move it away to have a new one")
         return found
 
     def _attributes(self, values: list[str], place: int) -> tuple[list[XmlAttribute], int]:

@@ -96,14 +96,14 @@ def confirms(packet: bytes | None, position: tuple[float, float], *, name: str =
 def _as_utf8(data: bytes, name: str) -> tuple[bytes, str]:
     """Return a sidecar in UTF-8, and the encoding it is to be written in again."""
     if len(data) > MOST_BYTES:
-        raise LibraryError(f"{name}: has {len(data):,} bytes, more than any sidecar; move it away to have a new one")
+        raise LibraryError(f"{name}: has {len(data):,} bytes, more than any sidecar", "move it away to have a new one")
     declared = _DECLARED.match(data)
     codec = _CODECS.get(declared[1].decode().lower(), "ascii") if declared else "utf-8"
     codec = _MARKS.get(data[:2], codec)
     try:
         return data.decode(codec).encode(), codec
     except UnicodeError as error:
-        raise LibraryError(f"{name}: is not in an encoding that XMP has; correct it, or move it away") from error
+        raise LibraryError(f"{name}: is not in an encoding that XMP has", "correct it, or move it away") from error
 
 
 def _labelled(sidecar: XmpDocument, label: Label, *, position_known: bool) -> bytes:

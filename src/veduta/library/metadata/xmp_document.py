@@ -71,7 +71,7 @@ class XmpDocument:
         self.name = name
         roots = [element for element in self.document.elements if element.name == qualified_name("rdf:RDF")]
         if not roots:
-            raise LibraryError(f"{name}: is not XMP; move it away to have a new one")
+            raise LibraryError(f"{name}: is not XMP", "move it away to have a new one")
         self.rdf = roots[0]
 
     def properties(self) -> Iterator[_Part]:
@@ -94,7 +94,7 @@ class XmpDocument:
         found = self.first(name)
         array = array_in(found) if found else None
         if found and array is None:
-            raise LibraryError(f"{self.name}: its {name} is no list, as XMP wants it; correct it, or move it away")
+            raise LibraryError(f"{self.name}: its {name} is no list, as XMP wants it", "correct it, or move it away")
         return array
 
     @property

@@ -169,7 +169,7 @@ class _Planner:
         )
 
     def _leave(self, path: Path, why: str) -> None:
-        self._left.append(Failure(str(path), f"{path}: {why}"))
+        self._left.append(Failure(str(path), f"{path}: {why}", "skipped"))
 
     def _stay(self, shot: Asset, files: list[Path], contents: FolderContents, there: str) -> None:
         """Count a photo that is in its place; its companions follow it, unless they would be moved without it."""

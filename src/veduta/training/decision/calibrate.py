@@ -264,7 +264,7 @@ def _load(item: LabeledPhoto) -> Image | Failure:
     try:
         return load(item.photo, name=utf8(item.photo))
     except ImageError as error:
-        return Failure(item.photo, str(error))
+        return Failure.of(item.photo, error)
 
 
 def _check_installed() -> None:

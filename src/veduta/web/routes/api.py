@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from veduta import __version__
 from veduta.decision.model import CASCADES
-from veduta.errors import GalleryError, ImageError
+from veduta.errors import ImageError, NotFoundError, PrecisionError
 from veduta.types import Failure, Landmark
 from veduta.web.engine import Engine, ServedGallery
-from veduta.web.errors import ApiError, error_body, to_api_error
+from veduta.web.errors import ApiError, error_body
 from veduta.web.limits import may_write
 from veduta.web.openapi import FORM_OR_JSON, REFERENCES_FORM, VERIFY_FORM
 from veduta.web.request import RequestBody, is_text, read
@@ -136,9 +136,8 @@ def _answer(
         return {"photo": name, **error_body(400, str(error))}
     try:
         served, found, recognizer = engine.best(image, asked, **options)
-    except GalleryError as error:
-        told = to_api_error(error) if options["precision"] is None else ApiError(400, f"precision: {error}")
-        raise told from error
+    except PrecisionError as error:
+        raise ApiError(400, f"precision: {error}") from error
     answer = answer_json(served.name, image, found)
     stays = served.repeatability(image, recognizer) if keypoints else None
     return answer if stays is None else {**answer, "keypoints": keypoints_json(*stays)}
@@ -226,7 +225,7 @@ async def put_landmark(
     def work() -> dict[str, Any]:
         try:
             known, _ = served.landmark(id)
-        except GalleryError:
+        except NotFoundError:
             known = Landmark(id)
         with served.lock:
             served.gallery.put_landmark(replace(known, **{**said, "name": said.get("name") or known.name}))
@@ -309,14 +308,14 @@ def add_photos(
             engine.decode(content, name)
             good.append((name, content))
         except ImageError as error:
-            failures.append(Failure(name, str(error)))
+            failures.append(Failure.of(name, error))
     with served.lock:
         report = served.gallery.add_contents(good, landmark)
     return {
         "added": [reference_json(each) for each in report.added],
         "skipped": report.skipped,
         "failures": [
-            {"photo": each.photo, **error_body(409 if " is already a reference " in each.error else 400, each.error)}
+            {"photo": each.photo, **error_body(409 if each.code == "conflict" else 400, each.error)}
             for each in (*failures, *report.failures)
         ],
     }

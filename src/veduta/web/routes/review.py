@@ -8,7 +8,7 @@ import PIL.Image
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from veduta.errors import GalleryError, ImageError
+from veduta.errors import ImageError, NotFoundError
 from veduta.review_queue import ReviewItem
 from veduta.types import Landmark
 from veduta.viz import encode
@@ -131,7 +131,7 @@ def _shown(served: ServedGallery, item: ReviewItem, verdict: VerdictBody) -> Lan
     try:
         known, _ = served.landmark(id)
         return known
-    except GalleryError:
+    except NotFoundError:
         return Landmark(id, verdict.name or "")
 
 

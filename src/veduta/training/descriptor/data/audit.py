@@ -107,7 +107,7 @@ def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8
         try:
             return perceptual_hash(load(path, max_side=4 * SIDE).pixels)
         except ImageError as error:
-            return Failure(path, str(error))
+            return Failure.of(path, error)
 
     hashes: list[UInt8 | None] = []
     failures: list[Failure] = []
