@@ -178,7 +178,7 @@ def seconds_of(made, verifier, features, retrieved, pairs, keypoints):
 def facades(extractor, matcher, keypoints):
     """Return how many matches there are on drawn facades, and the share within so many pixels of the truth."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-    import world
+    from support import world
 
     off = []
     for seed in range(FACADES):

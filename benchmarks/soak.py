@@ -28,7 +28,7 @@ import numpy as np
 from veduta.gallery import Gallery
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-import world
+from support import world
 
 SEED = 0
 LANDMARKS = 12

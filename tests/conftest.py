@@ -1,4 +1,4 @@
-"""What the tests share: drawn photos, and a gallery of them that is built once and copied for whoever changes it."""
+"""Fixtures of all tests: drawn photos, and a gallery of them that is built once and copied for whoever changes it."""
 
 import os
 
@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import shutil
 
 import pytest
-import world
+from support import world
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark

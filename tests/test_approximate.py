@@ -8,56 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.vectors import DIM, K, clustered, exact, recall, search_all, source, unit
 
 from veduta.errors import GalleryError
-from veduta.index import ApproximateIndex, ExactIndex, Manifest
+from veduta.index import ApproximateIndex, Manifest
 from veduta.index.ivf import build as build_module
 from veduta.index.ivf.build import build, lists_for
 from veduta.index.ivf.index import FEW, LISTS, MANIFEST
 from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, RowFiles, append_rows
-
-DIM, COUNT, K = 32, 9_000, 30
-
-
-def unit(rows):
-    """Descriptors as a gallery has them: of norm 1, from half precision."""
-    half = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16).astype(np.float32)
-    return half / np.linalg.norm(half, axis=1, keepdims=True)
-
-
-def clustered(count, dim=DIM, seed=0, stream=0):
-    """Photos of landmarks: directions in common, and their own; another stream has other photos of the same."""
-    centres = np.random.default_rng(seed).normal(size=(400, dim))
-    rng = np.random.default_rng([seed, 1, stream])
-    return unit((centres[rng.integers(0, 400, count)] + 0.6 * rng.normal(size=(count, dim))).astype(np.float32))
-
-
-def source(ids, rows, piece=1_000):
-    """What `build` asks for descriptors."""
-
-    def pieces(after):
-        first = int(np.searchsorted(ids, after, side="right"))
-        for start in range(first, len(ids), piece):
-            yield ids[start : start + piece], rows[start : start + piece]
-
-    return pieces
-
-
-def exact(ids, rows):
-    index = ExactIndex(rows.shape[1])
-    index.add(ids, rows)
-    return index
-
-
-def found(index, queries, k=K, among=None):
-    """The answers to queries asked one by one, as numbers that can be compared bit for bit."""
-    answers = [index.search(query[None], k, among) for query in queries]
-    return [(s[0].tolist(), i[0].tolist()) for s, i in answers]
-
-
-def recall(index, truth, queries):
-    pairs = zip(found(index, queries), found(truth, queries), strict=True)
-    return np.mean([len(set(a[1]) & set(b[1])) / len(b[1]) for a, b in pairs])
 
 
 def files(folder):
@@ -69,6 +27,7 @@ def said(folder):
     return json.loads((folder / MANIFEST).read_text()) | {"seconds": 0}
 
 
+COUNT = 9_000
 IDS_ = np.arange(COUNT, dtype=np.int64) * 3 + 5
 STORED = clustered(COUNT)
 QUERIES = clustered(100, stream=1)
@@ -133,14 +92,14 @@ def test_cosines_are_those_of_an_exact_index_bit_for_bit(made):
 
 
 def test_an_index_that_is_to_miss_nothing_answers_as_an_exact_one(complete):
-    assert found(ApproximateIndex(DIM, complete), QUERIES) == found(exact(IDS_, STORED), QUERIES)
+    assert search_all(ApproximateIndex(DIM, complete), QUERIES) == search_all(exact(IDS_, STORED), QUERIES)
 
 
 @pytest.mark.parametrize("count", [1, 10, FEW // 2, FEW + 1, COUNT // 2, COUNT])
 def test_among_few_or_many_it_answers_as_an_exact_index_of_those(complete, count):
     among = np.random.default_rng(3).permutation(IDS_)[:count]
     index, truth = ApproximateIndex(DIM, complete), exact(IDS_, STORED)
-    assert found(index, QUERIES[:20], K, among) == found(truth, QUERIES[:20], K, among)
+    assert search_all(index, QUERIES[:20], K, among) == search_all(truth, QUERIES[:20], K, among)
 
 
 @pytest.mark.parametrize("share", [0.004, 0.02, 0.4])
@@ -148,7 +107,7 @@ def test_a_small_share_of_a_large_index_is_compared_by_codes_and_still_found(mon
     monkeypatch.setattr("veduta.index.ivf.index.FEW", 8)
     among = IDS_[np.random.default_rng(4).random(COUNT) < share]
     index, truth = ApproximateIndex(DIM, complete), exact(IDS_, STORED)
-    assert found(index, QUERIES[:20], 10, among) == found(truth, QUERIES[:20], 10, among)
+    assert search_all(index, QUERIES[:20], 10, among) == search_all(truth, QUERIES[:20], 10, among)
 
 
 def test_enough_is_found_however_few_of_the_nearest_count(made):
@@ -171,9 +130,9 @@ def test_whatever_comes_and_goes_the_answers_are_those_of_an_exact_index(complet
             each.add(ids, new[20 * (turn % 3) : 20 * (turn % 3) + 20])
             each.remove(gone)
         assert len(index) == len(truth)
-    assert found(index, QUERIES[:5]) == found(truth, QUERIES[:5])
+    assert search_all(index, QUERIES[:5]) == search_all(truth, QUERIES[:5])
     some = np.concatenate([IDS_[::7], np.arange(10**6, 10**6 + 20)])
-    assert found(index, QUERIES[:5], K, some) == found(truth, QUERIES[:5], K, some)
+    assert search_all(index, QUERIES[:5], K, some) == search_all(truth, QUERIES[:5], K, some)
 
 
 def test_what_was_removed_from_the_disk_can_be_added_again(complete):
@@ -268,9 +227,9 @@ def test_an_index_is_added_to_without_learning_anything_again(tmp_path, hasty):
     assert files(first) == before
     assert (first / f"{CODES}-0").stat().st_ino == (second / f"{CODES}-0").stat().st_ino  # shared, not copied
     truth = exact(IDS_, STORED)
-    assert found(ApproximateIndex(DIM, second), QUERIES) == found(truth, QUERIES)
+    assert search_all(ApproximateIndex(DIM, second), QUERIES) == search_all(truth, QUERIES)
     shutil.rmtree(first)
-    assert found(ApproximateIndex(DIM, second), QUERIES) == found(truth, QUERIES)
+    assert search_all(ApproximateIndex(DIM, second), QUERIES) == search_all(truth, QUERIES)
 
 
 @pytest.mark.parametrize("step", range(4))
@@ -298,7 +257,7 @@ def test_an_index_of_next_to_nothing_finds_all_of_it(tmp_path, count):
     build(tmp_path / "index", DIM, source(IDS_[:count], STORED[:count]), 0.97)
     index = ApproximateIndex(DIM, tmp_path / "index")
     assert len(index) == count
-    assert found(index, QUERIES[:3], 100) == found(exact(IDS_[:count], STORED[:count]), QUERIES[:3], 100)
+    assert search_all(index, QUERIES[:3], 100) == search_all(exact(IDS_[:count], STORED[:count]), QUERIES[:3], 100)
 
 
 def test_lists_grow_with_the_root_of_what_is_in_them():

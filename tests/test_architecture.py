@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import support
 
 import veduta
 
@@ -32,6 +33,8 @@ FORBIDDEN = {"utils", "common", "core", "base", "helpers", "manager"}
 HEAVY = {"torch", "cv2", "onnxruntime", "fastapi", "faiss", "PIL", "numpy", "typer", "jinja2"}
 
 MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
+TESTS = Path(support.__file__).parents[1]
+TEST_MODULES = sorted(p.relative_to(TESTS) for p in TESTS.rglob("*.py"))
 
 
 def part(path):
@@ -64,6 +67,19 @@ def test_imports_only_from_rows_below(path):
 @pytest.mark.parametrize("path", MODULES, ids=str)
 def test_no_module_is_named_for_nothing(path):
     assert not FORBIDDEN & {p.removesuffix(".py") for p in path.parts}
+
+
+@pytest.mark.parametrize("path", TEST_MODULES, ids=str)
+def test_no_test_is_imported_by_another(path):
+    """Helpers live in `support`: one test module that skips or breaks takes no other with it."""
+    tests = {p.stem for p in TEST_MODULES if p.stem.startswith("test_") or p.stem == "conftest"}
+    for node in ast.walk(ast.parse((TESTS / path).read_text("utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import on line {node.lineno}"
+            names.append(node.module)
+        imported = tests & {part for name in names for part in name.split(".")}
+        assert not imported, f"{path} imports {sorted(imported)}; move what they share to support"
 
 
 def test_import_veduta_is_light():

@@ -4,9 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import world
 
 from veduta.training.descriptor.data.augment import Augmentation, whole
 

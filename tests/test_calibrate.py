@@ -9,11 +9,10 @@ from functools import cache
 
 import numpy as np
 import PIL.Image
-import plugs
 import pytest
-import world
-from running import veduta
-from test_cli import run, run_json
+from support import components, world
+from support.cli import run, run_json
+from support.processes import veduta
 
 from veduta import gallery as gallery_module
 from veduta.decision.model import CASCADES, HeuristicDecider, LearnedDecider, shipped_decider
@@ -60,7 +59,7 @@ def quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery_module, "make_embedder", embedder)
         patch.setattr(gallery_module, "make_extractor", extractor)
-        patch.setattr(gallery_module, "make_matcher", lambda *_: plugs.matcher("nearest"))
+        patch.setattr(gallery_module, "make_matcher", lambda *_: components.matcher("nearest"))
         yield
 
 

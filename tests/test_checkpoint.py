@@ -2,9 +2,9 @@
 
 import resource
 
-import learning
 import pytest
 import torch
+from support import training_runs
 
 from veduta.errors import TrainingError
 from veduta.training.descriptor import checkpoint
@@ -20,7 +20,7 @@ STATE = {
 def test_what_is_saved_is_read_again(tmp_path):
     assert checkpoint.read_checkpoint(tmp_path) is None
     checkpoint.save_checkpoint(tmp_path, STATE)
-    learning.assert_same(checkpoint.read_checkpoint(tmp_path), STATE | {"format": checkpoint.CHECKPOINT_FORMAT})
+    training_runs.assert_same(checkpoint.read_checkpoint(tmp_path), STATE | {"format": checkpoint.CHECKPOINT_FORMAT})
     assert [path.name for path in tmp_path.iterdir()] == [checkpoint.CHECKPOINT_FILE]
 
 

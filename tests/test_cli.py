@@ -9,19 +9,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import NamedTuple
 
 import PIL.Image
 import pytest
-import typer
-import world
-from running import COMMAND, is_whole, references, started, veduta, wait_until
+from support import world
+from support.cli import COMMANDS, EVERY, errors, refused, run, run_json
+from support.processes import COMMAND, is_whole, references, started, veduta, wait_until
 
 from veduta import __version__
-from veduta.cli import app, main
 from veduta.gallery import Gallery
 from veduta.gallery.store import GALLERY_FILE
 from veduta.models import FOLDER, cards
@@ -30,69 +27,6 @@ from veduta.pair import verify
 from veduta.training.decision.calibrate import calibrate_gallery
 from veduta.web.app import create_app
 from veduta.web.settings import Settings
-
-
-def leaves(group, above=()):
-    """Yield the words that call each command, and the command."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from leaves(command, (*above, name))
-        else:
-            yield (*above, name), command
-
-
-EVERY = dict(leaves(typer.main.get_command(app)))
-COMMANDS = {words[0]: command for words, command in EVERY.items() if len(words) == 1}
-
-
-class Result(NamedTuple):
-    """What a command left: its exit status and what it printed, odd bytes as surrogates."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def run(*arguments, stdin="", code=0):
-    """Run a command in this process as if it were its own, and expect its exit status."""
-    streams = {
-        "stdin": io.TextIOWrapper(io.BytesIO(os.fsencode(stdin)), "utf-8"),
-        "stdout": io.TextIOWrapper(io.BytesIO(), "utf-8"),
-        "stderr": io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace"),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["veduta", *map(os.fsdecode, arguments)])
-        for name, stream in streams.items():
-            patch.setattr(sys, name, stream)
-        with pytest.raises(SystemExit) as ended:
-            main()
-    result = Result(ended.value.code or 0, printed(streams["stdout"]), printed(streams["stderr"]))
-    assert result.returncode == code, result
-    return result
-
-
-def printed(stream):
-    stream.flush()
-    return stream.buffer.getvalue().decode("utf-8", "surrogateescape")
-
-
-def run_json(*arguments, **expected):
-    return json.loads(run(*arguments, "--format", "json", **expected).stdout)
-
-
-def said(result):
-    """The lines a command left on stderr, each an error of one line."""
-    lines = result.stderr.splitlines()
-    assert all(line.startswith("veduta: ") for line in lines), result.stderr
-    return [line.removeprefix("veduta: ") for line in lines]
-
-
-def refused(*arguments, by=run):
-    """The one line with which a command says that it could not run, having printed nothing."""
-    result = by(*arguments, code=2) if by is run else by(*arguments)
-    assert (result.returncode, result.stdout) == (2, ""), result
-    (line,) = said(result)
-    return line
 
 
 @pytest.fixture
@@ -332,7 +266,7 @@ def test_json_is_one_list_of_answers_in_the_order_asked(built, queries):
         check_shape(answer)
     assert answers[0]["landmark"] == {"id": "palazzo-0", "name": "palazzo-0"}
     assert answers[1]["landmark"] is None
-    assert answers[2]["error"] in said(result)[0]
+    assert answers[2]["error"] in errors(result)[0]
 
 
 def test_jsonl_is_one_answer_a_line(built, queries):
@@ -354,7 +288,7 @@ def test_csv_is_one_answer_a_row(built, queries):
     assert int(known["num_inliers"]) >= 30
     assert (none["landmark"], none["name"]) == ("", "")
     assert float(none["confidence"]) < 0.5
-    assert failure["error"] in said(result)[0]
+    assert failure["error"] in errors(result)[0]
     assert {failure[key] for key in header[1:-1]} == {""}
 
 
@@ -410,7 +344,7 @@ def test_stdout_is_nothing_but_json_while_errors_go_to_stderr(built, queries):
     result = veduta("recognize", built, *queries, "--format", "json")
     assert result.returncode == 1
     assert [a["photo"] for a in json.loads(result.stdout)] == queries
-    (line,) = said(result)
+    (line,) = errors(result)
     assert line.startswith(f"{queries[2]}: ")
 
 
@@ -675,7 +609,7 @@ def test_other_tables_keep_brackets_too():
 @pytest.mark.parametrize("name", ["no\nsuch.jpg", "no  such.jpg", "[red].jpg", "\x1b[31m.jpg"])
 def test_an_error_about_any_name_is_one_line(built, name):
     result = run("recognize", built, name, "--format", "json", code=1)
-    (line,) = said(result)
+    (line,) = errors(result)
     assert line.startswith((name if name.isprintable() else repr(name)) + ": ")
     assert photos_in(result.stdout, "json") == [name]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from support import world
 
 from veduta.competition.descriptor_table import (
     DESCRIPTORS,

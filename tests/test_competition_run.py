@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import world
 from hypothesis import given
 from hypothesis import strategies as st
+from support import world
 from typer.testing import CliRunner
 
 from veduta.cli import app

@@ -189,6 +189,16 @@ def test_the_parts_of_a_score_add_up_to_it():
         assert np.allclose(stage.parts(evidence).sum(1) + stage.bias, stage.score(evidence))
 
 
+@pytest.mark.parametrize("name", sorted(SHIPPED.stages))
+def test_what_is_further_from_the_mean_than_anything_learned_from_says_no_more_than_four_deviations(name):
+    """One term in a million is beyond five: a photo that is so odd in one way is not to be decided by that alone."""
+    stage = SHIPPED.stages[name]
+    for sign in (-1, 1):
+        scores = [float(stage.score(stage.mean + sign * n * stage.scale)) for n in (3.9, 4, 5, 8.9, 9, 100)]
+        assert scores[0] != pytest.approx(scores[1])
+        assert scores[2:] == pytest.approx([scores[1]] * 4)
+
+
 def test_a_beta_calibration_of_one_one_zero_is_the_logistic_curve():
     zeros, ones = np.zeros(len(TERM_NAMES)), np.ones(len(TERM_NAMES))
     stage = CalibratedLogistic(zeros, ones, zeros, 0.0)
@@ -240,6 +250,16 @@ def test_more_precision_asks_for_a_higher_floor(effort):
     assert 0 <= floors[0] < floors[-1] < 1
     with pytest.raises(GalleryError, match=r"right 1.000 of the time; the best is right 0.9"):
         SHIPPED.floor_for(1.0, effort)
+
+
+def test_a_floor_is_the_least_from_which_on_every_one_was_precise_enough():
+    """One lucky low floor does not count: above it answers were wrong more often again."""
+    curve = np.array([(0.1, 0.5), (0.3, 0.92), (0.5, 0.8), (0.6, 0.9), (0.8, 0.97)])
+    decision = replace(SHIPPED, curves={"default": curve})
+    assert decision.floor_for(0.9) == 0.6
+    assert decision.floor_for(0.8) == 0.3
+    assert decision.floor_for(0.4) == 0.1
+    assert decision.floor_for(0.95) == 0.8
 
 
 # --- models no decision was learned for

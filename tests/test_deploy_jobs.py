@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
-from running import PATIENCE, is_whole, references
+from support.processes import PATIENCE, is_whole, references
 
 from veduta.cli import app
 from veduta.gallery import Gallery

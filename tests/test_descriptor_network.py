@@ -4,12 +4,10 @@ import itertools
 import json
 import sys
 
-import learning
 import numpy as np
-import plugs
 import pytest
 import torch
-import world
+from support import components, training_runs, world
 from torch import nn
 
 from veduta.embedders.gem import resized
@@ -210,7 +208,7 @@ def test_before_any_step_the_descriptor_is_that_of_the_file_that_ships():
     network = Descriptor(make_backbone("efficientnet-lite2"), dim=8).eval()
     with torch.inference_mode():
         found = network.pooled(torch.from_numpy(resized(image.pixels, 384)[None]))[0].numpy()
-    shipped = plugs.embedder("efficientnet-lite2-gem").embed([image])[0]
+    shipped = components.embedder("efficientnet-lite2-gem").embed([image])[0]
     assert found @ shipped > 0.9999
 
 
@@ -232,7 +230,7 @@ def folder(tmp_path_factory):
 
     def one(kind):
         if kind not in made:
-            made[kind] = learning.tiny(kind, tmp_path_factory.mktemp(kind))
+            made[kind] = training_runs.tiny(kind, tmp_path_factory.mktemp(kind))
         return made[kind]
 
     return one
@@ -242,7 +240,7 @@ def laid_out(kind, state, height, width):
     """The map (B, C, h, w) by hand: of a row of patches the last h * w, after whatever stands before them."""
     if kind in ("resnet", "convnext"):
         return state
-    before = {"dino": 1, "registers": 1 + learning.REGISTERS}[kind]
+    before = {"dino": 1, "registers": 1 + training_runs.REGISTERS}[kind]
     found = torch.empty(len(state), state.shape[2], height, width)
     for row in range(height):
         for column in range(width):

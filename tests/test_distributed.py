@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.main
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from running import PATIENCE, is_whole, rows, veduta, wait_until
+from support import world
+from support.processes import PATIENCE, is_whole, rows, veduta, wait_until
 from typer.testing import CliRunner
 
 from veduta.cli import app

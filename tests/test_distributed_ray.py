@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from running import PATIENCE, rows, veduta
+from support.processes import PATIENCE, rows, veduta
 
 from veduta.errors import JobError
 from veduta.gallery import Gallery

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import PIL.Image
 import pytest
-import world
+from support import world
 
 from veduta.images import from_array
 from veduta.types import Image

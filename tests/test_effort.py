@@ -4,10 +4,9 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
-import plugs
 import pytest
-import world
-from test_cli import run, run_json
+from support import components, world
+from support.cli import run, run_json
 
 from veduta.cascade import FINE_PAIRS, CascadeSettings, fine_candidates, stage_of
 from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, LandmarkScore, shipped_decider
@@ -27,7 +26,7 @@ def shelf():
     for i in range(FACADES):
         for j, pixels in enumerate((world.facade(i), world.view(world.facade(i), 100 + i, 0.6).pixels)):
             photos[f"{i}-{j}"] = f"palazzo {i}", from_array(pixels)
-    return plugs.references(photos)
+    return components.references(photos)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +71,7 @@ class Counted:
 
 
 def asking(shelf, decider, effort, glue=None, **rest):
-    stages = replace(plugs.stages(), fine_matcher=glue)
+    stages = replace(components.stages(), fine_matcher=glue)
     return Recognizer(stages, shelf, decider, CascadeSettings(CASCADES[effort], **rest))
 
 
@@ -176,7 +175,7 @@ def test_without_a_costlier_matcher_a_thorough_answer_is_that_of_the_full_stage(
 
 
 def test_the_costlier_matcher_finds_inliers_where_there_are_any(shelf, image):
-    recognizer = asking(shelf, Told(full=0.5, fine=0.5), "thorough", plugs.matcher("lighterglue"))
+    recognizer = asking(shelf, Told(full=0.5, fine=0.5), "thorough", components.matcher("lighterglue"))
     recognizer.recognize(image)
     glued = recognizer.decider.fine_inliers[-1]
     (other,) = set(glued) - {"0-0", "0-1"}
@@ -184,7 +183,7 @@ def test_the_costlier_matcher_finds_inliers_where_there_are_any(shelf, image):
 
 
 def test_what_has_just_been_removed_is_not_asked_about(shelf, image):
-    gone = plugs.without(shelf, "0-1")
+    gone = components.without(shelf, "0-1")
     glue = Counted()
     asking(gone, Told(full=0.5, fine=0.5), "thorough", glue).recognize(image)
     assert glue.calls == 2
@@ -247,7 +246,7 @@ def test_what_was_spent_before_counts(shelf, image):
 
 
 def test_verifying_ends_with_the_time_and_goes_on_where_it_was(shelf, image):
-    recognizer = plugs.recognizer(shelf)
+    recognizer = components.recognizer(shelf)
     features, candidates = recognizer.extract(image), recognizer.retrieve(recognizer.embed(image))
     assert recognizer.verify(features, candidates, 5, until=0.0) == candidates
     some = recognizer.verify(features, candidates, 2)
@@ -262,9 +261,9 @@ def test_verifying_ends_with_the_time_and_goes_on_where_it_was(shelf, image):
 
 
 def test_a_landmark_may_be_withheld(shelf, image):
-    recognizer = plugs.recognizer(shelf, depth=4)
+    recognizer = components.recognizer(shelf, depth=4)
     descriptor = recognizer.embed(image)
-    everything = plugs.recognizer(shelf).retrieve(descriptor)
+    everything = components.recognizer(shelf).retrieve(descriptor)
     nearest = everything[0].landmark
     found = recognizer.retrieve(descriptor, without={nearest})
     assert found == [c for c in everything if c.landmark != nearest][:4]
@@ -276,8 +275,8 @@ def test_withholding_most_of_a_gallery_leaves_as_many_as_there_are():
     index = ExactIndex(3)
     index.add(np.arange(42), np.array([[1, 0, 0]] * 40 + [[0.6, 0.8, 0]] * 2, np.float32))
     labels = {i: (f"{i:02}", landmark) for i, landmark in enumerate(landmarks)}
-    shelf = ReferenceSet(index, lambda numbers: labels, {}, plugs.among({}), Counter(landmarks))
-    recognizer = plugs.recognizer(shelf, depth=2)
+    shelf = ReferenceSet(index, lambda numbers: labels, {}, components.among({}), Counter(landmarks))
+    recognizer = components.recognizer(shelf, depth=2)
     descriptor = np.array([1, 0, 0], np.float32)
     assert [c.reference for c in recognizer.retrieve(descriptor)] == ["00", "01"]
     assert [c.reference for c in recognizer.retrieve(descriptor, without=["many"])] == ["40", "41"]

@@ -4,9 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-import plugs
 import pytest
-import world
+from support import components, world
 
 from veduta.embedders import EMBEDDERS, make_embedder
 from veduta.images import from_array, load
@@ -14,7 +13,7 @@ from veduta.images import from_array, load
 
 @pytest.fixture(params=sorted(EMBEDDERS))
 def embedder(request):
-    return plugs.embedder(request.param)
+    return components.embedder(request.param)
 
 
 def images():

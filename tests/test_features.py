@@ -4,9 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-import plugs
 import pytest
-import world
+from support import components, world
 
 from veduta.features import EXTRACTORS, make_extractor
 from veduta.images import from_array, load
@@ -16,7 +15,7 @@ from veduta.types import Image
 
 @pytest.fixture(params=["rootsift", "xfeat"])  # those run by torch: test_torch_features.py
 def extractor(request):
-    return plugs.extractor(request.param)
+    return components.extractor(request.param)
 
 
 def photo(seed=0):
@@ -132,9 +131,9 @@ def test_width_and_height_are_scaled_each_by_its_own_factor(extractor):
 
 def apart(a, b):
     """How far, in pixels of the original, keypoints lie from those of another look at the same photo."""
-    pairs = plugs.matcher("nearest").match(a, b).indices
+    pairs = components.matcher("nearest").match(a, b).indices
     assert len(pairs) > 100
-    return plugs.distance(a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]])
+    return components.distance(a.keypoints[pairs[:, 0]], b.keypoints[pairs[:, 1]])
 
 
 def test_a_large_file_loaded_smaller_keeps_its_keypoints(extractor, tmp_path):
@@ -163,7 +162,9 @@ def test_the_middle_of_the_top_left_pixel_is_the_origin():
     """
     last = np.array([world.WIDTH - 1, world.HEIGHT - 1])
     for seed in range(3):
-        a, b = (plugs.extractor("rootsift").extract(from_array(p)) for p in (photo(seed).pixels, turned(photo(seed))))
+        a, b = (
+            components.extractor("rootsift").extract(from_array(p)) for p in (photo(seed).pixels, turned(photo(seed)))
+        )
         gap = a.keypoints[:, None] - (last - b.keypoints)[None]  # (N0, N1, 2)
         nearest = np.hypot(gap[..., 0], gap[..., 1]).argmin(1)
         off = gap[np.arange(len(a)), nearest]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
-import world
-from running import content, is_whole, references, started, veduta, wait_until
+from support import world
+from support.galleries import recognized
+from support.processes import content, is_whole, references, started, veduta, wait_until
 
 from veduta.decision.model import CONTINUE_BETWEEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, NotFoundError
@@ -36,11 +37,6 @@ def named(gallery, photo, **options):
     """The id of the landmark recognised, or None."""
     landmark = answer(gallery, photo, **options).landmark
     return landmark and landmark.id
-
-
-def told(gallery, queries, **options):
-    """What is said of each photo, leaving out how long it took."""
-    return [to_dict(result) | {"seconds": None} for result in gallery.recognize(queries, **options)]
 
 
 def change_settings(path, **changes):
@@ -376,7 +372,7 @@ def test_the_order_of_adding_does_not_matter(gallery, photos, views, strangers, 
         for name in names:
             shuffled.add_photo(photos / name, name.split("/")[0], id=name)
         for options in ({}, {"depth": 5, "rerank_depth": 2}):
-            assert told(shuffled, queries, **options) == told(gallery, queries, **options)
+            assert recognized(shuffled, queries, **options) == recognized(gallery, queries, **options)
 
 
 def test_adding_needs_either_a_folder_or_a_table(gallery, photos, tmp_path):
@@ -409,11 +405,11 @@ def test_removing_a_reference_takes_effect_at_once(gallery, view):
 
 
 def test_what_was_removed_can_be_added_again(gallery, photos, view):
-    before = told(gallery, [view])
+    before = recognized(gallery, [view])
     gallery.remove(landmark="palazzo-0")
     answer(gallery, view)
     assert len(gallery.add(photos).added) == 2
-    assert told(gallery, [view]) == before
+    assert recognized(gallery, [view]) == before
 
 
 def test_another_process_sees_a_removal_and_an_addition_at_its_next_call(gallery, gallery_path, view, tmp_path):
@@ -465,9 +461,9 @@ def moved(tmp_path):
 
 def test_recognising_needs_no_reference_photo(moved, view):
     gallery, folder = moved
-    before = told(gallery, [view])
+    before = recognized(gallery, [view])
     shutil.rmtree(folder)
-    assert told(gallery, [view]) == before
+    assert recognized(gallery, [view]) == before
 
 
 def test_the_evidence_shows_the_photo_or_its_thumbnail_when_it_is_gone_or_changed(moved, view, distractors):

@@ -1,13 +1,14 @@
 """Which matches one camera can have made, asked with homographies that are known."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-import plugs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import components
 
 from veduta.geometry import HomographyVerifier
 from veduta.types import LocalFeatures, Matches
@@ -22,13 +23,15 @@ def scattered(seed, n, margin=20.0):
 
 
 def verified(a, b, size=SIZE):
-    return HomographyVerifier().verify(plugs.points(a, size), plugs.points(b, size), plugs.paired(len(a)))
+    return HomographyVerifier().verify(
+        components.points(a, size), components.points(b, size), components.paired(len(a))
+    )
 
 
 def camera(seed, extractor="xfeat", strength=0.6):
     """Query, reference and matches of a facade seen another way."""
-    query, reference = plugs.found(extractor, seed, strength)
-    return query, reference, plugs.matcher("nearest").match(query, reference)
+    query, reference = components.extracted(extractor, seed, strength)
+    return query, reference, components.matcher("nearest").match(query, reference)
 
 
 # --- the homography is the true one
@@ -38,20 +41,25 @@ def camera(seed, extractor="xfeat", strength=0.6):
 @pytest.mark.parametrize(("extractor", "within"), [("xfeat", 3.0), ("rootsift", 1.5)])
 def test_the_homography_moves_the_corners_where_they_belong(extractor, within, seed):
     found = HomographyVerifier().verify(*camera(seed, extractor))
-    query, _, truth = plugs.seen(seed, 0.6)
-    corners = plugs.corners(query.size)
+    query, _, truth = components.seen(seed, 0.6)
+    corners = components.corners(query.size)
     assert found.problem is None
     assert found.num_inliers > 60
-    assert plugs.distance(plugs.carry(found.homography, corners), plugs.carry(truth, corners)).max() < within
+    assert (
+        components.distance(components.carry(found.homography, corners), components.carry(truth, corners)).max()
+        < within
+    )
 
 
 def test_the_homography_maps_query_to_reference_in_pixels_of_photos_of_any_two_sizes():
     a = scattered(0, 60)
     H = np.array([[0.2, -0.02, 30], [0.03, 0.25, 10], [1e-5, 0, 1]])
-    b = plugs.carry(H, a)
-    found = HomographyVerifier().verify(plugs.points(a, SIZE), plugs.points(b, (200, 150)), plugs.paired(60))
+    b = components.carry(H, a)
+    found = HomographyVerifier().verify(
+        components.points(a, SIZE), components.points(b, (200, 150)), components.paired(60)
+    )
     assert found.num_inliers == 60
-    assert plugs.distance(plugs.carry(found.homography, a), b).max() < 0.05
+    assert components.distance(components.carry(found.homography, a), b).max() < 0.05
 
 
 def test_inliers_say_of_each_match_whether_it_agrees():
@@ -92,9 +100,9 @@ def test_photos_of_twelve_megapixels_have_the_inliers_of_small_ones(seed):
     ]
     near, far = (HomographyVerifier().verify(a, b, matches) for a, b in ((query, reference), large))
     assert (near.inliers != far.inliers).sum() <= 0.03 * near.num_inliers
-    corners = plugs.corners(query.size)
-    moved = plugs.carry(far.homography, (corners + 0.5) * 8.37 - 0.5)
-    assert plugs.distance((moved + 0.5) / 8.37 - 0.5, plugs.carry(near.homography, corners)).max() < 1.5
+    corners = components.corners(query.size)
+    moved = components.carry(far.homography, (corners + 0.5) * 8.37 - 0.5)
+    assert components.distance((moved + 0.5) / 8.37 - 0.5, components.carry(near.homography, corners)).max() < 1.5
 
 
 def test_a_small_reference_of_a_large_query_has_the_same_inliers():
@@ -141,8 +149,8 @@ def test_unrelated_points_hardly_ever_agree():
 
 def test_unrelated_facades_have_fewer_inliers_than_any_view_of_the_same():
     def inliers(i, j):
-        query, reference = plugs.found("xfeat", i, 0.6)[0], plugs.found("xfeat", j, 0.6)[1]
-        matches = plugs.matcher("nearest").match(query, reference)
+        query, reference = components.extracted("xfeat", i, 0.6)[0], components.extracted("xfeat", j, 0.6)[1]
+        matches = components.matcher("nearest").match(query, reference)
         return HomographyVerifier().verify(query, reference, matches).num_inliers
 
     same, other = [inliers(i, i) for i in range(10, 16)], [inliers(i, i + 1) for i in range(10, 15)]
@@ -203,7 +211,7 @@ def across_the_horizon(least, most):
     a = scattered(9, 400)
     depth = np.abs(np.c_[a, np.ones(len(a))] @ H[2])
     kept = a[(depth > least) & (depth < most)]
-    return kept, plugs.carry(H, kept)
+    return kept, components.carry(H, kept)
 
 
 IMPOSSIBLE = {
@@ -230,6 +238,23 @@ def test_what_no_camera_sees_has_no_inliers_and_is_called_by_its_name(problem, c
     assert found.homography is None
     assert found.inliers.shape == (len(case[0]),)
     assert not found.inliers.any()
+
+
+@pytest.mark.parametrize(("ratio", "problem"), [(2, None), (9, None), (11, "folded"), (25, "folded")])
+def test_of_a_wall_seen_along_itself_the_far_end_is_at_most_ten_times_as_far_as_the_near_one(ratio, problem):
+    """Of a wall that goes on to the horizon a camera has next to no pixels, so a match there is no evidence."""
+    a = np.concatenate([scattered(12, 200), [(0, 200), (0, 280), (640, 200), (640, 280)]])
+    depth = 1 + (ratio - 1) * a[:, :1] / 640  # 1 at the left edge
+    b = ratio * (a - [0, 240]) / depth + [0, 240]
+    verifier = HomographyVerifier(max_stretch=100)
+    found = verifier.verify(components.points(a), components.points(b), components.paired(len(a)))
+    assert found.problem == problem
+    assert found.num_inliers == (len(a) if problem is None else 0)
+
+
+def test_every_problem_is_named_where_verify_is_described():
+    names = {*IMPOSSIBLE, "too few matches", "flipped"}
+    assert {*re.findall("``([a-z ]+)``", HomographyVerifier.verify.__doc__)} == names
 
 
 @pytest.mark.parametrize("mirror", [[[-1, 0], [0, 1]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]])
@@ -276,11 +301,11 @@ def test_a_camera_that_could_be_is_believed(seed, true, wrong, angle, scale, lea
     outliers = round(wrong * true)
     found = verified(
         np.concatenate([a, rng.uniform(0, SIZE, (outliers, 2))]),
-        np.concatenate([plugs.carry(H, a), rng.uniform(0, SIZE, (outliers, 2))]),
+        np.concatenate([components.carry(H, a), rng.uniform(0, SIZE, (outliers, 2))]),
     )
     assert found.problem is None
     assert found.inliers[:true].mean() > 0.95
-    assert plugs.distance(plugs.carry(found.homography, a), plugs.carry(H, a)).max() < 3
+    assert components.distance(components.carry(found.homography, a), components.carry(H, a)).max() < 3
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 5)] * 4), max_size=60), st.sampled_from([1, 60]))

@@ -2,10 +2,10 @@
 
 import json
 
-import learning
 import numpy as np
 import pytest
 import torch
+from support import training_runs
 
 from veduta.images import load
 from veduta.training.descriptor.metrics_log import CURVES, METRICS, MetricsLog
@@ -19,7 +19,7 @@ FIGURES = (RetrievalMetrics("unseen", 0.9, 0.8, 0.7), RetrievalMetrics("seen", 0
 
 @pytest.fixture(scope="module")
 def learner():
-    return TrainState(learning.small(rate=2e-4), torch.tensor([3, 5]), ProcessGroup(0, 1, torch.device("cpu")), 10)
+    return TrainState(training_runs.small(rate=2e-4), torch.tensor([3, 5]), ProcessGroup(0, 1, torch.device("cpu")), 10)
 
 
 def note(journal, learner, step, loss):

@@ -3,11 +3,10 @@
 import math
 from pathlib import Path
 
-import learning
 import numpy as np
 import pytest
 import torch
-import world
+from support import training_runs, world
 
 from veduta.errors import TrainingError
 from veduta.training.descriptor.config import SHIPPED, TrainConfig
@@ -57,7 +56,7 @@ def test_sizes_take_turns_in_equal_shares_of_the_epochs():
 
 
 def test_a_recipe_is_the_same_after_json():
-    for recipe in (TrainConfig(), SHIPPED, learning.small(margin=0.2)):
+    for recipe in (TrainConfig(), SHIPPED, training_runs.small(margin=0.2)):
         said = recipe.as_dict()
         assert TrainConfig(**said | {"sizes": tuple(said["sizes"])}) == recipe
 
@@ -72,14 +71,14 @@ def test_the_loss_may_see_more_or_fewer_numbers_than_are_used():
 @pytest.fixture
 def dataset(tmp_path):
     """Five landmarks with four small photos each."""
-    photos = sorted(learning.draw(tmp_path / "data", 5, 4).rglob("*.jpg"))
+    photos = sorted(training_runs.draw(tmp_path / "data", 5, 4).rglob("*.jpg"))
     return Dataset(tuple(map(str, photos)), np.repeat(np.arange(5), 4), tuple(f"palazzo-{i}" for i in range(5)))
 
 
 def batches(dataset, place=ALONE, train=None, said=None, **settings):
     train = np.arange(len(dataset)) if train is None else train
     say = said.append if said is not None else lambda text: None
-    return Batches(learning.small(**settings), dataset, train, dataset.classes[train], place, say=say)
+    return Batches(training_runs.small(**settings), dataset, train, dataset.classes[train], place, say=say)
 
 
 def flat(parts):
@@ -175,10 +174,10 @@ def test_batches_that_cannot_be_are_told(dataset):
 @pytest.fixture(scope="module")
 def learner(tmp_path_factory):
     """A function that makes learners of a tiny network, whose first half does not learn."""
-    folder = str(learning.tiny("resnet", tmp_path_factory.mktemp("network")))
+    folder = str(training_runs.tiny("resnet", tmp_path_factory.mktemp("network")))
 
     def make(steps=20, counts=(3, 5, 2), **settings):
-        recipe = learning.small(**{"backbone": folder, "freeze": 1} | settings)
+        recipe = training_runs.small(**{"backbone": folder, "freeze": 1} | settings)
         return TrainState(recipe, torch.tensor(counts), ALONE, steps)
 
     return make
@@ -250,7 +249,7 @@ def test_the_average_follows_closely_at_first_and_slowly_later(learner):
         assert torch.equal(mine, theirs)
     alone = learner(average=0.0)
     alone.train_step([part()])
-    assert learning.difference(alone.average.state_dict(), alone.network.state_dict()) == 0
+    assert training_runs.difference(alone.average.state_dict(), alone.network.state_dict()) == 0
 
 
 def test_a_loss_that_is_no_number_changes_nothing(learner):
@@ -279,7 +278,7 @@ def test_the_gradient_is_clipped(learner):
 
 def test_the_same_seed_begins_the_same_way_and_another_another(learner):
     one, same, other = (learner(seed=seed) for seed in (3, 3, 4))
-    learning.assert_same(one.state(), same.state())
+    training_runs.assert_same(one.state(), same.state())
     assert not torch.equal(one.head.centers.weight, other.head.centers.weight)
 
 
@@ -293,7 +292,7 @@ def test_a_learner_taken_up_again_goes_on_as_if_nothing_had_been(learner, settin
     second.load_state_dict(first.state())
     for step in (1, 2):
         second.train_step([part(step)])
-    learning.assert_same(whole.state(), second.state())
+    training_runs.assert_same(whole.state(), second.state())
 
 
 def test_every_step_and_every_part_looks_at_other_landmarks(learner):

@@ -3,10 +3,10 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import plugs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import components
 
 from veduta.matching import LighterGlue, NearestMatcher
 from veduta.types import LocalFeatures
@@ -14,7 +14,7 @@ from veduta.types import LocalFeatures
 
 @pytest.fixture(params=["lighterglue", "nearest"])  # those run by torch: test_torch_features.py
 def matcher(request):
-    return plugs.matcher(request.param)
+    return components.matcher(request.param)
 
 
 def some(features, n):
@@ -28,13 +28,13 @@ def pairs(matches):
 
 def test_no_keypoint_has_two_partners(matcher):
     for seed in range(3):
-        matches = matcher.match(*plugs.found("xfeat", seed))
+        matches = matcher.match(*components.extracted("xfeat", seed))
         assert len(matches) > 50
         assert all(len(set(column)) == len(matches) for column in matches.indices.T.tolist())
 
 
 def test_each_pair_is_an_index_into_both_and_has_a_score(matcher):
-    query, reference = some(plugs.found("xfeat", 0)[0], 100), plugs.found("xfeat", 0)[1]
+    query, reference = some(components.extracted("xfeat", 0)[0], 100), components.extracted("xfeat", 0)[1]
     matches = matcher.match(query, reference)
     assert matches.indices.dtype == np.int64
     assert matches.scores.dtype == np.float32
@@ -46,7 +46,7 @@ def test_each_pair_is_an_index_into_both_and_has_a_score(matcher):
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 50), (50, 0)])
 def test_a_photo_without_keypoints_has_no_matches(matcher, n, m):
-    query, reference = plugs.found("xfeat", 0)
+    query, reference = components.extracted("xfeat", 0)
     matches = matcher.match(some(query, n), some(reference, m))
     assert matches.indices.shape == (0, 2)
     assert matches.scores.shape == (0,)
@@ -54,34 +54,34 @@ def test_a_photo_without_keypoints_has_no_matches(matcher, n, m):
 
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 200), (200, 1), (2, 2)])
 def test_very_few_keypoints_are_matched_as_well(matcher, n, m):
-    query, reference = plugs.found("xfeat", 0)
+    query, reference = components.extracted("xfeat", 0)
     assert len(matcher.match(some(query, n), some(reference, m))) <= min(n, m)
 
 
 def test_a_photo_matches_itself_point_by_point(matcher):
-    photo = plugs.found("xfeat", 1)[0]
+    photo = components.extracted("xfeat", 1)[0]
     matches = matcher.match(photo, photo)
     assert (matches.indices[:, 0] == matches.indices[:, 1]).mean() > 0.97
     assert len(matches) > 0.9 * len(photo)
 
 
 def test_the_same_pair_gives_the_same_matches(matcher):
-    first, second = (matcher.match(*plugs.found("xfeat", 2)) for _ in range(2))
+    first, second = (matcher.match(*components.extracted("xfeat", 2)) for _ in range(2))
     assert np.array_equal(first.indices, second.indices)
     assert np.array_equal(first.scores, second.scores)
 
 
 def test_query_and_reference_may_change_places(matcher):
-    query, reference = plugs.found("xfeat", 3)
+    query, reference = components.extracted("xfeat", 3)
     there, back = pairs(matcher.match(query, reference)), pairs(matcher.match(reference, query))
     turned = {(j, i) for i, j in back}
     assert len(there & turned) > 0.98 * len(there | turned)
 
 
 def test_threads_agree(matcher):
-    alone = [matcher.match(*plugs.found("xfeat", i)).indices for i in range(4)]
+    alone = [matcher.match(*components.extracted("xfeat", i)).indices for i in range(4)]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda i: matcher.match(*plugs.found("xfeat", i)).indices, range(4)))
+        together = list(pool.map(lambda i: matcher.match(*components.extracted("xfeat", i)).indices, range(4)))
     assert all(map(np.array_equal, alone, together))
 
 
@@ -91,25 +91,25 @@ def test_threads_agree(matcher):
     [("xfeat", "lighterglue", 0.8), ("xfeat", "nearest", 0.5), ("rootsift", "nearest", 0.75)],
 )
 def test_most_matches_show_the_same_point(extractor, matching, least, seed):
-    query, reference = plugs.found(extractor, seed, 0.6)
-    matches = plugs.matcher(matching).match(query, reference)
-    truth = plugs.carry(plugs.seen(seed, 0.6)[2], query.keypoints[matches.indices[:, 0]])
+    query, reference = components.extracted(extractor, seed, 0.6)
+    matches = components.matcher(matching).match(query, reference)
+    truth = components.carry(components.seen(seed, 0.6)[2], query.keypoints[matches.indices[:, 0]])
     assert len(matches) > 80
-    assert (plugs.distance(truth, reference.keypoints[matches.indices[:, 1]]) < 3).mean() > least
+    assert (components.distance(truth, reference.keypoints[matches.indices[:, 1]]) < 3).mean() > least
 
 
 def test_lighterglue_drops_what_is_less_probable_than_asked():
-    query, reference = plugs.found("xfeat", 4)
-    all_of_them = plugs.matcher("lighterglue").match(query, reference)
+    query, reference = components.extracted("xfeat", 4)
+    all_of_them = components.matcher("lighterglue").match(query, reference)
     sure = LighterGlue(min_probability=0.6).match(query, reference)
     assert sure.scores.min() >= 0.6
     assert pairs(sure) == {tuple(p) for p in all_of_them.indices[all_of_them.scores >= 0.6].tolist()}
 
 
 def test_lighterglue_does_not_care_how_large_the_photo_is():
-    query, reference = plugs.found("xfeat", 5)
+    query, reference = components.extracted("xfeat", 5)
     larger = LocalFeatures(query.keypoints * 8, query.descriptors, query.scores, tuple(8 * n for n in query.size))
-    match = plugs.matcher("lighterglue").match
+    match = components.matcher("lighterglue").match
     a, b = pairs(match(query, reference)), pairs(match(larger, reference))
     assert len(a & b) > 0.98 * len(a | b)
 

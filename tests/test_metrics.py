@@ -391,6 +391,19 @@ def test_open_set_figures_are_their_definitions(case, floor):
         assert report.ece == pytest.approx(ece_by_definition(truth, rows), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("sure", "unsure", "ece"),
+    [
+        (0.42, 0.48, (0.58 + 0.48) / 2),  # 6/15 < 0.42 <= 7/15 < 0.48 <= 8/15: a bin each, though of one tenth
+        (0.28, 0.32, abs(1 - 0.28 - 0.32) / 2),  # 4/15 < both <= 5/15: one bin, though of two tenths
+        (0.21, 0.26, abs(1 - 0.21 - 0.26) / 2),  # 3/15 < both <= 4/15: one bin, though of two twentieths
+    ],
+)
+def test_the_bins_of_the_calibration_error_are_fifteenths(sure, unsure, ece):
+    predictions = [Prediction("a", "x", sure), Prediction("b", "x", unsure)]
+    assert open_set({"a": ["x"], "b": ["y"]}, predictions, 0.5).ece == pytest.approx(ece)
+
+
 @given(
     st.lists(st.sampled_from(range(60)), min_size=1, max_size=60),
     st.lists(st.sampled_from(range(60)), min_size=1),

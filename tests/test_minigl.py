@@ -6,8 +6,8 @@ from collections import defaultdict
 from itertools import combinations
 from pathlib import Path
 
-import plugs
 import pytest
+from support import components
 
 from veduta.images import load
 from veduta.library import Library
@@ -52,7 +52,7 @@ def tables():
 @pytest.fixture(scope="module")
 def recognizer(tables):
     photos = {id: (landmark, photo("train", id)) for landmark, ids in tables[0].items() for id in ids}
-    return plugs.recognizer(plugs.references(photos), rerank_depth=10)
+    return components.recognizer(components.references(photos), rerank_depth=10)
 
 
 def test_landmarks_in_real_photos_are_recognised(tables, recognizer):

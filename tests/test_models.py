@@ -9,10 +9,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import canonical
 import numpy as np
-import plugs
 import pytest
+from support import canonical, components
 
 from veduta import models
 from veduta.decision.model import LEARNED
@@ -194,7 +193,7 @@ def test_lighterglue_takes_any_number_of_keypoints(n0, n1):
 def test_descriptors_are_those_of_torch(name, number):
     case = RECORDED[name][number]
     image = from_array(canonical.picture(*case["input"]))
-    descriptor = plugs.embedder(name).embed([image])[0]
+    descriptor = components.embedder(name).embed([image])[0]
     expected = np.array(case["descriptor_e5"]) / 1e5
     assert descriptor @ expected / np.linalg.norm(expected) > 0.9999
     assert np.abs(descriptor - expected).max() < 2e-3
@@ -230,7 +229,7 @@ def test_matches_are_those_of_torch():
     known = RECORDED["lighterglue"]
     probability = np.array(known["probability0_e4"]) / 1e4
     expected = {(i, j) for i, j in enumerate(known["partner0"]) if known["partner1"][j] == i and probability[i] >= 0.1}
-    matches = plugs.matcher("lighterglue").match(*pair())
+    matches = components.matcher("lighterglue").match(*pair())
     got = {tuple(row): score for row, score in zip(matches.indices.tolist(), matches.scores, strict=True)}
     assert len(expected) > 30
     assert len(expected & set(got)) > 0.97 * max(len(expected), len(got))

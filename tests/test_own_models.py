@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-import world
 from onnx import TensorProto, helper
-from test_cli import run, run_json
+from support import world
+from support.cli import run, run_json
 
 from veduta.embedders import make_embedder
 from veduta.embedders.gem import resized

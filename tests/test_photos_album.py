@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 import numpy as np
 import PIL.Image
 import pytest
-import world
+from support import world
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
@@ -658,7 +658,7 @@ class TestInABrowser:
         page = context.new_page()
         page.goto((tmp_path / "album.html").as_uri())
         page.locator("#place-2 a.photo").first.click()
-        page.locator("#viewer[data-state=only-small]").wait_for(timeout=20_000)
+        page.locator("#viewer[data-state=only-small]").wait_for(timeout=60_000)
         assert page.locator("#viewer img").evaluate("image => image.src").startswith("data:")
         context.close()
 

@@ -9,11 +9,11 @@ import signal
 
 import pytest
 import typer
-import world
-from running import started
-from test_cli import COMMANDS, refused, run, run_json
-from test_photos_library import tree
-from test_photos_scan import picture
+from support import world
+from support.cli import COMMANDS, refused, run, run_json
+from support.photos import picture
+from support.processes import PATIENCE, started
+from support.trees import tree
 
 from veduta.cli import app
 from veduta.gallery import Gallery
@@ -146,17 +146,17 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
     with started("library", "review", made, "--no-browser") as process:
         line = process.stderr.readline()
         address, token = re.search(r"(http://\S+)/#/review\?token=(\S+)", line).groups()
-        client = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+        client = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
         items = client.get("/v1/review").json()["items"]
         assert client.get(f"/v1/review/{items[0]['id']}/photo").headers["content-type"] == "image/jpeg"
         correction = {"verdict": "correct", "landmark": "rocca", "name": "La Rocca"}
         said = client.post(f"/v1/review/{items[0]['id']}", json=correction)
         assert said.status_code == 200
-        assert httpx.get(f"{address}/v1/review", timeout=60).status_code == 401
+        assert httpx.get(f"{address}/v1/review", timeout=PATIENCE).status_code == 401
         client.close()
         process.send_signal(signal.SIGINT)
         assert "took over 1 verdicts" in process.stderr.read()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
     with Library(made) as library:
         (verdict,) = library.verdicts().values()
     assert (verdict.verdict, verdict.landmark.id, verdict.landmark.name) == ("corrected", "rocca", "La Rocca")

@@ -7,11 +7,11 @@ import subprocess
 import numpy as np
 import PIL.Image
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, told
-from test_images import drawn, encoded, heic
+from support import world
+from support.image_files import drawn, encoded, heic
+from support.metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, tags
 
 from veduta.errors import ImageError, LibraryError
 from veduta.images import jpeg, load, tiff
@@ -113,7 +113,7 @@ def test_exiftool_reads_in_a_jpeg_what_was_written_and_the_rest_as_before(tmp_pa
     written(before, JPEGS[kind])
     written(after, embed_jpeg_label(JPEGS[kind], EIFFEL, False))
     assert [c for c in complaints(after) if c not in complaints(before)] == []
-    said, was = told(after), told(before)
+    said, was = tags(after), tags(before)
     assert (said["GPS:GPSLatitudeRef"], said["GPS:GPSLongitudeRef"]) == ("N", "E")
     assert (said["GPS:GPSLatitude"], said["GPS:GPSLongitude"]) == pytest.approx(EIFFEL_PLACE, abs=1e-7)
     assert (said["GPS:GPSProcessingMethod"], said["GPS:GPSMapDatum"]) == ("MANUAL", "WGS-84")
@@ -359,7 +359,7 @@ def test_other_formats_keep_their_pixels_and_say_what_was_written(tmp_path, suff
     assert has_estimate(after)
     written(path, after)
     assert complaints(path) == []
-    said = told(path)
+    said = tags(path)
     assert said["XMP-dc:Subject"] == [EIFFEL.landmark.name, "France"]
     assert said["GPS:GPSAreaInformation"] == keywords.ESTIMATE
     assert embed_label(path, EIFFEL, False) == after
@@ -377,7 +377,7 @@ def test_what_was_written_into_other_formats_comes_out(tmp_path, suffix):
     assert np.array_equal(load(gone).pixels, load(OTHERS[suffix]).pixels)
     assert load(gone).position is None
     written(path, gone)
-    assert (told(path)["XMP-dc:Subject"], told(path)["IFD0:Artist"]) == (["mine"], "Jo")
+    assert (tags(path)["XMP-dc:Subject"], tags(path)["IFD0:Artist"]) == (["mine"], "Jo")
     assert remove_embedded(path) == gone
 
 
@@ -397,7 +397,7 @@ def test_a_heic_gets_another_label_and_keeps_what_the_person_wrote(tmp_path):
     path = written(tmp_path / "a.heic", embed_with_exiftool(written(tmp_path / "b.heic", heic()), EIFFEL, False))
     exiftool("-overwrite_original", "-XMP-dc:Subject+=mine", "-EXIF:Artist=Jo", path)
     written(path, embed_with_exiftool(path, NOWHERE, False))
-    said = told(path)
+    said = tags(path)
     assert said["XMP-dc:Subject"] == ["mine", "Somewhere"]
     assert said["IFD0:Artist"] == "Jo"
     assert not [tag for tag in said if tag.startswith("GPS:") and tag != "GPS:GPSVersionID"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from metadata import EIFFEL, NOWHERE, OPERA
+from support.metadata import EIFFEL, NOWHERE, OPERA
 
 from veduta.errors import LibraryError
 from veduta.library.export import EXPORT_COLUMNS, FORMATS, export_assets

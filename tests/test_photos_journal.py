@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from mortal import age, differences, living, picture, put
+from support.crash import living
+from support.trees import age, differences, put, snapshot
 
 from veduta.errors import BusyError, ImageError, LibraryError
 from veduta.library.journal import Step, apply, history, recover, undo
@@ -99,7 +100,7 @@ def undo_all(library):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_does_what_it_says_and_undo_takes_it_back(library, kind):
-    before = picture(library)
+    before = snapshot(library)
     source, target = library / "a" / "IMG_1.jpg", library / "Sorted" / "Köln" / "IMG.jpg"
     seen = source.stat()
     applied = apply([Step(kind, target, source)], state(library), "organize")
@@ -114,7 +115,7 @@ def test_a_step_does_what_it_says_and_undo_takes_it_back(library, kind):
     assert action.when.tzinfo is not None
     undone = undo(state(library))
     assert (undone.done, undone.left, undone.action.state) == (1, (), "undone")
-    assert picture(library) == before
+    assert snapshot(library) == before
     with pytest.raises(LibraryError, match="nothing to undo"):
         undo(state(library))
 
@@ -123,7 +124,7 @@ def test_write_keeps_what_it_replaces_with_mode_time_and_links(library):
     source, twin = library / "a" / "IMG_1.xmp", library / "twin.xmp"
     os.link(source, twin)
     age(library)
-    before = picture(library)
+    before = snapshot(library)
     applied = apply([Step("write", source, make=lambda: b"new", keep_times=True)], state(library), "write")
     assert applied.done == 1
     assert source.read_bytes() == b"new"
@@ -131,7 +132,7 @@ def test_write_keeps_what_it_replaces_with_mode_time_and_links(library):
     assert oct(source.stat().st_mode) == before[str(source)][0]
     assert source.stat().st_mtime_ns == before[str(source)][1]
     undo(state(library))
-    assert picture(library) == before
+    assert snapshot(library) == before
     assert not (state(library) / "backup").exists()
     assert source.stat().st_ino == twin.stat().st_ino
 
@@ -143,10 +144,10 @@ def test_write_without_keeping_the_time_is_seen_by_backup_programs(library):
 
 
 def test_write_of_the_same_content_changes_nothing(library):
-    before = picture(library)
+    before = snapshot(library)
     applied = apply([Step("write", library / "a" / "IMG_1.xmp", make=lambda: b"<xmp/>")], state(library), "write")
     assert (applied.done, applied.failures, applied.journal) == (0, (), None)
-    assert picture(library) == before
+    assert snapshot(library) == before
     assert history(state(library)) == []
 
 
@@ -179,10 +180,10 @@ def test_a_content_that_cannot_be_made_is_a_failure_and_the_next_step_is_tried(l
 @pytest.mark.parametrize("content", [b"someone else's", b"one" * 500])
 def test_nothing_is_overwritten(library, kind, content):
     target = put(library / "taken.jpg", content)
-    before = picture(library)
+    before = snapshot(library)
     [failure] = apply([Step(kind, target, library / "a" / "IMG_1.jpg")], state(library), "organize").failures
     assert "is there already" in failure.error
-    assert picture(library) == before
+    assert snapshot(library) == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -254,7 +255,7 @@ def test_files_added_and_changed_since_stay_and_are_reported(library):
 
 
 def test_what_was_left_can_be_tried_again_by_its_number(library):
-    before = picture(library)
+    before = snapshot(library)
     apply([Step("move", library / "new.jpg", library / "empty.jpg")], state(library), "organize")
     put(library / "empty.jpg", b"in the way")
     assert "another file lies at its old place" in undo(state(library)).left[0].error
@@ -265,7 +266,7 @@ def test_what_was_left_can_be_tried_again_by_its_number(library):
     (library / "empty.jpg").unlink()
     assert undo(state(library), number=1).action.state == "undone"
     age(library)
-    assert {k: v for k, v in picture(library).items() if k in before} == before
+    assert {k: v for k, v in snapshot(library).items() if k in before} == before
     with pytest.raises(LibraryError, match="no action number 1"):
         undo(state(library), number=1)
 
@@ -347,7 +348,7 @@ def test_a_photo_that_the_person_put_back_counts_as_taken_back(library):
 
 
 def relative(folder):
-    return {os.path.relpath(path, folder): seen for path, seen in picture(folder).items()}
+    return {os.path.relpath(path, folder): seen for path, seen in snapshot(folder).items()}
 
 
 def test_a_library_that_was_moved_is_undone_where_it_lies(library):
@@ -395,21 +396,21 @@ def test_with_its_state_elsewhere_a_library_is_undone_where_the_person_says_it_i
 
 
 def test_another_library_is_not_taken_for_one_that_is_still_there(library, tmp_path):
-    before, folder, other = picture(library), tmp_path / "state", build(tmp_path / "other")
-    theirs = picture(other)
+    before, folder, other = snapshot(library), tmp_path / "state", build(tmp_path / "other")
+    theirs = snapshot(other)
     apply(every_kind(library, library / "Sorted"), folder, "all", root=library)
     assert undo(folder, root=other).left == ()
-    assert (picture(library), picture(other)) == (before, theirs)
+    assert (snapshot(library), snapshot(other)) == (before, theirs)
 
 
 def test_the_undo_of_a_copied_library_leaves_the_first_alone(library, tmp_path):
     other = tmp_path / "other"
     apply(every_kind(library, library / "Sorted"), state(library), "all", root=library)
     subprocess.run(["cp", "-a", library, other], check=True)
-    first = picture(library, without="")
+    first = snapshot(library, without="")
     assert undo(state(other), root=other).left == ()
     assert not (other / "Sorted").exists()
-    assert picture(library, without="") == first
+    assert snapshot(library, without="") == first
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -436,23 +437,23 @@ def test_a_journal_of_nobody_knows_where_reports_a_library_that_was_moved(librar
 
 
 def test_an_action_of_which_every_step_failed_is_not_in_the_way_of_an_undo(library):
-    before = picture(library)
+    before = snapshot(library)
     apply([Step("copy", library / "c.jpg", library / "empty.jpg")], state(library), "organize")
-    between = picture(library)
+    between = snapshot(library)
     steps = [Step("move", library / "new" / ("x" * 256), library / "a" / "IMG_1.jpg")]
     vain = apply(steps, state(library), "organize")
     assert (vain.done, len(vain.failures), vain.journal) == (0, 1, None)
-    assert picture(library) == between
+    assert snapshot(library) == between
     assert [action.number for action in history(state(library))] == [1]
     assert undo(state(library)).action.number == 1
-    assert picture(library) == before
+    assert snapshot(library) == before
     with pytest.raises(LibraryError, match="no action number 2"):
         undo(state(library), number=2)
 
 
 @pytest.mark.parametrize("kind", ["copy", "move", "symlink"])
 def test_other_file_systems(library, abroad, kind):
-    before = picture(library), picture(abroad)
+    before = snapshot(library), snapshot(abroad)
     target = abroad / "Sorted" / "two.jpg"
     source = library / "a" / "b" / "Köln \udcff.jpg"
     seen = source.stat()
@@ -461,30 +462,30 @@ def test_other_file_systems(library, abroad, kind):
     assert target.read_bytes() == b"two" * 500
     assert (target.stat().st_mtime_ns, target.stat().st_mode) == (seen.st_mtime_ns, seen.st_mode)
     undo(state(library))
-    assert (picture(library), picture(abroad)) == before
+    assert (snapshot(library), snapshot(abroad)) == before
 
 
 def test_a_hard_link_to_another_file_system_fails_with_advice(library, abroad):
-    before = picture(library), picture(abroad)
+    before = snapshot(library), snapshot(abroad)
     steps = [Step("hardlink", abroad / "x" / "one.jpg", library / "a" / "IMG_1.jpg")]
     [failure] = apply(steps, state(library), "organize").failures
     assert "use --mode copy" in failure.error
     assert "move" in failure.error
-    assert (picture(library), picture(abroad)) == before
+    assert (snapshot(library), snapshot(abroad)) == before
 
 
 def test_a_backup_on_another_file_system(library, abroad):
-    before = picture(library)
+    before = snapshot(library)
     steps = [Step("write", library / "a" / "IMG_1.xmp", make=lambda: b"new", keep_times=True)]
     assert apply(steps, abroad, "write").done == 1
     assert undo(abroad).left == ()
-    assert picture(library) == before
+    assert snapshot(library) == before
 
 
 def test_a_full_disk_ends_the_run_and_what_was_done_can_be_undone(library, small):
     photos = [put(library / "big" / f"{i}.jpg", bytes([i]) * 50_000) for i in range(9)]
     age(library)
-    before = picture(library), picture(small)
+    before = snapshot(library), snapshot(small)
     for kind in ("copy", "move"):
         applied = apply(
             (Step(kind, small / "Sorted" / photo.name, photo) for photo in photos), state(library), "organize"
@@ -494,7 +495,7 @@ def test_a_full_disk_ends_the_run_and_what_was_done_can_be_undone(library, small
         assert len(applied.failures) == 1
         assert len(list((small / "Sorted").iterdir())) == applied.done
         assert undo(state(library)).left == ()
-        assert (picture(library), picture(small)) == before
+        assert (snapshot(library), snapshot(small)) == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -503,27 +504,27 @@ def test_a_disk_that_fills_up_with_the_journal_on_it(small, kind):
     photos = [put(library / f"{i}.jpg", bytes([i]) * 3_000) for i in range(20)]
     (library / ".veduta").mkdir()
     age(library)
-    before = picture(library)
+    before = snapshot(library)
     fill = put(small / "fill", b"")
     free = os.statvfs(small).f_bavail * os.statvfs(small).f_frsize - 3 * 4096
     fill.write_bytes(b"x" * free)
     applied = apply((Step(kind, library / "s" / p.name, p) for p in photos), state(library), "organize")
     assert applied.stopped is not None or applied.done == len(photos)
     undo_all(library)
-    assert picture(library) == before
+    assert snapshot(library) == before
 
 
 def test_a_read_only_disk_is_a_failure_per_step(library, small):
     photo = library / "a" / "IMG_1.jpg"
     on_disk = put(small / "photo.jpg", b"abc")
     subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
-    before = picture(library), picture(small)
+    before = snapshot(library), snapshot(small)
     steps = [Step("copy", small / "x" / "one.jpg", photo), Step("move", library / "moved.jpg", on_disk)]
     applied = apply(steps, state(library), "organize")
     assert applied.done == 0
     assert all("Read-only" in f.error and "make it writable" in f.error for f in applied.failures)
     undo_all(library)
-    assert (picture(library), picture(small)) == before
+    assert (snapshot(library), snapshot(small)) == before
     with pytest.raises(LibraryError, match="cannot hold a journal"):
         apply(steps, small, "organize")
 
@@ -532,7 +533,7 @@ def test_names_that_are_too_long_and_links_in_a_circle(library):
     (library / "circle").symlink_to(library / "circle")
     (library / "nowhere").symlink_to(library / "is not there")
     age(library)
-    before = picture(library)
+    before = snapshot(library)
     photo = library / "a" / "IMG_1.jpg"
     steps = [
         Step("copy", library / ("x" * 300) / "a.jpg", photo),
@@ -549,7 +550,7 @@ def test_names_that_are_too_long_and_links_in_a_circle(library):
     assert "choose a shorter or plainer one" in applied.failures[0].error
     assert "choose a shorter or plainer one" in applied.failures[1].error
     undo_all(library)
-    assert picture(library) == before
+    assert snapshot(library) == before
 
 
 def meanwhile(monkeypatch, name, on, act):
@@ -603,7 +604,7 @@ def test_a_sidecar_edited_while_it_is_written_is_not_replaced(library, monkeypat
 
 
 def test_a_disk_that_does_not_keep_what_is_written_keeps_no_photo(library, abroad, monkeypatch):
-    before = picture(library), picture(abroad)
+    before = snapshot(library), snapshot(abroad)
 
     def lose(write, descriptor, data):
         return write(descriptor, b"\0" * len(data))
@@ -614,13 +615,13 @@ def test_a_disk_that_does_not_keep_what_is_written_keeps_no_photo(library, abroa
     assert happened
     assert "does not read as it was written" in failure.error
     undo_all(library)
-    assert (picture(library), picture(abroad)) == before
+    assert (snapshot(library), snapshot(abroad)) == before
 
 
 @pytest.mark.parametrize("line", [1, 2, 3])
 def test_a_journal_that_cannot_be_written_ends_the_run_before_the_change(library, monkeypatch, line):
     """The disk is full after half a line: of the first intention, of its completion, of the next intention."""
-    before, calls = picture(library), []
+    before, calls = snapshot(library), []
 
     def fill(descriptor, data, write=os.write):
         if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".jsonl"):  # noqa: PTH115
@@ -638,7 +639,7 @@ def test_a_journal_that_cannot_be_written_ends_the_run_before_the_change(library
     assert "cannot be written (No space left on device)" in applied.stopped
     assert [path.name for path in library.glob("[0-9].jpg")] == ["0.jpg"][: line // 2]
     undo_all(library)
-    assert picture(library) == before
+    assert snapshot(library) == before
 
 
 def test_two_processes_do_not_change_a_library_at_once(library):
@@ -711,7 +712,7 @@ def target(request, in_memory, tmp_path):
 
 def killed_at(library, target, links, applying, *undoing):
     """Apply `every_kind` and undo it, each of them killed after so many half-calls; return whether each was killed."""
-    before = picture(library) | picture(target.parent)
+    before = snapshot(library) | snapshot(target.parent)
     with living(applying, links) as life:
         applied = apply(every_kind(library, target), state(library), "all")
         assert applied.done + len(applied.failures) == 11
@@ -724,7 +725,7 @@ def killed_at(library, target, links, applying, *undoing):
     with living(None, links):
         undo_all(library)
     times = f"killed after {applying} half-calls, undoing after {undoing}"
-    assert differences(before, picture(library) | picture(target.parent)) == [], times
+    assert differences(before, snapshot(library) | snapshot(target.parent)) == [], times
     for journal in (state(library) / "journal").glob("*.jsonl"):
         journal.unlink()
     return [life.dead for life in lives]
@@ -771,7 +772,7 @@ def test_killed_anywhere_and_moved_before_each_undo(in_memory, state_moves):
 
 @pytest.mark.parametrize("settled", [True, False])
 def test_killed_anywhere_in_an_action_that_comes_to_nothing(in_memory, settled):
-    before, alive, at = picture(in_memory), False, 0
+    before, alive, at = snapshot(in_memory), False, 0
     while not alive:
         with living(at, links=False) as life:
             steps = [Step("hardlink", in_memory / "x" / "y" / f"{i}.jpg", in_memory / "empty.jpg") for i in range(2)]
@@ -783,7 +784,7 @@ def test_killed_anywhere_in_an_action_that_comes_to_nothing(in_memory, settled):
             assert history(state(in_memory)) == []
         with living():
             undo_all(in_memory)
-        assert picture(in_memory) == before, f"killed after {at} half-calls"
+        assert snapshot(in_memory) == before, f"killed after {at} half-calls"
         for journal in (state(in_memory) / "journal").glob("*.jsonl"):
             journal.unlink()
         at += 1
@@ -796,7 +797,7 @@ def test_settle_leaves_whole_steps_and_nothing_half_made(in_memory, tmp_path):
         pytest.skip("there is one file system only")
     photos = [in_memory / "a" / "IMG_1.jpg", in_memory / "a" / "b" / "Köln \udcff.jpg"]
     targets = [tmp_path / "Sorted" / photo.name for photo in photos]
-    before = picture(in_memory), picture(tmp_path)
+    before = snapshot(in_memory), snapshot(tmp_path)
     alive, at = False, 0
     while not alive:
         with living(at) as life:
@@ -810,14 +811,14 @@ def test_settle_leaves_whole_steps_and_nothing_half_made(in_memory, tmp_path):
         with living():
             assert apply(rest, state(in_memory), "organize").done == len(rest)
             undo_all(in_memory)
-        assert (picture(in_memory), picture(tmp_path)) == before
+        assert (snapshot(in_memory), snapshot(tmp_path)) == before
         at += 1
         for journal in (state(in_memory) / "journal").glob("*.jsonl"):
             journal.unlink()
 
 
 def test_an_interrupted_undo_is_finished_before_anything_else_is_applied(library):
-    before = picture(library)
+    before = snapshot(library)
     apply(every_kind(library, library / "Sorted"), state(library), "all")
     with living(40):
         undo(state(library))
@@ -825,7 +826,7 @@ def test_an_interrupted_undo_is_finished_before_anything_else_is_applied(library
     with pytest.raises(LibraryError, match="finish it with veduta library undo"):
         apply([Step("copy", library / "c.jpg", library / "a" / "IMG_1.jpg")], state(library), "organize")
     undo_all(library)
-    assert picture(library) == before
+    assert snapshot(library) == before
 
 
 CHILD = """
@@ -864,7 +865,7 @@ def test_killed_by_the_kernel(tmp_path, abroad, kind):
     for i in range(150):
         put(library / str(i % 5) / f"{i}.jpg", os.urandom(20_000), 0o600 + i % 64)
     age(library)
-    before = picture(library) | picture(abroad)
+    before = snapshot(library) | snapshot(abroad)
     chance, reached = random.Random(0), []
     for _ in range(3):
         run_and_kill(chance.randrange(250), library, abroad / "Sorted", folder, kind)
@@ -873,7 +874,7 @@ def test_killed_by_the_kernel(tmp_path, abroad, kind):
         reached += [history(folder)[-1].state]
         while any(action.state != "undone" for action in history(folder)):
             assert undo(folder).left == ()
-        assert differences(before, picture(library) | picture(abroad)) == []
+        assert differences(before, snapshot(library) | snapshot(abroad)) == []
         for journal in (folder / "journal").glob("*.jsonl"):
             journal.unlink()
     assert "interrupted" in reached

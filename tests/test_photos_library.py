@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import world
-from test_photos_scan import at, picture
+from support import world
+from support.photos import at, picture
+from support.trees import tree
 
 from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
@@ -87,21 +88,6 @@ def library(holiday, grouped, tmp_path):
     with Library(folder) as opened:
         opened.scan()
         yield opened
-
-
-def tree(folder):
-    """Everything below a folder but its state: name -> (content, time, mode)."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if ".veduta" in path.parts:
-            continue
-        status = path.lstat()
-        found[str(path.relative_to(folder))] = (
-            path.read_bytes() if path.is_file() else None,
-            status.st_mtime_ns,
-            status.st_mode,
-        )
-    return found
 
 
 # --- groups ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mortal import age, differences, living, picture, put
+from support.crash import living
+from support.trees import age, differences, put, snapshot
 
 from veduta.errors import LibraryError
 from veduta.library.journal import apply, history, recover, undo
@@ -508,10 +509,10 @@ def test_whatever_happens_it_can_be_undone(drawn, mode, into, abroad, links, dea
         library.mkdir()
         shots = build(library, drawn)
         base = Path(there) if abroad else library
-        before = picture(library) | picture(base)
+        before = snapshot(library) | snapshot(base)
         contents = {seen[3] for seen in before.values()}
         made = plan_organize(shots, into, "copy" if abroad and mode == "hardlink" else mode, base)
-        assert differences(before, picture(library) | picture(base)) == []
+        assert differences(before, snapshot(library) | snapshot(base)) == []
         with living(deaths[0], links):
             apply(made.steps, state, "organize")
         if again:
@@ -519,9 +520,9 @@ def test_whatever_happens_it_can_be_undone(drawn, mode, into, abroad, links, dea
             rest = [step for step in made.steps if step.source.exists() and not os.path.lexists(step.target)]
             with living(None, links):
                 apply(rest, state, "organize")
-        assert contents <= {seen[3] for seen in (picture(library) | picture(base)).values()}
+        assert contents <= {seen[3] for seen in (snapshot(library) | snapshot(base)).values()}
         for at in [*deaths[1:], None]:
             with living(at, links):
                 while any(action.state != "undone" for action in history(state)):
                     assert undo(state).left == ()
-        assert differences(before, picture(library) | picture(base)) == []
+        assert differences(before, snapshot(library) | snapshot(base)) == []

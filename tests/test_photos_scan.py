@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-import world
-from test_photos_raw import dng, small
+from support import world
+from support.photos import at, picture
+from support.processes import PATIENCE
+from support.raw import dng, needs_rawpy, small
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
@@ -23,32 +25,6 @@ from veduta.library.catalog import FILE, STATE_FOLDER
 from veduta.library.discover import discover_photos
 from veduta.library.scan import MEGABYTE, RESTING, ScanLimits
 from veduta.types import Landmark
-
-
-def picture(path, seed=0, taken=None, position=None, pixels=None):
-    """Write a small photo, of a facade unless told otherwise, with the time and place a camera would have written."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    pixels = world.facade(seed, 240, 180) if pixels is None else pixels
-    PIL.Image.fromarray(pixels).save(path, quality=90, exif=camera(taken, position))
-    return Path(path)
-
-
-def camera(taken=None, position=None):
-    """EXIF as a camera writes it."""
-    exif = PIL.Image.Exif()
-    if taken:
-        exif.get_ifd(0x8769)[0x9003] = taken.strftime("%Y:%m:%d %H:%M:%S")
-    if position:
-        sides = "NS"[position[0] < 0], "EW"[position[1] < 0]
-        for i, (side, degrees) in enumerate(zip(sides, position, strict=True)):
-            exif.get_ifd(0x8825)[1 + 2 * i] = side
-            exif.get_ifd(0x8825)[2 + 2 * i] = (abs(degrees), 0.0, 0.0)
-    return exif
-
-
-def at(day, second):
-    """A moment of January 2020, by a camera's clock."""
-    return datetime(2020, 1, day, 12, 0, second)  # noqa: DTZ001
 
 
 def found(folder):
@@ -381,7 +357,7 @@ def test_a_killed_scan_loses_at_most_the_photo_in_hand(tmp_path):
         [sys.executable, "-m", "veduta", "library", "scan", str(folder)], stderr=subprocess.DEVNULL
     )
     state = folder / STATE_FOLDER / FILE
-    until, kept = time.monotonic() + 60, 0
+    until, kept = time.monotonic() + PATIENCE, 0
     while time.monotonic() < until and kept < 5 and process.poll() is None:
         kept = _kept(state)
         time.sleep(0.005)
@@ -440,8 +416,8 @@ def test_a_photo_too_large_for_the_memory_is_reported_and_does_not_stop_the_othe
             library.scan(max_memory=10)
 
 
+@needs_rawpy
 def test_a_raw_is_looked_at_as_soon_as_rawpy_is_there(tmp_path, monkeypatch):
-    pytest.importorskip("rawpy")
     (tmp_path / "a.dng").write_bytes(dng(small()))
     with Library(tmp_path) as library:
         with monkeypatch.context() as patch:
@@ -453,6 +429,24 @@ def test_a_raw_is_looked_at_as_soon_as_rawpy_is_there(tmp_path, monkeypatch):
         (shot,) = library.assets()
     assert shot.taken is not None
     assert shot.size == (640, 480)
+
+
+def test_less_memory_than_a_scan_takes_without_any_photo_is_refused(tmp_path, gallery_path):
+    """A process that has scanned one tiny photo shows how much is taken at rest; no photo fits beside that."""
+    picture(tmp_path / "library" / "a.jpg", pixels=world.facade(0)[::6, ::6])
+    code = """if True:
+        import resource, sys
+        from veduta.gallery import Gallery
+        from veduta.library import Library
+        with Library(sys.argv[1]) as library, Gallery.open(sys.argv[2]) as gallery:
+            assert library.scan(gallery).recognized == 1
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(most if sys.platform == "darwin" else most * 1024)
+    """
+    command = [sys.executable, "-c", code, tmp_path / "library", gallery_path]
+    at_rest = int(subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout)
+    with pytest.raises(ValueError, match="of memory"):
+        ScanLimits(memory=at_rest)
 
 
 def test_limits_shrink_with_threads():

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
-import world
-from metadata import EIFFEL, NOWHERE, OPERA, needs_exiftool
+from support import world
+from support.metadata import EIFFEL, NOWHERE, OPERA, needs_exiftool
 
 from veduta.images import load
 from veduta.library.journal import apply, undo

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, told
+from support.metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, tags
 
 from veduta.errors import LibraryError
 from veduta.library.metadata import keywords
@@ -69,7 +69,7 @@ def written(path, data):
 def test_exiftool_reads_what_was_said_and_has_nothing_to_complain_of(tmp_path, existing):
     path = written(tmp_path / "a.xmp", merge_sidecar(existing, EIFFEL, False))
     assert complaints(path) == []
-    said, name = told(path), EIFFEL.landmark.name
+    said, name = tags(path), EIFFEL.landmark.name
     before = ["holiday", "Ben & Jo"] if existing else []
     assert said["XMP-dc:Subject"] == [*before, name, "France"]
     assert said["XMP-digiKam:TagsList"] == [f"Places/France/{name}"]
@@ -91,8 +91,8 @@ def test_exiftool_reads_what_was_said_and_has_nothing_to_complain_of(tmp_path, e
 
 @needs_exiftool
 def test_exiftool_reads_everything_else_as_before(tmp_path):
-    before = told(written(tmp_path / "before.xmp", FOREIGN.encode()))
-    after = told(written(tmp_path / "after.xmp", merge_sidecar(FOREIGN.encode(), OPERA, False)))
+    before = tags(written(tmp_path / "before.xmp", FOREIGN.encode()))
+    after = tags(written(tmp_path / "after.xmp", merge_sidecar(FOREIGN.encode(), OPERA, False)))
     assert len(before) > 8
     assert {k: v for k, v in after.items() if not OURS.search(k)} == {
         k: v for k, v in before.items() if not OURS.search(k)
@@ -125,7 +125,7 @@ def test_a_second_time_changes_nothing_and_another_label_replaces_the_first():
 def test_our_words_are_known_again_after_another_program_has_rewritten_it_all(tmp_path):
     path = written(tmp_path / "a.xmp", merge_sidecar(FOREIGN.encode(), EIFFEL, False))
     exiftool("-overwrite_original", "-XMP-dc:Subject+=later", "-XMP-xmp:Label=red", path)
-    said = told(written(path, merge_sidecar(path.read_bytes(), OPERA, False)))
+    said = tags(written(path, merge_sidecar(path.read_bytes(), OPERA, False)))
     assert complaints(path) == []
     assert said["XMP-dc:Subject"] == ["holiday", "Ben & Jo", "later", "Sydney Opera House", "Australia"]
     assert said["XMP-digiKam:TagsList"] == ["Places/Australia/Sydney Opera House"]

@@ -8,12 +8,11 @@ from datetime import datetime
 
 import numpy as np
 import PIL.Image
-import plugs
 import pytest
-import world
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from test_images import TURNED_HEIC
+from support import components, world
+from support.image_files import TURNED_HEIC
 
 from veduta.decision.model import LandmarkScore, place_prior
 from veduta.geo import Area, great_circle_km
@@ -267,7 +266,7 @@ HERE, FAR = FLORENCE, LONDON
 @pytest.fixture(scope="module")
 def shelf():
     """Three facades, two of which stand in the same street; where the third stands nobody knows."""
-    made = plugs.references({f"{i}": (f"palazzo {i}", from_array(world.facade(i))) for i in range(3)})
+    made = components.references({f"{i}": (f"palazzo {i}", from_array(world.facade(i))) for i in range(3)})
     places = {"palazzo 0": HERE, "palazzo 1": (HERE[0] + 0.001, HERE[1])}
     landmarks = {
         key: replace(landmark, **dict(zip(("latitude", "longitude"), places.get(key, (None, None)), strict=True)))
@@ -290,7 +289,7 @@ class Undecided:
 
 
 def recognized(shelf, at, *, floor=0.5, gps=True, seen=0, **probabilities):
-    recognizer = plugs.recognizer(shelf, floor=floor, rerank_depth=0, decider=Undecided(**probabilities))
+    recognizer = components.recognizer(shelf, floor=floor, rerank_depth=0, decider=Undecided(**probabilities))
     recognizer.gps = gps
     return recognizer.recognize(replace(from_array(world.facade(seen)), position=at))
 
@@ -339,7 +338,7 @@ def test_a_position_chooses_between_landmarks_that_are_as_likely(shelf):
 
 
 def test_with_the_decision_that_ships_a_view_is_recognised_more_surely_near_by(shelf):
-    recognizer = plugs.recognizer(shelf)
+    recognizer = components.recognizer(shelf)
     image = from_array(world.view(world.facade(0), 3, 0.6).pixels)
     nowhere, here, far = (recognizer.recognize(replace(image, position=at)) for at in (None, HERE, (-33.9, 151.2)))
     assert nowhere.landmark.id == here.landmark.id == "palazzo 0"
@@ -351,7 +350,7 @@ def test_with_the_decision_that_ships_a_view_is_recognised_more_surely_near_by(s
 def test_the_position_of_a_file_reaches_the_answer(tmp_path, shelf):
     path = tmp_path / "here.jpg"
     PIL.Image.fromarray(world.facade(0)).save(path, quality=95, exif=exif_by_pillow())
-    recognizer = plugs.recognizer(shelf, rerank_depth=0, decider=Undecided(_0=0.8))
+    recognizer = components.recognizer(shelf, rerank_depth=0, decider=Undecided(_0=0.8))
     assert dict(recognizer.recognize(load(path)).terms)["position"] == 2
 
 
@@ -387,9 +386,9 @@ def test_an_area_that_is_none_is_refused(wrong):
 
 
 def test_an_area_speaks_for_what_is_in_it_as_a_position_would():
-    recognizer = plugs.recognizer(
+    recognizer = components.recognizer(
         replace(
-            plugs.references({"a": ("a", from_array(world.facade(0)))}),
+            components.references({"a": ("a", from_array(world.facade(0)))}),
             landmarks={"a": Landmark("a", "A", *FLORENCE)},
         )
     )

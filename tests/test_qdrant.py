@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qdrant_server import Server
-from test_approximate import clustered, exact, found
+from support.processes import PATIENCE
+from support.qdrant_server import Server
+from support.vectors import clustered, exact, search_all
 
 from veduta.errors import GalleryError
 from veduta.geo import Circle, great_circle_km
@@ -34,7 +35,7 @@ from veduta.index.qdrant.points import PointBatch, PointFilter
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
 QUERIES = clustered(5, DIM, stream=1)
-HASTY = RetryPolicy(seconds=1, tries=3, pause=0.01)
+STEADY = RetryPolicy(seconds=PATIENCE, tries=3, pause=0.01)
 
 
 @pytest.fixture
@@ -79,20 +80,20 @@ def refusal(call, *args, **options):
 
 def test_over_the_wire_it_finds_what_the_exact_index_finds_to_the_last_bit(server):
     some = points(300)
-    _, index = filled(QdrantConnection(server.address, HASTY), some)
+    _, index = filled(QdrantConnection(server.address, STEADY), some)
     truth = exact(some.ids, some.descriptors)
     assert len(index) == 300
-    assert found(index, QUERIES) == found(truth, QUERIES)
-    assert found(index, QUERIES, 5, some.ids[::3]) == found(truth, QUERIES, 5, some.ids[::3])
+    assert search_all(index, QUERIES) == search_all(truth, QUERIES)
+    assert search_all(index, QUERIES, 5, some.ids[::3]) == search_all(truth, QUERIES, 5, some.ids[::3])
     assert np.array_equal(index.vectors(some.ids[::-7]), truth.vectors(some.ids[::-7]))
     assert index.remove(np.array([3, 4, 99_999])) == 2
     truth.remove(np.array([3, 4]))
-    assert found(index, QUERIES) == found(truth, QUERIES)
+    assert search_all(index, QUERIES) == search_all(truth, QUERIES)
     assert index.search(QUERIES, 7)[1].tolist() == truth.search(QUERIES, 7)[1].tolist()
 
 
 def test_a_collection_is_made_with_codes_in_memory_and_searched_with_rescoring(server):
-    link = QdrantConnection(server.address, HASTY)
+    link = QdrantConnection(server.address, STEADY)
     shape = CollectionSettings(shards=6, replicas=2, writes=2, links=24, effort=256)
     version = made(link, shape=shape)
     index = QdrantIndex(link, version.collection, DIM, SearchOptions(breadth=77, oversampling=3))
@@ -116,13 +117,13 @@ def test_a_collection_is_made_with_codes_in_memory_and_searched_with_rescoring(s
 
 
 def test_where_the_graph_finds_too_few_everything_is_compared(server):
-    _, index = filled(QdrantConnection(server.address, HASTY), points(9))
+    _, index = filled(QdrantConnection(server.address, STEADY), points(9))
     assert index.search(QUERIES, 30)[1].shape == (len(QUERIES), 9)
     assert [body["searches"][0]["params"]["exact"] for body in server.sent("/query/batch")] == [False, True]
 
 
 def test_what_is_known_of_a_reference_goes_along(server):
-    _, index = filled(QdrantConnection(server.address, HASTY), points(4, landmarks=2))
+    _, index = filled(QdrantConnection(server.address, STEADY), points(4, landmarks=2))
     (sent,) = (body["batch"] for body in server.sent("/points") if "batch" in (body or {}))
     assert sent["payloads"][0] == {"reference": "1.jpg", "landmark": "l1", "licence": "CC-BY"}
     assert sent["payloads"][1] == {
@@ -152,7 +153,7 @@ def grouped(groups):
 @pytest.mark.parametrize("wire", [False, True])
 def test_grouped_by_landmark_it_finds_what_naive_grouping_finds(server, wire):
     some = points(400, landmarks=60)
-    _, index = filled(QdrantConnection(server.address if wire else MEMORY, HASTY), some)
+    _, index = filled(QdrantConnection(server.address if wire else MEMORY, STEADY), some)
     for query, groups in zip(QUERIES, index.search_landmarks(QUERIES, 5, 3), strict=True):
         assert grouped(groups) == by_landmark(some, query, 5, 3, lambda name: True)
     wanted = ["l3", "l8", "l9", "nothing"]
@@ -189,7 +190,7 @@ def test_a_circle_holds_what_is_near_enough_and_nothing_without_a_place(where, c
 
 def test_a_landmark_is_removed_by_its_id(server):
     some = points(50)
-    _, index = filled(QdrantConnection(server.address, HASTY), some)
+    _, index = filled(QdrantConnection(server.address, STEADY), some)
     assert index.remove_landmark("l3") == sum(name == "l3" for name in some.landmarks)
     assert index.remove_landmark("l3") == 0
     assert index.count(PointFilter(landmarks=["l3"])) == 0
@@ -198,7 +199,7 @@ def test_a_landmark_is_removed_by_its_id(server):
 
 def test_sending_twice_changes_nothing_and_batches_are_confirmed(server):
     some, seen = points(2 * BATCH + 10), []
-    _, index = filled(QdrantConnection(server.address, HASTY), some)
+    _, index = filled(QdrantConnection(server.address, STEADY), some)
     index.upsert(some, seen.append)
     assert len(index) == len(some.ids)
     assert seen == [BATCH, 2 * BATCH, 2 * BATCH + 10]
@@ -214,7 +215,7 @@ def test_what_is_known_has_to_be_known_of_each():
 
 @pytest.mark.parametrize("wire", [False, True])
 def test_an_alias_goes_over_to_a_new_version_while_somebody_searches(server, wire):
-    link = QdrantConnection(server.address if wire else MEMORY, HASTY)
+    link = QdrantConnection(server.address if wire else MEMORY, STEADY)
     old, new = points(80), points(80, first=1001)
     first, _ = filled(link, old)
     assert switch(link, first) is None
@@ -247,7 +248,7 @@ def test_an_alias_goes_over_to_a_new_version_while_somebody_searches(server, wir
 
 
 def test_an_alias_that_leads_nowhere_or_to_another_model_is_said(server):
-    link = QdrantConnection(server.address, HASTY)
+    link = QdrantConnection(server.address, STEADY)
     assert "has nothing complete called 'sights'; run 'veduta index GALLERY'" in refusal(resolve, link, "sights")
     version, _ = filled(link, points(3))
     assert f"though {version.collection} was begun" in refusal(resolve, link, "sights")
@@ -273,19 +274,21 @@ def test_names_of_versions_are_read_back():
 @pytest.mark.parametrize("fault", ["close", "hang", "lost", 500, 503, 429])
 def test_a_fault_that_passes_is_not_noticed(server, fault):
     some = points(BATCH + 40)
-    version = made(QdrantConnection(server.address, HASTY))
-    index = QdrantIndex(QdrantConnection(server.address, HASTY), version.collection, DIM)
+    version = made(QdrantConnection(server.address, STEADY))
+    # A slow answer counts as none, and that is no fault either: there are more tries than faults.
+    patience = RetryPolicy(seconds=2, tries=20, pause=0.01) if fault == "hang" else STEADY
+    index = QdrantIndex(QdrantConnection(server.address, patience), version.collection, DIM)
     server.faults = [None, fault, fault]
     index.upsert(some)
     assert len(index) == len(some.ids)
     server.faults = [fault]
-    assert found(index, QUERIES[:1]) == found(exact(some.ids, some.descriptors), QUERIES[:1])
+    assert search_all(index, QUERIES[:1]) == search_all(exact(some.ids, some.descriptors), QUERIES[:1])
 
 
 @pytest.mark.parametrize("fault", ["close", "lost"])
 def test_a_collection_whose_making_was_not_confirmed_is_made_once(server, fault):
     server.faults = [None, None, fault]
-    version = made(QdrantConnection(server.address, HASTY))
+    version = made(QdrantConnection(server.address, STEADY))
     assert versions(QdrantConnection(server.address), "sights") == [version]
 
 
@@ -306,36 +309,38 @@ def test_a_collection_whose_making_was_not_confirmed_is_made_once(server, fault)
     ],
 )
 def test_a_fault_that_stays_is_said_after_a_while(server, fault, said):
-    version, index = filled(QdrantConnection(server.address, HASTY), points(3))
+    version, index = filled(QdrantConnection(server.address, STEADY), points(3))
+    if fault == "hang":  # from here on nothing is answered, so that a second is as good as a minute
+        index.link = QdrantConnection(server.address, RetryPolicy(seconds=1, tries=3, pause=0.01))
     server.faults = [fault] * 3
     with pytest.raises(GalleryError, match=f"^{server.address}: {said}"):
         len(index)
     server.faults = []
-    assert len(QdrantIndex(index.link, version.collection, DIM)) == 3
+    assert len(QdrantIndex(QdrantConnection(server.address, STEADY), version.collection, DIM)) == 3
 
 
 def test_nobody_there_is_said():
     with Server() as node:
         address = node.address
-    message = refusal(QdrantIndex, QdrantConnection(address, HASTY), "sights", DIM)
+    message = refusal(QdrantIndex, QdrantConnection(address, STEADY), "sights", DIM)
     assert message.startswith(f"{address}: cannot be reached or broke off (")
     assert "while opening sights, tried 3 times" in message
 
 
 def test_when_a_node_goes_the_next_one_answers(server):
     with Server(server.store) as other:
-        link = QdrantConnection(f"{server.address}, {other.address}", HASTY)
+        link = QdrantConnection(f"{server.address}, {other.address}", STEADY)
         some = points(40)
         _, index = filled(link, some)
         server.dead = True
-        assert found(index, QUERIES) == found(exact(some.ids, some.descriptors), QUERIES)
+        assert search_all(index, QUERIES) == search_all(exact(some.ids, some.descriptors), QUERIES)
         assert other.seen
         other.dead = True
         assert "broke off" in refusal(len, index)
 
 
 def test_another_length_of_descriptors_and_a_collection_that_is_not_there_are_said(server):
-    link = QdrantConnection(server.address, HASTY)
+    link = QdrantConnection(server.address, STEADY)
     version, index = filled(link, points(3))
     message = refusal(QdrantIndex, link, version.collection, DIM + 1)
     assert f"{version.collection} has descriptors of length 32, expected 33" in message
@@ -346,13 +351,13 @@ def test_another_length_of_descriptors_and_a_collection_that_is_not_there_are_sa
 
 def test_the_key_comes_from_the_environment_alone(server, monkeypatch):
     server.key = "secret"
-    message = refusal(made, QdrantConnection(server.address, HASTY))
+    message = refusal(made, QdrantConnection(server.address, STEADY))
     assert (
         f"refuses the key (Must provide an API key) while listing collections; put the right one into {KEY}" in message
     )
     monkeypatch.setenv(KEY, "secret")
-    version = made(QdrantConnection(server.address, HASTY))
-    assert "secret" not in repr(vars(QdrantIndex(QdrantConnection(server.address, HASTY), version.collection, DIM)))
+    version = made(QdrantConnection(server.address, STEADY))
+    assert "secret" not in repr(vars(QdrantIndex(QdrantConnection(server.address, STEADY), version.collection, DIM)))
 
 
 @pytest.mark.parametrize(

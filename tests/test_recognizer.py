@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import PIL.Image
-import plugs
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import components, world
 
 from veduta.cascade import CascadeSettings
 from veduta.decision.model import CASCADES, rank_candidates
@@ -29,12 +28,12 @@ def shelf():
     for i in range(FACADES):
         pixels = world.facade(i), world.view(world.facade(i), 100 + i, 0.6).pixels
         photos |= {f"{i}-{j}": (f"palazzo {i}", from_array(p)) for j, p in enumerate(pixels)}
-    return plugs.references(photos)
+    return components.references(photos)
 
 
 @pytest.fixture(scope="module")
 def recognizer(shelf):
-    return plugs.recognizer(shelf)
+    return components.recognizer(shelf)
 
 
 def seen(i, way=0):
@@ -46,7 +45,7 @@ def seen(i, way=0):
 
 @pytest.mark.parametrize(("matching", "ways", "depth"), [("nearest", 2, 30), ("lighterglue", 1, 5)])
 def test_views_of_known_facades_are_recognised(shelf, matching, ways, depth):
-    recognizer = plugs.recognizer(shelf, matching, rerank_depth=depth)
+    recognizer = components.recognizer(shelf, matching, rerank_depth=depth)
     for i in range(FACADES):
         for way in range(ways):
             answer = recognizer.recognize(seen(i, way))
@@ -61,7 +60,7 @@ def test_views_of_known_facades_are_recognised(shelf, matching, ways, depth):
 
 @pytest.mark.parametrize(("matching", "depth"), [("nearest", 30), ("lighterglue", 3)])
 def test_what_is_no_known_facade_is_none_i_know(shelf, matching, depth):
-    recognizer = plugs.recognizer(shelf, matching, rerank_depth=depth, floor=0.9)
+    recognizer = components.recognizer(shelf, matching, rerank_depth=depth, floor=0.9)
     for pixels in [world.distractor(1), world.distractor(2), np.full((90, 120, 3), 128, np.uint8)]:
         answer = recognizer.recognize(from_array(pixels))
         assert answer.landmark is None
@@ -99,7 +98,7 @@ def test_the_same_photo_gets_the_same_answer(recognizer):
 
 
 def test_an_empty_shelf_knows_nothing():
-    nobody = plugs.recognizer(plugs.references({}))
+    nobody = components.recognizer(components.references({}))
     answer = nobody.recognize(seen(0))
     assert (answer.landmark, answer.confidence, answer.evidence) == (None, 0.0, ())
 
@@ -115,7 +114,18 @@ def test_retrieve_returns_the_most_similar_first_and_never_more_than_there_are(s
     assert [c.similarity for c in candidates] == sorted((c.similarity for c in candidates), reverse=True)
     assert all(c.num_inliers is None for c in candidates)
     assert all(c.landmark == f"palazzo {c.reference[0]}" for c in candidates)
-    assert plugs.recognizer(shelf, depth=3).retrieve(descriptor) == candidates[:3]
+    assert components.recognizer(shelf, depth=3).retrieve(descriptor) == candidates[:3]
+
+
+@pytest.mark.parametrize("depth", [1, 3, 10])
+def test_of_references_as_similar_as_one_another_the_first_by_id_are_retrieved(depth):
+    """The order they were added in says nothing, also where the depth cuts through them."""
+    photo = from_array(world.facade(0))
+    ids = "hcjbgiafed"
+    photos = {id: (f"landmark {id}", photo) for id in ids}
+    recognizer = components.recognizer(components.references(photos), depth=depth)
+    retrieved = [c.reference for c in recognizer.retrieve(recognizer.embed(photo))]
+    assert retrieved == sorted(ids)[:depth]
 
 
 # --- rerank
@@ -123,7 +133,7 @@ def test_retrieve_returns_the_most_similar_first_and_never_more_than_there_are(s
 
 @pytest.mark.parametrize("depth", [0, 1, 4, 12, 99])
 def test_only_the_first_candidates_are_verified(shelf, depth):
-    recognizer = plugs.recognizer(shelf, rerank_depth=depth)
+    recognizer = components.recognizer(shelf, rerank_depth=depth)
     image = seen(0)
     before = recognizer.retrieve(recognizer.embed(image))
     after = recognizer.rerank(recognizer.extract(image), before)
@@ -140,10 +150,10 @@ def test_only_the_first_candidates_are_verified(shelf, depth):
 )
 @settings(max_examples=25, deadline=None)
 def test_rerank_only_permutes_and_verifies(rows, depth):
-    features = plugs.found("xfeat", 0)
-    kept = plugs.among({0: (features[1], None), 1: (features[0], None)})
-    shelf = ReferenceSet(plugs.references({}).index, lambda numbers: {}, {}, kept)
-    recognizer = plugs.recognizer(shelf, rerank_depth=depth)
+    features = components.extracted("xfeat", 0)
+    kept = components.among({0: (features[1], None), 1: (features[0], None)})
+    shelf = ReferenceSet(components.references({}).index, lambda numbers: {}, {}, kept)
+    recognizer = components.recognizer(shelf, rerank_depth=depth)
     given_ones = [Candidate(str(i), str(i % 3), s, row_id=i) for i, s in rows]
     after = recognizer.rerank(features[0], given_ones)
     assert Counter(replace(c, num_inliers=None) for c in after) == Counter(given_ones)
@@ -152,15 +162,15 @@ def test_rerank_only_permutes_and_verifies(rows, depth):
 
 
 def test_verified_in_vain_is_not_the_same_as_not_verified(shelf):
-    recognizer = plugs.recognizer(shelf, rerank_depth=1)
+    recognizer = components.recognizer(shelf, rerank_depth=1)
     stranger = from_array(world.distractor(5))
     after = recognizer.rerank(recognizer.extract(stranger), recognizer.retrieve(recognizer.embed(stranger)))
     assert sorted(str(c.num_inliers) for c in after) == ["0", *["None"] * 11]
 
 
 def test_a_reference_that_has_just_been_removed_stays_unverified(shelf):
-    gone = plugs.without(shelf, "0-0")
-    evidence = plugs.recognizer(gone).recognize(from_array(world.facade(0))).evidence
+    gone = components.without(shelf, "0-0")
+    evidence = components.recognizer(gone).recognize(from_array(world.facade(0))).evidence
     assert "0-0" in [c.reference for c in evidence if c.num_inliers is None]
     assert next(c for c in evidence if c.reference == "0-1").num_inliers is not None
 
@@ -170,7 +180,7 @@ def test_a_reference_that_has_just_been_removed_stays_unverified(shelf):
 )
 def test_settings_out_of_range_are_refused(shelf, wrong):
     with pytest.raises(ValueError, match="expected "):
-        plugs.recognizer(shelf, **wrong)
+        components.recognizer(shelf, **wrong)
 
 
 # --- two photos
@@ -180,7 +190,7 @@ def test_settings_out_of_range_are_refused(shelf, wrong):
 def pair(tmp_path_factory):
     """A facade seen another way, and the facade: two files."""
     folder = tmp_path_factory.mktemp("pair")
-    query, reference, _ = plugs.seen(14, 0.6)
+    query, reference, _ = components.seen(14, 0.6)
     return world.save(query.pixels, folder / "seen.png"), world.save(reference.pixels, folder / "straight.png")
 
 
@@ -193,9 +203,9 @@ def test_verify_says_that_two_photos_show_the_same_place(pair, extractor, matche
     assert found.problem is None
     assert found.num_keypoints == (512, 512)
     assert 512 >= found.num_matches >= found.num_inliers > 80
-    corners = plugs.corners((world.WIDTH, world.HEIGHT))
-    truth = plugs.carry(plugs.seen(14, 0.6)[2], corners)
-    assert plugs.distance(plugs.carry(found.homography, corners), truth).max() < 4
+    corners = components.corners((world.WIDTH, world.HEIGHT))
+    truth = components.carry(components.seen(14, 0.6)[2], corners)
+    assert components.distance(components.carry(found.homography, corners), truth).max() < 4
     assert found.seconds > 0
 
 

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import PIL.Image
 import pytest
-import world
+from support import world
 
 from veduta.errors import GalleryError
 from veduta.gallery.evidence_page import EvidencePair, Explanation, confidence_phrase, draw_evidence, render, write_page

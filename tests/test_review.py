@@ -3,7 +3,7 @@
 import sqlite3
 
 import pytest
-from running import veduta
+from support.processes import veduta
 
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError, NotFoundError

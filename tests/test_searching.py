@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from running import read_only, started, veduta, wait_until
-from test_approximate import clustered, exact, found, unit
-from test_store import entry, put
+from support.processes import read_only, started, veduta, wait_until
+from support.stores import entry, put
+from support.vectors import clustered, exact, search_all, unit
 
 from veduta.errors import BusyError, GalleryError, NotFoundError
 from veduta.files import locked
@@ -119,7 +119,7 @@ def test_whatever_comes_and_goes_is_seen_at_the_next_look(store, kind):
                 store.remove_landmark("l3")
             index = kept.refresh()
             assert len(index) == store.counts()[1]
-            assert found(index, QUERIES) == found(truth(store), QUERIES)
+            assert search_all(index, QUERIES) == search_all(truth(store), QUERIES)
 
 
 def test_what_came_and_went_while_it_was_built_is_not_forgotten(store, monkeypatch):
@@ -136,7 +136,7 @@ def test_what_came_and_went_while_it_was_built_is_not_forgotten(store, monkeypat
     with upkeep(store) as kept:
         index = kept.refresh()
         assert (len(index.delta), index.num_deleted) == (17, 43)
-        assert found(index, QUERIES) == found(truth(store), QUERIES)
+        assert search_all(index, QUERIES) == search_all(truth(store), QUERIES)
 
 
 def test_an_open_gallery_goes_over_to_a_new_index_at_its_next_look(store):
@@ -149,11 +149,11 @@ def test_an_open_gallery_goes_over_to_a_new_index_at_its_next_look(store):
         assert not kept.has_newer()
         build_index(store, DIM)
         assert kept.has_newer()
-        assert found(before, QUERIES)  # what is mapped stays, though its folder is gone
+        assert search_all(before, QUERIES)  # what is mapped stays, though its folder is gone
         index = kept.refresh()
         assert index is not before
         assert (index.manifest.count, len(index.delta)) == (300, 0)
-        assert found(index, QUERIES) == found(truth(store), QUERIES)
+        assert search_all(index, QUERIES) == search_all(truth(store), QUERIES)
     assert len([p for p in (store.path / INDEX_FOLDER).iterdir() if p.name.isdigit()]) == 1
 
 
@@ -236,7 +236,7 @@ def test_a_build_stopped_anywhere_leaves_the_old_index_and_goes_on(store, step):
     build_index(store, DIM)
     assert latest_build(store.path) != before
     with upkeep(store) as kept:
-        assert found(kept.refresh(), QUERIES) == found(truth(store), QUERIES)
+        assert search_all(kept.refresh(), QUERIES) == search_all(truth(store), QUERIES)
 
 
 # --- a real gallery, real processes -----------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):
             wait_until(process, (path / INDEX_FOLDER).exists)
             time.sleep(random.Random(os.getpid()).uniform(0, 0.6))
     with contextlib.closing(Store.open(path)) as store, contextlib.closing(LiveIndex(store, 1280)) as kept:
-        assert found(kept.refresh(), rows[:3]) == found(truth(store), rows[:3])
+        assert search_all(kept.refresh(), rows[:3]) == search_all(truth(store), rows[:3])
     assert veduta("index", path, "--quiet").returncode == 0
     assert Manifest.read(latest_build(path)).count == 2_000
     assert sorted(p.name for p in (path / INDEX_FOLDER).iterdir()) == sorted(

@@ -1,7 +1,6 @@
 """A real SQLite file each time; entries are made of random numbers, since the store looks at none of them."""
 
 import contextlib
-import hashlib
 import shutil
 import sqlite3
 import tempfile
@@ -10,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import world
+from support.stores import entry, features, put, unit
 
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery import schema
 from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
-from veduta.gallery.store import GALLERY_FILE, NewReference, Store
+from veduta.gallery.store import GALLERY_FILE, Store
 from veduta.images import from_array
-from veduta.types import Landmark, LocalFeatures, Reference
+from veduta.types import Landmark, LocalFeatures
 from veduta.viz import thumbnail
 
 SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -31,28 +31,6 @@ SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "vedut
 def store(tmp_path):
     with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as opened:
         yield opened
-
-
-def unit(rng, *shape):
-    vectors = rng.normal(size=shape).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def features(rng, n=5, dim=64, size=(480, 360)):
-    places = rng.uniform(-0.5, np.array(size) - 0.5, (n, 2)).astype(np.float32)
-    return LocalFeatures(places, unit(rng, n, dim), np.sort(rng.random(n, np.float32))[::-1].copy(), size)
-
-
-def entry(content, landmark="duomo", id=None, **parts):
-    """What a gallery would keep of a photo with this content, an int."""
-    rng = np.random.default_rng(content)
-    sha256 = hashlib.sha256(str(content).encode()).hexdigest()
-    made = {"descriptor": unit(rng, 32), "features": features(rng), "thumbnail": b"picture %d" % content} | parts
-    return NewReference(Reference(id or f"{content}.jpg", landmark, f"/photos/{content}.jpg", sha256), **made)
-
-
-def put(store, *entries):
-    return store.add([Landmark(e.reference.landmark) for e in entries], entries)
 
 
 def everything(store):

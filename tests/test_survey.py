@@ -6,9 +6,9 @@ import json
 import cv2
 import numpy as np
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import world
 
 from veduta.images import load
 from veduta.training.descriptor.data.audit import (

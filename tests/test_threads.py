@@ -8,6 +8,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.processes import PATIENCE
 
 from veduta.concurrency import in_order, one_blas_thread
 
@@ -23,7 +24,7 @@ def test_a_result_does_not_wait_for_the_next_item():
 
     def slowly():
         yield 1
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE)
         yield 2
 
     results = in_order(lambda i: i, slowly())

@@ -12,17 +12,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
-import learning
 import numpy as np
 import pytest
 import torch
-import world
-from running import PATIENCE, started, wait_until
 from safetensors.torch import load_file
-from test_cli import run, run_json
+from support import training_runs, world
+from support.cli import run, run_json
+from support.processes import PATIENCE, started, wait_until
 
 from veduta.cli import output
 from veduta.cli import train as train_command
@@ -57,14 +57,14 @@ def _one_thread():
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     """Eight landmarks with four photos each."""
-    return learning.draw(tmp_path_factory.mktemp("few"))
+    return training_runs.draw(tmp_path_factory.mktemp("few"))
 
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory):
     """A function that makes recipes whose network is so small that a step takes no time."""
-    folder = learning.tiny("resnet", tmp_path_factory.mktemp("network"))
-    return lambda **changes: learning.small(**{"backbone": str(folder), "freeze": 0} | changes)
+    folder = training_runs.tiny("resnet", tmp_path_factory.mktemp("network"))
+    return lambda **changes: training_runs.small(**{"backbone": str(folder), "freeze": 0} | changes)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ CALM = {"whiten": 0.0, "rate": 3e-5, "head_rate": 3e-5}
 def left(tmp_path_factory):
     """A run on photos of which some cannot be read and some are in the test set."""
     folder = tmp_path_factory.mktemp("left")
-    data, bank = learning.draw(folder / "data"), learning.nothing(folder / "bank", 6)
+    data, bank = training_runs.draw(folder / "data"), training_runs.nothing(folder / "bank", 6)
     for j in range(12):
         world.save(world.view(world.facade(40, 96, 72), j, 0.5).pixels, data / "plaza" / f"photo-{j}.jpg")
     for path in (data / "palazzo-2" / "broken.jpg", data / "ruin" / "broken.jpg"):
@@ -112,7 +112,7 @@ def left(tmp_path_factory):
     how = ("--device", "cpu", "--format", "json")
     out = folder / "out"
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "veduta", "train")
-    command = [sys.executable, *launch, data, "--out", out, *learning.options(**CALM), *given, *how]
+    command = [sys.executable, *launch, data, "--out", out, *training_runs.options(**CALM), *given, *how]
     result = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
     assert result.returncode == 0, result.stderr
     return Left(out, json.loads(result.stdout), result.stderr, data, bank, folder / "test")
@@ -121,25 +121,36 @@ def left(tmp_path_factory):
 def test_two_processes_learn_what_one_does(left, tmp_path):
     shared = checkpoint.read_checkpoint(left.out)
     given = {"bank": left.bank, "against": left.against}
-    first = learning.train_step(left.data, tmp_path, learning.small(**CALM), 1, **given)
-    alone = learning.train_step(left.data, tmp_path, learning.small(**CALM), shared["learner"]["step"] - 1, **given)
+    first = training_runs.train_step(left.data, tmp_path, training_runs.small(**CALM), 1, **given)
+    alone = training_runs.train_step(
+        left.data, tmp_path, training_runs.small(**CALM), shared["learner"]["step"] - 1, **given
+    )
     assert_nearly(shared, alone, first)
-    both = [[line["loss"] for line in learning.lines(out)] for out in (left.out, tmp_path)]
+    both = [[line["loss"] for line in training_runs.lines(out)] for out in (left.out, tmp_path)]
     assert both[0] == pytest.approx(both[1], abs=1e-3)
 
 
 def test_two_processes_learn_what_one_does_in_parts_and_with_a_sample_of_the_landmarks(few, tmp_path):
     settings = CALM | {"accumulate": 2, "sample": 4}
-    command = [sys.executable, learning.__file__, few, tmp_path / "shared", str(STEPS), json.dumps(settings)]
+    command = [
+        sys.executable,
+        "-m",
+        "support.training_runs",
+        few,
+        tmp_path / "shared",
+        str(STEPS),
+        json.dumps(settings),
+    ]
     meeting = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port())}
-    both = [subprocess.Popen(command, env=os.environ | meeting | {"RANK": str(rank)}) for rank in range(2)]
+    command = {"args": command, "cwd": Path(training_runs.__file__).parents[1]}
+    both = [subprocess.Popen(**command, env=os.environ | meeting | {"RANK": str(rank)}) for rank in range(2)]
     try:
         assert [process.wait(PATIENCE) for process in both] == [0, 0]
     finally:
         for process in both:
             process.kill()
-    first = learning.train_step(few, tmp_path / "alone", learning.small(**settings), 1)
-    alone = learning.train_step(few, tmp_path / "alone", learning.small(**settings), STEPS - 1)
+    first = training_runs.train_step(few, tmp_path / "alone", training_runs.small(**settings), 1)
+    alone = training_runs.train_step(few, tmp_path / "alone", training_runs.small(**settings), STEPS - 1)
     assert_nearly(checkpoint.read_checkpoint(tmp_path / "shared"), alone, first)
 
 
@@ -153,9 +164,9 @@ def assert_nearly(one, other, first):
     """The same weights but for rounding, which is next to nothing beside what was learned since the first step."""
     assert one["learner"]["step"] == other["learner"]["step"] > first["learner"]["step"] == 1
     for part, values in weights(one).items():
-        assert learning.difference(values, weights(other)[part]) < 1e-4, part
-        learned = learning.distance(weights(first)[part], values)
-        assert learning.distance(values, weights(other)[part]) < 1e-3 * learned, part
+        assert training_runs.difference(values, weights(other)[part]) < 1e-4, part
+        learned = training_runs.distance(weights(first)[part], values)
+        assert training_runs.distance(values, weights(other)[part]) < 1e-3 * learned, part
 
 
 def test_it_says_what_it_found_once(left):
@@ -195,7 +206,7 @@ def held_back(left):
     listed, _ = read_dataset(left.data, left.bank, left.against)
     gone = ("broken.jpg", "palazzo-7/photo-0.jpg")
     dataset = listed.only(np.array([not photo.endswith(gone) for photo in listed.photos]))
-    return dataset, split_dataset(dataset, learning.SMALL["hold_out"])
+    return dataset, split_dataset(dataset, training_runs.SMALL["hold_out"])
 
 
 def test_what_leaks_is_in_the_table_of_duplicates(left):
@@ -208,9 +219,9 @@ def test_what_leaks_is_in_the_table_of_duplicates(left):
 
 def test_every_step_and_epoch_is_in_the_journal_and_the_curves_are_a_picture(left):
     steps = left.report["photos"] // 8
-    assert [line["step"] for line in learning.lines(left.out)] == list(range(1, 2 * steps + 1))
-    assert [line["epoch"] for line in learning.lines(left.out)] == [0] * steps + [1] * steps
-    epochs = learning.lines(left.out, "epoch")
+    assert [line["step"] for line in training_runs.lines(left.out)] == list(range(1, 2 * steps + 1))
+    assert [line["epoch"] for line in training_runs.lines(left.out)] == [0] * steps + [1] * steps
+    epochs = training_runs.lines(left.out, "epoch")
     assert [line["epoch"] for line in epochs] == [0, 1, 2]
     assert epochs[0]["figures"] == left.report["before"]
     assert epochs[left.report["epoch"]]["figures"] == left.report["after"]
@@ -238,7 +249,7 @@ def test_each_variant_has_a_card_that_tells_what_it_is(left):
         assert card.license == "Apache-2.0"
         said = json.loads((folder / "card.json").read_text())
         assert said["figures"] == variant["figures"]
-        assert said["training"]["recipe"] == learning.small(**CALM).as_dict()
+        assert said["training"]["recipe"] == training_runs.small(**CALM).as_dict()
         assert sorted(path.name for path in folder.iterdir()) == ["card.json", "descriptor.onnx"]
     sizes = [variant["megabytes"] for variant in left.report["variants"]]
     assert sizes[2] < sizes[0] < 0.6 * sizes[1]
@@ -333,8 +344,8 @@ def test_the_report_is_printed_as_tables_with_what_to_do_next(left, capsys):
 def squares(few, tmp_path_factory):
     """A run of a small vision transformer, of a side that its patches do not divide."""
     folder = tmp_path_factory.mktemp("squares")
-    backbone = learning.tiny("dino", folder / "network", patch_size=14, image_size=28)
-    recipe = learning.small(backbone=str(backbone), freeze=1, epochs=1, whiten=1.0)
+    backbone = training_runs.tiny("dino", folder / "network", patch_size=14, image_size=28)
+    recipe = training_runs.small(backbone=str(backbone), freeze=1, epochs=1, whiten=1.0)
     said = []
     report = train.train_descriptor(few, folder / "out", recipe, device="cpu", say=said.append)
     return Left(folder / "out", report.as_dict(), "\n".join(said), few, None, None), recipe
@@ -389,16 +400,16 @@ def test_a_network_of_squares_serves_a_gallery(squares, tmp_path):
 )
 def test_stopped_after_every_step_a_run_ends_the_same(few, quick, tmp_path, settings):
     recipe = quick(**settings)
-    whole = learning.train_step(few, tmp_path / "whole", recipe, STEPS)
+    whole = training_runs.train_step(few, tmp_path / "whole", recipe, STEPS)
     said = []
     for _ in range(STEPS):
-        pieces = learning.train_step(few, tmp_path / "pieces", recipe, 1, say=said.append)
-    learning.assert_same(weights(pieces), weights(whole))
-    learning.assert_same(pieces["best"], whole["best"])
+        pieces = training_runs.train_step(few, tmp_path / "pieces", recipe, 1, say=said.append)
+    training_runs.assert_same(weights(pieces), weights(whole))
+    training_runs.assert_same(pieces["best"], whole["best"])
     assert torch.equal(pieces["kept"], whole["kept"])
     assert bool(whole["kept"].all()) != bool(recipe.drop_angle)
-    assert [line["step"] for line in learning.lines(tmp_path / "pieces")] == list(range(1, STEPS + 1))
-    losses = [[line["loss"] for line in learning.lines(tmp_path / name)] for name in ("pieces", "whole")]
+    assert [line["step"] for line in training_runs.lines(tmp_path / "pieces")] == list(range(1, STEPS + 1))
+    losses = [[line["loss"] for line in training_runs.lines(tmp_path / name)] for name in ("pieces", "whole")]
     assert losses[0] == losses[1]
     going_on = [line for line in said if line.startswith("going on after step")]
     assert going_on == [f"going on after step {step} of {STEPS}" for step in range(1, STEPS)]
@@ -412,11 +423,11 @@ def written(out):
 
 def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_path):
     """Ctrl-C finishes the step, writes a checkpoint and ends with 130; being killed finishes nothing."""
-    recipe, total = learning.small(hold_out=0.0, epochs=4), 16
-    expected = learning.train_step(few, tmp_path / "whole", recipe, total)
+    recipe, total = training_runs.small(hold_out=0.0, epochs=4), 16
+    expected = training_runs.train_step(few, tmp_path / "whole", recipe, total)
     out = tmp_path / "stopped"
     how = ("--device", "cpu", "--minutes", "0")
-    command = ("train", few, "--out", out, *learning.options(hold_out=0.0, epochs=4), *how)
+    command = ("train", few, "--out", out, *training_runs.options(hold_out=0.0, epochs=4), *how)
     with started(*command) as process:
         wait_until(process, lambda: written(out) >= 2)
         process.send_signal(signal.SIGKILL)
@@ -429,11 +440,11 @@ def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_p
     last = "veduta: interrupted; what was done is kept, run the same command again to go on"
     assert stderr.splitlines()[-1] == last
     done = checkpoint.read_checkpoint(out)["learner"]["step"]
-    assert [line["step"] for line in learning.lines(out)] == list(range(1, done + 1))
-    found = learning.train_step(few, out, recipe, total - done)
-    learning.assert_same(weights(found), weights(expected))
-    assert [line["step"] for line in learning.lines(out)] == list(range(1, total + 1))
-    assert [line["epoch"] for line in learning.lines(out, "epoch")] == list(range(5))
+    assert [line["step"] for line in training_runs.lines(out)] == list(range(1, done + 1))
+    found = training_runs.train_step(few, out, recipe, total - done)
+    training_runs.assert_same(weights(found), weights(expected))
+    assert [line["step"] for line in training_runs.lines(out)] == list(range(1, total + 1))
+    assert [line["epoch"] for line in training_runs.lines(out, "epoch")] == list(range(5))
 
 
 class EnoughError(Exception):
@@ -462,7 +473,7 @@ def test_in_a_thread_a_run_leaves_signals_alone(few, quick, tmp_path):
 def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
     recipe = quick(hold_out=0.0)
     out = tmp_path / "out"
-    before = learning.train_step(few, out, recipe, 1)
+    before = training_runs.train_step(few, out, recipe, 1)
     for data, bank, other, named in (
         (few, None, replace(recipe, epochs=3, rate=1e-3), "epochs, rate"),
         (own, None, recipe, "data"),
@@ -471,13 +482,13 @@ def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
     ):
         with pytest.raises(TrainingError, match=f"was begun with another {named}; use the same, or another --out"):
             train.train_descriptor(data, out, other, bank, device="cpu")
-    learning.assert_same(checkpoint.read_checkpoint(out), before)
+    training_runs.assert_same(checkpoint.read_checkpoint(out), before)
 
 
 def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="fewer than a batch"):
         train.train_descriptor(few, tmp_path, quick(batch=100), device="cpu")
-    assert learning.train_step(few, tmp_path, quick(), 1)["learner"]["step"] == 1
+    assert training_runs.train_step(few, tmp_path, quick(), 1)["learner"]["step"] == 1
     assert json.loads((tmp_path / "settings.json").read_text())["recipe"]["batch"] == 8
 
 
@@ -545,7 +556,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(few, quick, tmp_path, m
 def test_photos_deleted_while_it_runs_do_not_end_it(own, quick, tmp_path):
     said = []
     lost = sorted(own.rglob("*.jpg"))[::5]
-    follow = learning.stopping(STEPS)
+    follow = training_runs.stopping(STEPS)
 
     def deleting(done, total, verb):
         if verb.startswith("epoch 1"):
@@ -555,7 +566,7 @@ def test_photos_deleted_while_it_runs_do_not_end_it(own, quick, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train.train_descriptor(own, tmp_path / "out", quick(), device="cpu", progress=deleting, say=said.append)
-    assert len(learning.lines(tmp_path / "out")) == STEPS
+    assert len(training_runs.lines(tmp_path / "out")) == STEPS
     told = [line for line in said if "cannot be read" in line]
     assert 1 <= len(told) == len(set(told)) <= len(lost)
     assert all(any(line.startswith(str(path)) for path in lost) for line in told)
@@ -566,14 +577,14 @@ def test_photos_deleted_while_it_is_stopped_do_not_end_it_where_a_table_lists_th
     photos = sorted(own.rglob("*.jpg"))
     table.write_text("\n".join(["photo,landmark", *(f"{path},{path.parent.name}" for path in photos)]) + "\n")
     recipe = quick()
-    learning.train_step(table, tmp_path / "out", recipe, 1)
+    training_runs.train_step(table, tmp_path / "out", recipe, 1)
     for path in photos[::5]:
         path.unlink()
-    assert learning.train_step(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
+    assert training_runs.train_step(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
 
 
 def test_a_folder_whose_photos_changed_while_it_was_stopped_is_told(own, quick, tmp_path):
-    learning.train_step(own, tmp_path / "out", quick(), 1)
+    training_runs.train_step(own, tmp_path / "out", quick(), 1)
     sorted(own.rglob("*.jpg"))[0].unlink()
     with pytest.raises(TrainingError, match="the photos are not those it began with; put them back, or use another"):
         train.train_descriptor(own, tmp_path / "out", quick(), device="cpu")
@@ -594,7 +605,7 @@ def test_a_name_that_cannot_be_a_folders_or_ships_is_refused_at_the_start(few, q
 
 
 def test_photos_of_nothing_alone_are_too_few(own, quick, tmp_path):
-    bank = learning.nothing(tmp_path / "bank", 12)
+    bank = training_runs.nothing(tmp_path / "bank", 12)
     for path in own.rglob("*.jpg"):
         path.write_bytes(b"no photo")
     with pytest.raises(DatasetError, match="fewer than two landmarks"):
@@ -619,8 +630,8 @@ def test_wrong_labels_are_left_out(tmp_path):
             if not j:
                 wrong.add(str(path))
     said = []
-    recipe = learning.small(dim=6, sizes=(64,), hold_out=0.0, head_rate=1e-3, drop_angle=65.0, drop_after=1)
-    state = learning.train_step(data, tmp_path / "out", recipe, 6, say=said.append)
+    recipe = training_runs.small(dim=6, sizes=(64,), hold_out=0.0, head_rate=1e-3, drop_angle=65.0, drop_after=1)
+    state = training_runs.train_step(data, tmp_path / "out", recipe, 6, say=said.append)
     with (tmp_path / "out" / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["photo"] for row in rows} == wrong
@@ -638,7 +649,7 @@ def test_wrong_labels_are_left_out(tmp_path):
 )
 def test_what_cannot_be_trained_is_told_before_anything_is_learned(few, tmp_path, settings, error, message):
     with pytest.raises(error, match=message):
-        train.train_descriptor(few, tmp_path / "out", learning.small(hold_out=0.0, **settings), device="cpu")
+        train.train_descriptor(few, tmp_path / "out", training_runs.small(hold_out=0.0, **settings), device="cpu")
     assert not (tmp_path / "out" / "metrics.jsonl").exists()
 
 
@@ -654,9 +665,9 @@ def test_photos_none_of_which_can_be_read_are_told(own, quick, tmp_path):
 @pytest.mark.parametrize(("bank_as", "classes"), [("class", 9), ("each", 12), ("none", 8)])
 def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, bank_as, classes):
     said = []
-    bank = learning.nothing(tmp_path / "bank", 4)
+    bank = training_runs.nothing(tmp_path / "bank", 4)
     recipe = quick(bank=bank_as, hold_out=0.0)
-    state = learning.train_step(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
+    state = training_runs.train_step(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
     assert len(state["learner"]["head"]["centres.weight"]) == classes
     assert any(f" of {classes} classes, " in line for line in said)
 

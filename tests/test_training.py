@@ -6,11 +6,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import plugs
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import components, world
 
 from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, CalibratedLogistic, LearnedDecider
 from veduta.decision.terms import (
@@ -517,7 +516,7 @@ def collect(gallery, asked=()):
     photos += [Photo(name, landmark, recognizer.extract(image)) for name, landmark, image in asked]
     embedded = [vectors[np.argsort([id for id, _ in labels])], *(recognizer.embed(image)[None] for *_, image in asked)]
     descriptors, references = np.concatenate(embedded), np.arange(len(labels))
-    matcher, verifier = plugs.matcher("nearest"), HomographyVerifier()
+    matcher, verifier = components.matcher("nearest"), HomographyVerifier()
     return PhotoCollection(photos, matcher, verifier, descriptors, references), descriptors, references
 
 
@@ -598,7 +597,7 @@ def test_a_photo_of_the_gallery_is_no_candidate_and_confirms_no_keypoint(collect
     pair = numbers_of(collection, "palazzo-0/photo-0.jpg", "palazzo-0/photo-1.jpg")
     others = numbers_of(collection, "palazzo-1/photo-0.jpg", "palazzo-2/photo-0.jpg")
     gallery = np.concatenate((pair, others))
-    two = PhotoCollection(collection.photos, plugs.matcher("nearest"), HomographyVerifier(), descriptors, gallery)
+    two = PhotoCollection(collection.photos, components.matcher("nearest"), HomographyVerifier(), descriptors, gallery)
     seen = []
 
     def glue(query, case, candidates):

@@ -1,11 +1,10 @@
 """What there is to learn from: the three layouts, and a split that never shows training what it is judged by."""
 
-import learning
 import numpy as np
 import pytest
-import world
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
+from support import training_runs, world
 
 from veduta.errors import DatasetError
 from veduta.training.descriptor.data.batches import number_classes
@@ -17,12 +16,12 @@ from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset, read_
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Three landmarks with two photos each, one to a folder."""
-    return learning.draw(tmp_path_factory.mktemp("data"), 3, 2)
+    return training_runs.draw(tmp_path_factory.mktemp("data"), 3, 2)
 
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    return learning.nothing(tmp_path_factory.mktemp("bank"), 3)
+    return training_runs.nothing(tmp_path_factory.mktemp("bank"), 3)
 
 
 def in_order(dataset):
@@ -103,7 +102,7 @@ def test_the_test_set_is_kept_apart(data, bank, tmp_path):
 
 
 def test_loose_photos_are_told(data, tmp_path):
-    learning.draw(tmp_path / "data", 2, 1)
+    training_runs.draw(tmp_path / "data", 2, 1)
     loose = world.save(world.facade(9, 96, 72), tmp_path / "data" / "loose.jpg")
     dataset, failures = read_dataset(tmp_path / "data")
     assert [failure.photo for failure in failures] == [str(loose)]
@@ -132,7 +131,7 @@ def test_a_photo_cannot_show_a_landmark_and_nothing(data):
 @given(st.lists(st.integers(-1, 5), min_size=1, max_size=30), st.data())
 @settings(deadline=None)
 def test_a_part_is_renumbered_without_gaps(classes, data):
-    dataset = learning.listed(classes)
+    dataset = training_runs.listed(classes)
     keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(classes), max_size=len(classes))))
     part = dataset.only(keep)
     assert in_order(part) == [pair for pair, kept in zip(in_order(dataset), keep, strict=True) if kept]
@@ -149,7 +148,7 @@ def datasets(draw):
     counts = draw(st.lists(st.integers(1, 20), min_size=6, max_size=25))
     classes = [i for i, n in enumerate(counts) for _ in range(n)] + [NON_LANDMARK] * draw(st.integers(0, 20))
     order = np.random.default_rng(draw(st.integers(0, 99))).permutation(len(classes))
-    return learning.listed(np.array(classes)[order])
+    return training_runs.listed(np.array(classes)[order])
 
 
 def made(dataset, *arguments, **rest):
@@ -220,7 +219,7 @@ def test_the_same_seed_splits_the_same_way(dataset, hold_out, seed):
 
 
 def test_landmarks_with_one_photo_are_trained_on():
-    dataset = learning.listed([*range(10), *np.repeat(range(10, 20), 3)])
+    dataset = training_runs.listed([*range(10), *np.repeat(range(10, 20), 3)])
     for seed in range(20):
         held = split_dataset(dataset, 0.5, seed=seed)
         assert set(range(10)) <= set(held.train.tolist())
@@ -229,12 +228,12 @@ def test_landmarks_with_one_photo_are_trained_on():
 
 
 def test_where_every_landmark_has_one_photo_nothing_is_held_back():
-    held = split_dataset(learning.listed(range(30)), 0.5)
+    held = split_dataset(training_runs.listed(range(30)), 0.5)
     assert (len(held.train), held.protocols) == (30, ())
 
 
 def test_unseen_photos_are_halved_and_one_in_eight_of_the_large_landmarks_is_asked():
-    dataset = learning.listed([*np.repeat(range(40), 40), *np.repeat(range(40, 60), 5), *[NON_LANDMARK] * 100])
+    dataset = training_runs.listed([*np.repeat(range(40), 40), *np.repeat(range(40, 60), 5), *[NON_LANDMARK] * 100])
     held = split_dataset(dataset, 0.1)
     unseen, seen = held.protocols
     assert (unseen.name, seen.name) == ("unseen", "seen")
@@ -250,7 +249,7 @@ def test_unseen_photos_are_halved_and_one_in_eight_of_the_large_landmarks_is_ask
 
 
 def test_galleries_and_queries_are_no_larger_than_asked():
-    dataset = learning.listed(np.repeat(range(40), 40))
+    dataset = training_runs.listed(np.repeat(range(40), 40))
     large, small = split_dataset(dataset, 0.2), split_dataset(dataset, 0.2, most=50)
     for one, other in zip(large.protocols, small.protocols, strict=True):
         assert len(other.gallery) == len(other.queries) == 50
@@ -261,7 +260,7 @@ def test_galleries_and_queries_are_no_larger_than_asked():
 @pytest.mark.parametrize("classes", [[0, 0, 0], [0, 0, NON_LANDMARK, NON_LANDMARK]])
 def test_one_landmark_is_too_few(classes):
     with pytest.raises(DatasetError, match="fewer than two landmarks are left to train on"):
-        split_dataset(learning.listed(classes))
+        split_dataset(training_runs.listed(classes))
 
 
 # --- the classes of what is trained on
@@ -283,6 +282,6 @@ def test_classes_have_no_gaps_and_photos_of_nothing_come_last(dataset, hold_out,
 
 def test_photos_of_nothing_that_are_not_wanted_are_the_programmers_mistake():
     with pytest.raises(ValueError, match="bank: expected no photos of no landmark"):
-        number_classes(learning.listed([0, 1, NON_LANDMARK]), np.arange(3), "none")
+        number_classes(training_runs.listed([0, 1, NON_LANDMARK]), np.arange(3), "none")
     dataset = Dataset(("a", "b", "c"), np.array([0, 2, 2]), ("x", "y", "z"))
     assert number_classes(dataset, np.arange(3), "none").tolist() == [0, 1, 1]

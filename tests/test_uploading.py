@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qdrant_server import Server
-from running import read_only
-from test_approximate import clustered, exact, found
-from test_gallery import told
-from test_store import entry, put
+from support.galleries import recognized
+from support.processes import PATIENCE, read_only
+from support.qdrant_server import Server
+from support.stores import entry, put
+from support.vectors import clustered, exact, search_all
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery, live_index, qdrant_sync
@@ -32,8 +32,9 @@ QUERIES = clustered(5, stream=1)
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    """What does not answer is given up soon."""
-    monkeypatch.setattr(RetryPolicy, "__init__", lambda self: vars(self).update(seconds=1, tries=2, pause=0, longest=0))
+    """What breaks off is given up soon; what is slow, as everything is on a busy machine, is waited for."""
+    short = {"seconds": PATIENCE, "tries": 2, "pause": 0, "longest": 0}
+    monkeypatch.setattr(RetryPolicy, "__init__", lambda self: vars(self).update(short))
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def fill(store, first, count):
 
 
 def agree(store, index):
-    return found(index, QUERIES) == found(exact(*store.descriptors()), QUERIES)
+    return search_all(index, QUERIES) == search_all(exact(*store.descriptors()), QUERIES)
 
 
 def batches(server):
@@ -111,7 +112,7 @@ def test_what_is_uploaded_is_searched_there_and_what_came_and_went_since_here(st
         assert len(index.delta) == 20 - 3
         assert len(server.sent("/query/batch")) > asked
         some = store.rows_of(["l1", "l5"])
-        assert found(index, QUERIES, 5, some) == found(exact(*store.descriptors()), QUERIES, 5, some)
+        assert search_all(index, QUERIES, 5, some) == search_all(exact(*store.descriptors()), QUERIES, 5, some)
 
 
 def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, server):
@@ -174,7 +175,7 @@ def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, serve
     code = "from veduta.gallery.store import Store; from veduta.gallery.live_index import build_index; "
     code += f"build_index(Store.open({str(store.path)!r}), {DIM})"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while len(batches(server)) < 2 and time.monotonic() < end:
             time.sleep(0.01)
         process.kill()
@@ -286,24 +287,24 @@ def test_a_record_that_is_of_elsewhere_or_damaged_is_as_none(store, server):
 def test_answers_are_the_same_whether_it_is_searched_here_or_there(placed, server, tmp_path, views, distractors, wire):
     queries = [*views, *distractors]
     wanted = [{}, {"landmarks": ["palazzo-1", "palazzo-4"]}, {"near": Circle(41.9, 12.5, 50)}]
-    before = [told(placed, queries, **options) for options in wanted]
+    before = [recognized(placed, queries, **options) for options in wanted]
     placed.choose_index("qdrant", address=server.address if wire else str(tmp_path / "qdrant"), name="sights")
-    assert [told(placed, queries[:3])] == [before[0][:3]]
+    assert [recognized(placed, queries[:3])] == [before[0][:3]]
     made = placed.build_index()
     assert (made.count, placed.info().index["kind"]) == (12, "qdrant")
-    assert [told(placed, queries, **options) for options in wanted] == before
+    assert [recognized(placed, queries, **options) for options in wanted] == before
     placed.remove(landmark="palazzo-5")
     assert placed.build_index().count == 10
-    after = told(placed, queries)
+    after = recognized(placed, queries)
     placed.choose_index("exact")
-    assert told(placed, queries) == after
+    assert recognized(placed, queries) == after
 
 
 def test_a_gallery_that_may_only_be_read_is_searched_there(gallery_path, server, views):
     with Gallery.open(gallery_path) as gallery:
         gallery.choose_index("qdrant", address=server.address)
         gallery.build_index()
-        before = told(gallery, views)
+        before = recognized(gallery, views)
     with read_only(gallery_path), Gallery.open(gallery_path) as gallery:
-        assert told(gallery, views) == before
+        assert recognized(gallery, views) == before
         assert gallery.info().index["kind"] == "qdrant"

@@ -6,11 +6,10 @@ import shutil
 import sqlite3
 
 import numpy as np
-import plugs
 import pytest
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import components, world
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
@@ -29,7 +28,7 @@ COUNTS = st.lists(st.integers(0, 4), max_size=60)
 
 def features(n):
     """Local features of which each is where its number says."""
-    return plugs.points(np.stack((np.arange(n), np.arange(n)), 1))
+    return components.points(np.stack((np.arange(n), np.arange(n)), 1))
 
 
 def numbers(kept):

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import world
 
 from veduta.embedders.gem import resized
 from veduta.images import load

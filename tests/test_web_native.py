@@ -12,11 +12,11 @@ import httpx
 import numpy as np
 import PIL.Image
 import pytest
-import world
-from plugs import carry, distance
 from prometheus_client.parser import text_string_to_metric_families
-from running import veduta
-from serving import BEARER, TOKEN, base64_of, check_error, contents, files, inside, jpeg, listening
+from support import world
+from support.components import carry, distance
+from support.processes import PATIENCE, veduta
+from support.servers import BEARER, TOKEN, base64_of, check_error, contents, files, inside, jpeg, listening
 
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
@@ -68,7 +68,7 @@ def client(gallery_path):
 def far(built, tmp_path_factory):
     """Client, with the token, that asks over a socket: what it writes as %2F is decoded by the server alone."""
     path = shutil.copytree(built, tmp_path_factory.mktemp("far") / "gallery")
-    with listening(path) as address, httpx.Client(base_url=address, headers=BEARER, timeout=60) as client:
+    with listening(path) as address, httpx.Client(base_url=address, headers=BEARER, timeout=PATIENCE) as client:
         yield client
 
 

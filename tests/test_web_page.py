@@ -7,8 +7,8 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
-import world
-from serving import TOKEN, serving
+from support import world
+from support.servers import TOKEN, serving
 
 pytest.importorskip("playwright.sync_api")
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
@@ -50,7 +50,7 @@ def page(chromium, server):
 def opened(chromium, server, **options):
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     context, complaints, asked = chromium.new_context(**options), [], []
     page = context.new_page()
     page.set_default_timeout(20_000)

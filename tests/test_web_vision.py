@@ -12,9 +12,10 @@ from typing import NamedTuple
 import httpx
 import numpy as np
 import pytest
-import world
-from plugs import carry
-from serving import base64_of, check_error, inside, jpeg, serving
+from support import world
+from support.components import carry
+from support.processes import PATIENCE
+from support.servers import base64_of, check_error, inside, jpeg, serving
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark
@@ -101,8 +102,8 @@ def google(placed, site):
             host=started.address.removeprefix("http://"), url_scheme="http", credentials=AnonymousCredentials()
         )
         with vision.ImageAnnotatorClient(transport=transport) as client:
-            yield Asked(started.address, client, started.said)
-    assert not any("Traceback" in line for line in started.said), "".join(started.said)
+            yield Asked(started.address, client, started.lines)
+    assert not any("Traceback" in line for line in started.lines), "".join(started.lines)
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +280,7 @@ def test_an_allowed_site_is_no_other_that_begins_like_it():
 
 def test_an_operation_that_is_done_is_what_googles_messages_understand(google, view, distractors):
     body = {"requests": [request_for(view), request_for(b"no photo"), request_for(distractors[0])]}
-    response = httpx.post(f"{google.address}/v1/images:asyncBatchAnnotate", json=body, timeout=60)
+    response = httpx.post(f"{google.address}/v1/images:asyncBatchAnnotate", json=body, timeout=PATIENCE)
     operation = json_format.Parse(response.text, operations_pb2.Operation())
     assert operation.done
     assert operation.name.startswith("operations/")

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
+from support.processes import PATIENCE
 
 from veduta.errors import ModelError
 from veduta.models import card
@@ -62,7 +63,7 @@ class Hub(BaseHTTPRequestHandler):
             self.wfile.write(data[start : len(data) // 2])
             self.wfile.flush()
             state.stalled.set()
-            state.go_on.wait(60)
+            state.go_on.wait(PATIENCE)
         elif body:
             self.wfile.write(data[start:])
         return None
@@ -106,7 +107,7 @@ def veduta(*arguments, hub=None, start=False, **more):
     command = [sys.executable, "-m", "veduta", *map(str, arguments)]
     if start:
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def kept(home):
@@ -146,7 +147,7 @@ def test_a_fetch_that_was_killed_goes_on_where_it_was(hub, home):
     large = hub.files["model.safetensors"] = WEIGHTS * 40  # it is written in pieces of ten megabytes
     hub.stall = True
     process = veduta("models", "pull", "superpoint", hub=hub, start=True)
-    assert hub.stalled.wait(60)
+    assert hub.stalled.wait(PATIENCE)
     part = wait_for_part(home, len(large) // 4)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -165,7 +166,7 @@ def test_a_fetch_that_was_killed_goes_on_where_it_was(hub, home):
 
 def wait_for_part(home, size):
     """Return the file that is being written, once it has this many bytes."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
         found = [p for p in (home / ".superpoint.part").glob("model.safetensors.*.part") if p.stat().st_size >= size]
         if found:

@@ -69,7 +69,7 @@ def credit(*names):
 def drawn():
     """Return the drawn world of the tests: facades, views of them with known homographies, and distractors."""
     sys.path.insert(0, str(ROOT / "tests"))
-    import world
+    from support import world
 
     return world
 

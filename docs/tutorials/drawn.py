@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tests"))
-import world
+from support import world
 
 
 def competition(out, landmarks=6):

@@ -1,4 +1,4 @@
-"""Write canonical.json: what torch answers to the inputs of tests/canonical.py.
+"""Write canonical.json: what torch answers to the inputs of tests/support/canonical.py.
 
     pip install 'veduta[export]'
     python tests/data/record_canonical.py [RUN]
@@ -18,7 +18,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import canonical
+from support import canonical
 
 
 def whole(array, digits):

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import cv2
 import httpx
-from running import COMMAND, PATIENCE
 from starlette.testclient import TestClient
 
+from support.processes import COMMAND, PATIENCE
 from veduta.web.app import create_app
 from veduta.web.server import make_server
 from veduta.web.settings import Settings
@@ -32,7 +32,7 @@ class Started(NamedTuple):
 
     process: subprocess.Popen
     address: str
-    said: list
+    lines: list
 
 
 @contextlib.contextmanager
@@ -75,13 +75,13 @@ def serving(*galleries, options=(), token=TOKEN, **environment):
     with process:
         try:
             first = process.stderr.readline()
-            found = re.search(r"at (http://\S+?:\d+)", first)
-            assert found, first + process.stderr.read()
-            said = [first]
-            reader = threading.Thread(target=lambda: said.extend(process.stderr), daemon=True)
+            ready = re.search(r"at (http://\S+?:\d+)", first)
+            assert ready, first + process.stderr.read()
+            lines = [first]
+            reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
             reader.start()
-            wait_for(lambda: answers(found[1]))
-            yield Started(process, found[1], said)
+            wait_for(lambda: answers(ready[1]))
+            yield Started(process, ready[1], lines)
         finally:
             process.kill()
             process.wait(PATIENCE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = Path(__file__).parent / "data" / "canonical.json"
+FILE = Path(__file__).parents[1] / "data" / "canonical.json"
 
 # height, width, seed; sizes that the classes under test pass on unchanged.
 EMBEDDED = [(384, 384, 1), (320, 448, 2), (448, 320, 3)]
@@ -31,12 +31,12 @@ def scattered(count, seed):
 
 
 def picture(height, width, seed):
-    """Blocks of many sizes and colours on top of each other, (H, W, 3) uint8: corners for a detector to find."""
+    """Blocks of many sizes and colors on top of each other, (H, W, 3) uint8: corners for a detector to find."""
     mixed = np.zeros((height, width, 3), np.int64)
     for layer, (side, weight) in enumerate([(61, 4), (23, 4), (11, 2), (5, 1)]):
         rows, columns = -(-height // side), -(-width // side)
-        colours = scattered(rows * columns * 3, 10 * seed + layer).reshape(rows, columns, 3) >> 8
-        mixed += weight * colours.repeat(side, 0).repeat(side, 1)[:height, :width]
+        colors = scattered(rows * columns * 3, 10 * seed + layer).reshape(rows, columns, 3) >> 8
+        mixed += weight * colors.repeat(side, 0).repeat(side, 1)[:height, :width]
     return (mixed // 11).astype(np.uint8)
 
 

@@ -42,8 +42,8 @@ def _sky(rng, width, height):
 
 def _roof(rng, picture, left, right, top):
     peak = (int(rng.integers(left + 40, right - 40)), int(top * rng.uniform(0.1, 0.6)))
-    colour = rng.integers(30, 130, 3).tolist()
-    cv2.fillPoly(picture, [np.array([(left - 8, top), peak, (right + 8, top)], np.int32)], colour)
+    color = rng.integers(30, 130, 3).tolist()
+    cv2.fillPoly(picture, [np.array([(left - 8, top), peak, (right + 8, top)], np.int32)], color)
 
 
 def _windows(rng, picture, left, right, top, wall):
@@ -70,11 +70,11 @@ def _windows(rng, picture, left, right, top, wall):
 def _ornament(rng, picture, left, right, top):
     for _ in range(60):
         at = (int(rng.integers(left, right)), int(rng.integers(top, picture.shape[0])))
-        colour, size = rng.integers(0, 255, 3).tolist(), int(rng.integers(2, 9))
+        color, size = rng.integers(0, 255, 3).tolist(), int(rng.integers(2, 9))
         if rng.random() < 0.5:
-            cv2.circle(picture, at, size, colour, -1)
+            cv2.circle(picture, at, size, color, -1)
         else:
-            cv2.rectangle(picture, at, (at[0] + size, at[1] + 2 * size), colour, -1)
+            cv2.rectangle(picture, at, (at[0] + size, at[1] + 2 * size), color, -1)
 
 
 def homography(seed, strength=1.0, width=WIDTH, height=HEIGHT):

@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from qdrant_client import QdrantClient, models
 
+from support.processes import PATIENCE
+
 
 class Server:
     """One node. Nodes that share a `store` are a cluster.
@@ -45,7 +47,7 @@ class Server:
 
     def sent(self, path):
         """The bodies of the requests whose path ends like this."""
-        return [body for _, asked, body in self.seen if asked.endswith(path)]
+        return [body for _, target, body in self.seen if target.endswith(path)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         if node.dead or fault == "close":
             return self.drop()
         if fault == "hang":
-            return node.done.wait(20)
+            return node.done.wait(PATIENCE)
         if node.key is not None and self.headers.get("api-key") != node.key:
             return self.answer(401, {"status": {"error": "Must provide an API key"}})
         if isinstance(fault, int):
@@ -99,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def plain(result):
     if isinstance(result, list):
-        return [plain(each) for each in result]
+        return [plain(item) for item in result]
     return result.model_dump(mode="json") if hasattr(result, "model_dump") else result
 
 
@@ -116,8 +118,8 @@ def answer(store, method, path, body):
 
 
 def create(store, name, body):
-    asked = models.CreateCollection.model_validate(body)
-    vectors, codes = asked.vectors, asked.quantization_config
+    request = models.CreateCollection.model_validate(body)
+    vectors, codes = request.vectors, request.quantization_config
     return store.create_collection(name, vectors_config=vectors, quantization_config=codes)
 
 
@@ -139,21 +141,21 @@ def count(store, name, body):
 
 
 def query(store, name, body):
-    asked = [models.QueryRequest.model_validate({**each, "params": None}) for each in body["searches"]]
-    return store.query_batch_points(name, asked)
+    requests = [models.QueryRequest.model_validate({**search, "params": None}) for search in body["searches"]]
+    return store.query_batch_points(name, requests)
 
 
 def groups(store, name, body):
-    asked = models.QueryGroupsRequest.model_validate(body)
+    request = models.QueryGroupsRequest.model_validate(body)
     return store.query_points_groups(
         name,
-        asked.group_by,
-        asked.query,
-        query_filter=asked.filter,
-        limit=asked.limit,
-        group_size=asked.group_size,
-        with_payload=asked.with_payload,
-        with_vectors=asked.with_vector,
+        request.group_by,
+        request.query,
+        query_filter=request.filter,
+        limit=request.limit,
+        group_size=request.group_size,
+        with_payload=request.with_payload,
+        with_vectors=request.with_vector,
     )
 
 

@@ -1,11 +1,11 @@
-"""One of each plug, made once per process, and the geometry the tests know the truth by."""
+"""One of each component, loaded once per process, and the geometry the tests know the truth by."""
 
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import world
 
+from support import world
 from veduta.cascade import CascadeSettings
 from veduta.decision.model import shipped_decider
 from veduta.embedders import make_embedder
@@ -34,7 +34,7 @@ def seen(seed, strength=1.0):
 
 
 @cache
-def found(name, seed, strength=1.0):
+def extracted(name, seed, strength=1.0):
     """The local features of both photos of `seen`."""
     query, reference, _ = seen(seed, strength)
     return extractor(name).extract(query), extractor(name).extract(reference)
@@ -46,8 +46,8 @@ def references(photos):
     for number, (reference, (landmark, image)) in enumerate(photos.items()):
         index.add(np.array([number]), embedder().embed([image]))
         labels[number] = (reference, landmark)
-        found = extractor("xfeat").extract(image)
-        features[number] = found, np.zeros(len(found), np.uint8)
+        local = extractor("xfeat").extract(image)
+        features[number] = local, np.zeros(len(local), np.uint8)
         counts[landmark] = counts.get(landmark, 0) + 1
     landmarks = {landmark: Landmark(landmark, landmark.title()) for _, landmark in labels.values()}
     return ReferenceSet(index, lambda numbers: labels, landmarks, among(features), counts)
@@ -62,9 +62,9 @@ def without(shelf, reference):
     )
 
 
-def among(kept):
-    """What a shelf asks for local features, of those in a dict by number."""
-    return lambda numbers: {number: kept[number] for number in numbers if number in kept}
+def among(stored):
+    """Return the function a shelf takes for local features, of those in a dict by number."""
+    return lambda numbers: {number: stored[number] for number in numbers if number in stored}
 
 
 def recognizer(shelf, matching="nearest", floor=0.5, decider=None, **effort):

@@ -1,4 +1,4 @@
-"""What the tests of training share: small drawn photos, tiny networks of `transformers`, runs stopped on purpose."""
+"""Training in small: drawn photos, tiny networks of `transformers`, runs stopped on purpose."""
 
 import contextlib
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import world
 
+from support import world
 from veduta.training.descriptor import checkpoint
 from veduta.training.descriptor.config import TrainConfig
 from veduta.training.descriptor.data.dataset import Dataset
@@ -36,8 +36,8 @@ def small(**changes):
 
 def options(**changes):
     """The same as the command line takes it."""
-    said = SMALL | changes
-    for name, value in said.items():
+    settings = SMALL | changes
+    for name, value in settings.items():
         yield f"--{name.replace('_', '-')}"
         yield ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
@@ -115,8 +115,8 @@ def learn(data, out, recipe, steps, **rest):
 
 def lines(out, event="step"):
     """The lines of a run's journal that are about steps, or about epochs."""
-    said = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [line for line in said if line["event"] == event]
+    entries = [json.loads(line) for line in (out / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return [line for line in entries if line["event"] == event]
 
 
 def assert_same(one, other, where="checkpoint"):

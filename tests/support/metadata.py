@@ -1,4 +1,4 @@
-"""What tests of metadata share: labels, and exiftool, which knows the standards better than we do, as a witness."""
+"""Labels to write as metadata, and exiftool, which knows the standards better than we do, as a witness."""
 
 import json
 import shutil
@@ -28,12 +28,12 @@ def exiftool(*arguments):
 
 
 def complaints(path):
-    """What exiftool finds wrong with a file, one line each."""
+    """Return the faults exiftool reports of a file, one line each."""
     lines = exiftool("-validate", "-warning", "-error", "-a", path).splitlines()
     return [line for line in lines if line.split(":")[1].strip() != "OK"]
 
 
-def told(path):
-    """Everything a file says, by group and tag, but for what is said of the file itself."""
-    (found,) = json.loads(exiftool("-json", "-struct", "-n", "-G1", "-a", "-u", path))
-    return {tag: value for tag, value in found.items() if not tag.startswith(FILE_FACTS)}
+def tags(path):
+    """Return the tags of a file by group and name, but for those of the file itself."""
+    (fields,) = json.loads(exiftool("-json", "-struct", "-n", "-G1", "-a", "-u", path))
+    return {tag: value for tag, value in fields.items() if not tag.startswith(FILE_FACTS)}
