@@ -21,7 +21,7 @@ import faiss
 import machine
 import numpy as np
 
-from veduta.competition.descriptor_table import DESCRIPTORS, DTYPES, IDS, META, DescriptorTable, Provenance
+from veduta.competition.descriptor_table import DESCRIPTORS, IDS, META, TABLE_DTYPES, DescriptorTable, Provenance
 from veduta.competition.score import score_submission
 from veduta.datasets.gldv2 import read_train
 from veduta.index import search_blocks
@@ -102,7 +102,7 @@ def write_synthetic(path, n, seed=0):
             count = min(65_536, n - start)
             rows = centres[rng.integers(0, CLUSTERS, count)] + 0.7 * rng.standard_normal((count, DIM), np.float32)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            file.write(rows.astype(DTYPES["float16"]).tobytes())
+            file.write(rows.astype(TABLE_DTYPES["float16"]).tobytes())
 
 
 def search_alone(path):

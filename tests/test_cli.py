@@ -21,7 +21,7 @@ from support.processes import COMMAND, is_whole, references, started, veduta, wa
 from veduta import __version__
 from veduta.gallery import Gallery
 from veduta.gallery.store import GALLERY_FILE
-from veduta.models import FOLDER, cards
+from veduta.models import SHIPPED_MODELS, cards
 from veduta.models.weights import pull_weights
 from veduta.pair import verify
 from veduta.training.decision.calibrate import calibrate_gallery
@@ -411,7 +411,7 @@ def test_models_lists_every_card_with_the_digest_of_its_file():
     files = {card["file"]: card["sha256"] for card in found if card["file"]}
     assert files == {
         p.name: hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in FOLDER.glob("*.*n*")
+        for p in SHIPPED_MODELS.glob("*.*n*")
         if p.suffix in (".onnx", ".npz")
     }
     for card in found:
@@ -425,7 +425,7 @@ def test_models_lists_every_card_with_the_digest_of_its_file():
         if card["name"] in ("xfeat", "superpoint")
     ]
     assert refused("models", "show", "nonesuch").startswith("no model is called 'nonesuch'; there are ")
-    assert refused("models", "show", FOLDER).startswith(f"{FOLDER / 'card.json'}: cannot be read")
+    assert refused("models", "show", SHIPPED_MODELS).startswith(f"{SHIPPED_MODELS / 'card.json'}: cannot be read")
 
 
 def test_models_pull_is_the_librarys(monkeypatch, tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import PIL.Image
 import pytest
-import world
+from support import world
 
 from veduta.competition.report import Evidence, write_report
 

@@ -97,7 +97,7 @@ def test_missing_and_binary_files_are_errors(tmp_path):
 
 
 def test_chunks_join_without_a_seam(tmp_path, monkeypatch):
-    monkeypatch.setattr(gldv2, "CHUNK", 7)
+    monkeypatch.setattr(gldv2, "ROWS_PER_CHUNK", 7)
     rows = [(f"{i:016x}", str(i % 5)) for i in range(50)]
     labels = gldv2.read_train(write(tmp_path / "t.csv", "id,landmark_id", *(f"{a},{b}" for a, b in rows)))
     assert list(labels.pairs()) == rows

@@ -27,7 +27,7 @@ from veduta.errors import BusyError, DatasetError, GalleryError, JobError, Model
 from veduta.features_codec import pack_features
 from veduta.files import locked
 from veduta.gallery import Gallery, to_dict
-from veduta.gallery.ingest import BATCH
+from veduta.gallery.ingest import ADD_BATCH
 from veduta.gallery.store import NewReference, Store
 from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_on_ray, run_shard
 from veduta.jobs import verify as pairing
@@ -263,7 +263,7 @@ def test_a_photo_of_many_pairs_is_extracted_once_a_shard(pairs, tmp_path, monkey
 
 
 def test_pairs_of_one_photo_beyond_a_number_go_to_other_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairing, "TOGETHER", 3)
+    monkeypatch.setattr(pairing, "PAIRS_AT_ONCE", 3)
     (tmp_path / "pairs.csv").write_text("a,b\n" + "x.jpg,y.jpg\n" * 40)
     keys = [key for key, _ in VerifyJob(tmp_path / "pairs.csv").items([])]
     assert [sum(1 for _ in run) for _, run in itertools.groupby(keys)] == [3] * 13 + [1]
@@ -357,7 +357,7 @@ merge_job(pathlib.Path(work), None, *((watch, None) if phase == "adding" else (N
 """
 
 
-@pytest.mark.parametrize(("phase", "most"), [("adding", 2 * BATCH + 5), ("comparing", 7)])
+@pytest.mark.parametrize(("phase", "most"), [("adding", 2 * ADD_BATCH + 5), ("comparing", 7)])
 def test_a_killed_merge_is_run_again(many_photos, tmp_path, phase, most, sixty):
     gallery, work = tmp_path / "gallery", shutil.copytree(sixty / "work", tmp_path / "work")
     Gallery.create(gallery).close()

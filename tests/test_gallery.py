@@ -20,7 +20,7 @@ from support.processes import content, is_whole, references, started, veduta, wa
 from veduta.decision.model import CONTINUE_BETWEEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, NotFoundError
 from veduta.gallery import Gallery, to_dict
-from veduta.gallery.ingest import BATCH
+from veduta.gallery.ingest import ADD_BATCH
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
 from veduta.models import card
@@ -573,7 +573,7 @@ def test_a_killed_run_leaves_a_whole_gallery_and_the_next_one_goes_on(many_photo
     path = tmp_path / "gallery"
     Gallery.create(path).close()
     begun = path / f"{GALLERY_FILE}-wal"  # there from when the gallery is opened
-    moments = [begun.exists, lambda: references(path) >= 1, lambda: references(path) >= 2 * BATCH]
+    moments = [begun.exists, lambda: references(path) >= 1, lambda: references(path) >= 2 * ADD_BATCH]
     kept = 0
     for moment in moments:
         with started("add", path, many_photos) as process:
@@ -585,7 +585,7 @@ def test_a_killed_run_leaves_a_whole_gallery_and_the_next_one_goes_on(many_photo
             assert kept <= len(gallery.references()) < 60, "killed too late to show anything"
             kept = len(gallery.references())
         assert {row[:3] for row in content(path)} <= {row[:3] for row in undisturbed}
-    assert kept >= 2 * BATCH
+    assert kept >= 2 * ADD_BATCH
 
     last = veduta("add", path, many_photos)
     assert (last.returncode, last.stderr) == (0, f"added {60 - kept} references, {kept} were there already\n")

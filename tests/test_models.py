@@ -37,11 +37,11 @@ LIGHTGLUES = {f"lightglue-{extractor}" for extractor in MATCHERS["lightglue"][1]
 @pytest.mark.parametrize("name", WITH_FILE)
 def test_the_file_is_the_one_on_the_card(name):
     card = models.card(name)
-    assert hashlib.sha256((models.FOLDER / card.file).read_bytes()).hexdigest() == card.sha256
+    assert hashlib.sha256((models.SHIPPED_MODELS / card.file).read_bytes()).hexdigest() == card.sha256
 
 
 def test_no_model_ships_without_a_card():
-    assert sorted(p.name for p in models.FOLDER.iterdir() if p.suffix in (".onnx", ".npz")) == sorted(
+    assert sorted(p.name for p in models.SHIPPED_MODELS.iterdir() if p.suffix in (".onnx", ".npz")) == sorted(
         c.file for c in models.cards() if c.file
     )
 
@@ -86,8 +86,8 @@ def test_an_unknown_model_is_told_with_those_there_are(make):
 def folder(tmp_path, monkeypatch):
     """A folder of the models' files that may be damaged."""
     for name in WITH_FILE:
-        shutil.copy(models.FOLDER / models.card(name).file, tmp_path)
-    monkeypatch.setattr(models, "FOLDER", tmp_path)
+        shutil.copy(models.SHIPPED_MODELS / models.card(name).file, tmp_path)
+    monkeypatch.setattr(models, "SHIPPED_MODELS", tmp_path)
     return tmp_path
 
 
@@ -282,7 +282,7 @@ def test_the_file_agrees_with_torch_itself(name):
     from veduta.models.export import networks
 
     recipe = networks.EXPORT_SPECS[name]
-    differences = networks.compare(recipe.build(), recipe, models.FOLDER / f"{name}.onnx")
+    differences = networks.compare(recipe.build(), recipe, models.SHIPPED_MODELS / f"{name}.onnx")
     assert set(differences) == set(recipe.outputs)
     assert all(differences[output] <= recipe.allowed[output] for output in recipe.outputs)
 

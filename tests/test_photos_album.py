@@ -24,7 +24,7 @@ from veduta.library.album import images
 from veduta.library.album.map import Marker, draw_map
 from veduta.library.album.page import write_album
 from veduta.library.album.timeline import Moment, draw_timeline
-from veduta.library.album.viewport import LARGEST, WIDTH, outlines, viewport_around, visible_countries
+from veduta.library.album.viewport import MAX_PATH_LENGTH, WIDTH, outlines, viewport_around, visible_countries
 from veduta.library.catalog import Catalog, StoredAnswer
 from veduta.types import Landmark
 
@@ -439,7 +439,7 @@ def test_a_map_of_the_whole_world_stays_small_and_its_borders_true():
     window = viewport_around(np.array([(float(east), east / 3) for east in range(-170, 180, 20)]))
     seen = visible_countries(window)
     assert len(seen) > 200
-    assert sum(map(len, outlines(seen))) <= LARGEST
+    assert sum(map(len, outlines(seen))) <= MAX_PATH_LENGTH
     (italy,) = [path for land, path in zip(seen, outlines(seen), strict=True) if land.country.name == "Italy"]
     start = np.array([int(number) for number in re.match(r"M(-?\d+) (-?\d+)l", italy).groups()]) / 10
     west, south, east, north = 6.6, 36.6, 18.6, 47.1  # Italy

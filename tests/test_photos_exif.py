@@ -314,11 +314,11 @@ def test_what_cannot_be_written_into_is_an_error_that_names_it(bad, problem):
 
 def test_metadata_too_long_for_a_jpeg_is_an_error():
     packet = xmp.merge_sidecar(None, NOWHERE, True)
-    full = jpeg.split(PLAIN).with_body(jpeg.XMP, packet + b" " * (jpeg.MOST - len(jpeg.XMP) - len(packet)))
+    full = jpeg.split(PLAIN).with_body(jpeg.XMP, packet + b" " * (jpeg.MAX_SEGMENT - len(jpeg.XMP) - len(packet)))
     with pytest.raises(LibraryError, match="65,504"):
         embed_jpeg_label(full.joined(), EIFFEL, False)
     block = exif_of(CAMERA["<"]).data
-    full = jpeg.split(PLAIN).with_body(jpeg.EXIF, block.ljust(jpeg.MOST - len(jpeg.EXIF), b"\0"))
+    full = jpeg.split(PLAIN).with_body(jpeg.EXIF, block.ljust(jpeg.MAX_SEGMENT - len(jpeg.EXIF), b"\0"))
     with pytest.raises(LibraryError, match="metadata"):
         embed_jpeg_label(full.joined(), EIFFEL, False)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from veduta.library.cluster import pairs
+from veduta.library.cluster import pairs as pair_model
 
 
 def probability(similarity, inliers=0, distractor=0.0):
@@ -11,9 +11,11 @@ def probability(similarity, inliers=0, distractor=0.0):
     descriptors = np.array([[1, 0], [similarity, (1 - similarity**2) ** 0.5]], np.float32)
     one, counts = np.array([0], np.int64), np.array([inliers], np.int64)
     similarities = np.array([similarity], np.float32)
-    pairs = pairs.PhotoPairs(one, one + 1, similarities, counts, np.array([inliers > 0]))
+    pairs = pair_model.PhotoPairs(one, one + 1, similarities, counts, np.array([inliers > 0]))
     nothing = np.full(2, distractor, np.float32)
-    _, chances = pairs.score_pairs(pairs, descriptors, nothing, pairs.nearest_photos(descriptors, pairs.NEIGHBOURS))
+    _, chances = pair_model.score_pairs(
+        pairs, descriptors, nothing, pair_model.nearest_photos(descriptors, pair_model.NEIGHBOURS)
+    )
     (chance,) = chances
     return chance
 
@@ -37,7 +39,7 @@ def test_what_speaks_for_a_pair_makes_it_likelier_and_what_speaks_against_it_les
 )
 def test_partners_of_partners_are_judged_when_one_in_twenty_is_to_be_a_pair(weight, judged):
     """Two photos are joined by a third as likely as both links to it are true: the product of their chances."""
-    graph = pairs.WeightedGraph.of(3, np.array([0, 1]), np.array([1, 2]), np.array([weight, weight]))
+    graph = pair_model.WeightedGraph.of(3, np.array([0, 1]), np.array([1, 2]), np.array([weight, weight]))
     assert (weight * weight >= 1 / 20) == judged
-    a, b = pairs.second_order_pairs(graph, {0 * 3 + 1, 1 * 3 + 2})
+    a, b = pair_model.second_order_pairs(graph, {0 * 3 + 1, 1 * 3 + 2})
     assert list(zip(a.tolist(), b.tolist(), strict=True)) == ([(0, 2)] if judged else [])

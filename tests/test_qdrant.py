@@ -30,7 +30,7 @@ from veduta.index.qdrant.collections import (
     switch,
     versions,
 )
-from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
+from veduta.index.qdrant.index import UPLOAD_BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant.points import PointBatch, PointFilter
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
@@ -198,11 +198,11 @@ def test_a_landmark_is_removed_by_its_id(server):
 
 
 def test_sending_twice_changes_nothing_and_batches_are_confirmed(server):
-    some, seen = points(2 * BATCH + 10), []
+    some, seen = points(2 * UPLOAD_BATCH + 10), []
     _, index = filled(QdrantConnection(server.address, STEADY), some)
     index.upsert(some, seen.append)
     assert len(index) == len(some.ids)
-    assert seen == [BATCH, 2 * BATCH, 2 * BATCH + 10]
+    assert seen == [UPLOAD_BATCH, 2 * UPLOAD_BATCH, 2 * UPLOAD_BATCH + 10]
 
 
 def test_what_is_known_has_to_be_known_of_each():
@@ -273,7 +273,7 @@ def test_names_of_versions_are_read_back():
 
 @pytest.mark.parametrize("fault", ["close", "hang", "lost", 500, 503, 429])
 def test_a_fault_that_passes_is_not_noticed(server, fault):
-    some = points(BATCH + 40)
+    some = points(UPLOAD_BATCH + 40)
     version = made(QdrantConnection(server.address, STEADY))
     # A slow answer counts as none, and that is no fault either: there are more tries than faults.
     patience = RetryPolicy(seconds=2, tries=20, pause=0.01) if fault == "hang" else STEADY

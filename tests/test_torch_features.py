@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from support import torch_models, world
+from support import seeded_models, world
 
 import veduta
 from veduta.errors import ModelError
@@ -42,8 +42,8 @@ def home(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VEDUTA_MODELS", str(folder / "models"))
         torch_models._SAID.clear()
-        for name in torch_models.KINDS:
-            weights.pull_weights(name, torch_models.save(name, folder / name))
+        for name in seeded_models.KINDS:
+            weights.pull_weights(name, seeded_models.save(name, folder / name))
         yield folder / "models"
 
 
@@ -281,7 +281,7 @@ def test_an_exported_superpoint_says_what_torch_says_until_its_weights_change(tm
         mine, theirs = map(list, zip(*same_ones, strict=True))
         assert np.abs(found.descriptors[mine] - wanted.descriptors[theirs]).max() < 1e-4
         assert np.abs(found.scores[mine] - wanted.scores[theirs]).max() < 1e-5
-    other = torch_models.save("superpoint", tmp_path / "other")
+    other = seeded_models.save("superpoint", tmp_path / "other")
     data = bytearray((other / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (other / "model.safetensors").write_bytes(data)
@@ -343,7 +343,7 @@ def test_a_gallery_of_superpoint_records_its_weights_and_asks_for_them_again(tmp
 
 def test_a_gallery_refuses_other_weights_than_it_was_made_with(tmp_path, photos, folder, monkeypatch):
     Gallery.create(tmp_path / "gallery", extractor="superpoint").close()
-    other = torch_models.save("superpoint", tmp_path / "other")
+    other = seeded_models.save("superpoint", tmp_path / "other")
     data = bytearray((other / "model.safetensors").read_bytes())
     data[-1] ^= 1
     (other / "model.safetensors").write_bytes(data)

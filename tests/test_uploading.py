@@ -23,7 +23,7 @@ from veduta.geo import Circle
 from veduta.index import ExactIndex
 from veduta.index.qdrant.client import QdrantConnection, RetryPolicy
 from veduta.index.qdrant.collections import resolve, versions
-from veduta.index.qdrant.index import BATCH, QdrantIndex
+from veduta.index.qdrant.index import UPLOAD_BATCH, QdrantIndex
 
 DIM, MODEL = 32, "c" * 64
 SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -120,7 +120,7 @@ def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, 
     first = build_index(store, DIM)
     with contextlib.closing(LiveIndex(store, DIM)) as kept:
         kept.refresh()
-        assert batches(server) == [BATCH, 300 - BATCH]
+        assert batches(server) == [UPLOAD_BATCH, 300 - UPLOAD_BATCH]
         fill(store, 300, 10)
         store.remove_reference("5.jpg")
         second = build_index(store, DIM)
@@ -150,7 +150,7 @@ def test_made_anew_it_is_another_collection_and_searches_never_stop(store, serve
 
 @pytest.mark.parametrize("step", range(10))
 def test_an_upload_cut_off_anywhere_is_gone_on_with(store, server, step):
-    fill(store, 0, 2 * BATCH + 30)
+    fill(store, 0, 2 * UPLOAD_BATCH + 30)
     server.faults = [None] * (step + 1) + ["close"] * 2
     with pytest.raises(GalleryError, match="broke off"):
         build_index(store, DIM)
@@ -162,15 +162,15 @@ def test_an_upload_cut_off_anywhere_is_gone_on_with(store, server, step):
         store.remove_reference("3.jpg")
         store.remove_reference("300.jpg")
         made = build_index(store, DIM)
-        assert made.count == 2 * BATCH + 28
+        assert made.count == 2 * UPLOAD_BATCH + 28
         assert agree(store, kept.refresh())
     assert len(versions(QdrantConnection(server.address), "sights")) == 1
-    assert sum(batches(server)) <= 2 * BATCH + 30 + 2 * BATCH  # what was confirmed was not sent again
+    assert sum(batches(server)) <= 2 * UPLOAD_BATCH + 30 + 2 * UPLOAD_BATCH  # what was confirmed was not sent again
     assert not (store.path / INDEX_FOLDER / qdrant_sync.SYNC_DRAFT).exists()
 
 
 def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, server):
-    fill(store, 0, 3 * BATCH)
+    fill(store, 0, 3 * UPLOAD_BATCH)
     server.faults = [None] * 7 + ["hang"] * 9
     code = "from veduta.gallery.store import Store; from veduta.gallery.live_index import build_index; "
     code += f"build_index(Store.open({str(store.path)!r}), {DIM})"
@@ -180,10 +180,10 @@ def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, serve
             time.sleep(0.01)
         process.kill()
     sent = json.loads((store.path / INDEX_FOLDER / qdrant_sync.SYNC_DRAFT).read_text())
-    assert 0 < sent["row"] < 3 * BATCH
+    assert 0 < sent["row"] < 3 * UPLOAD_BATCH
     server.faults, before = [], len(batches(server))
-    assert build_index(store, DIM).count == 3 * BATCH
-    assert sum(batches(server)[before:]) == 3 * BATCH - sent["row"]
+    assert build_index(store, DIM).count == 3 * UPLOAD_BATCH
+    assert sum(batches(server)[before:]) == 3 * UPLOAD_BATCH - sent["row"]
     with contextlib.closing(LiveIndex(store, DIM)) as kept:
         assert agree(store, kept.refresh())
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from veduta.types import LocalFeatures
 
-HEADER = struct.Struct("<HHIIf")  # keypoints, length of a descriptor, width, height, value of one descriptor step
+FEATURES_HEADER = struct.Struct(
+    "<HHIIf"
+)  # keypoints, length of a descriptor, width, height, value of one descriptor step
 PLACES = 65_535
 
 
@@ -18,16 +20,16 @@ def pack_features(features: LocalFeatures) -> bytes:
     side = np.array(features.size, np.float32)
     places = np.clip(np.round((features.keypoints + 0.5) / side * PLACES), 0, PLACES).astype("<u2")
     steps = np.clip(np.round(features.descriptors / step), -127, 127).astype(np.int8)
-    header = HEADER.pack(len(features), features.descriptors.shape[1], *features.size, step)
+    header = FEATURES_HEADER.pack(len(features), features.descriptors.shape[1], *features.size, step)
     return b"".join((header, places.tobytes(), steps.tobytes(), features.scores.astype("<f2").tobytes()))
 
 
 def unpack_features(data: bytes) -> LocalFeatures:
     """Return what `pack_features` kept; descriptors have norm 1 again."""
-    n, dim, width, height, _ = HEADER.unpack_from(data)
-    places = np.frombuffer(data, "<u2", 2 * n, HEADER.size).reshape(n, 2)
-    steps = np.frombuffer(data, np.int8, dim * n, HEADER.size + 4 * n).reshape(n, dim)
-    scores = np.frombuffer(data, "<f2", n, HEADER.size + (4 + dim) * n)
+    n, dim, width, height, _ = FEATURES_HEADER.unpack_from(data)
+    places = np.frombuffer(data, "<u2", 2 * n, FEATURES_HEADER.size).reshape(n, 2)
+    steps = np.frombuffer(data, np.int8, dim * n, FEATURES_HEADER.size + 4 * n).reshape(n, dim)
+    scores = np.frombuffer(data, "<f2", n, FEATURES_HEADER.size + (4 + dim) * n)
     keypoints = places.astype(np.float32)
     keypoints /= PLACES
     keypoints *= np.array((width, height), np.float32)

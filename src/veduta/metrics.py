@@ -19,7 +19,7 @@ from veduta.types import Bool, Float64, Int64
 Truth = Mapping[str, Collection[str]]
 Ranked = Mapping[str, Sequence[str]]
 
-BINS = 15  # of the calibration error, as in Guo et al. 2017
+ECE_BINS = 15  # of the calibration error, as in Guo et al. 2017
 
 
 @dataclass(frozen=True)
@@ -322,7 +322,7 @@ def _auroc(positive: Float64, negative: Float64) -> float:
 def _ece(confidence: Float64, right: Bool) -> float:
     if not len(confidence) or confidence.min() < 0 or confidence.max() > 1:
         return math.nan
-    bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence, "left")
+    bins = np.searchsorted(np.arange(1, ECE_BINS) / ECE_BINS, confidence, "left")
     return float(np.abs(np.bincount(bins, weights=right - confidence)).sum()) / len(confidence)
 
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from veduta.errors import JobError
 
-HEADER = struct.Struct("<QIBI")  # number, length, failed, checksum of these three and of the bytes
+RECORD_HEADER = struct.Struct("<QIBI")  # number, length, failed, checksum of these three and of the bytes
 PART, DONE, MAKERS = "part.bin", "done.json", "makers.txt"
 
 
@@ -37,7 +37,7 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """Return it as it lies in a file."""
-        return HEADER.pack(self.number, len(self.content), self.failed, self._checksum()) + self.content
+        return RECORD_HEADER.pack(self.number, len(self.content), self.failed, self._checksum()) + self.content
 
     def _checksum(self) -> int:
         head = struct.pack("<QIB", self.number, len(self.content), self.failed)
@@ -46,10 +46,10 @@ class Record:
     @classmethod
     def read(cls, file: BinaryIO) -> Record | None:
         """Return the next record of a file; None where none is whole."""
-        head = file.read(HEADER.size)
-        if len(head) < HEADER.size:
+        head = file.read(RECORD_HEADER.size)
+        if len(head) < RECORD_HEADER.size:
             return None
-        number, length, failed, checksum = HEADER.unpack(head)
+        number, length, failed, checksum = RECORD_HEADER.unpack(head)
         if failed > 1 or length > os.fstat(file.fileno()).st_size:
             return None
         record = cls(number, bool(failed), file.read(length))
@@ -153,8 +153,8 @@ def count_records(path: Path) -> int:
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            while len(head := file.read(HEADER.size)) == HEADER.size:
-                if file.seek(HEADER.unpack(head)[1], os.SEEK_CUR) > size:
+            while len(head := file.read(RECORD_HEADER.size)) == RECORD_HEADER.size:
+                if file.seek(RECORD_HEADER.unpack(head)[1], os.SEEK_CUR) > size:
                     break
                 count += 1
     except FileNotFoundError:

@@ -21,9 +21,9 @@ from typing import Any
 from veduta.errors import GalleryError, NotFoundError
 
 REVIEW_FILE = "review.sqlite"
-VERDICTS = ("accepted", "rejected", "corrected")
+REVIEW_VERDICTS = ("accepted", "rejected", "corrected")
 BUSY_SECONDS = 60.0
-SCHEMA = """
+REVIEW_SCHEMA = """
 CREATE TABLE IF NOT EXISTS item (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     photo TEXT NOT NULL,
@@ -73,7 +73,7 @@ class ReviewQueue:
         with self._faults("opened"):
             self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(REVIEW_SCHEMA)
 
     def close(self) -> None:
         """Close the file; everything is already on disk."""
@@ -127,7 +127,7 @@ class ReviewQueue:
             NotFoundError: there is no photo of this number.
             ValueError: no such verdict, or one that says what the photo shows and needs not, or the reverse.
         """
-        if verdict not in VERDICTS or (landmark is None) != (verdict == "rejected"):
+        if verdict not in REVIEW_VERDICTS or (landmark is None) != (verdict == "rejected"):
             raise ValueError(f"expected accepted or corrected with a landmark, or rejected, got {verdict}, {landmark}")
         self.item(number)
         self._ask("UPDATE item SET verdict = ?, landmark = ? WHERE number = ?", (verdict, landmark, number))

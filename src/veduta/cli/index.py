@@ -14,7 +14,7 @@ from veduta.cli.options import AsListing, Listing
 STEPS = 1000  # of a bar
 
 
-class IndexKind(enum.StrEnum):
+class IndexKindName(enum.StrEnum):
     """What a gallery may be searched with."""
 
     auto = "auto"
@@ -26,7 +26,7 @@ class IndexKind(enum.StrEnum):
 def index_command(
     gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)],
     kind: Annotated[
-        IndexKind | None,
+        IndexKindName | None,
         typer.Option(help="auto (exact below 200,000 references), exact, approximate or qdrant; kept in the gallery."),
     ] = None,
     recall: Annotated[

@@ -41,7 +41,7 @@ class ModeName(enum.StrEnum):
 
 
 SOME_FAILED = 1
-SHOWN = 12  # rows of a plan that are printed unless all are asked for
+ROWS_SHOWN = 12  # rows of a plan that are printed unless all are asked for
 LibraryPath = Annotated[
     Path, typer.Argument(metavar="LIBRARY", help="The folder with your photos.", show_default=False)
 ]
@@ -285,7 +285,7 @@ def _plan_facts(plan: OrganizePlan) -> dict[str, Any]:
 def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
     """Print what a plan counts, and the files it is about, or some of them."""
     output.print_facts(facts, as_json=False)
-    shown = rows if every else rows[:SHOWN]
+    shown = rows if every else rows[:ROWS_SHOWN]
     output.print_lines(shown)
     if len(shown) < len(rows):
         output.note(f"and {len(rows) - len(shown)} more; see them with --all")

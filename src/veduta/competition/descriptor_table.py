@@ -32,7 +32,7 @@ from veduta.files import locked
 from veduta.types import Failure, Float32
 
 ID_BYTES = 32
-DTYPES = {"float16": np.float16, "float32": np.float32}
+TABLE_DTYPES = {"float16": np.float16, "float32": np.float32}
 META, DESCRIPTORS, IDS, BAD = "shard.json", "descriptors.bin", "ids.bin", "bad.csv"
 
 
@@ -81,7 +81,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path, maker: Provenance) -> None:
         self._folder, self._maker = folder, maker
-        self._row_bytes = maker.dim * np.dtype(DTYPES[maker.dtype]).itemsize
+        self._row_bytes = maker.dim * np.dtype(TABLE_DTYPES[maker.dtype]).itemsize
         rows = self._cut_to_whole_rows()
         ids = np.fromfile(folder / IDS, f"S{ID_BYTES}", rows) if rows else np.zeros(0, f"S{ID_BYTES}")
         self.done = {id.decode("ascii") for id in ids.tolist()}
@@ -110,7 +110,7 @@ class ShardWriter:
         """Write what is waiting, descriptors before ids."""
         if not self._pending:
             return
-        rows = np.stack([row for _, row in self._pending]).astype(DTYPES[self._maker.dtype])
+        rows = np.stack([row for _, row in self._pending]).astype(TABLE_DTYPES[self._maker.dtype])
         ids = np.array([id for id, _ in self._pending], f"S{ID_BYTES}")
         for name, data in ((DESCRIPTORS, rows.tobytes()), (IDS, ids.tobytes())):
             with (self._folder / name).open("ab") as file:
@@ -249,7 +249,7 @@ class DescriptorTable:
 
 def _map_shard(folder: Path, maker: Provenance) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[Any]]:
     """Return the ids and the mapped rows that are whole, without changing the files: they may be being written."""
-    dtype = np.dtype(DTYPES[maker.dtype])
+    dtype = np.dtype(TABLE_DTYPES[maker.dtype])
     sizes = [(folder / name).stat().st_size if (folder / name).exists() else 0 for name in (IDS, DESCRIPTORS)]
     rows = min(sizes[0] // ID_BYTES, sizes[1] // (maker.dim * dtype.itemsize))
     if not rows:

@@ -17,7 +17,7 @@ from veduta.protocols import Extractor
 from veduta.types import Image, LocalFeatures
 
 RECORD = struct.Struct("<32sQI")  # photo id, where its features begin, how long they are
-FLUSH = 64  # photos between writes
+FLUSH_RECORDS = 64  # photos between writes
 
 
 class FeatureFile:
@@ -106,7 +106,7 @@ def extract_all(
     try:
         for done, ((id, _), data) in enumerate(in_order(work, todo), 1):
             waiting.append((id, data))
-            if len(waiting) == FLUSH:
+            if len(waiting) == FLUSH_RECORDS:
                 found.put(waiting)
                 waiting = []
             if progress:

@@ -12,7 +12,7 @@ import numpy as np
 from veduta.competition.submissions import read_submission
 from veduta.concurrency import in_order
 from veduta.datasets.gldv2 import Labels, Solution, read_recognition_solution, read_train
-from veduta.datasets.layout import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, split_folder
+from veduta.datasets.layout import SAMPLE_SUBMISSION, SOLUTION, TRAIN, PhotoFolder, find_file, split_folder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
 from veduta.progress import Progress
@@ -89,7 +89,7 @@ def inspect_data(data: Path, decode: bool = True, progress: Progress | None = No
     labels = read_train(train) if train else None
     solution_file = find_file(data, *SOLUTION)
     solution = read_recognition_solution(solution_file) if solution_file else None
-    sample = find_file(data, *SAMPLE)
+    sample = find_file(data, *SAMPLE_SUBMISSION)
     tables: dict[str, list[str] | None] = {
         "train": [id.decode("ascii") for id in labels.ids.tolist()] if labels else None,
         "test": list(solution.truth) if solution else read_submission(sample)[0] if sample else None,

@@ -22,7 +22,7 @@ from veduta.pages import page_template, webp_source
 from veduta.types import Float32, Image
 from veduta.viz import draw_pair, encode
 
-SHOWN = 6  # answers of each kind with pictures
+ANSWERS_SHOWN = 6  # answers of each kind with pictures
 KS = (1, 5, 10, 20, 50, 100)
 
 
@@ -89,9 +89,9 @@ def write_report(
         if p.id in truth
     ]
     judged.sort(key=lambda j: (-j.prediction.confidence, j.prediction.id))
-    worst = [j for j in judged if not j.right][:SHOWN]
-    low = [j for j in judged if j.right][-SHOWN:]
-    best = [j for j in judged if j.right][:SHOWN]
+    worst = [j for j in judged if not j.right][:ANSWERS_SHOWN]
+    low = [j for j in judged if j.right][-ANSWERS_SHOWN:]
+    best = [j for j in judged if j.right][:ANSWERS_SHOWN]
     kinds = (
         ("Wrong, and most sure of it", worst),
         ("Right, and least sure of it", low),

@@ -37,7 +37,7 @@ from veduta.competition.stages import (
 from veduta.competition.submissions import read_submission, write_submission
 from veduta.competition.votes import ban_frequent
 from veduta.datasets.gldv2 import read_recognition_solution, read_train
-from veduta.datasets.layout import SAMPLE, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
+from veduta.datasets.layout import SAMPLE_SUBMISSION, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
 from veduta.files import locked
@@ -135,7 +135,7 @@ def _check_inputs(data: Path, solution: Path | None, bank: Path | None) -> None:
         split_folder(data, split)
     if solution is not None:
         read_recognition_solution(solution)
-    if (sample := find_file(data, *SAMPLE)) is not None:
+    if (sample := find_file(data, *SAMPLE_SUBMISSION)) is not None:
         read_submission(sample)
     if bank is not None:
         PhotoFolder.find(bank)
@@ -259,7 +259,7 @@ class _Run:
             answers = decide_all(found, evidence, self.recipe)
             if ban is not None:
                 answers = ban_frequent(answers, ban)
-            sample = find_file(self.data, *SAMPLE)
+            sample = find_file(self.data, *SAMPLE_SUBMISSION)
             ids = read_submission(sample)[0] if sample else sorted(self.photos("test").ids())
             path = self.out / self.recipe.name / "submission.csv"
             write_submission(path, ids, answers)

@@ -36,7 +36,7 @@ from veduta.progress import Progress
 from veduta.protocols import Extractor, Matcher, Verifier
 from veduta.types import Candidate, Float32, Int64, LocalFeatures
 
-FLUSH = 16  # queries between writes of the evidence
+FLUSH_QUERIES = 16  # queries between writes of the evidence
 
 
 def key_of(*parts: Any) -> str:
@@ -283,7 +283,7 @@ def gather_evidence(
         with one_blas_thread():
             for number, row in in_order(work, range(done, len(found.queries))):
                 file.write(row.astype("<f4").tobytes())
-                if number % FLUSH == 0:
+                if number % FLUSH_QUERIES == 0:
                     file.flush()
                 if progress:
                     progress(number + 1, len(found.queries))

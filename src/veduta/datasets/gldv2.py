@@ -19,7 +19,7 @@ import numpy.typing as npt
 from veduta.errors import DatasetError
 
 Ids = npt.NDArray[np.bytes_]
-CHUNK = 200_000  # rows kept as Python objects before they become arrays
+ROWS_PER_CHUNK = 200_000  # rows kept as Python objects before they become arrays
 USAGES = ("Public", "Private", "Ignored")
 
 
@@ -150,7 +150,7 @@ class _Columns:
     def put(self, id: str, landmark: str) -> None:
         self._ids.append(id)
         self._codes.append(self.landmarks.setdefault(landmark, len(self.landmarks)))
-        if len(self._ids) == CHUNK:
+        if len(self._ids) == ROWS_PER_CHUNK:
             self._pack()
 
     def _pack(self) -> None:

@@ -39,7 +39,7 @@ class KorniaFeatures:
         max_side: int,
     ) -> None:
         self.name, self.sha256, self.max_keypoints, self.max_side = name, sha256, max_keypoints, max_side
-        self._ask, self._network, self._frame = ask, network, Frame(max_side, step, LEAST)
+        self._ask, self._network, self._frame = ask, network, Frame(max_side, step, MIN_SIDE)
 
     @property
     def settings(self) -> dict[str, int]:
@@ -62,7 +62,7 @@ class KorniaFeatures:
         return in_photo(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(to_numpy, found))
 
 
-LEAST = 64  # pixels of a side
+MIN_SIDE = 64  # pixels of a side
 
 
 def disk(max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu") -> KorniaFeatures:

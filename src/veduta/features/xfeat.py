@@ -9,7 +9,7 @@ from veduta.models import card, open_session
 from veduta.types import Image, LocalFeatures
 
 STEP, LEAST = 32, 64  # sides the network takes: multiples of 32, and enough pixels for its most keypoints
-MOST = 4096  # keypoints that the network looks for
+XFEAT_MAX_KEYPOINTS = 4096  # keypoints that the network looks for
 
 
 class XFeat:
@@ -52,7 +52,7 @@ class XFeat:
     def extract(self, image: Image) -> LocalFeatures:
         """Return at most `max_keypoints` keypoints, best first, in pixels of the upright original photo."""
         pixels = self._frame.resize(image.pixels)
-        inputs = {"image": pixels[None], "count": np.array(min(self.max_keypoints, MOST))}
+        inputs = {"image": pixels[None], "count": np.array(min(self.max_keypoints, XFEAT_MAX_KEYPOINTS))}
         keypoints, scores, descriptors = self._session.run(None, inputs)
         n = int(np.count_nonzero(scores > 0))
         height, width = pixels.shape[:2]

@@ -25,7 +25,7 @@ from veduta.protocols import Embedder, Extractor, Matcher, Verifier
 from veduta.types import Failure, Image, Landmark, Reference
 from veduta.viz import thumbnail
 
-BATCH = 16  # references per transaction: the most a killed run does again
+ADD_BATCH = 16  # references per transaction: the most a killed run does again
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class _Batch:
             return
         self._landmarks.setdefault(item.landmark.id, item.landmark)
         self._waiting.append((item, entry))
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) >= ADD_BATCH:
             self.flush()
 
     def flush(self) -> None:

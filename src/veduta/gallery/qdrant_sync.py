@@ -27,7 +27,7 @@ from veduta.index.qdrant.collections import (
     propose,
     switch,
 )
-from veduta.index.qdrant.index import BATCH, QdrantIndex, SearchOptions
+from veduta.index.qdrant.index import UPLOAD_BATCH, QdrantIndex, SearchOptions
 from veduta.index.qdrant.points import PointBatch
 from veduta.progress import ShareProgress
 from veduta.types import Float32, Int64
@@ -220,7 +220,7 @@ def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progr
 def _batch(store: Store, after: int) -> PointBatch | None:
     """Return the next references past a row, None for none."""
     with store.reading():
-        rows, descriptors = store.descriptors(after, BATCH)
+        rows, descriptors = store.descriptors(after, UPLOAD_BATCH)
         known = store.placed(rows.tolist())
     if not len(rows):
         return None

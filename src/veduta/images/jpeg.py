@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-MOST = 65533  # bytes of a segment's body: its length, with two bytes of its own, has two bytes
+MAX_SEGMENT = 65533  # bytes of a segment's body: its length, with two bytes of its own, has two bytes
 _APP0, _APP1, _APP2 = 0xE0, 0xE1, 0xE2
 _MPF = b"MPF\0"  # CIPA's multi-picture format: a list of the pictures that follow the first one in the file
 _BODILESS = {0x01, *range(0xD0, 0xD9)}
@@ -49,8 +49,8 @@ class Jpeg:
 
     def with_body(self, kind: bytes, body: bytes) -> Jpeg:
         """Return the JPEG with this EXIF or XMP instead of its own; ValueError if it is too long for a segment."""
-        if len(kind) + len(body) > MOST:
-            raise ValueError(f"{len(body):,} bytes of metadata, where a JPEG has room for {MOST - len(kind):,}")
+        if len(kind) + len(body) > MAX_SEGMENT:
+            raise ValueError(f"{len(body):,} bytes of metadata, where a JPEG has room for {MAX_SEGMENT - len(kind):,}")
         raw = bytes([0xFF, _APP1]) + (len(kind) + len(body) + 2).to_bytes(2) + kind + body
         new = Segment(_APP1, kind + body, raw)
         found = self._find(kind)

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from veduta.types import Float32, Int64
 
-BLOCK = 32_768  # rows compared at a time
-QUERIES = 4_096  # queries compared at a time
+SEARCH_BLOCK = 32_768  # rows compared at a time
+QUERY_BLOCK = 4_096  # queries compared at a time
 
 
 def search_blocks(
-    blocks: Sequence[npt.NDArray[Any]], queries: Float32, k: int, block: int = BLOCK
+    blocks: Sequence[npt.NDArray[Any]], queries: Float32, k: int, block: int = SEARCH_BLOCK
 ) -> tuple[Float32, Int64]:
     """Return the cosines (Q, k') and row numbers (Q, k') of the k' = min(k, N) nearest of all rows.
 
@@ -35,8 +35,8 @@ def search_blocks(
     if k < 1 or not len(queries):
         return np.zeros((len(queries), max(k, 0)), np.float32), np.zeros((len(queries), max(k, 0)), np.int64)
     found = [
-        _search(blocks, np.ascontiguousarray(queries[i : i + QUERIES]), k, block)
-        for i in range(0, len(queries), QUERIES)
+        _search(blocks, np.ascontiguousarray(queries[i : i + QUERY_BLOCK]), k, block)
+        for i in range(0, len(queries), QUERY_BLOCK)
     ]
     return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
 

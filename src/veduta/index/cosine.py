@@ -11,7 +11,7 @@ from veduta.types import Float32
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
 TIE_MARGIN = 16  # neighbors asked for beyond k, so that equal similarities at the edge are ordered by id
-PIECE = 4_096  # rows widened at a time
+COSINE_ROWS = 4_096  # rows widened at a time
 CLOSE = 1e-5  # single precision may be wrong by less than this, for any order in which products are added up
 
 
@@ -21,9 +21,9 @@ def cosines(rows: Float32, query: Float32) -> Float32:
     faiss sums in an order that depends on how much there is to compare, and its last digits with it.
     """
     found, wide = np.empty(len(rows), np.float32), query.astype(np.float64)
-    for start in range(0, len(rows), PIECE):
-        piece = rows[start : start + PIECE].astype(np.float64)
-        found[start : start + PIECE] = np.einsum("nd,d->n", piece, wide)
+    for start in range(0, len(rows), COSINE_ROWS):
+        piece = rows[start : start + COSINE_ROWS].astype(np.float64)
+        found[start : start + COSINE_ROWS] = np.einsum("nd,d->n", piece, wide)
     return found
 
 

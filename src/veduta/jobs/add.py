@@ -16,7 +16,7 @@ import numpy as np
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.errors import GalleryError
-from veduta.features_codec import HEADER, PLACES, pack_features
+from veduta.features_codec import FEATURES_HEADER, PLACES, pack_features
 from veduta.gallery import make_components
 from veduta.gallery.ingest import (
     AddReport,
@@ -185,10 +185,10 @@ def unpack_to_repack(data: bytes) -> LocalFeatures:
 
     In double precision, and without bringing descriptors back to norm 1: every rounding then ends where it began.
     """
-    n, dim, width, height, step = HEADER.unpack_from(data)
-    places = np.frombuffer(data, "<u2", 2 * n, HEADER.size).reshape(n, 2)
-    steps = np.frombuffer(data, np.int8, dim * n, HEADER.size + 4 * n).reshape(n, dim)
-    scores = np.frombuffer(data, "<f2", n, HEADER.size + (4 + dim) * n)
+    n, dim, width, height, step = FEATURES_HEADER.unpack_from(data)
+    places = np.frombuffer(data, "<u2", 2 * n, FEATURES_HEADER.size).reshape(n, 2)
+    steps = np.frombuffer(data, np.int8, dim * n, FEATURES_HEADER.size + 4 * n).reshape(n, dim)
+    scores = np.frombuffer(data, "<f2", n, FEATURES_HEADER.size + (4 + dim) * n)
     keypoints: Any = places.astype(np.float64) / PLACES * np.array((width, height), np.float64) - 0.5
     descriptors: Any = steps.astype(np.float64) * step
     return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), (width, height))

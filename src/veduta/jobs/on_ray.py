@@ -32,7 +32,7 @@ Room = tuple[int, float, float]
 DEATHS = 4  # workers that may die at one photo; Ray itself would begin the shard again for ever
 TRIES = "tries.json"  # in the folder of a shard that Ray works on
 REACH = 10.0  # seconds in which a cluster has to answer
-PATIENCE = 60.0  # seconds in which a worker that Ray gives up has to end
+RAY_TIMEOUT = 60.0  # seconds in which a worker that Ray gives up has to end
 STORE_BYTES = 100 << 20  # of a cluster started here; only reports go through it
 USAGE = "RAY_USAGE_STATS_ENABLED"
 
@@ -103,7 +103,7 @@ def shard_on_ray(row: dict[str, Any], job: Job, work: Path) -> dict[str, Any]:
     """Do one shard in a worker and return what became of it; a fault of the world is an error in there."""
     try:
         _count_tries(work, row["shard"])
-        report = run_shard(job, work, row["shard"], patience=PATIENCE)
+        report = run_shard(job, work, row["shard"], patience=RAY_TIMEOUT)
     except (VedutaError, OSError) as error:
         return {"shard": row["shard"], "items": 0, "failed": 0, "error": str(error)}
     return {"shard": row["shard"], "items": report.items, "failed": len(report.failures), "error": ""}

@@ -21,7 +21,7 @@ from veduta.types import Failure
 
 JobItem = dict[str, Any]
 PLAN_FOLDER, PLAN_FILE, ITEMS = "plan", "job.json", "items.jsonl"
-PATIENCE = 0.2  # seconds between looks while another process lists the photos
+POLL_SECONDS = 0.2  # seconds between looks while another process lists the photos
 # What is called what in a message, in the order in which differences are looked for.
 NAMES = {
     "kind": "kind of work",
@@ -150,7 +150,7 @@ def _make(job: Job, work: Path, shards: int) -> None:
                 if not (work / PLAN_FOLDER).exists():
                     _draw(job, work, shards)
         except BusyError:
-            time.sleep(PATIENCE)
+            time.sleep(POLL_SECONDS)
 
 
 def _draw(job: Job, work: Path, shards: int) -> None:

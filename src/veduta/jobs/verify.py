@@ -26,7 +26,7 @@ from veduta.records import Record, RecordFile
 from veduta.types import Failure, Image, LocalFeatures, Matches
 
 FEATURES = "features.bin"  # in a shard's folder while it is at work: what was extracted
-TOGETHER = 256  # pairs of one photo that fall to one shard; of a photo with more, the next ones to another
+PAIRS_AT_ONCE = 256  # pairs of one photo that fall to one shard; of a photo with more, the next ones to another
 RECENT = 16  # photos kept decoded by a matcher that has to see them
 
 Side = TypeVar("Side", Image, LocalFeatures)
@@ -62,11 +62,11 @@ class VerifyJob:
         return vars(self) | {"photos": str(self.pairs.absolute()), "sha256": file_digest(self.pairs), "pairs": None}
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
-        """Yield every pair by its first photo, so that pairs of one photo fall together, up to `TOGETHER` of them."""
+        """Yield every pair by its first photo, those of one photo together, up to `PAIRS_AT_ONCE`."""
         met: dict[str, int] = {}
         for a, b in read_pairs(self.pairs):
             met[a] = met.get(a, 0) + 1
-            run = (met[a] - 1) // TOGETHER
+            run = (met[a] - 1) // PAIRS_AT_ONCE
             yield (f"{a}\0{run}" if run else a), {"a": a, "b": b}
 
     def keep(self, folder: Path) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from veduta.types import Float32, Landmark
 STATE_FOLDER, FILE = ".veduta", "library.sqlite"
 CATALOG_VERSION = 2
 BUSY_SECONDS = 60.0
-SCHEMA = """
+CATALOG_SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE content (
     sha256 TEXT PRIMARY KEY,
@@ -173,7 +173,7 @@ class Catalog:
         with self.changing():
             version = int(self._ask("PRAGMA user_version")[0][0])
             if version == 0:
-                for statement in (*SCHEMA.split(";"), f"PRAGMA user_version = {CATALOG_VERSION}"):
+                for statement in (*CATALOG_SCHEMA.split(";"), f"PRAGMA user_version = {CATALOG_VERSION}"):
                     self._db.execute(statement)
             elif version == 1:  # it kept a file's path within the reason; such files are looked at again
                 self._db.execute("DELETE FROM file WHERE error IS NOT NULL")

@@ -13,7 +13,7 @@ from veduta.models.torch_models import open_kornia, open_transformers, require_m
 from veduta.models.weights import exported, find_weights
 from veduta.types import LocalFeatures, Matches
 
-SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
+LIGHTGLUE_SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
 MatchFunction = Callable[[dict[str, Any], dict[str, Any]], tuple[Any, Any]]
 
 
@@ -64,11 +64,11 @@ class LightGlue:
 
     def _tensors(self, torch: Any, features: LocalFeatures) -> dict[str, Any]:
         """Return what a network is told of one photo: keypoints (1, N, 2) in the frame, descriptors (1, N, D)."""
-        keypoints = np.clip(centered(features, SIDE), 0, SIDE)
+        keypoints = np.clip(centered(features, LIGHTGLUE_SIDE), 0, LIGHTGLUE_SIDE)
         return {
             "keypoints": torch.from_numpy(keypoints)[None].to(self._place),
             "descriptors": torch.from_numpy(features.descriptors)[None].to(self._place),
-            "image_size": torch.tensor([[SIDE, SIDE]], device=self._place),
+            "image_size": torch.tensor([[LIGHTGLUE_SIDE, LIGHTGLUE_SIDE]], device=self._place),
         }
 
 
@@ -100,8 +100,8 @@ def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[
         said = model._match_image_pair(  # what its forward does once SuperPoint has spoken
             pair(query["keypoints"], reference["keypoints"]),
             pair(query["descriptors"], reference["descriptors"]),
-            SIDE,
-            SIDE,
+            LIGHTGLUE_SIDE,
+            LIGHTGLUE_SIDE,
             mask=pair(*ones)[..., 0],
         )
         return said[0].reshape(2, -1)[0], said[1].reshape(2, -1)[0]

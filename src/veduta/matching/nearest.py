@@ -9,7 +9,7 @@ import numpy as np
 from veduta.matching.mutual import NO_MATCHES
 from veduta.types import Float32, Int64, LocalFeatures, Matches
 
-TOGETHER = 8  # references in one product: more of them no longer fit the cache
+REFERENCES_AT_ONCE = 8  # references in one product: more of them no longer fit the cache
 
 
 class NearestMatcher:
@@ -34,8 +34,8 @@ class NearestMatcher:
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references; one matrix product for several."""
         found: list[Matches] = []
-        for start in range(0, len(references), TOGETHER):
-            found += self._product(query, references[start : start + TOGETHER])
+        for start in range(0, len(references), REFERENCES_AT_ONCE):
+            found += self._product(query, references[start : start + REFERENCES_AT_ONCE])
         return found
 
     def _product(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:

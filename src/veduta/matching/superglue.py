@@ -10,7 +10,7 @@ from veduta.matching.mutual import NO_MATCHES, centered, pad
 from veduta.models.torch_models import open_transformers, require_module, to_numpy
 from veduta.types import LocalFeatures, Matches
 
-SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
+SUPERGLUE_SIDE = 1024.0  # of the square frame both photos are seen in; what it is makes no difference
 
 
 class SuperGlue:
@@ -61,11 +61,11 @@ class SuperGlue:
 
         with torch.inference_mode():
             said = self._model._match_image_pair(  # what its forward does once SuperPoint has spoken
-                batch([centered(photo, SIDE) for photo in photos]),
+                batch([centered(photo, SUPERGLUE_SIDE) for photo in photos]),
                 batch([photo.descriptors for photo in photos]),
                 batch([photo.scores for photo in photos]),
-                SIDE,
-                SIDE,
+                SUPERGLUE_SIDE,
+                SUPERGLUE_SIDE,
                 mask=batch([np.ones(len(photo), np.float32) for photo in photos]),
             )
         partners, scores = said[0][:, 0].cpu().numpy(), to_numpy(said[1][:, 0])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import onnxruntime
 
-FOLDER = Path(__file__).parent
+SHIPPED_MODELS = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class ModelCard:
     @property
     def path(self) -> Path:
         """Where the file is."""
-        return (Path(self.folder) if self.folder else FOLDER) / self.file
+        return (Path(self.folder) if self.folder else SHIPPED_MODELS) / self.file
 
 
 def _exported(name: str, sha256: str, **rest: Any) -> ModelCard:

@@ -31,7 +31,7 @@ from veduta.training.decision.cross_fit import landmark_halves
 from veduta.training.decision.examples import Photo, PhotoCollection
 from veduta.types import Bool, Float32, Float64, Image, LocalFeatures
 
-RIDGE = 1e-3
+MASK_RIDGE = 1e-3
 AGREE = 8  # inliers from which a relative is believed
 
 
@@ -108,8 +108,8 @@ def fit_mask(told: Float32, confirmed: Bool) -> dict[str, Float64]:
     def loss(p: Float64) -> tuple[float, Float64]:
         z = standard @ p[:-1] + p[-1]
         error = (1 / (1 + np.exp(-z)) - y) / len(y)
-        value = (np.logaddexp(0, z) - y * z).mean() + RIDGE / 2 * p[:-1] @ p[:-1]
-        return float(value), np.append(standard.T @ error + RIDGE * p[:-1], error.sum())
+        value = (np.logaddexp(0, z) - y * z).mean() + MASK_RIDGE / 2 * p[:-1] @ p[:-1]
+        return float(value), np.append(standard.T @ error + MASK_RIDGE * p[:-1], error.sum())
 
     found = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
     return {"mean": mean, "scale": scale, "weights": found[:-1], "bias": found[-1:]}

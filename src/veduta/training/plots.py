@@ -10,7 +10,7 @@ import numpy as np
 
 from veduta.training.decision.fit import HeldOutAnswer
 
-BINS = 10
+PLOT_BINS = 10
 INK, SOFT = "#1d2027", "#8a8f99"
 COLOURS = ("#b5651d", "#1f7a4d", "#2b5fa4")
 
@@ -29,10 +29,10 @@ def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]])
         colour, shift = COLOURS[i % len(COLOURS)], (i - (len(answers) - 1) / 2) * 0.012
         confidence = np.array([a.confidence for a in series])
         right = np.array([a.right for a in series], float)
-        number = np.minimum((confidence * BINS).astype(int), BINS - 1)
-        counts = np.bincount(number, minlength=BINS)
+        number = np.minimum((confidence * PLOT_BINS).astype(int), PLOT_BINS - 1)
+        counts = np.bincount(number, minlength=PLOT_BINS)
         some = np.flatnonzero(counts)
-        said, hits = (np.bincount(number, weights=x, minlength=BINS)[some] for x in (confidence, right))
+        said, hits = (np.bincount(number, weights=x, minlength=PLOT_BINS)[some] for x in (confidence, right))
         n = counts[some]
         share = hits / n
         low, high = _wilson(share, n)
@@ -40,8 +40,8 @@ def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]])
         top.errorbar(
             said / n + shift, share, error, color=colour, marker="o", markersize=5, linewidth=1.6, capsize=3, label=name
         )
-        width = 0.8 / BINS / len(answers)
-        places = (np.arange(BINS) + 0.5) / BINS + (i - (len(answers) - 1) / 2) * width
+        width = 0.8 / PLOT_BINS / len(answers)
+        places = (np.arange(PLOT_BINS) + 0.5) / PLOT_BINS + (i - (len(answers) - 1) / 2) * width
         below.bar(places, counts, width, color=colour)
     top.set(ylim=(-0.03, 1.03), xlim=(-0.03, 1.03), ylabel="share that was right")
     top.legend(frameon=False, loc="lower right")

@@ -21,7 +21,7 @@ from veduta.web.routes import api, photoprism, review, vision
 from veduta.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
-ABOUT = """Names the landmark in a photo, shows the evidence, and says so when it knows none.
+API_DESCRIPTION = """Names the landmark in a photo, shows the evidence, and says so when it knows none.
 
 Errors have one shape, `{"error": {"code", "status", "message"}}`; changes need `Authorization: Bearer TOKEN`."""
 
@@ -59,7 +59,7 @@ def create_app(
         engine.close()
 
     app = FastAPI(
-        title="Veduta", version=__version__, description=ABOUT, lifespan=living, docs_url=None, redoc_url=None
+        title="Veduta", version=__version__, description=API_DESCRIPTION, lifespan=living, docs_url=None, redoc_url=None
     )
     app.state.engine = engine
     errors.add_error_handlers(app)

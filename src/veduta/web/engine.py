@@ -24,7 +24,7 @@ from veduta.viz import encode
 from veduta.web.errors import ApiError
 from veduta.web.settings import Settings
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 WAIT_SECONDS = 1  # what a client that found no room is told to wait, for each round of work that is queued
 
 
@@ -181,7 +181,7 @@ class Engine:
         finally:
             self._admitted -= 1
 
-    async def run(self, work: Callable[..., Result], *values: Any) -> Result:
+    async def run(self, work: Callable[..., Returned], *values: Any) -> Returned:
         """Return what `work` returns, done by a thread of the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *values)
 

@@ -25,15 +25,15 @@ from veduta.progress import ShareProgress
 from veduta.types import Int64
 
 CODE = 256  # most components of a code: longer descriptors are turned, and their weakest axes left out
-SAMPLE = 40  # descriptors a centre is learned from
+TRAINING_SAMPLE = 40  # descriptors a centre is learned from
 ITERATIONS = 8
 PART = 250_000  # rows encoded at a time
 SAVED = 1_000_000  # rows after which what is encoded is kept, so that a killed build does no more than that again
-QUERIES = 512  # rows that the reach is measured with; half to choose by, half to say what it is worth
+MEASURED_QUERIES = 512  # rows that the reach is measured with; half to choose by, half to say what it is worth
 CANDIDATES = (4, 8, 16, 32, 64, 128)
 RESCORED = (2, 4, 8, 16, 32)
 REACHES = tuple(float(x) for x in np.round(np.arange(0.0, 12.01, 0.05), 2))
-LEAST = 256  # descriptors that codes are learned from; fewer are repeated
+MIN_LISTS = 256  # descriptors that codes are learned from; fewer are repeated
 GROWTH = 2  # centres learned from this many times fewer descriptors still serve
 TRAINED = "trained.faiss"
 
@@ -103,9 +103,9 @@ def can_extend(earlier: Manifest, count: int) -> bool:
 
 def lists_for(count: int) -> int:
     """Return how many lists so many descriptors are dealt to: a power of two near four times their root."""
-    if count < 2 * SAMPLE:
+    if count < 2 * TRAINING_SAMPLE:
         return 1
-    return int(min(2 ** round(np.log2(4 * np.sqrt(count))), count // SAMPLE))
+    return int(min(2 ** round(np.log2(4 * np.sqrt(count))), count // TRAINING_SAMPLE))
 
 
 def _take_over(earlier: Path, folder: Path) -> Manifest:
@@ -131,7 +131,7 @@ def _train(folder: Path, rows: RowFiles, progress: ShareProgress) -> InvertedFil
         return InvertedFile.read(folder / TRAINED)
     progress("learning centres", 0.0)
     lists = lists_for(len(rows))
-    wanted = min(len(rows), max(SAMPLE * lists, 4 * rows.dim))
+    wanted = min(len(rows), max(TRAINING_SAMPLE * lists, 4 * rows.dim))
     chosen = np.sort(np.random.default_rng(0).choice(len(rows), wanted, replace=False))
     sample = rows.take(chosen) if wanted else np.zeros((1, rows.dim), np.float32)
     if rows.dim > CODE:
@@ -142,7 +142,7 @@ def _train(folder: Path, rows: RowFiles, progress: ShareProgress) -> InvertedFil
     low, high = sample.min(0), sample.max(0)
     np.save(folder / STEPS, np.stack([low, np.maximum(high - low, 1e-6) / 255]).astype(np.float32))
     trained = train_inverted_file(
-        np.resize(sample, (max(len(sample), LEAST), sample.shape[1])), lists, ITERATIONS, SAMPLE
+        np.resize(sample, (max(len(sample), MIN_LISTS), sample.shape[1])), lists, ITERATIONS, TRAINING_SAMPLE
     )
     trained.write(folder / TRAINED)
     return trained
@@ -183,7 +183,7 @@ def _tune(folder: Path, made: Manifest, progress: ShareProgress) -> Manifest:
         return made
     progress("measuring recall", 0.0)
     base = BaseIndex(folder, made)
-    chosen = np.random.default_rng(1).choice(made.count, min(QUERIES, made.count), replace=False)
+    chosen = np.random.default_rng(1).choice(made.count, min(MEASURED_QUERIES, made.count), replace=False)
     trial = _Trial(base, chosen, _truth(base.rows, chosen))
     half, rest = slice(len(chosen) // 2), slice(len(chosen) // 2, None)
     # Each of the first two choices may cost a tenth of what may be missed; the reach has the rest.

@@ -31,7 +31,7 @@ faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wra
 MANIFEST, LISTS, AXES, STEPS = "manifest.json", "lists.faiss", "axes.npy", "steps.npy"
 FEW = 4_096  # as many are compared exactly, one by one
 SHARE = 0.02  # where fewer of all than this count, their codes are compared one by one
-PIECE = 32_768  # rows compared at a time
+READ_ROWS = 32_768  # rows compared at a time
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ class BaseIndex:
         if len(positions) <= most:
             return positions
         scaled, similarity = coded * self._step, np.empty(len(positions), np.float32)
-        for start in range(0, len(positions), PIECE):
-            codes = self.rows.codes(positions[start : start + PIECE])
-            similarity[start : start + PIECE] = roughly(codes.astype(np.float32), scaled)
+        for start in range(0, len(positions), READ_ROWS):
+            codes = self.rows.codes(positions[start : start + READ_ROWS])
+            similarity[start : start + READ_ROWS] = roughly(codes.astype(np.float32), scaled)
         return positions[np.argpartition(-similarity, most - 1)[:most]]
 
 

@@ -20,10 +20,10 @@ from veduta.index.qdrant.client import QdrantConnection, request_types
 from veduta.index.qdrant.points import PointBatch, PointFilter, id_conditions, slices, to_filter
 from veduta.types import Float32, Int64
 
-BATCH = 256  # points sent at a time
+UPLOAD_BATCH = 256  # points sent at a time
 IDS = 1_000  # asked for or removed by id at a time
 FOUND = 4_000  # points in one answer; with 256 components each some 12 MB
-MOST = 10_000  # found where still more than that are equally similar
+MAX_RESULTS = 10_000  # found where still more than that are equally similar
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class QdrantIndex:
             confirmed(last)
 
     def _put(self, ids: Int64, descriptors: Float32, payloads: Sequence[dict[str, Any]]) -> Iterator[int]:
-        for part in slices(len(ids), BATCH):
+        for part in slices(len(ids), UPLOAD_BATCH):
             numbers, vectors = [int(i) for i in ids[part]], descriptors[part].tolist()
             batch = request_types().Batch(ids=numbers, vectors=vectors, payloads=list(payloads[part]))
             self._do(f"sending {len(numbers)} references", "upsert", batch, wait=True)
@@ -196,8 +196,8 @@ class QdrantIndex:
                 continue
             for number, points in zip(asked, answers, strict=True):
                 found[number] = self._compare(points, descriptors[number])
-            asked = [number for number in asked if wide < MOST and not found[number].settled(k, wide)]
-            wide = min(2 * wide, MOST)
+            asked = [number for number in asked if wide < MAX_RESULTS and not found[number].settled(k, wide)]
+            wide = min(2 * wide, MAX_RESULTS)
         width = min(k, *(len(each.ids) for each in found))  # alike, unless somebody is adding just now
         return np.stack([each.similarity[:width] for each in found]), np.stack([each.ids[:width] for each in found])
 
@@ -236,7 +236,7 @@ class QdrantIndex:
             tops = np.array([found.similarity[0] for _, found in hits], np.float32)
             best = ExactResults(tops, np.arange(len(tops)), float(tops[-1]) if len(tops) else 0.0)
             settled = best.settled(k, wide) and all(found.settled(per_landmark, deep) for _, found in hits[:k])
-            if settled or wide * deep >= MOST:
+            if settled or wide * deep >= MAX_RESULTS:
                 cut = slice(per_landmark)
                 return [LandmarkGroup(name, found.similarity[cut], found.ids[cut]) for name, found in hits[:k]]
             wide, deep = 2 * wide, 2 * deep

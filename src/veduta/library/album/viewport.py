@@ -18,7 +18,7 @@ MARGIN, LEAST_HEIGHT = 0.14, 5.0  # part of what is spanned; degrees, below whic
 NORTHMOST, SOUTHMOST = 84.0, -58.0  # of a map on which nobody took a photo further out
 BEYOND = 8.0  # units by which borders go on outside of what is seen
 ROUGH = (0.25, 0.4, 0.6, 0.9, 1.4, 2.0)  # units by which borders may be off, tried in turn
-LARGEST = 110_000  # characters of borders
+MAX_PATH_LENGTH = 110_000  # characters of borders
 POLAR = -89.0  # a ring as far south goes along the edge of the map, and has no other side
 
 
@@ -164,7 +164,7 @@ def outlines(seen: Sequence[VisibleCountry]) -> list[str]:
     paths: list[str] = []
     for rough in ROUGH:
         paths = ["".join(_path(ring, rough) for ring in land.rings) for land in seen]
-        if sum(map(len, paths)) <= LARGEST:
+        if sum(map(len, paths)) <= MAX_PATH_LENGTH:
             break
     return paths
 

@@ -15,7 +15,7 @@ from veduta.types import Float32, LocalFeatures
 
 CACHE_FILE = "features.sqlite"
 BUSY_SECONDS = 60.0
-SCHEMA = """
+CACHE_SCHEMA = """
 CREATE TABLE IF NOT EXISTS look (
     sha256 TEXT NOT NULL, model TEXT NOT NULL, descriptor BLOB NOT NULL, features BLOB NOT NULL,
     PRIMARY KEY (sha256, model)
@@ -40,7 +40,7 @@ class FeatureCache:
             self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = OFF")
-            self._db.executescript(SCHEMA)
+            self._db.executescript(CACHE_SCHEMA)
 
     def close(self) -> None:
         """Close the file."""

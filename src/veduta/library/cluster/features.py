@@ -26,7 +26,7 @@ from veduta.protocols import Embedder, Extractor
 from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
 
 EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for
-BATCH = 64  # photos whose pairs are verified and kept at once
+FEATURE_BATCH = 64  # photos whose pairs are verified and kept at once
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def verify_pairs(
     with one_blas_thread():
         for done, (i, some) in enumerate(_matched(cache, contents, waiting), 1):
             found += [(contents[i], contents[j], count) for j, count in some]
-            if done % BATCH == 0 or done == len(waiting):
+            if done % FEATURE_BATCH == 0 or done == len(waiting):
                 cache.put_pairs(MATCHER, found)
                 known.update({(x, y): count for x, y, count in found})
                 found = []

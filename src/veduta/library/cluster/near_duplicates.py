@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from veduta.types import Float32, UInt8
 
-SIDE = 8  # a fingerprint has SIDE x SIDE bits
+HASH_SIDE = 8  # a fingerprint has SIDE x SIDE bits
 MAX_BITS = (
     6  # most bits in which near-duplicates differ; of six million pairs of unlike photos some 20 differ in as few
 )
@@ -20,7 +20,7 @@ MAX_BITS = (
 # and more with itself in 99 cases of 100; other photos that share a fingerprint have 0.2.
 MIN_SIMILARITY, MIN_BURST_SIMILARITY = 0.5, 0.6
 BURST_GAP = timedelta(seconds=4)  # between two photos of one burst
-BLOCK = 1024
+HASH_BLOCK = 1024
 
 
 def fingerprint(grey: UInt8) -> bytes:
@@ -28,7 +28,7 @@ def fingerprint(grey: UInt8) -> bytes:
 
     Each bit says whether brightness rises from one of 9 x 8 cells to the next (a difference hash).
     """
-    small = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
+    small = cv2.resize(grey, (HASH_SIDE + 1, HASH_SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
     return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
 
 
@@ -68,8 +68,8 @@ def find_bursts(
 def _duplicates(descriptors: Float32, fingerprints: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Yield pairs whose fingerprints differ in few bits and whose descriptors are alike."""
     bits = np.frombuffer(b"".join(fingerprints), np.uint64)
-    for start in range(0, len(bits), BLOCK):
-        differing = _count_bits(bits[start : start + BLOCK, None] ^ bits[None])
+    for start in range(0, len(bits), HASH_BLOCK):
+        differing = _count_bits(bits[start : start + HASH_BLOCK, None] ^ bits[None])
         near, other = np.nonzero(differing <= MAX_BITS)
         for a, b in zip((near + start).tolist(), other.tolist(), strict=True):
             if a < b and descriptors[a] @ descriptors[b] >= MIN_SIMILARITY:

@@ -19,7 +19,7 @@ FURTHER = 30  # partners of partners that are judged too
 LINKED = 8  # inliers from which a pair is linked by geometry
 NUM_SIMILAR = 20  # nearest descriptors whose overlap counts
 LEAST_COMMON = 0.05  # partners in common below which two photos are no pair worth judging
-BLOCK = 1024
+PAIR_BLOCK = 1024
 
 # Weights of the pair's own evidence, and of what is around it too; the last of each is the constant.
 PAIR_WEIGHTS: tuple[float, ...] = (22.599, 1.059, -0.615, -30.094, -3.313)
@@ -94,13 +94,13 @@ def nearest_photos(descriptors: Float32, count: int) -> Int64:
     total = len(descriptors)
     count = min(count, total - 1)
     found = np.zeros((total, max(count, 0)), np.int64)
-    for start in range(0, total if count > 0 else 0, BLOCK):
-        similarity = descriptors[start : start + BLOCK] @ descriptors.T
+    for start in range(0, total if count > 0 else 0, PAIR_BLOCK):
+        similarity = descriptors[start : start + PAIR_BLOCK] @ descriptors.T
         rows = np.arange(len(similarity))
         similarity[rows, start + rows] = -2
         some = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
         order = np.lexsort((some, -np.take_along_axis(similarity, some, 1)), axis=1)
-        found[start : start + BLOCK] = np.take_along_axis(some, order, 1)
+        found[start : start + PAIR_BLOCK] = np.take_along_axis(some, order, 1)
     return found
 
 

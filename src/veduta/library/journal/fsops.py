@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
 
-CHUNK = 1 << 20  # bytes read at once
+COPY_BYTES = 1 << 20  # bytes read at once
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 KEPT = {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}  # a folder that is gone, or in use by now
@@ -196,7 +196,7 @@ def flush_folder(folder: Path) -> None:
 
 def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(COPY_BYTES):
             yield chunk
 
 

@@ -27,7 +27,7 @@ from veduta.library.journal.fsops import (
 )
 
 OperationKind = Literal["hardlink", "copy", "symlink", "move", "write"]
-LONGEST_SUFFIX = 20  # of a kept file; what is longer is no suffix
+MAX_SUFFIX = 20  # of a kept file; what is longer is no suffix
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _prepare_write(step: Step, make: Callable[[], bytes], bare: Intent, backups:
     after = hashlib.sha256(content).hexdigest()
     if after == before:
         return None
-    suffix = step.target.suffix if len(os.fsencode(step.target.suffix)) <= LONGEST_SUFFIX else ""
+    suffix = step.target.suffix if len(os.fsencode(step.target.suffix)) <= MAX_SUFFIX else ""
     intent = Intent(
         bare.number,
         bare.kind,

@@ -111,7 +111,7 @@ def has_estimate(content: bytes) -> bool:
     In a JPEG that somebody has corrected since it is none any more; in other formats it is told by its words alone.
     """
     if not content.startswith(_JPEG):
-        return gps.MARK in content  # formats keep EXIF as it is, wherever they put it
+        return gps.GPS_MARK in content  # formats keep EXIF as it is, wherever they put it
     try:
         photo = jpeg.split(content)
         return _is_ours(_tiff(photo), photo.body(jpeg.XMP))

@@ -21,7 +21,7 @@ from veduta.images.tiff import (
 )
 from veduta.library.metadata.keywords import ESTIMATE, MANUAL
 
-MARK = b"ASCII\0\0\0" + ESTIMATE.encode()  # EXIF's free texts begin with their encoding
+GPS_MARK = b"ASCII\0\0\0" + ESTIMATE.encode()  # EXIF's free texts begin with their encoding
 _VERSION, _NORTH, _EAST, _DATUM, _METHOD, _AREA = 0, 2, 4, 0x12, 0x1B, 0x1C
 _PARTS = 10_000  # of a second of arc: 3 mm
 
@@ -38,7 +38,7 @@ def position(tiff: Tiff) -> tuple[float, float] | None:
 def is_marked(tiff: Tiff) -> bool:
     """Return whether the position says of itself that it is an estimate of ours."""
     area = _gps(tiff).get(_AREA)
-    return area is not None and tiff.value(area).rstrip(b"\0") == MARK
+    return area is not None and tiff.value(area).rstrip(b"\0") == GPS_MARK
 
 
 def with_estimate(tiff: Tiff, place: tuple[float, float]) -> Tiff:
@@ -101,7 +101,7 @@ def estimate(place: tuple[float, float], order: str) -> list[Field]:
         numbers(_EAST, RATIONAL, _sexagesimal(place[1]), order),
         text(_DATUM, "WGS-84"),
         Field(_METHOD, UNDEFINED, len(method), method),
-        Field(_AREA, UNDEFINED, len(MARK), MARK),
+        Field(_AREA, UNDEFINED, len(GPS_MARK), GPS_MARK),
     ]
 
 

@@ -23,10 +23,12 @@ from veduta.library.journal import Step
 from veduta.library.metadata import embed, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Asset, Label
-from veduta.library.organize.path_template import LONGEST
+from veduta.library.organize.path_template import MAX_NAME_BYTES
 from veduta.types import Failure
 
-MARK = SPACES["veduta"].encode()  # in UTF-8, in which we write; whoever wrote a sidecar anew in UTF-16 keeps our words
+XMP_MARK = SPACES[
+    "veduta"
+].encode()  # in UTF-8, in which we write; whoever wrote a sidecar anew in UTF-16 keeps our words
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _labelled(shot: Asset, label: Label, file: Path, *, theirs: bool, into: bool
 def _withdrawn(sidecar: Path) -> Iterator[_Change]:
     """Yield what becomes of the sidecar of a photo that shows nothing known: nothing where none of it is ours."""
     existing, name = _existing(sidecar), utf8(str(sidecar))
-    if existing is None or MARK not in existing or xmp.remove_ours(existing, name=name) == existing:
+    if existing is None or XMP_MARK not in existing or xmp.remove_ours(existing, name=name) == existing:
         return
 
     def make() -> bytes:
@@ -179,8 +181,10 @@ def _within(file: Path, label: Label, *, theirs: bool) -> _Change:
 def _beside_step(sidecar: Path, make: Callable[[], bytes]) -> Step:
     """Return how to write a sidecar; LibraryError if that would be refused when its turn comes."""
     name = utf8(str(sidecar))
-    if len(os.fsencode(sidecar.name)) > LONGEST:
-        raise LibraryError(f"{name}: is a longer name than the {LONGEST} bytes that disks take; shorten the photo's")
+    if len(os.fsencode(sidecar.name)) > MAX_NAME_BYTES:
+        raise LibraryError(
+            f"{name}: is a longer name than the {MAX_NAME_BYTES} bytes that disks take; shorten the photo's"
+        )
     if sidecar.is_symlink():
         raise LibraryError(f"{name}: is a link, through which nothing is written; put the file itself there")
     return Step("write", sidecar, make=make)

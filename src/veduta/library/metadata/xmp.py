@@ -18,9 +18,9 @@ from veduta.errors import LibraryError
 from veduta.library.metadata import keywords
 from veduta.library.metadata.xml_edit import Edit, XmlElement, splice
 from veduta.library.metadata.xmp_document import (
-    ABOUT,
     LISTS,
     RDF,
+    RDF_ABOUT,
     SHOWN,
     SPACES,
     XmpDocument,
@@ -220,7 +220,7 @@ class _Pen:
     def _about(self) -> str:
         """Return what the descriptions there are about: all of a file's are about the same."""
         attributes = (a for description in self._sidecar.rdf.children for a in description.attributes)
-        return quoteattr(next((a.text for a in attributes if a.name in ABOUT), ""))
+        return quoteattr(next((a.text for a in attributes if a.name in RDF_ABOUT), ""))
 
 
 def _declarations() -> str:

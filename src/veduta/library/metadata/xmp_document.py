@@ -42,7 +42,7 @@ def marker_property(name: str) -> str:
     return f"veduta:added{local[0].upper()}{local[1:]}"
 
 
-ABOUT = qualified_name("rdf:about"), "about"
+RDF_ABOUT = qualified_name("rdf:about"), "about"
 _LISTED = {qualified_name(name): name for name in LISTS}
 _MARKER = SPACES["veduta"] + " "
 _POSITION = qualified_name("exif:GPSLatitude"), qualified_name("exif:GPSLongitude")
@@ -142,7 +142,7 @@ class XmpDocument:
         edits, kept = [], False
         for part in parts_of(description):
             found = self._ours(part, said)
-            kept |= part.name not in ABOUT and self.document.without(part) not in found
+            kept |= part.name not in RDF_ABOUT and self.document.without(part) not in found
             edits += found
         if edits and not kept and self.document.blank(description, edits):
             return [self.document.without(description)]

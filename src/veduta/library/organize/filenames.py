@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from veduta.library.organize.path_template import LONGEST, name_key, truncate_utf8
+from veduta.library.organize.path_template import MAX_NAME_BYTES, name_key, truncate_utf8
 
 LONGEST_SUFFIX = 20  # bytes; what is longer is part of the name
 
@@ -32,10 +32,11 @@ def with_stem(names: Sequence[str], stem: str, ending: str = "") -> list[str]:
     """
     old, _ = split_name(names[0])
     tails = [name[len(old) :] for name in names if _shares(name, old)]
-    room = LONGEST - len(os.fsencode(ending)) - max(len(os.fsencode(tail)) for tail in tails)
+    room = MAX_NAME_BYTES - len(os.fsencode(ending)) - max(len(os.fsencode(tail)) for tail in tails)
     head = truncate_utf8(stem, max(room, 1)) + ending
     return [
-        truncate_utf8(head + name[len(old) :], LONGEST) if _shares(name, old) else _own(name, ending) for name in names
+        truncate_utf8(head + name[len(old) :], MAX_NAME_BYTES) if _shares(name, old) else _own(name, ending)
+        for name in names
     ]
 
 
@@ -45,4 +46,4 @@ def _shares(name: str, stem: str) -> bool:
 
 def _own(name: str, ending: str) -> str:
     stem, suffix = split_name(name)
-    return truncate_utf8(stem, LONGEST - len(os.fsencode(ending + suffix))) + ending + suffix
+    return truncate_utf8(stem, MAX_NAME_BYTES - len(os.fsencode(ending + suffix))) + ending + suffix

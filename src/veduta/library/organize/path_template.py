@@ -17,7 +17,7 @@ FIELDS = ("country", "landmark", "id", "date", "name")
 DIRECTIVES = frozenset("aAbBdGHIjmMpSuUVwWyY%")  # of strftime, those that mean the same everywhere
 DAY = "%Y-%m-%d"
 NO_COUNTRY, NO_DATE, NO_NAME = "Unknown country", "Undated", "Unknown"
-LONGEST = 255  # bytes of a name on every common file system
+MAX_NAME_BYTES = 255  # bytes of a name on every common file system
 ILLEGAL = frozenset('<>:"/\\|?*')  # on Windows and exFAT, where a library may be taken one day
 RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 
@@ -105,7 +105,7 @@ def safe_name(text: str) -> str:
     stripped = _stripped(plain)
     if RESERVED.fullmatch(stripped):
         stripped = f"_{stripped}"
-    return _stripped(truncate_utf8(stripped, LONGEST)) or NO_NAME
+    return _stripped(truncate_utf8(stripped, MAX_NAME_BYTES)) or NO_NAME
 
 
 def truncate_utf8(text: str, limit: int) -> str:

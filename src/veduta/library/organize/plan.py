@@ -24,7 +24,7 @@ from veduta.library.organize.target_tree import FolderContents, TargetTree
 from veduta.types import Failure
 
 OrganizeMode = Literal["hardlink", "copy", "symlink", "move"]
-BLOCK = 4096  # bytes by which a file's room on a disk grows
+DISK_BLOCK = 4096  # bytes by which a file's room on a disk grows
 MOST_OF_A_NAME = 100_000  # photos of one name in one folder
 
 
@@ -283,7 +283,7 @@ class _Planner:
             reason = f"{self.folders.root}: is on another disk than {file}, which hard links cannot span"
             raise LibraryError(f"{reason}; use --mode copy, move or symlink")
         if self._mode == "copy" or (self._mode == "move" and status.st_dev != self._device):
-            self._room += -(-status.st_size // BLOCK) * BLOCK
+            self._room += -(-status.st_size // DISK_BLOCK) * DISK_BLOCK
         self._size += status.st_size
         self._taken.add(file)
         self._steps.append(Step(self._mode, contents.path / name, source))

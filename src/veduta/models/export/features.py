@@ -25,7 +25,7 @@ from veduta.models.export.networks import ExportSpec, LighterGlueMatches, export
 from veduta.models.torch_models import open_kornia, open_transformers
 from veduta.models.weights import ABOUT_ONNX, ONNX, file_sha256, find_weights, home
 
-STEP = 8  # side of a cell of SuperPoint's detector
+SUPERPOINT_STEP = 8  # side of a cell of SuperPoint's detector
 KEYPOINTS = 2048  # SuperPoint's, at most: the notebook's number
 
 
@@ -47,15 +47,17 @@ class SuperPointKeypoints(nn.Module):
         plane = (image.float() @ self.grey / 255)[:, None]  # (1, 1, H, W)
         encoded = self.encoder(plane)[0]  # (1, C, H / 8, W / 8)
         cells = self.points.conv_score_b(F.relu(self.points.conv_score_a(encoded)))  # (1, 65, H / 8, W / 8)
-        heat = _peaks(F.pixel_shuffle(F.softmax(cells, 1)[:, :-1], STEP), self.points.nms_radius)  # (1, 1, H, W)
+        heat = _peaks(
+            F.pixel_shuffle(F.softmax(cells, 1)[:, :-1], SUPERPOINT_STEP), self.points.nms_radius
+        )  # (1, 1, H, W)
         b, (height, width) = self.border, heat.shape[2:]
         inside = F.pad(torch.ones_like(heat[:, :, b : height - b, b : width - b]), (b, b, b, b))
         scores, flat = torch.topk((heat * inside).flatten(), KEYPOINTS)
         xy = torch.stack((flat % width, flat // width), -1).float()  # (K, 2)
         dense = self.described.conv_descriptor_b(F.relu(self.described.conv_descriptor_a(encoded)))
         dense = F.normalize(dense, dim=1)  # (1, 256, H / 8, W / 8)
-        last = torch.stack((torch.as_tensor(width), torch.as_tensor(height))).float() - STEP / 2 - 0.5
-        grid = ((xy - STEP / 2 + 0.5) / last * 2 - 1)[None, None]  # (1, 1, K, 2)
+        last = torch.stack((torch.as_tensor(width), torch.as_tensor(height))).float() - SUPERPOINT_STEP / 2 - 0.5
+        grid = ((xy - SUPERPOINT_STEP / 2 + 0.5) / last * 2 - 1)[None, None]  # (1, 1, K, 2)
         found = F.grid_sample(dense, grid, mode="bilinear", align_corners=True)
         return xy, scores, F.normalize(found[0, :, 0].T, dim=1)
 

@@ -32,9 +32,9 @@ from veduta.models.export.efficientnet_lite import EfficientNetLite
 from veduta.models.export.quantize import convolutions, quantize, quiet
 
 OPSET = 18
-FOLDER = Path(__file__).parent.parent
+EXPORT_FOLDER = Path(__file__).parent.parent
 MOST_KEYPOINTS = 4096  # of one photo by XFeat
-CALIBRATION = 16  # pictures
+CALIBRATION_PHOTOS = 16  # pictures
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ def export_spec(recipe: ExportSpec, target: Path) -> dict[str, float]:
 def _with_integers(recipe: ExportSpec, draft: Path) -> Path:
     """Write beside a draft the file whose convolutions multiply integers, ranges learned from made-up pictures."""
     target = draft.with_suffix(".integers.onnx")
-    batches = ({k: v.numpy() for k, v in recipe.inputs(seed).items()} for seed in range(CALIBRATION))
+    batches = ({k: v.numpy() for k, v in recipe.inputs(seed).items()} for seed in range(CALIBRATION_PHOTOS))
     chosen = [name for name in convolutions(draft) if any(part in name for part in recipe.integers)]
     # Weights of seven bits: on cores without instructions for it, sums of two products of eight would overflow.
     quantize(draft, target, batches, nodes_to_quantize=chosen, reduce_range=True)
@@ -402,7 +402,9 @@ def export_networks_main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="+", choices=sorted(EXPORT_SPECS), metavar="NAME", help=", ".join(sorted(EXPORT_SPECS))
     )
-    parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write to (default: the package's own)")
+    parser.add_argument(
+        "--out", type=Path, default=EXPORT_FOLDER, help="folder to write to (default: the package's own)"
+    )
     options = parser.parse_args(arguments)
     for name in options.names:
         target = options.out / f"{name}.onnx"

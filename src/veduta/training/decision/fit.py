@@ -17,7 +17,7 @@ from veduta.decision.terms import TERM_NAMES, TERM_SIGNS
 from veduta.types import Bool, Float32, Float64, Int64
 
 FOLDS = 5
-RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large weights of opposite sign
+DECISION_RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large weights of opposite sign
 FLOORS = np.linspace(0, 0.99, 100)
 ANSWERS = 20  # fewer answers than this at a floor say nothing about its precision
 FINE_TERMS = ("glue inliers", "glue margin")
@@ -296,8 +296,8 @@ def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> C
         weights, bias = parameters[:-1], parameters[-1]
         z = standard @ weights + bias
         error = share * (1 / (1 + np.exp(-z)) - y)
-        value = share @ (np.logaddexp(0, z) - y * z) + RIDGE / 2 * weights @ weights
-        return float(value), np.append(standard.T @ error + RIDGE * weights, error.sum())
+        value = share @ (np.logaddexp(0, z) - y * z) + DECISION_RIDGE / 2 * weights @ weights
+        return float(value), np.append(standard.T @ error + DECISION_RIDGE * weights, error.sum())
 
     bounds = [_bound(sign, free) for sign, free in zip(TERM_SIGNS.tolist(), usable.tolist(), strict=True)]
     start = np.zeros(len(TERM_NAMES) + 1)

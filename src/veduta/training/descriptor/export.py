@@ -37,7 +37,7 @@ from veduta.types import Image
 
 EXPORT_FILE = "descriptor.onnx"
 TOLERANCE = {True: 4e-3, False: 1e-3}  # difference from torch, with weights at half precision and without
-CALIBRATION = 64  # photos
+QUANTIZATION_PHOTOS = 64  # photos
 MODEL = "model"
 
 
@@ -191,7 +191,7 @@ def _readable(outcome: TrainResult, photos: Sequence[int]) -> Iterator[Image | N
 def _calibration(outcome: TrainResult, recipe: TrainConfig) -> Iterator[dict[str, Any]]:
     """Yield training photos as inputs of the graph."""
     train = outcome.split.train
-    chosen = train[np.linspace(0, len(train) - 1, min(CALIBRATION, len(train))).astype(int)]
+    chosen = train[np.linspace(0, len(train) - 1, min(QUANTIZATION_PHOTOS, len(train))).astype(int)]
     kind = outcome.network.backbone
     for image in _readable(outcome, chosen.tolist()):
         if image is not None:

@@ -22,7 +22,7 @@ from veduta.training.descriptor.data.dataset import NON_LANDMARK, Protocol
 from veduta.types import Float32, Int64, UInt8
 
 Network = Callable[[UInt8], Float32]  # (b, h, w, 3) uint8 RGB to (b, D) of norm 1
-BATCH = 16
+EMBED_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def embed_photos(
     for done, (numbers, batch) in enumerate(_batches(photos, side, step, square, workers), 1):
         found.update(zip(numbers, network(batch), strict=True))
         if progress:
-            progress(min(done * BATCH, len(photos)), len(photos))
+            progress(min(done * EMBED_BATCH, len(photos)), len(photos))
     dim = len(next(iter(found.values()))) if found else 1
     return np.stack([found.get(i, np.zeros(dim, np.float32)) for i in range(len(photos))])
 
@@ -131,7 +131,7 @@ def _batches(
             continue
         group = waiting.setdefault(pixels.shape, [])
         group.append((number, pixels))
-        if len(group) == BATCH:
+        if len(group) == EMBED_BATCH:
             yield [n for n, _ in group], np.stack([p for _, p in group])
             group.clear()
     for group in waiting.values():

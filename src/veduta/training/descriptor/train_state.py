@@ -18,7 +18,7 @@ from veduta.training.descriptor.model.losses import MarginHead, dynamic_margins
 from veduta.training.descriptor.model.network import Descriptor, make_backbone
 from veduta.training.descriptor.process_group import ProcessGroup
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_RATE = 0.01  # of the rate, at the end
 CENTRES = 3.0  # how much faster the centres learn than the projection
 
@@ -126,7 +126,7 @@ class TrainState:
     def _loss(self, model: nn.Module, part: MicroBatch, number: int) -> Tensor:
         recipe, device = self.recipe, self.place.device
         looked = self.head.chosen(part.everyone.to(device), seed=self.step * recipe.accumulate + number)
-        with torch.autocast(device.type, DTYPES[recipe.precision], enabled=recipe.precision != "float32"):
+        with torch.autocast(device.type, TORCH_DTYPES[recipe.precision], enabled=recipe.precision != "float32"):
             found = model(part.photos.to(device, non_blocking=True))
         return self.head(found.float(), part.target.to(device), looked)
 

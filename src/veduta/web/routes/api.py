@@ -22,7 +22,7 @@ from veduta.web.request import RequestBody, is_text, read
 from veduta.web.schemas import answer_json, keypoints_json, landmark_json, pair_json, reference_json
 
 PAGE, MOST = 100, 1000
-LONGEST = 500  # characters of an id or a name
+MAX_TEXT = 500  # characters of an id or a name
 
 GalleryName = Annotated[str | None, Query(description="Name of the gallery; the first one unless said.")]
 Offset = Annotated[int, Query(ge=0, le=10**9)]
@@ -57,8 +57,8 @@ api_router = APIRouter(prefix="/v1", dependencies=WORKING)
 
 def checked_id(id: str) -> str:
     """Return an id that can be stored."""
-    if not id or len(id) > LONGEST or not is_text(id):
-        raise ApiError(400, f"id: expected 1 to {LONGEST} characters of text")
+    if not id or len(id) > MAX_TEXT or not is_text(id):
+        raise ApiError(400, f"id: expected 1 to {MAX_TEXT} characters of text")
     return id
 
 
@@ -169,7 +169,7 @@ class LandmarkChange(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, min_length=1, max_length=LONGEST)
+    name: str | None = Field(None, min_length=1, max_length=MAX_TEXT)
     latitude: float | None = Field(None, ge=-90, le=90)
     longitude: float | None = Field(None, ge=-180, le=180)
     url: str | None = Field(None, max_length=2000)
@@ -287,8 +287,8 @@ async def add_references(request: Request, engine: EngineDependency) -> dict[str
 def _landmark_of(sent: RequestBody) -> Landmark:
     name, url = sent.text("name"), sent.text("url")
     _check_url(url)
-    if len(name or "") > LONGEST:
-        raise ApiError(400, f"name: expected at most {LONGEST} characters")
+    if len(name or "") > MAX_TEXT:
+        raise ApiError(400, f"name: expected at most {MAX_TEXT} characters")
     return Landmark(
         checked_id(sent.text("landmark") or ""),
         name or "",

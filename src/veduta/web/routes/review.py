@@ -16,12 +16,12 @@ from veduta.web.engine import Engine, ServedGallery
 from veduta.web.errors import ApiError, error_body
 from veduta.web.openapi import REVIEW_FORM
 from veduta.web.request import is_text, read
-from veduta.web.routes.api import LONGEST, WORKING, WRITING, EngineDependency, GalleryName, add_photos, checked_id
+from veduta.web.routes.api import MAX_TEXT, WORKING, WRITING, EngineDependency, GalleryName, add_photos, checked_id
 from veduta.web.schemas import answer_json, item_json
 
 review_router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
-VERDICTS = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
-LARGEST = 2**62
+VERDICT_OF = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
+MAX_ITEM_NUMBER = 2**62
 
 
 class VerdictBody(BaseModel):
@@ -30,8 +30,8 @@ class VerdictBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     verdict: Literal["accept", "reject", "correct"]
-    landmark: str | None = Field(None, max_length=LONGEST, description="Id of what it shows; for correct.")
-    name: str | None = Field(None, max_length=LONGEST, description="Its name, if it is new.")
+    landmark: str | None = Field(None, max_length=MAX_TEXT, description="Id of what it shows; for correct.")
+    name: str | None = Field(None, max_length=MAX_TEXT, description="Its name, if it is new.")
     reference: bool = Field(default=False, description="Whether the photo becomes a reference of what it shows.")
 
 
@@ -73,7 +73,7 @@ def _keep(engine: Engine, served: ServedGallery, name: str, content: bytes) -> R
 
 
 def _number(number: int) -> int:
-    if not 1 <= number <= LARGEST:
+    if not 1 <= number <= MAX_ITEM_NUMBER:
         raise ApiError(404, f"there is no photo number {number}")
     return number
 
@@ -111,7 +111,7 @@ def _judge(engine: Engine, served: ServedGallery, number: int, verdict: VerdictB
     with served.lock:
         if landmark is not None and verdict.name and landmark.id not in served.gallery.covers():
             served.gallery.put_landmark(landmark)  # a new one: its name is kept for the day it gets a reference
-        said = served.review.set_verdict(number, VERDICTS[verdict.verdict], None if landmark is None else landmark.id)
+        said = served.review.set_verdict(number, VERDICT_OF[verdict.verdict], None if landmark is None else landmark.id)
     return item_json(said)
 
 

@@ -30,7 +30,7 @@ from veduta.web.routes.api import WORKING, EngineDependency
 from veduta.web.settings import Settings
 
 vision_router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
-MOST = 16  # requests of one batch
+MAX_IMAGES = 16  # requests of one batch
 FEATURE = ("LANDMARK_DETECTION", 2)  # by name and by number
 FLOOR = 0.5
 BAD_IMAGE, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12  # google.rpc.Code
@@ -70,8 +70,8 @@ async def _batch(engine: Engine, body: Mapping[str, Any], gallery: str | None) -
         raise ApiError(400, fault.message) from fault
     if not asked:
         raise ApiError(400, "requests: expected at least one")
-    if len(asked) > MOST:
-        raise ApiError(400, f"requests: expected at most {MOST}, got {len(asked)}")
+    if len(asked) > MAX_IMAGES:
+        raise ApiError(400, f"requests: expected at most {MAX_IMAGES}, got {len(asked)}")
     if not all(isinstance(each, dict) for each in asked):
         raise ApiError(400, "requests: expected objects")
     engine.named(gallery)

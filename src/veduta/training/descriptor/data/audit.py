@@ -26,7 +26,7 @@ from veduta.types import Bool, Failure, UInt8
 SIDE, LOW = 32, 8  # of the grey picture, and of the corner of its frequencies that is kept
 WITHIN = 5  # bits of 64 that may differ
 BANDS = 4
-CHUNK = 4096
+HASHES_PER_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def _search(hashes: UInt8, within: int) -> Iterator[tuple[int, int, int]]:
     index = faiss.IndexBinaryMultiHash(64, BANDS, 16)
     index.nflip = 1
     index.add(hashes)
-    for start in range(0, len(hashes), CHUNK):
-        limits, bits, found = index.range_search(hashes[start : start + CHUNK], within + 1)  # nearer than
+    for start in range(0, len(hashes), HASHES_PER_CHUNK):
+        limits, bits, found = index.range_search(hashes[start : start + HASHES_PER_CHUNK], within + 1)  # nearer than
         for row, (low, high) in enumerate(zip(limits[:-1].tolist(), limits[1:].tolist(), strict=True), start):
             for other, differing in zip(found[low:high].tolist(), bits[low:high].tolist(), strict=True):
                 if row < other:

@@ -12,7 +12,7 @@ import torch
 from veduta.training.descriptor.model.losses import MarginHead
 from veduta.types import Float32, Float64, Int64
 
-CHUNK = 4096
+PHOTOS_PER_CHUNK = 4096
 
 
 def main_centers(head: MarginHead, descriptors: Float32, classes: Int64) -> Float64:
@@ -23,8 +23,8 @@ def main_centers(head: MarginHead, descriptors: Float32, classes: Int64) -> Floa
     device = head.centers.weight.device
     cosines = np.empty((len(classes), head.subcenters), np.float64)
     with torch.inference_mode():
-        for start in range(0, len(classes), CHUNK):
-            part = slice(start, start + CHUNK)
+        for start in range(0, len(classes), PHOTOS_PER_CHUNK):
+            part = slice(start, start + PHOTOS_PER_CHUNK)
             own, place = np.unique(classes[part], return_inverse=True)
             every = head.every(torch.from_numpy(descriptors[part]).to(device), torch.from_numpy(own).to(device))
             cosines[part] = every.cpu().numpy()[np.arange(len(place)), place]

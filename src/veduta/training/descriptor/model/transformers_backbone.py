@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from veduta.errors import ModelError
 from veduta.training.descriptor.model.network import LITE_STEP, Backbone
 
-STEP = LITE_STEP  # of networks that halve their input five times
+BACKBONE_STEP = LITE_STEP  # of networks that halve their input five times
 MOST_OTHERS = 16  # tokens before those of the patches: the class, registers
 NEVER_NEGATIVE = {"resnet", "regnet"}  # whose last map comes out of a ReLU
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -88,9 +88,9 @@ def load_backbone(folder: Path) -> Backbone:
 def _tried(folder: Path, kind: str, model: Any) -> tuple[int, int, bool]:
     """Return step, channels, and whether a photo becomes a row of tokens, by trying an empty one."""
     patch = getattr(model.config, "patch_size", None)
-    patch = patch if isinstance(patch, int) and patch > 0 else STEP
-    side = math.lcm(patch, STEP)
-    side *= math.ceil(2 * STEP / side)
+    patch = patch if isinstance(patch, int) and patch > 0 else BACKBONE_STEP
+    side = math.lcm(patch, BACKBONE_STEP)
+    side *= math.ceil(2 * BACKBONE_STEP / side)
     try:
         with torch.no_grad():
             state = FeatureMap(model, patch).state(torch.zeros(1, 3, side, side))
@@ -99,7 +99,7 @@ def _tried(folder: Path, kind: str, model: Any) -> tuple[int, int, bool]:
         raise ModelError(f"{folder}: {kind} does not take a photo of {side} x {side} pixels ({reason})") from error
     if state.ndim == 4:
         return side // state.shape[2], state.shape[1], False
-    for step in (patch, STEP):
+    for step in (patch, BACKBONE_STEP):
         if state.ndim == 3 and 0 <= state.shape[1] - (side // step) ** 2 <= MOST_OTHERS:
             return step, state.shape[2], True
     raise ModelError(f"{folder}: {kind} makes no map of a photo; use an image backbone, such as DINOv2 or ConvNeXtV2")
