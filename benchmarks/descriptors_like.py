@@ -213,8 +213,8 @@ def real(gallery: Path, dim: int) -> tuple[Any, Any]:
     from veduta.gallery.store import Store
 
     store = Store.open(gallery)
-    rows, descriptors = store.descriptors()
-    labels = [store.labels([row])[row][1] for row in rows.tolist()]
+    rows, descriptors = store.rows.after()
+    labels = [store.rows.labels([row])[row][1] for row in rows.tolist()]
     store.close()
     _, axes = np.linalg.eigh(descriptors.T @ descriptors)
     reduced = descriptors @ axes[:, ::-1][:, :dim]

@@ -16,7 +16,7 @@ PACKAGE = Path(veduta.__file__).parent
 ROWS = [
     {"errors"},
     {"types"},
-    {"concurrency", "files", "pages", "progress", "protocols", "sqlite"},
+    {"concurrency", "files", "pages", "progress", "serialization", "text", "protocols", "sqlite"},
     {"features_codec", "geo", "geometry", "metrics", "records"},
     {"images"},
     {"models"},

@@ -26,8 +26,9 @@ from veduta.cli import app
 from veduta.errors import BusyError, DatasetError, GalleryError, JobError, ModelError
 from veduta.features_codec import pack_features
 from veduta.files import locked
-from veduta.gallery import Gallery, to_dict
+from veduta.gallery import Gallery
 from veduta.gallery.ingest import ADD_BATCH
+from veduta.gallery.options import RecognizeOptions
 from veduta.gallery.store import NewReference, Store
 from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_on_ray, run_shard
 from veduta.jobs import verify as pairing
@@ -36,6 +37,7 @@ from veduta.jobs.on_ray import USAGE
 from veduta.jobs.plan import JobPlan
 from veduta.pair import verify
 from veduta.records import DONE, PART, Record, RecordFile, count_records, read_records
+from veduta.serialization import to_dict
 from veduta.types import Landmark, LocalFeatures, Reference
 
 TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
@@ -188,7 +190,7 @@ def without_seconds(result):
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_answers_merged_are_those_of_one_process(built, asked, tmp_path, count):
-    run_all(RecognizeJob(built, str(asked), effort="fast"), tmp_path / "work", count)
+    run_all(RecognizeJob(built, str(asked), RecognizeOptions(effort="fast")), tmp_path / "work", count)
     merged = merge_job(tmp_path / "work")
     with Gallery.open(built) as gallery:
         expected = [without_seconds(each) for each in gallery.recognize([asked], effort="fast")]
@@ -492,14 +494,16 @@ def test_another_version_of_the_list_or_of_the_settings_is_another_job(pairs, tm
 
 
 def test_a_gallery_that_changes_ends_the_recognising(gallery_path, asked, tmp_path):
-    job = RecognizeJob(gallery_path, str(asked), effort="fast")
+    job = RecognizeJob(gallery_path, str(asked), RecognizeOptions(effort="fast"))
     run_shard(job, tmp_path / "work", "1/2")
     copy = shutil.copytree(gallery_path, tmp_path / "copy")
     with Gallery.open(gallery_path) as gallery:
         gallery.remove(reference="palazzo-2/photo-1.jpg")
     with pytest.raises(JobError, match="begun with another content of the gallery"):
         run_shard(job, tmp_path / "work", "2/2")
-    run_shard(RecognizeJob(copy, str(asked), effort="fast"), tmp_path / "work", "2/2")  # its own copy will do
+    run_shard(
+        RecognizeJob(copy, str(asked), RecognizeOptions(effort="fast")), tmp_path / "work", "2/2"
+    )  # its own copy will do
     assert merge_job(tmp_path / "work").items == 8
 
 
@@ -510,7 +514,9 @@ def test_a_gallery_that_changes_while_a_shard_is_at_work_ends_it(gallery_path, a
                 gallery.remove(reference="palazzo-2/photo-1.jpg")
 
     with pytest.raises(JobError, match="has changed since the job was begun"):
-        run_shard(RecognizeJob(gallery_path, str(asked), effort="fast"), tmp_path / "work", progress=change)
+        run_shard(
+            RecognizeJob(gallery_path, str(asked), RecognizeOptions(effort="fast")), tmp_path / "work", progress=change
+        )
 
 
 def test_a_gallery_made_anew_by_other_models_is_not_merged_into(photos, empty, tmp_path):

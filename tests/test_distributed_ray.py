@@ -15,6 +15,7 @@ from support.processes import PATIENCE, rows, veduta
 
 from veduta.errors import JobError
 from veduta.gallery import Gallery
+from veduta.gallery.options import RecognizeOptions
 from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_on_ray, run_shard
 from veduta.jobs.on_ray import TRIES
 from veduta.jobs.plan import begin_job
@@ -110,7 +111,7 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(many_photos, tmp_
 def test_answers_and_pairs_are_those_of_one_process(built, photos, pairs, tmp_path, monkeypatch):
     monkeypatch.chdir(photos.parent)
     for name, job in [
-        ("recognize", RecognizeJob(built, photos.name, effort="fast")),
+        ("recognize", RecognizeJob(built, photos.name, RecognizeOptions(effort="fast"))),
         ("verify", VerifyJob(pairs)),
     ]:
         run_shard(job, tmp_path / name / "alone")

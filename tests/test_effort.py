@@ -298,11 +298,11 @@ def test_a_precision_and_a_floor_together_are_refused(gallery):
 
 @pytest.mark.parametrize("effort", CASCADES)
 def test_a_precision_chooses_the_floor_the_decision_measured(gallery, effort):
-    recognizer = gallery.recognizer(effort, precision=0.9)
+    recognizer = gallery.recognizer(effort=effort, precision=0.9)
     assert recognizer.floor == gallery.decider().floor_for(0.9, effort)
     assert recognizer.cascade.stages == CASCADES[effort]
-    assert gallery.recognizer(effort).floor == 0.5
-    assert gallery.recognizer(effort, floor=0.0).floor == 0.0
+    assert gallery.recognizer(effort=effort).floor == 0.5
+    assert gallery.recognizer(effort=effort, floor=0.0).floor == 0.0
 
 
 def test_a_precision_nobody_reached_is_refused(gallery):

@@ -19,11 +19,13 @@ from support.processes import content, is_whole, references, started, veduta, wa
 
 from veduta.decision.model import CONTINUE_BETWEEN, decide
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, NotFoundError
-from veduta.gallery import Gallery, to_dict
+from veduta.gallery import Gallery
+from veduta.gallery.explain import explain_image
 from veduta.gallery.ingest import ADD_BATCH
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
 from veduta.models import card
+from veduta.serialization import to_dict
 from veduta.types import Failure, Landmark, Recognition
 
 
@@ -470,7 +472,7 @@ def test_the_evidence_shows_the_photo_or_its_thumbnail_when_it_is_gone_or_change
     gallery, folder = moved
 
     def picture():
-        return gallery.exhibit(gallery.recognizer(rerank_depth=2), load(view), most=1).pairs[0].picture
+        return explain_image(gallery, gallery.recognizer(rerank_depth=2), load(view), 1).pairs[0].picture
 
     photo = Path(picture().name).relative_to(folder)
     assert picture().pixels.shape[:2] == (360, 480)
@@ -620,7 +622,7 @@ def test_photos_that_are_nowhere_else_are_kept_inside_the_gallery_and_removed_wi
     assert [(f.photo, f.error.split(":")[0]) for f in report.failures] == [("broken.jpg", "broken.jpg")]
     assert [file.name for file in (gallery.path / "photos").iterdir()] == [added.sha256]
     assert named(gallery, view) == "new"
-    assert gallery.picture(added.id).sha256 == added.sha256
+    assert gallery.reference(added.id).picture().sha256 == added.sha256
     assert gallery.add_contents([("again.jpg", content)], Landmark("new")).skipped == 1
     assert gallery.remove(reference=added.id) == 1
     assert not list((gallery.path / "photos").iterdir())
@@ -635,7 +637,7 @@ def test_a_gallery_takes_its_own_copies_along_when_it_is_moved(gallery, gallery_
     moved = shutil.copytree(gallery_path, tmp_path / "moved")
     shutil.rmtree(gallery_path / "photos")
     with Gallery.open(moved) as other:
-        assert other.picture(added.id).sha256 == added.sha256
+        assert other.reference(added.id).picture().sha256 == added.sha256
         assert other.add_contents([("y.jpg", content)], Landmark("new")).skipped == 1
         assert [file.name for file in (moved / "photos").iterdir()] == [added.sha256]
         other.remove(landmark="new")
@@ -673,13 +675,13 @@ def test_a_landmark_can_be_made_renamed_and_emptied_of_what_was_known(gallery):
 def test_pictures_and_features_of_a_reference_are_to_be_had_and_of_none_other(gallery):
     reference = gallery.covers()["palazzo-3"]
     assert reference == gallery.references("palazzo-3")[0].id
-    small = load(gallery.thumbnail(reference))
+    small = load(gallery.reference(reference).thumbnail)
     assert max(small.size) == 160
-    assert gallery.picture(reference).size == gallery.features(reference).size
-    for call in (gallery.thumbnail, gallery.picture, gallery.features):
-        for wrong in ("nothing", "\ud800"):
-            with pytest.raises(NotFoundError, match="has no reference"):
-                call(wrong)
+    assert gallery.reference(reference).picture().size == gallery.reference(reference).features.size
+    for wrong in ("nothing", "\ud800"):
+        assert gallery.find_reference(wrong) is None
+        with pytest.raises(NotFoundError, match="has no reference"):
+            gallery.reference(wrong)
 
 
 def test_guesses_stand_likeliest_first_and_begin_with_the_answer(answers, views, strangers):

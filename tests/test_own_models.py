@@ -215,8 +215,8 @@ def test_a_gallery_describes_photos_by_the_model_it_was_made_with(model, photos,
         gallery.add(photos)
         embedder = gallery.info().settings["embedder"]
         assert embedder == {"name": "colours", "sha256": read_card(model).sha256, "side": 64}
-        rows, found = gallery._store.descriptors()
-        labels = gallery._store.labels(rows.tolist())
+        rows, found = gallery._store.rows.after()
+        labels = gallery._store.rows.labels(rows.tolist())
     assert len(rows) == 8
     for (reference, _), row in zip(map(labels.get, rows.tolist()), found, strict=True):
         np.testing.assert_allclose(row, by_hand(load(photos / reference)), atol=2e-3)

@@ -15,7 +15,7 @@ from support.vectors import clustered, exact, search_all, unit
 
 from veduta.errors import BusyError, GalleryError, NotFoundError
 from veduta.files import locked
-from veduta.gallery import Gallery, live_index, to_dict
+from veduta.gallery import Gallery, live_index
 from veduta.gallery.live_index import (
     INDEX_FOLDER,
     IndexChoice,
@@ -29,6 +29,7 @@ from veduta.gallery.store import Store
 from veduta.geo import Circle
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
 from veduta.index.ivf import build
+from veduta.serialization import to_dict
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)
@@ -62,7 +63,7 @@ def upkeep(store):
 
 def truth(store):
     """An exact index of what is in the store."""
-    return exact(*store.descriptors())
+    return exact(*store.rows.after())
 
 
 # --- the choice -------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def test_centres_are_learned_again_only_when_it_has_grown_much_or_shrunk(store):
     assert build_index(store, DIM).trained == 280
     store.remove_landmark("l2")
     assert build_index(store, DIM).count == store.counts()[1]
-    assert build_index(store, DIM, anew=True).trained == store.counts()[1]
+    assert build_index(store, DIM, rebuild=True).trained == store.counts()[1]
 
 
 def test_it_is_stale_when_much_has_come_or_gone(store, monkeypatch):
@@ -292,7 +293,7 @@ def test_a_closed_gallery_leaves_no_process_behind(gallery_path, view):
     with Gallery.open(gallery_path) as gallery:
         gallery.choose_index("approximate")
         told(gallery, [view])
-        builder = gallery._upkeep._builder
+        builder = gallery._live._live_index._builder
         assert builder.poll() is None
     assert builder.poll() is not None
 
@@ -304,7 +305,7 @@ def test_a_gallery_that_may_only_be_read_is_searched_with_the_index_it_has(galle
         before = told(gallery, views)
     with read_only(gallery_path), Gallery.open(gallery_path) as gallery:
         assert told(gallery, views) == before
-        assert gallery._upkeep._builder is None
+        assert gallery._live._live_index._builder is None
 
 
 def test_the_command_killed_at_any_time_is_gone_on_with(tmp_path):

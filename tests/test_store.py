@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support import world
 from support.stores import entry, features, put, unit
 
+from veduta import sqlite
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
-from veduta.gallery import schema
 from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
 from veduta.gallery.store import GALLERY_FILE, Store
@@ -34,7 +34,7 @@ def store(tmp_path):
 
 
 def everything(store):
-    return store.references(), store.landmarks(), store.rows(), store.revision()
+    return store.references(), store.landmarks(), store.rows.ids(), store.revision()
 
 
 def edit(path, *statements):
@@ -96,7 +96,7 @@ def test_a_reference_takes_at_most_45_kilobytes(store):
         pictures = [thumbnail(from_array(world.facade(i))) for i in range(start, start + 20)]
         big = [{"descriptor": unit(rng, 1280), "features": features(rng, 512, 64), "thumbnail": p} for p in pictures]
         put(store, *(entry(start + i, **parts) for i, parts in enumerate(big)))
-        store.shrink()
+        store.graph.shrink()
         sizes.append((store.path / GALLERY_FILE).stat().st_size)
     assert (sizes[1] - sizes[0]) / 20 <= 45_000
 
@@ -109,7 +109,7 @@ def test_a_new_store_is_empty_and_knows_its_settings(store):
     assert store.counts() == (0, 0)
     assert store.references() == []
     assert store.landmarks() == {}
-    assert store.descriptors()[1].shape[0] == 0
+    assert store.rows.after()[1].shape[0] == 0
 
 
 def test_create_makes_the_folders_above_it(tmp_path):
@@ -194,7 +194,7 @@ def test_a_damaged_file_is_a_gallery_error_when_it_is_read(store):
     data = file.read_bytes()
     file.write_bytes(data[:PAGE] + bytes(len(data) - PAGE))
     with contextlib.closing(Store.open(store.path)) as damaged:
-        for ask in (damaged.references, damaged.landmarks, damaged.descriptors, damaged.settings):
+        for ask in (damaged.references, damaged.landmarks, damaged.rows.after, damaged.settings):
             with pytest.raises(GalleryError, match=r"cannot be read .*malformed.*; restore it from a copy"):
                 ask()
         with pytest.raises(GalleryError, match=r"cannot be written .*malformed"):
@@ -232,18 +232,18 @@ def test_what_was_added_comes_back(store):
         reference, kept, picture = other.evidence(one.reference.id)
         assert (reference, picture) == (one.reference, one.thumbnail)
         assert pack_features(kept) == pack_features(unpack_features(pack_features(one.features)))
-        rows, descriptors = other.descriptors()
-        assert other.labels(rows.tolist()) == {rows[0]: (one.reference.id, "duomo")}
-        assert set(rows.tolist()) == other.rows()
+        rows, descriptors = other.rows.after()
+        assert other.rows.labels(rows.tolist()) == {rows[0]: (one.reference.id, "duomo")}
+        assert set(rows.tolist()) == other.rows.ids()
         np.testing.assert_allclose(descriptors, one.descriptor[None], atol=1e-3)
 
 
 def test_the_same_content_twice_is_added_once(store):
     put(store, entry(1))
-    before = store.references(), store.rows()
+    before = store.references(), store.rows.ids()
     assert put(store, entry(1)) == []
     assert put(store, entry(1, id="another name.jpg")) == []
-    assert (store.references(), store.rows()) == before
+    assert (store.references(), store.rows.ids()) == before
     assert put(store, entry(2), entry(2, id="again.jpg")) == [entry(2).reference]
 
 
@@ -282,7 +282,7 @@ def test_removing_a_landmark_takes_its_references_along(store):
     put(store, entry(1), entry(2), entry(3, "torre"))
     assert store.remove_landmark("duomo") == 2
     assert [r.id for r in store.references()] == ["3.jpg"]
-    assert store.remove_landmark("duomo") == -1
+    assert store.remove_landmark("duomo") is None
 
 
 def test_a_landmark_without_references_can_be_removed(store):
@@ -293,31 +293,31 @@ def test_a_landmark_without_references_can_be_removed(store):
 
 def test_a_row_number_is_never_given_twice(store):
     put(store, entry(1), entry(2))
-    last = max(store.rows())
+    last = max(store.rows.ids())
     store.remove_reference("2.jpg")
     put(store, entry(2))
-    assert max(store.rows()) > last
-    (row,) = store.descriptors(after=last)[0].tolist()
-    assert store.labels([last, row]) == {row: ("2.jpg", "duomo")}
-    assert store.last_row() == row
+    assert max(store.rows.ids()) > last
+    (row,) = store.rows.after(last)[0].tolist()
+    assert store.rows.labels([last, row]) == {row: ("2.jpg", "duomo")}
+    assert store.rows.last() == row
 
 
 def test_the_log_of_what_went_says_which_rows_those_were_in_order(store):
     put(store, *(entry(i, landmark="torre" if i > 3 else "duomo") for i in range(6)))
-    rows = {id: row for row, (id, _) in store.labels(sorted(store.rows())).items()}
-    assert store.removed() == (0, pytest.approx(np.array([])))
+    rows = {id: row for row, (id, _) in store.rows.labels(sorted(store.rows.ids())).items()}
+    assert store.rows.removed_since() == (0, pytest.approx(np.array([])))
     store.remove_reference("2.jpg")
-    seen, gone = store.removed()
+    seen, gone = store.rows.removed_since()
     assert (seen, gone.tolist()) == (1, [rows["2.jpg"]])
     store.remove_landmark("torre")
-    assert sorted(store.removed(seen)[1].tolist()) == sorted([rows["4.jpg"], rows["5.jpg"]])
-    assert store.removed(store.removals())[1].tolist() == []
+    assert sorted(store.rows.removed_since(seen)[1].tolist()) == sorted([rows["4.jpg"], rows["5.jpg"]])
+    assert store.rows.removed_since(store.rows.removals())[1].tolist() == []
 
 
 def test_descriptors_come_in_pieces_that_together_are_all(store):
     put(store, *(entry(i) for i in range(7)))
-    rows, descriptors = store.descriptors()
-    first, second = store.descriptors(most=4), store.descriptors(after=int(rows[3]), most=4)
+    rows, descriptors = store.rows.after()
+    first, second = store.rows.after(limit=4), store.rows.after(int(rows[3]), limit=4)
     assert [len(first[0]), len(second[0])] == [4, 3]
     assert np.array_equal(np.concatenate([first[0], second[0]]), rows)
     assert np.array_equal(np.concatenate([first[1], second[1]]), descriptors)
@@ -325,10 +325,10 @@ def test_descriptors_come_in_pieces_that_together_are_all(store):
 
 def test_the_rows_of_landmarks_are_those_of_their_references(store):
     put(store, *(entry(i, landmark=f"l{i % 3}") for i in range(7)))
-    labels = store.labels(sorted(store.rows()))
+    labels = store.rows.labels(sorted(store.rows.ids()))
     wanted = [row for row, (_, landmark) in labels.items() if landmark in ("l0", "l2")]
-    assert store.rows_of(["l2", "none such", "l0", "l2"]).tolist() == sorted(wanted)
-    assert store.rows_of([]).tolist() == []
+    assert store.rows.of_landmarks(["l2", "none such", "l0", "l2"]).tolist() == sorted(wanted)
+    assert store.rows.of_landmarks([]).tolist() == []
 
 
 @pytest.mark.parametrize("slow", [0, 10])
@@ -338,11 +338,11 @@ def test_many_local_features_are_what_each_is_alone_however_they_are_read(store,
     rng = np.random.default_rng(3)
     put(store, *(entry(i, features=features(rng, int(rng.integers(0, 60)), 64)) for i in range(40)))
     store._readers = ParallelReader(store.path / GALLERY_FILE, store._db, slow)
-    rows = rng.permutation(sorted(store.rows()))[:count].tolist()
+    rows = rng.permutation(sorted(store.rows.ids()))[:count].tolist()
     found = store.features_of([*rows, *rows[:2], 10**6])
     assert sorted(found) == sorted(rows)
     for row, (kept, counts) in found.items():
-        alone, confirmed = store.features_at(row)
+        alone, confirmed = store.graph.features(row)
         for name in ("keypoints", "descriptors", "scores"):
             assert np.array_equal(getattr(kept, name), getattr(alone, name))
         assert (kept.size, counts.tolist()) == (alone.size, confirmed.tolist())
@@ -351,9 +351,9 @@ def test_many_local_features_are_what_each_is_alone_however_they_are_read(store,
 def test_what_was_just_removed_has_no_local_features_however_they_are_read(store):
     put(store, *(entry(i) for i in range(30)))
     store._readers = ParallelReader(store.path / GALLERY_FILE, store._db, 0)
-    rows = sorted(store.rows())
+    rows = sorted(store.rows.ids())
     assert sorted(store.features_of(rows)) == rows  # all connections are open now
-    gone = next(row for row, (id, _) in store.labels(rows).items() if id == "17.jpg")
+    gone = next(row for row, (id, _) in store.rows.labels(rows).items() if id == "17.jpg")
     store.remove_reference("17.jpg")
     assert sorted(store.features_of(rows)) == [row for row in rows if row != gone]
 
@@ -380,7 +380,7 @@ def test_the_revision_grows_with_every_change_also_by_others(store):
 def test_reading_changes_no_revision(store):
     put(store, entry(1))
     before = store.revision()
-    everything(store), store.descriptors(), store.evidence("1.jpg"), store.settings(), store.bytes_on_disk()
+    everything(store), store.rows.after(), store.evidence("1.jpg"), store.settings(), store.bytes_on_disk()
     assert store.revision() == before
 
 
@@ -439,7 +439,7 @@ def test_what_is_read_together_is_of_one_moment(store):
 
 
 def test_a_gallery_that_stays_busy_says_so(store, monkeypatch):
-    monkeypatch.setattr(schema, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
     with (
         contextlib.closing(sqlite3.connect(store.path / GALLERY_FILE, isolation_level=None)) as busy,
         contextlib.closing(Store.open(store.path)) as hasty,
@@ -513,8 +513,8 @@ def test_any_sequence_of_changes_leaves_what_a_dict_would_hold(changes):
             assert {r.id: (r.landmark, r.sha256) for r in store.references()} == expected
             counts = {name: sum(landmark == name for landmark, _ in model.values()) for name in known}
             assert {id: count for id, (_, count) in store.landmarks().items()} == counts
-            rows, descriptors = store.descriptors()
-            labels = [store.labels([row])[row] for row in rows.tolist()]
+            rows, descriptors = store.rows.after()
+            labels = [store.rows.labels([row])[row] for row in rows.tolist()]
             assert len(labels) == len(model)
             for (id, landmark), descriptor in zip(labels, descriptors, strict=True):
                 assert landmark == model[id][0]

@@ -510,8 +510,8 @@ def collect(gallery, asked=()):
     """A gallery's photos as a collection, references first, by id, then queries; all descriptors; the references."""
     recognizer = gallery.recognizer()
     with contextlib.closing(Store.open(gallery.info().path)) as store:
-        rows, vectors = store.descriptors()
-        labels = [store.labels([row])[row] for row in rows.tolist()]
+        rows, vectors = store.rows.after()
+        labels = [store.rows.labels([row])[row] for row in rows.tolist()]
     photos = [Photo(r.id, r.landmark, kept(recognizer.extract(load(r.photo)))) for r in gallery.references()]
     photos += [Photo(name, landmark, recognizer.extract(image)) for name, landmark, image in asked]
     embedded = [vectors[np.argsort([id for id, _ in labels])], *(recognizer.embed(image)[None] for *_, image in asked)]

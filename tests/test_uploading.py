@@ -58,7 +58,7 @@ def fill(store, first, count):
 
 
 def agree(store, index):
-    return search_all(index, QUERIES) == search_all(exact(*store.descriptors()), QUERIES)
+    return search_all(index, QUERIES) == search_all(exact(*store.rows.after()), QUERIES)
 
 
 def batches(server):
@@ -111,8 +111,8 @@ def test_what_is_uploaded_is_searched_there_and_what_came_and_went_since_here(st
         assert len(index) == store.counts()[1]
         assert len(index.delta) == 20 - 3
         assert len(server.sent("/query/batch")) > asked
-        some = store.rows_of(["l1", "l5"])
-        assert search_all(index, QUERIES, 5, some) == search_all(exact(*store.descriptors()), QUERIES, 5, some)
+        some = store.rows.of_landmarks(["l1", "l5"])
+        assert search_all(index, QUERIES, 5, some) == search_all(exact(*store.rows.after()), QUERIES, 5, some)
 
 
 def test_only_what_is_new_is_sent_again_and_open_galleries_go_over_to_it(store, server):
@@ -141,7 +141,7 @@ def test_made_anew_it_is_another_collection_and_searches_never_stop(store, serve
     first = build_index(store, DIM)
     with contextlib.closing(LiveIndex(store, DIM)) as kept:
         index = kept.refresh()
-        second = build_index(store, DIM, anew=True)
+        second = build_index(store, DIM, rebuild=True)
         assert second.collection != first.collection
         assert agree(store, index)  # the old one is there as long as somebody has it open
         assert resolve(QdrantConnection(server.address), "sights", MODEL) == second.collection
@@ -248,7 +248,7 @@ def test_references_that_a_cluster_has_lost_are_missed(store, server):
     expected = f"{made.collection} has 38 references, expected 40; see whether a node is gone, or upload it anew"
     assert expected in said(store)
     assert expected in said(store, lambda: build_index(store, DIM))
-    assert build_index(store, DIM, anew=True).count == 40
+    assert build_index(store, DIM, rebuild=True).count == 40
 
 
 def test_another_model_another_length_and_nobody_there_are_said(store, server):

@@ -17,11 +17,12 @@ from veduta.gallery.match_graph import (
     EXPECTED_FROM,
     MAX_KEYPOINTS,
     MIN_CONFIRMING,
+    ReferencePair,
     count_confirmed,
     expected_inliers,
     keep_confirmed,
 )
-from veduta.gallery.store import GALLERY_FILE, ReferencePair, Store
+from veduta.gallery.store import GALLERY_FILE, Store
 
 COUNTS = st.lists(st.integers(0, 4), max_size=60)
 
@@ -70,26 +71,26 @@ def test_confirming_nothing_changes_nothing():
 
 @pytest.mark.parametrize("confirming", range(MIN_CONFIRMING))
 def test_all_are_kept_while_few_relatives_confirm_any(confirming):
-    kept, counts = keep_confirmed(features(20), uint8([1] * 20), confirming, most=5)
+    kept, counts = keep_confirmed(features(20), uint8([1] * 20), confirming, limit=5)
     assert numbers(kept) == list(range(20))
     assert len(counts) == 20
 
 
 def test_all_are_kept_when_there_are_few():
-    kept, counts = keep_confirmed(features(5), uint8([0, 1, 0, 2, 0]), 6, most=5)
+    kept, counts = keep_confirmed(features(5), uint8([0, 1, 0, 2, 0]), 6, limit=5)
     assert numbers(kept) == [0, 1, 2, 3, 4]
     assert counts.tolist() == [0, 1, 0, 2, 0]
 
 
 def test_the_most_useful_are_kept_in_the_order_they_had():
-    kept, counts = keep_confirmed(features(6), uint8([0, 2, 1, 0, 3, 1]), 2, most=3)
+    kept, counts = keep_confirmed(features(6), uint8([0, 2, 1, 0, 3, 1]), 2, limit=3)
     assert numbers(kept) == [1, 2, 4]
     assert counts.tolist() == [2, 1, 3]
 
 
 def test_of_equally_useful_ones_the_detectors_best_are_kept():
-    assert numbers(keep_confirmed(features(9), uint8([1] * 9), 2, most=4)[0]) == [0, 1, 2, 3]
-    assert numbers(keep_confirmed(features(6), uint8([0, 0, 0, 0, 0, 1]), 2, most=3)[0]) == [0, 1, 5]
+    assert numbers(keep_confirmed(features(9), uint8([1] * 9), 2, limit=4)[0]) == [0, 1, 2, 3]
+    assert numbers(keep_confirmed(features(6), uint8([0, 0, 0, 0, 0, 1]), 2, limit=3)[0]) == [0, 1, 5]
 
 
 @given(COUNTS, st.integers(0, 4), st.integers(1, 40))
@@ -138,7 +139,8 @@ def asked(path, query, *values):
 
 def kin(path):
     """(reference id, other's id) -> inliers."""
-    query = "SELECT a.id, b.id, k.num_inliers FROM kin AS k JOIN reference AS a ON a.row = k.a JOIN reference AS b "
+    query = """SELECT a.id, b.id, k.num_inliers FROM reference_pair AS k JOIN reference AS a ON a.row = k.a
+               JOIN reference AS b """
     return {(a, b): n for a, b, n in asked(path, query + "ON b.row = k.b")}
 
 
@@ -160,9 +162,9 @@ def family(tmp_path_factory):
 
 def test_every_reference_is_held_against_its_relatives(built):
     with opened(built) as store:
-        assert store.uncompared() == []
+        assert store.graph.uncompared() == []
         ids = [reference.id for reference in store.references()]
-        expected = store.expected_inliers(ids)
+        expected = store.graph.expected_inliers(ids)
         assert set(expected) == set(ids)
         assert min(expected.values()) > 20
         for id in ids:
@@ -182,17 +184,17 @@ def test_both_photos_of_a_pair_know_of_it(built):
 def test_removing_a_reference_takes_its_kin_along(gallery, gallery_path):
     gallery.remove(reference="palazzo-3/photo-1.jpg")
     assert not any("palazzo-3/photo-1.jpg" in pair for pair in kin(gallery_path))
-    assert len(kin(gallery_path)) == asked(gallery_path, "SELECT count(*) FROM kin")[0][0] == 10
-    assert asked(gallery_path, "SELECT count(*) FROM usefulness")[0][0] == 11
+    assert len(kin(gallery_path)) == asked(gallery_path, "SELECT count(*) FROM reference_pair")[0][0] == 10
+    assert asked(gallery_path, "SELECT count(*) FROM keypoint_support")[0][0] == 11
     with opened(gallery_path) as store:
-        assert store.expected_inliers(["palazzo-3/photo-0.jpg"]) == {}
-        assert store.uncompared() == []
+        assert store.graph.expected_inliers(["palazzo-3/photo-0.jpg"]) == {}
+        assert store.graph.uncompared() == []
 
 
 def test_removing_a_landmark_takes_its_kin_along(gallery, gallery_path):
     gallery.remove(landmark="palazzo-3")
-    assert len(kin(gallery_path)) == asked(gallery_path, "SELECT count(*) FROM kin")[0][0] == 10
-    assert asked(gallery_path, "SELECT count(*) FROM usefulness")[0][0] == 10
+    assert len(kin(gallery_path)) == asked(gallery_path, "SELECT count(*) FROM reference_pair")[0][0] == 10
+    assert asked(gallery_path, "SELECT count(*) FROM keypoint_support")[0][0] == 10
 
 
 def test_of_a_landmark_with_many_photos_the_useful_keypoints_are_kept(family):
@@ -210,8 +212,8 @@ def test_what_says_nothing_of_a_landmark_alone_is_kept_whole(gallery, gallery_pa
     with opened(gallery_path) as store:
         found, counts = store.features("new")
         assert (len(found), counts.sum()) == (512, 0)
-        assert store.expected_inliers(["new"]) == {}
-        assert store.uncompared() == []
+        assert store.graph.expected_inliers(["new"]) == {}
+        assert store.graph.uncompared() == []
 
 
 def test_added_one_by_one_or_all_at_once_pairs_have_the_same_inliers(built, photos, tmp_path):
@@ -278,7 +280,7 @@ def test_a_pair_two_have_compared_at_once_counts_once(gallery_path, ids):
     mine, other = (f"palazzo-2/{id}.jpg" for id in ids)
     with opened(gallery_path) as store:
         counts = [store.features(id)[1] for id in (mine, other)]
-        store.add_pairs(rows[mine], [some_kin(rows[other], 512)])
+        store.graph.add_pairs(rows[mine], [some_kin(rows[other], 512)])
         assert all(np.array_equal(store.features(id)[1], n) for id, n in zip((mine, other), counts, strict=True))
     assert kin(gallery_path) == before
 
@@ -288,8 +290,8 @@ def test_a_relative_removed_meanwhile_is_no_kin(gallery, gallery_path):
     gallery.remove(landmark="palazzo-2")
     before = kin(gallery_path)
     with opened(gallery_path) as store:
-        store.add_pairs(rows["palazzo-2/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
-        store.add_pairs(rows["palazzo-1/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
+        store.graph.add_pairs(rows["palazzo-2/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
+        store.graph.add_pairs(rows["palazzo-1/photo-0.jpg"], [some_kin(rows["palazzo-2/photo-1.jpg"], 512)])
     assert kin(gallery_path) == before
 
 
@@ -301,10 +303,10 @@ def test_keypoints_found_before_others_were_dropped_are_not_counted(family, tmp_
     rows, id = rows_of(path), "palazzo-0/photo-0.jpg"
     with opened(path) as store:
         before = store.features(id)[1]
-        store.add_pairs(rows["new"], [ReferencePair(rows[id], np.arange(9), np.arange(9), (512, 512))])
+        store.graph.add_pairs(rows["new"], [ReferencePair(rows[id], np.arange(9), np.arange(9), (512, 512))])
         assert np.array_equal(store.features(id)[1], before), "it has 320 by now, and other numbers"
         assert store.features("new")[1].sum() == 9
-        assert store.expected_inliers(["new"]) == {"new": 9}
+        assert store.graph.expected_inliers(["new"]) == {"new": 9}
 
 
 # --- a gallery of an older Veduta
@@ -319,8 +321,8 @@ def old(gallery_path):
             db.execute(
                 f"UPDATE reference SET {column} = (SELECT t.{column} FROM {column} AS t WHERE t.row = reference.row)"
             )
-        db.execute("ALTER TABLE reference DROP COLUMN licence")
-        for table in ("usefulness", "kin", "attachment", "removed", "features", "thumbnail"):
+        db.execute("ALTER TABLE reference DROP COLUMN license")
+        for table in ("keypoint_support", "reference_pair", "attachment", "removed", "features", "thumbnail"):
             db.execute(f"DROP TABLE {table}")
         db.execute("DROP TRIGGER reference_removed")
         db.execute("PRAGMA user_version = 1")
@@ -333,18 +335,18 @@ def test_an_older_gallery_is_brought_up_to_date_and_answers(old, view):
         (answer,) = gallery.recognize([view])
         assert answer.landmark.id == "palazzo-0"
         assert gallery.recognizer().references.expected_inliers(["palazzo-0/photo-0.jpg"]) == {}
-    assert asked(old, "PRAGMA user_version") == [(3,)]
+    assert asked(old, "PRAGMA user_version") == [(4,)]
     tables = {name for (name,) in asked(old, "SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert {"usefulness", "kin", "attachment"} <= tables
+    assert {"keypoint_support", "reference_pair", "attachment"} <= tables
     with opened(old) as store:
-        assert len(store.uncompared()) == 12
+        assert len(store.graph.uncompared()) == 12
 
 
 def test_the_next_addition_compares_the_references_of_an_older_gallery(old, built, tmp_path):
     with Gallery.open(old) as gallery:
         gallery.add_photo(world.save(world.facade(77, 240, 180), tmp_path / "new.jpg"), "torre")
     with opened(old) as store, opened(built) as new:
-        assert store.uncompared() == []
+        assert store.graph.uncompared() == []
         for reference in new.references():
             assert np.array_equal(store.features(reference.id)[1], new.features(reference.id)[1])
     assert kin(old) == kin(built)
@@ -358,7 +360,7 @@ def test_adding_nothing_new_compares_them_too(old, built, photos):
 
 def test_two_may_bring_an_older_gallery_up_to_date_one_after_another(old):
     with opened(old) as first, opened(old) as second:
-        assert len(first.uncompared()) == len(second.uncompared()) == 12
+        assert len(first.graph.uncompared()) == len(second.graph.uncompared()) == 12
 
 
 def test_an_older_gallery_that_may_only_be_read_is_refused(old, monkeypatch):

@@ -1,18 +1,81 @@
-"""One process at a time."""
+"""Atomic file writes (draft, fsync, rename) and locks of folders against other processes."""
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from veduta.errors import BusyError
+
+MEGABYTE = 2**20  # bytes
+
+
+@contextmanager
+def draft(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Yield a file beside `path` that takes its name, whole and on disk, when the body ends; OSError if it cannot.
+
+    When the body fails the draft is removed; the draft of a process that was killed is overwritten by the next.
+
+    Args:
+        path: the file to write; an older one of this name is replaced.
+        mode: ``wb`` for bytes, ``w`` for UTF-8 text with line ends as they are.
+    """
+    file = path.with_name(f".{path.name}.draft")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with file.open(mode, **text) as opened:  # type: ignore[call-overload]
+            yield opened
+            opened.flush()
+            os.fsync(opened.fileno())
+        file.replace(path)
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
+    """Write a file so that it is the old one or the new one, never half; OSError if it cannot be written.
+
+    Args:
+        path: the file.
+        content: bytes, or text (in one piece or several), written as UTF-8.
+    """
+    if isinstance(content, bytes):
+        with draft(path) as file:
+            file.write(content)
+    else:
+        with draft(path, "w") as file:
+            file.writelines([content] if isinstance(content, str) else content)
+
+
+def write_json(path: Path, value: Any, **options: Any) -> None:
+    """Write a value as JSON, indented by one, as `write_atomic` does; `options` go to `json.dumps`."""
+    write_atomic(path, json.dumps(value, **{"indent": 1, **options}) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system lets folders be opened for that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # some file systems keep no names to flush
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from writing to a folder; BusyError when one is. A process that dies lets go."""
+    import fcntl  # absent on Windows, where everything that locks nothing still works
+
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

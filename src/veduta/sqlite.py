@@ -16,8 +16,8 @@ from veduta.errors import VedutaError
 
 BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
 
-Fault = Callable[[str, sqlite3.Error], VedutaError]
-"""Makes the error to raise of an action, such as ``cannot be read``, and of SQLite's error."""
+Fault = Callable[[str, sqlite3.Error, Path], VedutaError]
+"""Makes the error to raise of an action, such as ``cannot be read``, SQLite's error, and the file."""
 
 
 class Database:
@@ -28,15 +28,16 @@ class Database:
         fault: makes the error to raise when the file cannot be used.
         synchronous: SQLite's setting: ``NORMAL`` survives a killed process and a lost power supply keeps it whole;
             ``OFF`` is for what can be made again.
+        read_only: whether the file may only be read.
 
     Raises:
         VedutaError: what `fault` makes, when the file cannot be opened.
     """
 
-    def __init__(self, file: Path, fault: Fault, synchronous: str = "NORMAL") -> None:
+    def __init__(self, file: Path, fault: Fault, synchronous: str = "NORMAL", *, read_only: bool = False) -> None:
         self.file, self._fault = file, fault
         with self.faults("cannot be opened"):
-            self.connection = connect(file, synchronous)
+            self.connection = connect_read_only(file) if read_only else connect(file, synchronous)
 
     def close(self) -> None:
         """Close the file; everything is already on disk."""
@@ -54,7 +55,7 @@ class Database:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            raise self._fault(action, error) from error
+            raise self._fault(action, error, self.file) from error
 
     def rows(self, query: str, values: Sequence[Any] = (), action: str = "cannot be read") -> list[Any]:
         """Return all rows of a query."""

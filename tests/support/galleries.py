@@ -1,6 +1,6 @@
 """The answers of a gallery, as they can be compared."""
 
-from veduta.gallery import to_dict
+from veduta.serialization import to_dict
 
 
 def recognized(gallery, queries, **options):

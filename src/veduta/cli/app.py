@@ -18,7 +18,8 @@ import typer
 
 from veduta import __version__
 from veduta.cli import competition, index, jobs, library, models, output, serve, train
-from veduta.cli.asking import (
+from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.recognize_options import (
     Budget,
     Depth,
     EffortName,
@@ -32,7 +33,6 @@ from veduta.cli.asking import (
     RerankDepth,
     recognize_options,
 )
-from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.concurrency import keep_memory
 from veduta.errors import VedutaError
 
@@ -199,9 +199,9 @@ def recognize_command(
     """Name the landmark in each photo, or say that it is none the gallery knows."""
     from veduta.gallery import Gallery
 
-    asked = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
+    options = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
-        answers = opened.recognize(output.from_stdin(photos), **asked)
+        answers = opened.recognize(output.from_stdin(photos), options)
         failed = output.recognitions(answers, format.value)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -248,9 +248,9 @@ def explain_command(
     """Write the evidence for one photo as pictures and a self-contained page."""
     from veduta.gallery import Gallery
 
-    asked = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
+    options = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
-        page = opened.explain(photo, out, **asked)
+        page = opened.explain(photo, out, options)
     output.note(f"wrote {page}")
 
 

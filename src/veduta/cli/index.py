@@ -54,7 +54,7 @@ def index_command(
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         with output.progress("index") as progress:
-            opened.build_index(lambda what, share: progress(round(share * STEPS), STEPS, what), anew=anew)
+            opened.build_index(lambda what, share: progress(round(share * STEPS), STEPS, what), rebuild=anew)
         found = opened.info().index
     if not quiet:
         output.print_facts(found, as_json=format is Listing.json)

@@ -11,6 +11,17 @@ import typer
 
 from veduta.cli import output
 from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.recognize_options import (
+    Depth,
+    EffortName,
+    EffortOption,
+    Floor,
+    Gps,
+    MatcherOption,
+    Precision,
+    RerankDepth,
+    recognize_options,
+)
 
 if TYPE_CHECKING:
     from veduta.jobs import MergeReport, ShardReport
@@ -82,31 +93,22 @@ def recognize_job_command(
     address: Address = None,
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
-    effort: Annotated[str, typer.Option(help="fast, default or thorough.")] = "default",
-    precision: Annotated[
-        float | None, typer.Option(min=0, max=1, metavar="SHARE", help="Choose the floor so that this share is right.")
-    ] = None,
-    floor: Annotated[float | None, typer.Option(min=0, max=1, help="Least confidence of an answer.")] = None,
-    gps: Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")] = True,
-    matcher: Annotated[str, typer.Option(help="As veduta recognize takes it.")] = "nearest",
-    depth: Annotated[int, typer.Option(min=1, help="Candidates retrieved.")] = 100,
-    rerank_depth: Annotated[
-        int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
-    ] = None,
+    effort: EffortOption = EffortName.default,
+    precision: Precision = None,
+    floor: Floor = None,
+    gps: Gps = True,
+    matcher: MatcherOption = "nearest",
+    depth: Depth = 100,
+    rerank_depth: RerankDepth = None,
     provider: Provider = "cpu",
     format: AsListing = Listing.table,
 ) -> None:
     """Recognize many photos, in shards; merged they are one line of JSON each, in the order of the photos."""
-    from veduta.decision.model import CASCADES
     from veduta.jobs import RecognizeJob
 
-    if effort not in CASCADES:
-        raise typer.BadParameter(f"--effort: expected one of {', '.join(CASCADES)}, got {effort}")
-    if precision is not None and floor is not None:
-        raise typer.BadParameter("give either --precision or --floor")
+    options = recognize_options(effort, None, precision, floor, gps, matcher, depth, rerank_depth, None, None)
     place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
-    how = (effort, precision, floor, gps, matcher, depth, rerank_depth, provider)
-    _do(RecognizeJob(gallery, photos, *how), work, place, format)
+    _do(RecognizeJob(gallery, photos, options, provider), work, place, format)
 
 
 @jobs_app.command("verify")

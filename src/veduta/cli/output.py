@@ -108,7 +108,7 @@ def recognitions(answers: Iterable[Recognition | Failure], format: str) -> int:
 
 
 def _as_json(answers: Iterable[Recognition | Failure]) -> None:
-    from veduta.gallery import to_dict
+    from veduta.serialization import to_dict
 
     # Written piece by piece: ten thousand answers need not wait in memory for the last. Nothing is written before
     # the first, which is when a run that cannot start says so.
@@ -124,7 +124,7 @@ def _as_json(answers: Iterable[Recognition | Failure]) -> None:
 
 
 def _as_jsonl(answers: Iterable[Recognition | Failure]) -> None:
-    from veduta.gallery import to_dict
+    from veduta.serialization import to_dict
 
     for answer in answers:
         sys.stdout.write(_json(to_dict(answer)) + "\n")

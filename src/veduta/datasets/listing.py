@@ -6,11 +6,11 @@ import csv
 import io
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from veduta.errors import DatasetError
-from veduta.images import SUFFIXES, walk
+from veduta.images import SUFFIXES, PhotoBytes, walk
 from veduta.types import Failure, Landmark
 
 CSV_COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url", "licence")
@@ -25,7 +25,8 @@ class LabeledPhoto:
         id: the id its reference is to have.
         landmark: what it shows.
         license: under which it may be used, where that is known.
-        name: what messages call it; its path unless given.
+        name: the name in messages; its path unless given.
+        content: its bytes, where they are at hand already.
     """
 
     photo: str
@@ -33,6 +34,7 @@ class LabeledPhoto:
     landmark: Landmark
     license: str | None = None
     name: str = ""
+    content: PhotoBytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name:

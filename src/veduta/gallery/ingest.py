@@ -1,8 +1,4 @@
-"""Labelled photos into a store: read, embedded, extracted ahead by threads, and written a batch at a time.
-
-When all are there, each new one is held against the photos of its landmark most like it: keypoints that they confirm
-are useful ones, and how well they agree says what a query should reach.
-"""
+"""Labeled photos into a store: read, embedded, extracted ahead by threads, and written a batch at a time."""
 
 from __future__ import annotations
 
@@ -12,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-import numpy as np
-
-from veduta.concurrency import in_order, one_blas_thread
+from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto
 from veduta.errors import ConflictError, ImageError
-from veduta.gallery.match_graph import MAX_PAIRS
-from veduta.gallery.store import NewReference, ReferencePair, Store
-from veduta.images import load, read_bytes
+from veduta.gallery.store import NewReference, Store
+from veduta.images import PhotoBytes, load, read_bytes
 from veduta.progress import Progress
-from veduta.protocols import Embedder, Extractor, Matcher, Verifier
+from veduta.protocols import Embedder, Extractor
+from veduta.text import utf8
 from veduta.types import Failure, Image, Landmark, Reference
 from veduta.viz import thumbnail
 
@@ -30,7 +24,7 @@ ADD_BATCH = 16  # references per transaction: the most a killed run does again
 
 @dataclass(frozen=True)
 class AddReport:
-    """What became of the photos given to `Gallery.add`.
+    """The outcome of `Gallery.add`, photo by photo.
 
     Attributes:
         added: references that are new.
@@ -44,9 +38,9 @@ class AddReport:
 
 
 class ContentLookup:
-    """Which photos a store had before this run: asked photo by photo, so memory does not grow with the store.
+    """The photos a store had before this run, looked up one by one, so that memory does not grow with the store.
 
-    What the run itself adds does not count, or what is said of a photo listed twice would depend on how far the
+    Photos that the run itself adds do not count, or the report on a photo listed twice would depend on how far the
     threads have come.
 
     Args:
@@ -62,17 +56,17 @@ class ContentLookup:
             return None if sha256 in self._new else self._store.find_content(sha256)
 
     def find_content(self, sha256: str) -> Reference | None:
-        """Do what `Store.find_content` does."""
+        """Return the reference made from a photo with this content, or None."""
         with self._lock:
             return self._store.find_content(sha256)
 
     def landmark(self, id: str) -> Landmark | None:
-        """Do what `Store.landmark` does."""
+        """Return one landmark, or None."""
         with self._lock:
             return self._store.landmark(id)
 
     def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
-        """Do what `Store.add` does, and remember what was new."""
+        """Add references as `Store.add` does, and remember the new ones."""
         with self._lock:
             added = self._store.add(landmarks, entries)
             self._new.update(reference.sha256 for reference in added)
@@ -87,10 +81,10 @@ def add_listed(
     failures: list[Failure],
     progress: Progress | None = None,
 ) -> AddReport:
-    """Add photos to a store and return what became of them; `failures` are those met while listing.
+    """Add photos to a store and report on each; `failures` are those met while listing.
 
-    What is ready is kept when the run is interrupted. What a table says of a landmark is taken over even if all its
-    photos were there already.
+    Photos that are ready are stored when the run is interrupted. A table's names and places of a landmark are taken
+    over even if all its photos were there already.
     """
     known = ContentLookup(store)
 
@@ -108,11 +102,11 @@ def add_entries(
     failures: list[Failure],
     progress: Progress | None = None,
 ) -> AddReport:
-    """Add photos that `make_entry` has looked at to a store, in their order, and return what became of them.
+    """Add photos that `make_entry` has prepared to a store, in their order, and report on each.
 
     Args:
-        known: the store they go to, and what it had before.
-        prepared: each photo with what `make_entry` returned for it.
+        known: the store they go to, and the photos it had before.
+        prepared: each photo with the result of `make_entry`.
         total: how many there are.
         failures: those met while listing.
         progress: called with photos done and photos in all.
@@ -131,51 +125,6 @@ def add_entries(
     return AddReport(tuple(batch.added), batch.skipped, tuple(failures))
 
 
-def compare_same_landmark(store: Store, matcher: Matcher, verifier: Verifier, progress: Progress | None = None) -> None:
-    """Hold every reference not yet compared against its `MAX_PAIRS` nearest of the same landmark.
-
-    What a pair says is kept at once, and a landmark is finished in one transaction, so a killed run goes on where it
-    was and ends the same.
-    """
-    waiting: dict[str, set[int]] = {}
-    for row, landmark in store.uncompared():
-        waiting.setdefault(landmark, set()).add(row)
-    total, done = sum(map(len, waiting.values())), 0
-    with one_blas_thread():
-        for landmark, new in waiting.items():
-            rows, ids, descriptors = store.same_landmark(landmark)
-            for place in (i for i, row in enumerate(rows.tolist()) if row in new):
-                nearest = np.argsort(-(descriptors @ descriptors[place]), kind="stable")
-                others = [i for i in nearest.tolist() if i != place][:MAX_PAIRS]
-                pairs = [(place, i) if ids[place] < ids[i] else (i, place) for i in others]
-                kin = [_kin(store, matcher, verifier, int(rows[place]), rows[list(pair)].tolist()) for pair in pairs]
-                store.add_pairs(int(rows[place]), [found for found in kin if found is not None])
-                done += 1
-                if progress:
-                    progress(done, total)
-            # Not before all are through: what a pair says must not depend on which was looked at first.
-            store.finish_landmark(rows.tolist(), sorted(new))
-    if waiting:
-        store.shrink()
-
-
-def _kin(store: Store, matcher: Matcher, verifier: Verifier, row: int, pair: list[int]) -> ReferencePair | None:
-    """Return what holding two references against each other finds, seen from `row`; None if that is known or one gone.
-
-    The pair is always looked at the same way round, whichever came first, for geometry is not quite symmetric.
-    """
-    other = next(each for each in pair if each != row)
-    features = [store.features_at(each) for each in pair]
-    if other in store.compared_with(row) or features[0] is None or features[1] is None:
-        return None
-    (a, _), (b, _) = features[0], features[1]
-    matches = matcher.match(a, b)
-    agreed = matches.indices[verifier.verify(a, b, matches).inliers]
-    sides = [(agreed[:, 0], len(a)), (agreed[:, 1], len(b))]
-    (mine, length), (theirs, other_length) = sides if pair[0] == row else sides[::-1]
-    return ReferencePair(other, mine, theirs, (length, other_length))
-
-
 def make_entry(
     item: LabeledPhoto, earlier: Callable[[str], Reference | None], embedder: Embedder, extractor: Extractor
 ) -> NewReference | Failure | None:
@@ -190,11 +139,11 @@ def make_entry(
     if (problem := _unstorable(item)) is not None:
         return problem
     try:
-        data, digest = read_bytes(item.photo)
-        known = earlier(digest)
+        content = item.content or PhotoBytes(*read_bytes(item.photo), item.photo)
+        known = earlier(content.sha256)
         if known is not None:
             return conflict(item, known)
-        return _entry(item, load(data, name=item.name), embedder, extractor)
+        return _entry(item, load(content, name=item.name), embedder, extractor)
     except ImageError as error:
         return Failure.of(item.name, error)
 
@@ -209,19 +158,19 @@ class _Batch:
 
     def __init__(self, known: ContentLookup, failures: list[Failure]) -> None:
         self._known, self._failures = known, failures
-        self._told: dict[str, Landmark | None] = {}  # of the landmarks met in this run
+        self._stored: dict[str, Landmark | None] = {}  # of the landmarks met in this run
         self._landmarks: dict[str, Landmark] = {}
         self._waiting: list[tuple[LabeledPhoto, NewReference]] = []
         self.added: list[Reference] = []
         self.skipped = 0
 
     def put(self, item: LabeledPhoto, entry: NewReference | None) -> None:
-        """Take a photo, or None for one that is there already and may still say something new of its landmark."""
+        """Take a photo, or None for one that is there already and whose table may still rename its landmark."""
         key = item.landmark.id
-        if key not in self._told:
-            self._told[key] = self._known.landmark(key)
-        if self._told[key] != item.landmark:
-            self._landmarks[key] = self._told[key] = item.landmark
+        if key not in self._stored:
+            self._stored[key] = self._known.landmark(key)
+        if self._stored[key] != item.landmark:
+            self._landmarks[key] = self._stored[key] = item.landmark
         if entry is None:
             self.skipped += 1
             return
@@ -251,11 +200,6 @@ class _Batch:
             self._failures.append(failure)
         else:
             self.skipped += 1
-
-
-def utf8(name: str) -> str:
-    """Return a file's name with each byte that is no text written out, so that it can be stored and shown."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def conflict(item: LabeledPhoto, known: Reference) -> Failure | None:

@@ -150,7 +150,7 @@ class LiveIndex:
 
     def _catch_up(self, index: SearchIndex) -> None:
         """Bring an index up to what is in the store."""
-        self._removals, gone = self._store.removed(self._removals)
+        self._removals, gone = self._store.rows.removed_since(self._removals)
         index.remove(gone)
         for rows, descriptors in descriptor_batches(self._store, self._row):
             index.add(rows, descriptors)
@@ -178,7 +178,7 @@ class LiveIndex:
 
 
 def needs_rebuild(index: Index) -> bool:
-    """Return whether an index should be built anew: there is none on disk, or much has changed since."""
+    """Return whether an index should be rebuilt: there is none on disk, or much has changed since."""
     if isinstance(index, OverlayIndex):
         count = len(index) - len(index.delta) + index.num_deleted
     elif isinstance(index, ApproximateIndex) and index.manifest is not None:
@@ -217,7 +217,7 @@ def _first_upload(choice: IndexChoice, cache: SavedIndex) -> bool:
 def descriptor_batches(store: Store, after: int) -> Iterator[tuple[Int64, Float32]]:
     """Yield the rows past this one and their descriptors, a piece at a time."""
     while True:
-        rows, descriptors = store.descriptors(after, DESCRIPTOR_BATCH)
+        rows, descriptors = store.rows.after(after, DESCRIPTOR_BATCH)
         if not len(rows):
             return
         yield rows, descriptors
@@ -225,7 +225,7 @@ def descriptor_batches(store: Store, after: int) -> Iterator[tuple[Int64, Float3
 
 
 def build_index(
-    store: Store, dim: int, progress: ShareProgress = lambda what, share: None, *, anew: bool = False
+    store: Store, dim: int, progress: ShareProgress = lambda work, share: None, *, rebuild: bool = False
 ) -> Manifest | SyncState:
     """Build or renew a gallery's index, put it in the place of the old one at once, and return what it is.
 
@@ -240,15 +240,17 @@ def build_index(
         home.mkdir(exist_ok=True)
         with locked(home):
             if choice.target is not None:
-                return sync(store, choice.target, dim, home, progress, anew=anew)
-            return _build(store, dim, choice, home, progress, anew=anew)
+                return sync(store, choice.target, dim, home, progress, rebuild=rebuild)
+            return _build(store, dim, choice, home, progress, rebuild=rebuild)
     except OSError as error:
         reason = error.strerror or error
         raise GalleryError(f"{home}: cannot be written ({reason}); make room or give the right") from error
 
 
-def _build(store: Store, dim: int, choice: IndexChoice, home: Path, progress: ShareProgress, *, anew: bool) -> Manifest:
-    earlier = None if anew else _extendable(store, home)
+def _build(
+    store: Store, dim: int, choice: IndexChoice, home: Path, progress: ShareProgress, *, rebuild: bool
+) -> Manifest:
+    earlier = None if rebuild else _extendable(store, home)
     plan, draft = _plan(store, choice, earlier), home / DRAFT
     if not _same_plan(draft, plan):
         shutil.rmtree(draft, ignore_errors=True)
@@ -290,9 +292,9 @@ def _plan(store: Store, choice: IndexChoice, earlier: Path | None) -> dict[str, 
 
     What is removed from now on is to be removed again when it is opened; of an earlier one, what went since that.
     """
-    removals = store.removals() if earlier is None else Manifest.read(earlier).source["removals"]
+    removals = store.rows.removals() if earlier is None else Manifest.read(earlier).source["removals"]
     name = earlier.name if earlier else None
-    return {"recall": choice.recall, "earlier": name, "row": store.last_row(), "removals": removals}
+    return {"recall": choice.recall, "earlier": name, "row": store.rows.last(), "removals": removals}
 
 
 def _same_plan(draft: Path, plan: dict[str, Any]) -> bool:
@@ -308,7 +310,7 @@ def _extendable(store: Store, home: Path) -> Path | None:
     if folder is None:
         return None
     manifest = Manifest.read(folder)
-    removed = len(store.removed(int(manifest.source["removals"]))[1])
+    removed = len(store.rows.removed_since(int(manifest.source["removals"]))[1])
     grown = can_extend(manifest, store.counts()[1]) and removed <= REMOVED_SHARE * manifest.count
     return folder if grown and manifest.count else None
 

@@ -1,7 +1,7 @@
 """Many rows of a table at once, without waiting for the disk one row after another.
 
-What is in memory is read fastest by one connection. What has to come from a disk takes a wait a page, and a disk serves
-many waits at once: so when the first rows turn out to be slow, the others are dealt to several connections.
+Rows in memory are read fastest by one connection. Rows that have to come from a disk take a wait a page, and a disk
+serves many waits at once: so when the first rows turn out to be slow, the others are dealt to several connections.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from veduta.gallery.schema import connect
+from veduta.sqlite import Database, connect, connect_read_only, is_writable
 
 READERS = 8
 PROBE = 3  # rows read before it is decided
@@ -25,35 +25,36 @@ class ParallelReader:
 
     Args:
         file: the gallery's.
-        first: the connection that is open already.
-        slow: seconds a row from which on several are used.
+        db: the file, open already.
+        slow: seconds a row from which on several connections are used.
     """
 
-    def __init__(self, file: Path, first: sqlite3.Connection, slow: float = SLOW) -> None:
-        self._file, self._first, self._slow = file, first, slow
+    def __init__(self, file: Path, db: Database, slow: float = SLOW) -> None:
+        self._file, self._db, self._slow = file, db, slow
         self._others: list[sqlite3.Connection] = []
         self._pool: ThreadPoolExecutor | None = None
 
-    def fetch(self, query: str, rows: Sequence[int]) -> list[Any]:
-        """Return what a query finds for these rows, in any order.
+    def fetch(self, query: str, row_ids: Sequence[int]) -> list[Any]:
+        """Return the rows of a query for these row ids, in any order.
 
         Args:
-            query: ends in ``IN ({})``, for as many marks as there are rows.
-            rows: at most as many as SQLite takes at once, which is some ten thousand.
+            query: ends in ``IN ({})``, for as many marks as there are row ids.
+            row_ids: at most as many as SQLite takes at once, which is some ten thousand.
         """
-        wanted = sorted(set(rows))  # neighbours on the disk are read one after the other
+        ordered = sorted(set(row_ids))  # neighbors on the disk are read one after the other
         start = time.perf_counter()
-        found = _ask(self._first, query, wanted[:PROBE])
-        rest = wanted[PROBE:]
+        rows = _fetch(self._db.connection, query, ordered[:PROBE])
+        rest = ordered[PROBE:]
         if time.perf_counter() - start < self._slow * PROBE or len(rest) < READERS:
-            return found + _ask(self._first, query, rest)
+            return rows + _fetch(self._db.connection, query, rest)
         if self._pool is None:
-            self._others = [connect(self._file) for _ in range(READERS)]
+            open_one = connect if is_writable(self._file) else connect_read_only
+            self._others = [open_one(self._file) for _ in range(READERS)]
             self._pool = ThreadPoolExecutor(READERS)
         shares = [rest[i::READERS] for i in range(READERS)]
-        for part in self._pool.map(_ask, self._others, [query] * READERS, shares):
-            found += part
-        return found
+        for part in self._pool.map(_fetch, self._others, [query] * READERS, shares):
+            rows += part
+        return rows
 
     def close(self) -> None:
         """Close the further connections."""
@@ -65,7 +66,7 @@ class ParallelReader:
         self._others = []
 
 
-def _ask(connection: sqlite3.Connection, query: str, rows: Sequence[int]) -> list[Any]:
-    if not rows:
+def _fetch(connection: sqlite3.Connection, query: str, row_ids: Sequence[int]) -> list[Any]:
+    if not row_ids:
         return []
-    return connection.execute(query.format(",".join("?" * len(rows))), rows).fetchall()
+    return connection.execute(query.format(",".join("?" * len(row_ids))), row_ids).fetchall()

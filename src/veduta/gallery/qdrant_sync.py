@@ -114,7 +114,7 @@ def open_synced(store: Store, upload: SyncState, dim: int, patience: RetryPolicy
     check_model(store, upload)
     index = QdrantIndex(QdrantConnection(upload.address, patience), upload.collection, dim, upload.options)
     opened = OverlayIndex(index, dim, upload.row)
-    least = upload.count - len(store.removed(upload.removals)[1])
+    least = upload.count - len(store.rows.removed_since(upload.removals)[1])
     if len(opened) < least:
         raise GalleryError(_short(upload, len(opened), least, store.path))
     return opened
@@ -135,7 +135,7 @@ def sync(
     home: Path,
     progress: ShareProgress = lambda what, share: None,
     *,
-    anew: bool = False,
+    rebuild: bool = False,
     patience: RetryPolicy | None = None,
 ) -> SyncState:
     """Bring a Qdrant up to what is in a gallery, and return what it has then; no two at a time.
@@ -146,14 +146,14 @@ def sync(
         dim: length D of a descriptor.
         home: the folder that keeps what has been done.
         progress: called with what is being done and the share of it that is.
-        anew: fill a new collection, also if there is one; the alias goes over to it when it is complete.
+        rebuild: fill a new collection, also if there is one; the alias goes over to it when it is complete.
         patience: how long Qdrant is waited for.
 
     Raises:
         GalleryError: it cannot be reached, refuses or has lost something. Run again, it goes on where it was.
     """
     started, link = time.monotonic(), QdrantConnection(target.address, patience)
-    begun = _begin(store, link, target, dim, home, anew=anew)
+    begun = _begin(store, link, target, dim, home, rebuild=rebuild)
     index = QdrantIndex(link, begun.collection, dim)
     sent = _follow(store, index, begun, home, progress)
     _settle(link, sent.collection, progress)
@@ -171,15 +171,17 @@ def sync(
     return done
 
 
-def _begin(store: Store, link: QdrantConnection, target: SyncTarget, dim: int, home: Path, *, anew: bool) -> SyncState:
+def _begin(
+    store: Store, link: QdrantConnection, target: SyncTarget, dim: int, home: Path, *, rebuild: bool
+) -> SyncState:
     """Return what has been sent so far: what was cut off, what is complete, or nothing into a new collection."""
     draft, complete = SyncState.read(home / SYNC_DRAFT, target), SyncState.read(home / SYNC_FILE, target)
-    if anew and draft is not None and complete is not None and draft.collection == complete.collection:
+    if rebuild and draft is not None and complete is not None and draft.collection == complete.collection:
         draft = None
-    for known in (draft, None if anew else complete):
+    for known in (draft, None if rebuild else complete):
         if known is not None and (known.row == 0 or _exists(link, known.collection)):
             return _made(store, link, known, target, dim)
-    removals = store.removals()  # before the first row is read, so that none that goes is missed
+    removals = store.rows.removals()  # before the first row is read, so that none that goes is missed
     version = propose(link, target.name, str(store.settings()["embedder"]["sha256"]))
     fresh = SyncState(target.address, target.name, version.collection, removals=removals)
     fresh.write(home / SYNC_DRAFT)  # before it is made, so that it is found again if it is made by half
@@ -202,7 +204,7 @@ def _exists(link: QdrantConnection, collection: str) -> bool:
 def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progress: ShareProgress) -> SyncState:
     """Send what is new and remove what went, until there is nothing of either, and return how far that is."""
     while True:
-        removals, gone = store.removed(sent.removals)
+        removals, gone = store.rows.removed_since(sent.removals)
         index.remove(gone)  # also those past `row`: they may be of a batch that was not confirmed
         sent = replace(sent, removals=removals)
         batch = _batch(store, sent.row)
@@ -211,7 +213,7 @@ def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progr
             sent = replace(sent, row=int(batch.ids[-1]))
         sent.write(home / SYNC_DRAFT)
         with store.reading():
-            last, count, now = store.last_row(), store.counts()[1], store.removals()
+            last, count, now = store.rows.last(), store.counts()[1], store.rows.removals()
         progress("uploading", min(1.0, sent.row / max(last, 1)))
         if last <= sent.row and now == sent.removals:
             return replace(sent, count=count)
@@ -220,13 +222,19 @@ def _follow(store: Store, index: QdrantIndex, sent: SyncState, home: Path, progr
 def _batch(store: Store, after: int) -> PointBatch | None:
     """Return the next references past a row, None for none."""
     with store.reading():
-        rows, descriptors = store.descriptors(after, UPLOAD_BATCH)
-        known = store.placed(rows.tolist())
+        rows, descriptors = store.rows.after(after, UPLOAD_BATCH)
+        known = store.rows.full_labels(rows.tolist())
     if not len(rows):
         return None
-    ids, landmarks, licences, north, east = zip(*(known[row] for row in rows.tolist()), strict=True)
-    places = [None if None in place else place for place in zip(north, east, strict=True)]
-    return PointBatch(rows, descriptors, ids, landmarks, places, licences)
+    labels = [known[row_id] for row_id in rows.tolist()]
+    return PointBatch(
+        rows,
+        descriptors,
+        [label.reference for label in labels],
+        [label.landmark for label in labels],
+        [label.position for label in labels],
+        [label.license for label in labels],
+    )
 
 
 def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) -> None:
@@ -246,8 +254,8 @@ def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) ->
 
 def _sample(store: Store) -> Float32:
     """Return the descriptors (n, D) of a few references, spread over all of them."""
-    starts = np.unique(np.linspace(0, max(store.last_row() - 1, 0), QUERIES).astype(int))
-    found = [store.descriptors(int(start), 1)[1] for start in starts]
+    starts = np.unique(np.linspace(0, max(store.rows.last() - 1, 0), QUERIES).astype(int))
+    found = [store.rows.after(int(start), 1)[1] for start in starts]
     return np.concatenate([each for each in found if len(each)] or [np.zeros((0, 0), np.float32)])
 
 

@@ -1,21 +1,30 @@
-"""The file of a gallery: its tables, its older forms, and how it is opened."""
+"""The schema of a gallery's file, and the migration of older ones."""
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from veduta.errors import GalleryError
+import numpy as np
 
-SCHEMA_VERSION = 3
-BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
+from veduta.decision.model import DECISION_FORMAT
+from veduta.files import write_json
+from veduta.models import CARD_FILE
+from veduta.sqlite import transaction
+
+SCHEMA_VERSION = 4
 PAGE = 16_384  # bytes; with SQLite's 4,096 the features of a photo lie in nine pieces, with these in two or three
 
-FIRST = """
+# keypoint_support counts, for each keypoint of a reference, the photos of the same landmark that confirm it, and says
+# whether the reference has been compared with them (apart from its features, which would be written again each time);
+# reference_pair keeps the inliers of each such pair, both ways round. The large columns lie in tables of their own, so
+# that reading all descriptors does not read them. The log of removals spares an index of millions from asking which
+# references are still there.
+SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE landmark (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, latitude REAL, longitude REAL, url TEXT
@@ -27,14 +36,36 @@ CREATE TABLE reference (
     photo TEXT NOT NULL,
     sha256 TEXT NOT NULL UNIQUE,
     descriptor BLOB NOT NULL,
-    licence TEXT
+    license TEXT
 ) STRICT;
 CREATE INDEX reference_landmark ON reference (landmark);
+CREATE TABLE features (
+    row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE, features BLOB NOT NULL
+) STRICT;
+CREATE TABLE thumbnail (
+    row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE, thumbnail BLOB NOT NULL
+) STRICT;
+CREATE TABLE keypoint_support (
+    row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE,
+    counts BLOB NOT NULL,
+    compared INTEGER NOT NULL
+) STRICT;
+CREATE TABLE reference_pair (
+    a INTEGER NOT NULL REFERENCES reference (row) ON DELETE CASCADE,
+    b INTEGER NOT NULL REFERENCES reference (row) ON DELETE CASCADE,
+    num_inliers INTEGER NOT NULL,
+    PRIMARY KEY (a, b)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX reference_pair_b ON reference_pair (b);
+CREATE TABLE attachment (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE removed (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NULL) STRICT;
+CREATE TRIGGER reference_removed AFTER DELETE ON reference BEGIN
+    INSERT INTO removed (row) VALUES (old.row);
+END;
 """
-# Schema 2: usefulness counts, for each keypoint of a reference, the photos of the same landmark that confirm it, and
-# says whether the reference has been held against them (apart from its features, which would be written again each
-# time); kin keeps the inliers of each such pair, both ways round.
-SECOND = """
+# From each older version, the statements that lead to the next one.
+MIGRATIONS = {
+    1: """
 CREATE TABLE usefulness (
     row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE,
     counts BLOB NOT NULL,
@@ -48,10 +79,8 @@ CREATE TABLE kin (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX kin_b ON kin (b);
 CREATE TABLE attachment (name TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT, WITHOUT ROWID;
-"""
-# Schema 3: the big things in tables of their own, so that reading all descriptors does not read them, and a log of
-# what went, so that an index of millions need not ask what is still there.
-THIRD = """
+""",
+    2: """
 CREATE TABLE features (
     row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE, features BLOB NOT NULL
 ) STRICT;
@@ -62,41 +91,76 @@ CREATE TABLE removed (seq INTEGER PRIMARY KEY AUTOINCREMENT, row INTEGER NOT NUL
 CREATE TRIGGER reference_removed AFTER DELETE ON reference BEGIN
     INSERT INTO removed (row) VALUES (old.row);
 END;
-"""
-MOVE_OUT = """
 INSERT INTO features SELECT row, features FROM reference;
 INSERT INTO thumbnail SELECT row, thumbnail FROM reference;
 ALTER TABLE reference DROP COLUMN features;
 ALTER TABLE reference DROP COLUMN thumbnail;
 ALTER TABLE reference ADD COLUMN licence TEXT;
-"""
-MIGRATIONS = {1: SECOND + THIRD + MOVE_OUT, 2: THIRD + MOVE_OUT}  # from this version to the last one
+""",
+    3: """
+ALTER TABLE reference RENAME COLUMN licence TO license;
+ALTER TABLE usefulness RENAME TO keypoint_support;
+DROP INDEX kin_b;
+ALTER TABLE kin RENAME TO reference_pair;
+CREATE INDEX reference_pair_b ON reference_pair (b);
+""",
+}
 
 
-def migrate(db: sqlite3.Connection) -> None:
-    """Bring a gallery's file up to date, all or nothing; another process may be doing the same."""
-    try:
-        db.execute("BEGIN IMMEDIATE")
+def migrate(db: sqlite3.Connection, models: Path) -> None:
+    """Bring a gallery's file up to date, all or nothing; another process may be doing the same.
+
+    Args:
+        db: a connection to the file, outside a transaction.
+        models: the folder of the gallery's own models, whose cards are brought up to date first.
+    """
+    _migrate_cards(models)
+    with transaction(db):
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        for statement in _statements(MIGRATIONS.get(version, "")):
-            db.execute(statement)
+        for step in range(version, SCHEMA_VERSION):
+            for statement in _statements(MIGRATIONS[step]):
+                db.execute(statement)
+        _migrate_decision(db)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+
+
+def _migrate_cards(models: Path) -> None:
+    """Spell `license` in the cards of a gallery's own models as this Veduta does; they are read either way round."""
+    for file in models.glob(f"*/{CARD_FILE}"):
+        fields = json.loads(file.read_bytes())
+        if "licence" in fields:
+            renamed = {"license" if name == "licence" else name: value for name, value in fields.items()}
+            write_json(file, renamed)
+
+
+def _migrate_decision(db: sqlite3.Connection) -> None:
+    """Bring a decision calibrated for the gallery from format 1 to 2: the same numbers under other names."""
+    row = db.execute("SELECT content FROM attachment WHERE name = 'decision'").fetchone()
+    if row is None:
+        return
+    with np.load(io.BytesIO(row[0]), allow_pickle=False) as arrays:
+        if "about" not in arrays:
+            return
+        metadata = json.loads(str(arrays["about"])) | {"format": DECISION_FORMAT}
+        named = {_new_name(key): arrays[key] for key in arrays if key != "about"}
+    file = io.BytesIO()
+    np.savez_compressed(file, metadata=np.array(json.dumps(metadata)), **named)
+    db.execute("UPDATE attachment SET content = ? WHERE name = 'decision'", (file.getvalue(),))
+
+
+def _new_name(key: str) -> str:
+    return "centers" if key == "centres" else key.replace("/glue", "/fine")
 
 
 def _statements(script: str) -> list[str]:
-    """Return the statements of a script one by one: run as a whole it would commit what is before it."""
-    found, part = [], ""
+    """Return the statements of a script one by one: run as a whole it would commit the transaction before it."""
+    statements, part = [], ""
     for line in script.splitlines(keepends=True):
         part += line
         if sqlite3.complete_statement(part):
-            found.append(part)
+            statements.append(part)
             part = ""
-    return found
+    return statements
 
 
 def write_schema(file: Path, settings: Mapping[str, Any]) -> None:
@@ -106,38 +170,8 @@ def write_schema(file: Path, settings: Mapping[str, Any]) -> None:
     try:
         connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `shrink` can give space back
-        version = f"PRAGMA user_version = {SCHEMA_VERSION}"
-        connection.executescript(f"BEGIN; {FIRST} {SECOND} {THIRD} {version}; COMMIT;")
+        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         rows = [("revision", "0"), ("settings", json.dumps(dict(settings), sort_keys=True))]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     finally:
         connection.close()
-
-
-def connect(file: Path) -> sqlite3.Connection:
-    """Return a connection to a gallery's file, for reading and writing where it may be written.
-
-    Raises:
-        GalleryError: it cannot be opened.
-    """
-    connection = None
-    try:
-        if not all(os.access(path, os.W_OK) for path in (file, file.parent)):
-            return _connect_reading(file)
-        connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error as error:
-        if connection is not None:
-            connection.close()
-        raise GalleryError(f"{file}: cannot be opened ({error}); restore it from a copy") from error
-    return connection
-
-
-def _connect_reading(file: Path) -> sqlite3.Connection:
-    """Return a connection to a gallery that may only be read, such as one on a disc or of another user."""
-    # Without a log beside it the file is complete, and nobody who could change it is at work.
-    how = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
-    address = f"{file.absolute().as_uri()}?{how}"
-    return sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)

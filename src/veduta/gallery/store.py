@@ -21,19 +21,18 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
-from veduta.gallery.match_graph import MIN_CONFIRMING, count_confirmed, expected_inliers, keep_confirmed
+from veduta.gallery.match_graph import MatchGraph, descriptor_matrix, with_confirmations
 from veduta.gallery.parallel_reader import ParallelReader
-from veduta.gallery.schema import SCHEMA_VERSION, connect, migrate, write_schema
+from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
+from veduta.sqlite import Database, is_writable
 from veduta.types import Float32, Int64, Landmark, LocalFeatures, Reference, UInt8
 
 GALLERY_FILE = "gallery.sqlite"
 MODELS_FOLDER = "models"  # folder of models that do not ship
-COUNTED = "SELECT f.features, u.counts FROM {} LEFT JOIN usefulness AS u ON u.row = f.row WHERE {} = ?"
-BY_ROW = COUNTED.format("features AS f", "f.row")
-BY_ROWS = """SELECT f.row, f.features, u.counts FROM features AS f LEFT JOIN usefulness AS u ON u.row = f.row
-             WHERE f.row IN ({})"""
-BY_ID = COUNTED.format("reference AS r JOIN features AS f ON f.row = r.row", "r.id")
-REFERENCE = "SELECT id, landmark, photo, sha256, licence FROM reference"
+FEATURES_OF = """SELECT f.row, f.features, u.counts FROM features AS f
+                 LEFT JOIN keypoint_support AS u ON u.row = f.row WHERE f.row IN ({})"""
+REFERENCE = "SELECT id, landmark, photo, sha256, license FROM reference"
+LANDMARK = "SELECT id, name, latitude, longitude, url FROM landmark"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,21 +52,30 @@ class NewReference:
     thumbnail: bytes
 
 
-@dataclass(frozen=True, eq=False)
-class ReferencePair:
-    """What holding a reference against another of its landmark has found.
+@dataclass(frozen=True)
+class ReferenceLabel:
+    """The names under which a search index outside the gallery keeps a reference.
 
     Attributes:
-        row: the other's row.
-        mine: (K,) int64, the keypoints of the reference that are inliers, by number.
-        theirs: (K,) int64, those of the other.
-        lengths: keypoints of the reference and of the other when they were matched.
+        reference: id of the reference.
+        landmark: id of its landmark.
+        license: under which the photo may be used, where that is known.
+        latitude: of the landmark, degrees north, or None.
+        longitude: of the landmark, degrees east, or None.
     """
 
-    row: int
-    mine: Int64
-    theirs: Int64
-    lengths: tuple[int, int]
+    reference: str
+    landmark: str
+    license: str | None
+    latitude: float | None
+    longitude: float | None
+
+    @property
+    def position(self) -> tuple[float, float] | None:
+        """(degrees north, degrees east) of the landmark, or None where that is not known."""
+        if self.latitude is None or self.longitude is None:
+            return None
+        return self.latitude, self.longitude
 
 
 class Store:
@@ -75,13 +83,25 @@ class Store:
 
     Args:
         path: the gallery's folder.
-        connection: an open connection to its file.
+
+    Attributes:
+        path: the gallery's folder.
+        writable: whether this process may change the gallery.
+        graph: the verified pairs among references of one landmark.
+        rows: the descriptors by row id, and the log of removals, that indexes are kept up to date with.
+
+    Raises:
+        GalleryError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
-        self.path, self._db = path, connection
-        self._readers = ParallelReader(path / GALLERY_FILE, connection)
-        self.writable = all(os.access(file, os.W_OK) for file in (path, path / GALLERY_FILE))
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        file = path / GALLERY_FILE
+        self.writable = is_writable(file)
+        self._db = Database(file, _fault, read_only=not self.writable)
+        self._reader = ParallelReader(file, self._db)
+        self.graph = MatchGraph(self._db, self._writing)
+        self.rows = DescriptorRows(self._db)
 
     @classmethod
     def create(
@@ -94,8 +114,8 @@ class Store:
 
         Args:
             path: the folder.
-            settings: what made it.
-            prepare: writes what else belongs into the folder's MODELS, before it becomes a gallery.
+            settings: the models and settings that make the gallery.
+            prepare: writes further files into the folder's MODELS_FOLDER, before it becomes a gallery.
         """
         folder = Path(path)
         try:
@@ -114,13 +134,12 @@ class Store:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Store:
-        """Return the gallery in this folder, open; GalleryError if there is none or it cannot be understood."""
+        """Return the gallery in this folder, open; GalleryError if there is none or its schema is unknown."""
         folder = Path(path)
         if not (folder / GALLERY_FILE).is_file():
-            raise GalleryError(
-                f"{folder}: is not a gallery (no {GALLERY_FILE} in it); make one with 'veduta create {folder}'"
-            )
-        store = cls(folder, connect(folder / GALLERY_FILE))
+            missing = f"{folder}: is not a gallery (no {GALLERY_FILE} in it)"
+            raise GalleryError(f"{missing}; make one with 'veduta create {folder}'")
+        store = cls(folder)
         try:
             store._check_schema()
         except GalleryError:
@@ -130,15 +149,15 @@ class Store:
 
     def close(self) -> None:
         """Close the file; the store cannot be used any more."""
-        self._readers.close()
+        self._reader.close()
         self._db.close()
 
     def _check_schema(self) -> None:
-        version = int(self._ask("PRAGMA user_version")[0][0])
+        version = int(self._db.rows("PRAGMA user_version")[0][0])
         older = 1 <= version < SCHEMA_VERSION
         if older and self.writable:
-            with self._faults("cannot be brought up to date", "is another process using it?"):
-                migrate(self._db)
+            with self._db.faults("cannot be brought up to date"):
+                migrate(self._db.connection, self.path / MODELS_FOLDER)
         elif older:
             raise GalleryError(f"{self.path}: was made by an older Veduta; open it once where it may be written")
         elif version != SCHEMA_VERSION:
@@ -146,69 +165,43 @@ class Store:
             raise GalleryError(f"{self.path}: {wrong}; use the Veduta that made it, or create a new gallery")
 
     @contextmanager
-    def _faults(self, what: str, remedy: str) -> Iterator[None]:
-        """Turn what is wrong with the file into a GalleryError; what is wrong with the program stays as it is."""
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except sqlite3.DatabaseError as error:
-            raise GalleryError(f"{self.path / GALLERY_FILE}: {what} ({error}); {remedy}") from error
-
-    @contextmanager
-    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute(begin)
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # a Ctrl-C may come just before it begins or just after it ends
-                self._db.execute("ROLLBACK")
-            raise
-
-    @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Run the body as one transaction that also counts the revision up."""
-        with self._faults("cannot be written", "is another process using it?"), self._transaction("BEGIN IMMEDIATE"):
-            yield self._db
-            self._db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+        with self._db.transaction() as connection:
+            yield connection
+            connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Let everything read in the body be of one moment, whatever other processes change meanwhile."""
-        with self._faults("cannot be read", "restore it from a copy"), self._transaction("BEGIN"):
+        with self._db.transaction("BEGIN", "cannot be read"):
             yield
-
-    def _ask(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return all rows a query finds; GalleryError when the file is damaged."""
-        with self._faults("cannot be read", "restore it from a copy"):
-            return self._db.execute(query, values).fetchall()
 
     def revision(self) -> int:
         """Return a number that grows with every change, whichever process made it."""
-        return int(self._ask("SELECT value FROM meta WHERE key = 'revision'")[0][0])
+        return int(self._db.rows("SELECT value FROM meta WHERE key = 'revision'")[0][0])
 
     def settings(self) -> dict[str, Any]:
         """Return the settings the gallery was made with."""
-        return dict(json.loads(self._ask("SELECT value FROM meta WHERE key = 'settings'")[0][0]))
+        return dict(json.loads(self._db.rows("SELECT value FROM meta WHERE key = 'settings'")[0][0]))
 
     def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
         """Add references and their landmarks in one transaction; return the references that were new.
 
-        What a landmark says of itself replaces what was known, where it says anything. An entry whose content is
-        already in the gallery is left out; one whose id is taken by another photo gets a longer id.
+        The fields a landmark has replace those stored before. An entry whose content is already in the gallery is
+        left out; one whose id is taken by another photo gets a longer id.
         """
         added = []
         with self._writing() as db:
             for landmark in landmarks:
-                _put_landmark(db, landmark)
+                _merge_landmark(db, landmark)
             for entry in entries:
                 reference = _put_entry(db, entry)
                 added += [reference] if reference else []
         return added
 
     def put_landmark(self, landmark: Landmark) -> None:
-        """Keep a landmark as it is given here, new or in the place of what was known of it."""
+        """Store a landmark as given, new or in the place of the one with its id."""
         with self._writing() as db:
             db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?1, ?1)", (landmark.id,))
             values = landmark.name, landmark.latitude, landmark.longitude, landmark.url, landmark.id
@@ -219,161 +212,52 @@ class Store:
         with self._writing() as db:
             return db.execute("DELETE FROM reference WHERE id = ?", (id,)).rowcount > 0
 
-    def remove_landmark(self, id: str) -> int:
-        """Remove a landmark with all its references; return how many there were, or -1 for no such landmark."""
+    def remove_landmark(self, id: str) -> int | None:
+        """Remove a landmark with all its references; return how many there were, or None for no such landmark."""
         with self._writing() as db:
             count = db.execute("SELECT count(*) FROM reference WHERE landmark = ?", (id,)).fetchone()[0]
-            gone = db.execute("DELETE FROM landmark WHERE id = ?", (id,)).rowcount
-        return int(count) if gone else -1
+            removed = db.execute("DELETE FROM landmark WHERE id = ?", (id,)).rowcount
+        return int(count) if removed else None
 
     def landmarks(self) -> dict[str, tuple[Landmark, int]]:
         """Return every landmark with its number of references, by id, in the order of ids."""
-        counts = dict(self._ask("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
-        rows = self._ask("SELECT id, name, latitude, longitude, url FROM landmark ORDER BY id")
-        return {row[0]: (Landmark(*row), counts.get(row[0], 0)) for row in rows}
+        counts = dict(self._db.rows("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
+        return {row[0]: (Landmark(*row), counts.get(row[0], 0)) for row in self._db.rows(f"{LANDMARK} ORDER BY id")}
 
     def landmark(self, id: str) -> Landmark | None:
         """Return one landmark, or None."""
-        found = self._ask("SELECT id, name, latitude, longitude, url FROM landmark WHERE id = ?", (id,))
-        return Landmark(*found[0]) if found else None
+        return next((Landmark(*row) for row in self._db.rows(f"{LANDMARK} WHERE id = ?", (id,))), None)
 
     def references(self, landmark: str | None = None) -> list[Reference]:
         """Return the references, of one landmark or of all, in the order of ids."""
         query = f"{REFERENCE} WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
-        return [Reference(*row) for row in self._ask(query, (landmark,))]
+        return [Reference(*row) for row in self._db.rows(query, (landmark,))]
 
     def covers(self) -> dict[str, str]:
         """Return landmark id -> the id of its first reference, for those that have any."""
-        return dict(self._ask("SELECT landmark, min(id) FROM reference GROUP BY landmark"))
+        return dict(self._db.rows("SELECT landmark, min(id) FROM reference GROUP BY landmark"))
 
     def find_content(self, sha256: str) -> Reference | None:
         """Return the reference made from a photo with this content, or None."""
-        return next((Reference(*row) for row in self._ask(f"{REFERENCE} WHERE sha256 = ?", (sha256,))), None)
+        return next((Reference(*row) for row in self._db.rows(f"{REFERENCE} WHERE sha256 = ?", (sha256,))), None)
 
-    def rows(self) -> set[int]:
-        """Return the row numbers of all references; a number is never given twice."""
-        return {row for (row,) in self._ask("SELECT row FROM reference")}
-
-    def descriptors(self, after: int = 0, most: int = -1) -> tuple[Int64, Float32]:
-        """Return what was added past row `after`: row numbers (N,), rising, and descriptors (N, D) float32 of norm 1.
-
-        Args:
-            after: a row number; 0 for all.
-            most: of how many at most, the first ones; -1 for no limit.
-        """
-        rows = self._ask("SELECT row, descriptor FROM reference WHERE row > ? ORDER BY row LIMIT ?", (after, most))
-        return np.array([row for row, _ in rows], np.int64), _matrix([data for _, data in rows])
-
-    def features_of(self, rows: Sequence[int]) -> dict[int, tuple[LocalFeatures, UInt8]]:
-        """Return row -> its local features and how many photos confirm each (N,), for those of these that are there."""
-        with self._faults("cannot be read", "restore it from a copy"):
-            found = self._readers.fetch(BY_ROWS, rows)
-        return {row: _with_usefulness(features, useful) for row, features, useful in found}
-
-    def labels(self, rows: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Return row -> (reference id, landmark id), for those of these rows that are there."""
-        marks = ",".join("?" * len(rows))
-        query = f"SELECT row, id, landmark FROM reference WHERE row IN ({marks})"  # noqa: S608
-        return {row: (id, landmark) for row, id, landmark in self._ask(query, rows)}
-
-    def placed(self, rows: Sequence[int]) -> dict[int, tuple[str, str, str | None, float | None, float | None]]:
-        """Return row -> (reference id, landmark id, licence, latitude, longitude), where there is one."""
-        marks = ",".join("?" * len(rows))
-        query = f"""SELECT r.row, r.id, r.landmark, r.licence, l.latitude, l.longitude FROM reference AS r
-                    JOIN landmark AS l ON l.id = r.landmark WHERE r.row IN ({marks})"""  # noqa: S608
-        return {row: (id, landmark, *rest) for row, id, landmark, *rest in self._ask(query, rows)}
-
-    def removed(self, after: int = 0) -> tuple[int, Int64]:
-        """Return the rows (N,) that went since the log of removals had `after` entries, and how many it has now."""
-        found = self._ask("SELECT seq, row FROM removed WHERE seq > ? ORDER BY seq", (after,))
-        return (found[-1][0] if found else after), np.array([row for _, row in found], np.int64)
-
-    def removals(self) -> int:
-        """Return how many entries the log of removals has."""
-        return int(self._ask("SELECT coalesce(max(seq), 0) FROM removed")[0][0])
-
-    def last_row(self) -> int:
-        """Return the highest row number, 0 without references."""
-        return int(self._ask("SELECT coalesce(max(row), 0) FROM reference")[0][0])
-
-    def rows_of(self, landmarks: Iterable[str]) -> Int64:
-        """Return the rows (N,), rising, of these landmarks' references."""
-        ids = sorted(set(landmarks))
-        found: list[int] = []
-        for start in range(0, len(ids), 1000):
-            some = ids[start : start + 1000]
-            query = f"SELECT row FROM reference WHERE landmark IN ({','.join('?' * len(some))})"  # noqa: S608
-            found += [row for (row,) in self._ask(query, some)]
-        return np.array(sorted(found), np.int64)
+    def features_of(self, row_ids: Sequence[int]) -> dict[int, tuple[LocalFeatures, UInt8]]:
+        """Return row id -> local features and how many photos confirm each (N,), for those of these that are there."""
+        with self._db.faults("cannot be read"):
+            rows = self._reader.fetch(FEATURES_OF, row_ids)
+        return {row_id: with_confirmations(features, counts) for row_id, features, counts in rows}
 
     def features(self, id: str) -> tuple[LocalFeatures, UInt8] | None:
         """Return one reference's local features and how many photos confirm each (N,), or None when it is gone."""
-        found = self._ask(BY_ID, (id,))
-        return _with_usefulness(*found[0]) if found else None
+        rows = self._db.rows("SELECT row FROM reference WHERE id = ?", (id,))
+        return self.graph.features(rows[0][0]) if rows else None
 
-    # --- relatives: photos of one landmark held against one another -----------------------------------------------
-
-    def uncompared(self) -> list[tuple[int, str]]:
-        """Return (row, landmark id) of the references not yet held against their landmark's others, in order."""
-        query = """SELECT r.row, r.landmark FROM reference AS r LEFT JOIN usefulness AS u ON u.row = r.row
-                   WHERE coalesce(u.compared, 0) = 0 ORDER BY r.row"""
-        return [(int(row), str(landmark)) for row, landmark in self._ask(query)]
-
-    def same_landmark(self, landmark: str) -> tuple[Int64, list[str], Float32]:
-        """Return the rows (N,) of a landmark's references, their ids, rising, and their descriptors (N, D)."""
-        query = "SELECT row, id, descriptor FROM reference WHERE landmark = ? ORDER BY id"
-        rows = self._ask(query, (landmark,))
-        numbers = np.array([row for row, _, _ in rows], np.int64)
-        return numbers, [id for _, id, _ in rows], _matrix([data for _, _, data in rows])
-
-    def features_at(self, row: int) -> tuple[LocalFeatures, UInt8] | None:
-        """Return what `features` does, by row."""
-        found = self._ask(BY_ROW, (row,))
-        return _with_usefulness(*found[0]) if found else None
-
-    def compared_with(self, row: int) -> set[int]:
-        """Return the rows that a reference has been held against."""
-        return {int(b) for (b,) in self._ask("SELECT b FROM kin WHERE a = ?", (row,))}
-
-    def add_pairs(self, row: int, found: Sequence[ReferencePair]) -> None:
-        """Note what holding a reference against others of its landmark has found, in one transaction.
-
-        Each keypoint that is an inlier becomes more useful. Call `finish_kin` when a landmark is through. What a photo
-        confirmed stays when it is removed.
-        """
-        with self._writing() as db:
-            for kin in found:
-                pair = (row, kin.row), (kin.row, row)
-                present = "SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM reference WHERE row IN (?1, ?2)) = 2"
-                new = [db.execute(f"INSERT OR IGNORE INTO kin {present}", (*p, len(kin.mine))).rowcount for p in pair]
-                if all(new):
-                    _confirm(db, row, kin.mine, kin.lengths[0])
-                    _confirm(db, kin.row, kin.theirs, kin.lengths[1])
-
-    def finish_landmark(self, rows: Sequence[int], compared: Sequence[int]) -> None:
-        """Keep the most useful keypoints of the references at `rows`, and note which have been compared, at once."""
-        with self._writing() as db:
-            for row in rows:
-                _prune(db, row)
-            for row in compared:
-                _put_usefulness(db, row, None, compared=True)
-
-    def shrink(self) -> None:
-        """Give back the space that dropped keypoints and removed references leave in the file."""
-        with self._faults("cannot be written", "is another process using it?"):
-            self._db.executescript("PRAGMA incremental_vacuum")  # `execute` would stop at the first page
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-
-    def expected_inliers(self, ids: Sequence[str]) -> dict[str, float]:
-        """Return reference id -> inliers expected of a photo of the same; an entry only where relatives are known."""
-        marks = ",".join("?" * len(ids))
-        query = f"SELECT r.id, k.num_inliers FROM reference AS r JOIN kin AS k ON k.a = r.row WHERE r.id IN ({marks})"  # noqa: S608
-        found: dict[str, list[int]] = {}
-        for id, count in self._ask(query, ids):
-            found.setdefault(id, []).append(count)
-        return {id: expected_inliers(counts) for id, counts in found.items()}
-
-    # --- attachments ------------------------------------------------------------------------------------------------
+    def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
+        """Return a reference with its local features and thumbnail, or None when it is gone."""
+        query = """SELECT r.id, r.landmark, r.photo, r.sha256, r.license, f.features, t.thumbnail FROM reference AS r
+                   JOIN features AS f ON f.row = r.row JOIN thumbnail AS t ON t.row = r.row WHERE r.id = ?"""
+        rows = self._db.rows(query, (id,))
+        return (Reference(*rows[0][:5]), unpack_features(rows[0][5]), rows[0][6]) if rows else None
 
     def put_attachment(self, name: str, content: bytes | None) -> None:
         """Keep a file of this name inside the gallery, replacing an older one; None removes it."""
@@ -384,20 +268,13 @@ class Store:
 
     def get_attachment(self, name: str) -> bytes | None:
         """Return the file of this name kept inside the gallery, or None."""
-        found = self._ask("SELECT content FROM attachment WHERE name = ?", (name,))
-        return bytes(found[0][0]) if found else None
-
-    def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
-        """Return a reference with its local features and thumbnail, or None when it is gone."""
-        query = """SELECT r.id, r.landmark, r.photo, r.sha256, r.licence, f.features, t.thumbnail FROM reference AS r
-                   JOIN features AS f ON f.row = r.row JOIN thumbnail AS t ON t.row = r.row WHERE r.id = ?"""
-        found = self._ask(query, (id,))
-        return (Reference(*found[0][:5]), unpack_features(found[0][5]), found[0][6]) if found else None
+        rows = self._db.rows("SELECT content FROM attachment WHERE name = ?", (name,))
+        return bytes(rows[0][0]) if rows else None
 
     def counts(self) -> tuple[int, int]:
         """Return how many landmarks and how many references there are."""
         query = "SELECT (SELECT count(*) FROM landmark), (SELECT count(*) FROM reference)"
-        landmarks, references = self._ask(query)[0]
+        landmarks, references = self._db.rows(query)[0]
         return int(landmarks), int(references)
 
     def bytes_on_disk(self) -> int:
@@ -405,50 +282,74 @@ class Store:
         return sum(_bytes(file) for file in self.path.rglob("*") if not file.is_dir())
 
 
-def _matrix(rows: Sequence[bytes]) -> Float32:
-    """Return the descriptors kept as these bytes, (N, D) of norm 1."""
-    data = np.frombuffer(b"".join(rows), np.float16).astype(np.float32)
-    matrix = data.reshape(len(rows), -1) if rows else np.zeros((0, 0), np.float32)
-    return np.asarray(matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12), np.float32)
+class DescriptorRows:
+    """The descriptors of a gallery by row id, in the order they came, and the log of those removed.
+
+    Args:
+        db: the gallery's file.
+    """
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def ids(self) -> set[int]:
+        """Return the row ids of all references; an id is never given twice."""
+        return {row_id for (row_id,) in self._db.rows("SELECT row FROM reference")}
+
+    def after(self, row_id: int = 0, limit: int = -1) -> tuple[Int64, Float32]:
+        """Return the references added past a row id: row ids (N,), rising, and descriptors (N, D) float32 of norm 1.
+
+        Args:
+            row_id: 0 for all.
+            limit: the largest number returned, the first ones; -1 for no limit.
+        """
+        query = "SELECT row, descriptor FROM reference WHERE row > ? ORDER BY row LIMIT ?"
+        rows = self._db.rows(query, (row_id, limit))
+        return np.array([row_id for row_id, _ in rows], np.int64), descriptor_matrix([data for _, data in rows])
+
+    def last(self) -> int:
+        """Return the highest row id, 0 without references."""
+        return int(self._db.rows("SELECT coalesce(max(row), 0) FROM reference")[0][0])
+
+    def labels(self, row_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
+        """Return row id -> (reference id, landmark id), for those of these rows that are there."""
+        marks = ",".join("?" * len(row_ids))
+        query = f"SELECT row, id, landmark FROM reference WHERE row IN ({marks})"  # noqa: S608
+        return {row_id: (id, landmark) for row_id, id, landmark in self._db.rows(query, row_ids)}
+
+    def full_labels(self, row_ids: Sequence[int]) -> dict[int, ReferenceLabel]:
+        """Return row id -> label with license and place, for those of these rows that are there."""
+        marks = ",".join("?" * len(row_ids))
+        query = f"""SELECT r.row, r.id, r.landmark, r.license, l.latitude, l.longitude FROM reference AS r
+                    JOIN landmark AS l ON l.id = r.landmark WHERE r.row IN ({marks})"""  # noqa: S608
+        return {row_id: ReferenceLabel(*label) for row_id, *label in self._db.rows(query, row_ids)}
+
+    def of_landmarks(self, landmarks: Iterable[str]) -> Int64:
+        """Return the row ids (N,), rising, of these landmarks' references."""
+        ids = sorted(set(landmarks))
+        row_ids: list[int] = []
+        for start in range(0, len(ids), 1000):
+            batch = ids[start : start + 1000]
+            query = f"SELECT row FROM reference WHERE landmark IN ({','.join('?' * len(batch))})"  # noqa: S608
+            row_ids += [row_id for (row_id,) in self._db.rows(query, batch)]
+        return np.array(sorted(row_ids), np.int64)
+
+    def removed_since(self, entry: int = 0) -> tuple[int, Int64]:
+        """Return the number of entries in the log of removals, and the row ids (N,) removed past an entry."""
+        rows = self._db.rows("SELECT seq, row FROM removed WHERE seq > ? ORDER BY seq", (entry,))
+        return (rows[-1][0] if rows else entry), np.array([row_id for _, row_id in rows], np.int64)
+
+    def removals(self) -> int:
+        """Return how many entries the log of removals has."""
+        return int(self._db.rows("SELECT coalesce(max(seq), 0) FROM removed")[0][0])
 
 
-def _with_usefulness(features: bytes, useful: bytes | None) -> tuple[LocalFeatures, UInt8]:
-    unpacked = unpack_features(features)
-    counts = np.frombuffer(useful, np.uint8) if useful else np.zeros(len(unpacked), np.uint8)
-    return unpacked, counts
-
-
-def _counts(db: sqlite3.Connection, row: int) -> tuple[LocalFeatures, UInt8] | None:
-    found = db.execute(BY_ROW, (row,)).fetchone()
-    return _with_usefulness(*found) if found else None
-
-
-def _put_usefulness(db: sqlite3.Connection, row: int, counts: UInt8 | None, *, compared: bool = False) -> None:
-    """Note how useful the keypoints of a reference are, if they are given, and that it has been compared, if so."""
-    db.execute(
-        """INSERT INTO usefulness SELECT ?1, coalesce(?2, x''), ?3 WHERE EXISTS (SELECT 1 FROM reference WHERE row = ?1)
-           ON CONFLICT (row) DO UPDATE SET counts = coalesce(?2, counts), compared = max(compared, ?3)""",
-        (row, None if counts is None else counts.tobytes(), int(compared)),
-    )
-
-
-def _confirm(db: sqlite3.Connection, row: int, keypoints: Int64, length: int) -> None:
-    """Count up how useful these keypoints of a reference are, unless it was pruned since it had `length` of them."""
-    found = _counts(db, row)
-    if found is not None and len(found[1]) == length:
-        _put_usefulness(db, row, count_confirmed(found[1], keypoints))
-
-
-def _prune(db: sqlite3.Connection, row: int) -> None:
-    """Drop the keypoints of a reference that matter least, once enough others have confirmed some."""
-    confirming = db.execute("SELECT count(*) FROM kin WHERE a = ? AND num_inliers > 0", (row,)).fetchone()[0]
-    found = _counts(db, row) if confirming >= MIN_CONFIRMING else None
-    if found is None:
-        return
-    kept, counts = keep_confirmed(*found, confirming)
-    if len(kept) < len(found[0]):
-        db.execute("UPDATE features SET features = ? WHERE row = ?", (pack_features(kept), row))
-        _put_usefulness(db, row, counts)
+def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
+    remedy = {
+        "cannot be opened": "restore it from a copy",
+        "cannot be read": "restore it from a copy",
+    }.get(action, "is another process using it?")
+    return GalleryError(f"{file}: {action} ({error})", remedy)
 
 
 def _bytes(file: Path) -> int:
@@ -458,7 +359,7 @@ def _bytes(file: Path) -> int:
         return 0
 
 
-def _put_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
+def _merge_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
     db.execute(
         """INSERT INTO landmark VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
            name = CASE WHEN excluded.name = excluded.id THEN name ELSE excluded.name END,
@@ -476,10 +377,10 @@ def _put_entry(db: sqlite3.Connection, entry: NewReference) -> Reference | None:
     name = reference.id
     if db.execute("SELECT 1 FROM reference WHERE id = ?", (name,)).fetchone():
         name = f"{reference.id}~{reference.sha256[:12]}"
-    kept = Reference(name, reference.landmark, reference.photo, reference.sha256, reference.license)
-    values = (*astuple(kept), entry.descriptor.astype(np.float16).tobytes())
-    columns = "id, landmark, photo, sha256, licence, descriptor"
-    row = db.execute(f"INSERT INTO reference ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608
-    db.execute("INSERT INTO features VALUES (?, ?)", (row, pack_features(entry.features)))
-    db.execute("INSERT INTO thumbnail VALUES (?, ?)", (row, entry.thumbnail))
-    return kept
+    stored = Reference(name, reference.landmark, reference.photo, reference.sha256, reference.license)
+    values = (*astuple(stored), entry.descriptor.astype(np.float16).tobytes())
+    columns = "id, landmark, photo, sha256, license, descriptor"
+    row_id = db.execute(f"INSERT INTO reference ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608
+    db.execute("INSERT INTO features VALUES (?, ?)", (row_id, pack_features(entry.features)))
+    db.execute("INSERT INTO thumbnail VALUES (?, ?)", (row_id, entry.thumbnail))
+    return stored

@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ SUFFIXES = frozenset(
 
 
 def load(
-    source: str | os.PathLike[str] | bytes,
+    source: str | os.PathLike[str] | bytes | PhotoBytes,
     *,
     name: str | None = None,
     max_side: int = 1024,
@@ -54,6 +55,10 @@ def load(
     """
     if min(max_side, max_bytes, max_pixels) < 1:
         raise ValueError(f"expected limits of at least 1, got {max_side=}, {max_bytes=}, {max_pixels=}")
+    digest = source.sha256 if isinstance(source, PhotoBytes) else None
+    if isinstance(source, PhotoBytes):
+        name = source.name if name is None else name
+        source = source.data
     path = source if isinstance(source, bytes) else os.fsdecode(source)
     if name is None:
         name = path if isinstance(path, str) else "<bytes>"
@@ -61,8 +66,22 @@ def load(
     data = _read(path, shown, max_bytes) if isinstance(path, str) else path
     _check_length(len(data), shown, max_bytes)
     pixels, (width, height), exif = _decode(data, shown, max_side, max_pixels)
-    digest = hashlib.sha256(data).hexdigest()
+    digest = digest or hashlib.sha256(data).hexdigest()
     return Image(pixels, width, height, name, digest, _position(exif), _taken(exif))
+
+
+@dataclass(frozen=True)
+class PhotoBytes:
+    """The bytes of a photo file, undecoded."""
+
+    data: bytes
+    sha256: str
+    name: str
+
+    @classmethod
+    def of(cls, data: bytes, name: str = "<bytes>") -> PhotoBytes:
+        """Return these bytes with their digest."""
+        return cls(data, hashlib.sha256(data).hexdigest(), name)
 
 
 def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:

@@ -13,9 +13,9 @@ from typing import Any
 from PIL.JpegImagePlugin import JpegImageFile
 
 from veduta.errors import ImageError
-from veduta.gallery.ingest import utf8
 from veduta.images import jpeg, read_bytes
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, ORIENTATION, SHORT, Field, Tiff, block, numbers, text
+from veduta.text import utf8
 from veduta.viz import encode
 
 RAW_SUFFIXES = frozenset(

@@ -17,12 +17,11 @@ from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.errors import GalleryError
 from veduta.features_codec import FEATURES_HEADER, PLACES, pack_features
-from veduta.gallery import make_components
+from veduta.gallery.components import make_components
 from veduta.gallery.ingest import (
     AddReport,
     ContentLookup,
     add_entries,
-    compare_same_landmark,
     conflict,
     make_entry,
 )
@@ -221,7 +220,7 @@ def merge_added(
         prepared = ((listed, restore(listed, record)) for listed, record in map(_listed, records))
         report = add_entries(known, prepared, sum(plan.counts), list(plan.failures), progress)
         matcher = make_matcher("nearest", settings["extractor"]["name"], provider)
-        compare_same_landmark(store, matcher, HomographyVerifier(), comparing)
+        store.graph.compare(matcher, HomographyVerifier(), comparing)
         return report
     finally:
         store.close()

@@ -11,69 +11,52 @@ from pathlib import Path
 from typing import Any
 
 from veduta.concurrency import in_order
-from veduta.decision.model import DEFAULT_EFFORT
 from veduta.errors import DatasetError, ImageError, JobError
-from veduta.gallery import Gallery, RecognizeOptions, to_dict
+from veduta.gallery import Gallery
 from veduta.gallery.live_index import describe_index
+from veduta.gallery.options import RecognizeOptions
 from veduta.gallery.store import Store
 from veduta.images import load, walk
 from veduta.jobs.fingerprint import features_digest, probe_image
 from veduta.jobs.plan import JobItem, JobPlan, file_digest, json_line
 from veduta.recognizer import Recognizer
+from veduta.serialization import to_dict
 from veduta.types import Failure, Image
 
 ENDS = 256  # first and last references that a gallery is known by, beside its revision
 
+# Options that tell a job from others.
+IDENTIFYING = ("effort", "precision", "floor", "gps", "matcher", "depth", "rerank_depth")
+
 
 @dataclass(frozen=True)
 class RecognizeJob:
-    """Photos to be recognised by a gallery, with what `Gallery.recognizer` takes.
+    """Photos to be recognized by a gallery.
 
-    A budget of time is not among it: what is done within one depends on the machine and its load.
+    A budget of time is not among the options: the work done within one depends on the machine and its load.
 
     Attributes:
         gallery: its folder. It may not change before the job is done.
         photos: a folder, all photos in it; or a text file with one path a line, relative ones from its own folder.
-        effort: ``fast``, ``default`` or ``thorough``.
-        precision: share of right answers wanted.
-        floor: least confidence of an answer instead.
-        gps: whether a photo's position counts.
-        matcher: name of the matcher.
-        depth: candidates retrieved.
-        rerank_depth: most candidates geometry is asked about; None for what the effort says.
+        options: how they are recognized; without a budget of time and without a choice of landmarks.
         provider: execution provider.
         base: the folder that a relative `photos` starts at, and with it the photos in it.
     """
 
     gallery: Path
     photos: str
-    effort: str = DEFAULT_EFFORT
-    precision: float | None = None
-    floor: float | None = None
-    gps: bool = True
-    matcher: str = "nearest"
-    depth: int = 100
-    rerank_depth: int | None = None
+    options: RecognizeOptions = field(default_factory=RecognizeOptions)
     provider: str = "cpu"
     base: str = field(default_factory=os.getcwd)
+
+    def __post_init__(self) -> None:
+        if (self.options.budget_ms, self.options.landmarks, self.options.near) != (None, None, None):
+            raise ValueError("expected options without budget_ms, landmarks and near, which a job does not take")
 
     @property
     def kind(self) -> str:
         """What it is called in a plan."""
         return "recognize"
-
-    @property
-    def options(self) -> RecognizeOptions:
-        """What `Gallery.recognizer` takes of it."""
-        return {
-            "effort": self.effort,
-            "precision": self.precision,
-            "floor": self.floor,
-            "gps": self.gps,
-            "matcher": self.matcher,
-            "depth": self.depth,
-            "rerank_depth": self.rerank_depth,
-        }
 
     @property
     def _place(self) -> Path:
@@ -84,7 +67,8 @@ class RecognizeJob:
         photos = self._place
         found: dict[str, Any] = {"photos": str(photos.absolute()), "named": self.photos, "provider": self.provider}
         found["sha256"] = "" if photos.is_dir() else file_digest(photos)
-        return found | {"content": gallery_identity(self.gallery)} | self.options
+        options = {name: getattr(self.options, name) for name in IDENTIFYING}
+        return found | {"content": gallery_identity(self.gallery)} | options
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every photo, by its name; then, as `veduta recognize` does, the folders that cannot be listed."""
@@ -106,7 +90,7 @@ class RecognizeJob:
     def worker(self, plan: JobPlan, shard: Path) -> Iterator[RecognizeWorker]:
         """Yield what recognises, the gallery open."""
         with Gallery.open(self.gallery, self.provider) as opened:
-            yield RecognizeWorker(opened, opened.recognizer(**self.options), plan)
+            yield RecognizeWorker(opened, opened.recognizer(self.options), plan)
 
 
 class RecognizeWorker:
@@ -153,8 +137,8 @@ def gallery_identity(gallery: Path) -> dict[str, Any]:
     store = Store.open(gallery)
     try:
         state, revision, references = hashlib.sha256(), store.revision(), store.counts()[1]
-        for after in (0, max(0, store.last_row() - ENDS)):
-            rows, descriptors = store.descriptors(after, ENDS)
+        for after in (0, max(0, store.rows.last() - ENDS)):
+            rows, descriptors = store.rows.after(after, ENDS)
             state.update(rows.tobytes() + descriptors.tobytes())
         state.update(json_line([store.settings(), describe_index(store)]))
         return {"revision": revision, "references": references, "digest": state.hexdigest()[:16]}

@@ -14,7 +14,6 @@ from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
-from veduta.gallery.ingest import utf8
 from veduta.library import journal
 from veduta.library.catalog import STATE_FOLDER, Catalog, StoredAnswer, Verdict
 from veduta.library.cluster.cache import FeatureCache
@@ -39,6 +38,7 @@ from veduta.library.organize.plan import plan_organize as plan_order
 from veduta.library.scan import MEGABYTE, GalleryQuery, Scan, ScanLimits, ScanReport, unreadable
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder
+from veduta.text import utf8
 from veduta.types import Failure, Landmark
 
 UNSURE = (0.05, 0.9)  # confidences between which a person is asked

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from veduta.errors import LibraryError
-from veduta.gallery.ingest import utf8
+from veduta.text import utf8
 
 
 def write_whole(out: Path, parts: Iterable[str]) -> None:

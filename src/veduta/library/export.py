@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from veduta.gallery.ingest import utf8
 from veduta.library.atomic import write_whole
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset
+from veduta.text import utf8
 
 EXPORT_COLUMNS = (
     *("path", "sha256", "taken", "landmark", "name", "confidence", "by", "country"),

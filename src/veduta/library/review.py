@@ -9,11 +9,11 @@ from typing import Any
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import confidence_phrase
-from veduta.gallery.ingest import utf8
 from veduta.images import read_bytes
 from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.library import Library, UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
+from veduta.text import utf8
 from veduta.types import Failure, Landmark
 
 MAX_PHOTO_BYTES = 25 * 2**20  # bytes of a photo that the page takes

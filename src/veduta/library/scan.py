@@ -12,7 +12,6 @@ import PIL.Image
 
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, TooLargeError
-from veduta.gallery.ingest import utf8
 from veduta.images import load, printable, read_bytes
 from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
 from veduta.library.catalog import Catalog, FileRecord, PhotoContent, StoredAnswer
@@ -22,6 +21,7 @@ from veduta.library.metadata.embed import has_estimate
 from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
+from veduta.text import utf8
 from veduta.types import Failure, Image, Recognition
 from veduta.viz import thumbnail
 

@@ -82,17 +82,17 @@ class ServedGallery:
         """Return the features of a photo and of another, or of a reference, their matches, and what geometry says."""
         with self.lock:
             recognizer = self.gallery.recognizer()
-            reference = self.gallery.features(other) if isinstance(other, str) else recognizer.extract(other)
+            reference = self.gallery.reference(other).features if isinstance(other, str) else recognizer.extract(other)
             query = recognizer.extract(image)
             return query, reference, *recognizer.compare(query, reference)
 
     def picture(self, reference: str, *, small: bool) -> bytes:
         """Return a WebP picture of a reference."""
         with self.lock:
-            thumbnail = self.gallery.thumbnail(reference)
+            stored = self.gallery.reference(reference)
             if small:
-                return thumbnail
-            image = self.gallery.picture(reference)
+                return stored.thumbnail
+            image = stored.picture()
         return encode_webp(image)
 
     def landmark(self, id: str) -> tuple[Landmark, int]:

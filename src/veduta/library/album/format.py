@@ -7,9 +7,9 @@ from datetime import datetime
 from html import escape
 
 from veduta.gallery.evidence_page import confidence_phrase
-from veduta.gallery.ingest import utf8
 from veduta.library.metadata.keywords import xml_text
 from veduta.library.model import Label
+from veduta.text import utf8
 
 SURELY = 0.99  # above it no percent is written: 100% would be a lie
 

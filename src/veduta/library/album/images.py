@@ -106,7 +106,7 @@ class AlbumImages:
         if self.gallery is None:
             return None
         try:
-            content = self.gallery.thumbnail(id)
+            content = self.gallery.reference(id).thumbnail
         except GalleryError:  # removed since
             return None
         return self._kept(lambda: content)

@@ -13,7 +13,6 @@ from veduta.concurrency import in_order, one_blas_thread
 from veduta.decision.model import shipped_decider
 from veduta.decision.terms import distractor_similarity
 from veduta.errors import ImageError
-from veduta.gallery.ingest import utf8
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.images.raw import RAW_SUFFIXES, preview
@@ -23,6 +22,7 @@ from veduta.library.cluster.pairs import NEIGHBOURS, PhotoPairs, nearest_photos,
 from veduta.matching import make_matcher
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder, Extractor
+from veduta.text import utf8
 from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
 
 EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for

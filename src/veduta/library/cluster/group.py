@@ -9,10 +9,10 @@ from datetime import datetime
 
 from veduta.errors import ImageError, LibraryError
 from veduta.gallery import Gallery
-from veduta.gallery.ingest import utf8
 from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.library.catalog import StoredAnswer, Verdict
 from veduta.library.model import Asset
+from veduta.text import utf8
 from veduta.types import Failure, Landmark
 
 

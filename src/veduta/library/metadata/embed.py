@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from veduta.errors import LibraryError
-from veduta.gallery.ingest import utf8
 from veduta.images import jpeg, read_bytes
 from veduta.images.raw import RAW_SUFFIXES
 from veduta.images.tiff import EXIF_POINTER, GPS_POINTER, Tiff
@@ -19,6 +18,7 @@ from veduta.library.metadata import gps, keywords, xmp
 from veduta.library.metadata.exiftool import embed_with_exiftool, remove_with_exiftool
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Label
+from veduta.text import utf8
 
 _JPEG = b"\xff\xd8\xff"
 _OURS = SPACES["veduta"].encode(), keywords.ESTIMATE.encode()  # a photo with neither has nothing of ours

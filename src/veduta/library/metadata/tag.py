@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Literal
 
 from veduta.errors import LibraryError, VedutaError
-from veduta.gallery.ingest import utf8
 from veduta.images import read_bytes
 from veduta.images.raw import RAW_SUFFIXES
 from veduta.library.journal import Step
@@ -24,6 +23,7 @@ from veduta.library.metadata import embed, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Asset, Label
 from veduta.library.organize.path_template import MAX_NAME_BYTES
+from veduta.text import utf8
 from veduta.types import Failure
 
 XMP_MARK = SPACES[

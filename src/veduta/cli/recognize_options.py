@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from veduta.gallery import RecognizeOptions
+    from veduta.gallery.options import RecognizeOptions
     from veduta.geo import Circle
 
 
@@ -68,18 +68,20 @@ def recognize_options(
     """Return the options of `Gallery.recognizer`."""
     if precision is not None and floor is not None:
         raise typer.BadParameter("give either --precision or --floor")
-    return {
-        "effort": effort.value,
-        "budget_ms": budget_ms,
-        "precision": precision,
-        "floor": floor,
-        "gps": gps,
-        "matcher": matcher,
-        "depth": depth,
-        "rerank_depth": rerank_depth,
-        "landmarks": landmark or None,
-        "near": None if near is None else _circle(near),
-    }
+    from veduta.gallery.options import RecognizeOptions
+
+    return RecognizeOptions(
+        effort=effort.value,
+        budget_ms=budget_ms,
+        precision=precision,
+        floor=floor,
+        gps=gps,
+        matcher=matcher,
+        depth=depth,
+        rerank_depth=rerank_depth,
+        landmarks=landmark or None,
+        near=None if near is None else _circle(near),
+    )
 
 
 def _circle(text: str) -> Circle:
