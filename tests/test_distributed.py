@@ -364,7 +364,7 @@ def test_a_killed_merge_is_run_again(many_photos, tmp_path, phase, most, sixty):
     gallery, work = tmp_path / "gallery", shutil.copytree(sixty / "work", tmp_path / "work")
     Gallery.create(gallery).close()
     plan = json.loads((work / "plan" / "job.json").read_text())
-    plan["about"]["gallery"] = str(gallery)
+    plan["identity"]["gallery"] = str(gallery)
     (work / "plan" / "job.json").write_text(json.dumps(plan))
     kill(MERGING, tmp_path / "gate", work, phase, most)
     merge_job(work)

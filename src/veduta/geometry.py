@@ -89,7 +89,7 @@ def describe_pair(
     query: LocalFeatures,
     reference: LocalFeatures,
     matches: Matches,
-    found: Verification,
+    verification: Verification,
     confirmed: UInt8 | None = None,
 ) -> PairGeometry:
     """Return what a verified pair says beyond its number of inliers.
@@ -98,21 +98,21 @@ def describe_pair(
         query: features of the photo asked about.
         reference: features of the photo it was matched with.
         matches: (M,) pairs.
-        found: which of them are inliers, and their homography.
+        verification: which of them are inliers, and their homography.
         confirmed: (N,) how many other photos of its landmark have confirmed each keypoint of the reference.
     """
-    if found.homography is None:
+    if verification.homography is None:
         return PairGeometry(len(matches))
-    pairs = matches.indices[found.inliers]
+    pairs = matches.indices[verification.inliers]
     a, b = query.keypoints[pairs[:, 0]], reference.keypoints[pairs[:, 1]]
-    H = _frame(reference.size) @ found.homography @ np.linalg.inv(_frame(query.size))
+    H = _frame(reference.size) @ verification.homography @ np.linalg.inv(_frame(query.size))
     seen = _apply(_frame(query.size), a)
     jacobian = _jacobian(H, seen.mean(0))
     singular = np.linalg.svd(jacobian, compute_uv=False)
     depth = np.abs(np.c_[seen, np.ones(len(seen))] @ H[2])
     return PairGeometry(
         num_matches=len(matches),
-        similarity=float(matches.scores[found.inliers].mean()),
+        similarity=float(matches.scores[verification.inliers].mean()),
         coverage=(_covered(a, query.size), _covered(b, reference.size)),
         scale=abs(float(np.log(singular[0] * singular[1]) / 2)),
         stretch=float(np.log(singular[0] / singular[1])),

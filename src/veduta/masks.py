@@ -62,8 +62,8 @@ class SegFormerMask:
         small = cv2.resize(image.pixels, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         photo = torch.from_numpy(np.ascontiguousarray(((small - MEAN) / DEVIATION).transpose(2, 0, 1)))[None]
         with torch.inference_mode():
-            said = self._model(pixel_values=photo.to(self._model.device)).logits  # (1, 150, H / 4, W / 4)
-        classes = to_numpy(said[0].argmax(0)).astype(np.uint8)
+            logits = self._model(pixel_values=photo.to(self._model.device)).logits  # (1, 150, H / 4, W / 4)
+        classes = to_numpy(logits[0].argmax(0)).astype(np.uint8)
         moving = np.isin(classes, self._moving).astype(np.uint8)
         return np.asarray(cv2.resize(moving, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
@@ -93,8 +93,8 @@ class LearnedMask:
 
     def repeatability(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) probability that another photo of the same place would confirm each keypoint, in [0, 1]."""
-        told = mask_features(image, features)
-        z = (told - self._mean) / self._scale @ self._weights + self._bias
+        inputs = mask_features(image, features)
+        z = (inputs - self._mean) / self._scale @ self._weights + self._bias
         return np.asarray(1 / (1 + np.exp(-z)), np.float32)
 
 
@@ -140,9 +140,9 @@ def mask_features(image: Image, features: LocalFeatures) -> Float32:
     place = (features.keypoints + 0.5) / np.array(features.size, np.float32) - 0.5
     light = look[:, :3].mean(1, keepdims=True)
     tint = look[:, :3] - light
-    told = [features.descriptors, place, np.abs(place), place**2, light, tint[:, 1:], look[:, 3:]]
-    told += [np.log(np.maximum(features.scores, 1e-6))[:, None], (light - 0.5) ** 2]
-    return np.concatenate(told, 1).astype(np.float32)
+    columns = [features.descriptors, place, np.abs(place), place**2, light, tint[:, 1:], look[:, 3:]]
+    columns += [np.log(np.maximum(features.scores, 1e-6))[:, None], (light - 0.5) ** 2]
+    return np.concatenate(columns, 1).astype(np.float32)
 
 
 def _at(values: npt.NDArray[Any], image: Image, keypoints: Float32) -> npt.NDArray[Any]:
@@ -168,10 +168,10 @@ def make_mask(name: str, provider: str = "cpu") -> Mask:
     return MASKS[name](provider)
 
 
-def select_keypoints(features: LocalFeatures, wanted: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> LocalFeatures:
+def select_keypoints(features: LocalFeatures, selected: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> LocalFeatures:
     """Return those of N features that are wanted (N,), in their order."""
     return LocalFeatures(
-        features.keypoints[wanted], features.descriptors[wanted], features.scores[wanted], features.size
+        features.keypoints[selected], features.descriptors[selected], features.scores[selected], features.size
     )
 
 

@@ -114,8 +114,8 @@ def recall_at_k(truth: Truth, ranked: Ranked, k: int) -> float:
     [0.5, 1.0]
     """
     _check_ranked(truth, ranked, k)
-    found = sum(not frozenset(truth[query]).isdisjoint(rows[:k]) for query, rows in ranked.items())
-    return found / _num_positive(truth)
+    hits = sum(not frozenset(truth[query]).isdisjoint(rows[:k]) for query, rows in ranked.items())
+    return hits / _num_positive(truth)
 
 
 def open_set(
@@ -251,16 +251,16 @@ def _judged(truth: Truth, predictions: Iterable[Prediction], ignored: Collection
     skipped = frozenset(ignored)
     if both := skipped.intersection(truth):
         raise ValueError(f"photo {min(both)!r} is both ignored and in truth")
-    seen, kept = set[str](), list[Prediction]()
+    seen, counted = set[str](), list[Prediction]()
     for p in predictions:
         _check_prediction(p, seen)
         seen.add(p.id)
         if p.id in truth:
-            kept.append(p)
+            counted.append(p)
         elif p.id not in skipped:
             raise ValueError(f"prediction for {p.id!r}: unknown photo, neither in truth nor ignored")
-    kept.sort(key=lambda p: (-p.confidence, p.id, p.landmark))
-    return kept, np.array([p.landmark in truth[p.id] for p in kept], dtype=np.bool_)
+    counted.sort(key=lambda p: (-p.confidence, p.id, p.landmark))
+    return counted, np.array([p.landmark in truth[p.id] for p in counted], dtype=np.bool_)
 
 
 def _check_prediction(p: Prediction, seen: set[str]) -> None:
@@ -308,8 +308,8 @@ def _share(passed: Bool) -> float:
 def _fpr95(positive: Float64, negative: Float64) -> float:
     if not len(positive):
         return math.nan
-    kept = -(-95 * len(positive) // 100)  # the ceiling, in integers: 0.95 * n may fall on the wrong side
-    return _share(negative >= np.sort(positive)[-kept])
+    num_kept = -(-95 * len(positive) // 100)  # the ceiling, in integers: 0.95 * n may fall on the wrong side
+    return _share(negative >= np.sort(positive)[-num_kept])
 
 
 def _auroc(positive: Float64, negative: Float64) -> float:

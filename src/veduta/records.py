@@ -104,11 +104,11 @@ class RecordFile:
         self._file.close()
 
 
-def write_json(path: Path, found: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a file at once or not at all."""
     draft = path.with_name(f".{path.name}.draft")
     with draft.open("w", encoding="utf-8") as file:
-        json.dump(found, file, sort_keys=True)
+        json.dump(value, file, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
@@ -138,8 +138,8 @@ class FinishedShard:
     def read(cls, folder: Path) -> FinishedShard | None:
         """Return that of the shard in a folder; None where it is not finished or its part is not what it was."""
         try:
-            found = json.loads((folder / DONE).read_text("utf-8"))
-            done = cls(found["items"], found["failed"], found["bytes"], tuple(found["makers"]))
+            fields = json.loads((folder / DONE).read_text("utf-8"))
+            done = cls(fields["items"], fields["failed"], fields["bytes"], tuple(fields["makers"]))
             return done if (folder / PART).stat().st_size == done.bytes else None
         except FileNotFoundError:
             return None

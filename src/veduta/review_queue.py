@@ -108,17 +108,17 @@ class ReviewQueue:
 
     def item(self, number: int) -> ReviewItem:
         """Return one photo's item; NotFoundError if there is none of this number."""
-        found = self._ask(f"{ITEM} WHERE number = ?", (number,))
-        if not found:
+        rows = self._ask(f"{ITEM} WHERE number = ?", (number,))
+        if not rows:
             raise self._missing(number)
-        return _item(found[0])
+        return _item(rows[0])
 
     def content(self, number: int) -> bytes:
         """Return one photo's bytes; NotFoundError if there is none of this number."""
-        found = self._ask("SELECT content FROM item WHERE number = ?", (number,))
-        if not found:
+        rows = self._ask("SELECT content FROM item WHERE number = ?", (number,))
+        if not rows:
             raise self._missing(number)
-        return bytes(found[0][0])
+        return bytes(rows[0][0])
 
     def set_verdict(self, number: int, verdict: str, landmark: str | None) -> ReviewItem:
         """Note a verdict and what the photo shows by it, and return the item.

@@ -73,8 +73,8 @@ class Format(enum.StrEnum):
 GalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001
-    if wanted:
+def _version(show_version: bool) -> None:  # noqa: FBT001
+    if show_version:
         typer.echo(f"veduta {__version__}")
         raise typer.Exit
 
@@ -125,9 +125,9 @@ def add_command(
     with Gallery.open(gallery, provider) as opened, output.progress("adding") as progress:
         report = opened.add(source, csv, progress, partial(progress, verb="comparing"))
     output.print_failures(report.failures)
-    there = f", {report.skipped} were there already" if report.skipped else ""
+    skipped = f", {report.skipped} were there already" if report.skipped else ""
     lost = f", {len(report.failures)} failed" if report.failures else ""
-    output.note(f"added {len(report.added)} references{there}{lost}")
+    output.note(f"added {len(report.added)} references{skipped}{lost}")
     if report.failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -171,8 +171,8 @@ def info_command(gallery: GalleryPath, provider: Provider = "cpu", format: AsLis
     from veduta.gallery import Gallery
 
     with Gallery.open(gallery, provider) as opened:
-        found = opened.info()
-    output.print_facts(asdict(found), as_json=format is Listing.json)
+        facts = opened.info()
+    output.print_facts(asdict(facts), as_json=format is Listing.json)
 
 
 @app.command("recognize")
@@ -224,8 +224,8 @@ def verify_command(
 
     if draw is not None and draw.suffix.lower() not in PICTURES:
         raise typer.BadParameter(f"expected a name ending in {', '.join(PICTURES)}, got {draw.name}")
-    found = verify_pair(a, b, draw, extractor, matcher, max_keypoints, max_side, provider)
-    output.print_facts(asdict(found), as_json=format is Listing.json)
+    verification = verify_pair(a, b, draw, extractor, matcher, max_keypoints, max_side, provider)
+    output.print_facts(asdict(verification), as_json=format is Listing.json)
 
 
 @app.command("explain")
@@ -283,10 +283,10 @@ def calibrate_command(
         from veduta.training.decision.calibrate import calibrate_gallery as fit
 
         with output.progress("asking") as progress:
-            found = fit(opened, source, csv, out, progress)
-    output.print_failures(found.failures)
-    output.print_facts(asdict(found) | {"failures": len(found.failures)}, as_json=format is Listing.json)
-    if found.failures:
+            calibration = fit(opened, source, csv, out, progress)
+    output.print_failures(calibration.failures)
+    output.print_facts(asdict(calibration) | {"failures": len(calibration.failures)}, as_json=format is Listing.json)
+    if calibration.failures:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -44,12 +44,12 @@ def inspect_command(
     from veduta.competition.inspect import inspect_data as look
 
     with output.progress("reading") as progress:
-        found = look(data, decode, progress)
+        inspection = look(data, decode, progress)
     if format is Listing.json:
-        pages.as_json(asdict(found) | {"splits": [split.to_dict() for split in found.splits]})
+        pages.as_json(asdict(inspection) | {"splits": [split.to_dict() for split in inspection.splits]})
     else:
-        pages.inspection(found)
-    if any(split.missing or split.bad for split in found.splits):
+        pages.inspection(inspection)
+    if any(split.missing or split.bad for split in inspection.splits):
         raise typer.Exit(SOME_FAILED)
 
 
@@ -64,8 +64,8 @@ def score_command(
     """Print GAP and its companions for the public part, the private part and all."""
     from veduta.competition.score import score_submission as scored
 
-    found = scored(solution, submission, floor, resamples)
-    parts = {part: figures.as_dict() for part, figures in found.items()}
+    scores = scored(solution, submission, floor, resamples)
+    parts = {part: figures.as_dict() for part, figures in scores.items()}
     (pages.as_json if format is Listing.json else pages.scores)(parts)
 
 
@@ -83,10 +83,10 @@ def embed_command(
 
     _check_shard(shard)
     with output.progress("embedding") as progress:
-        found = embedded(data, out, split, shard, embedder, provider, progress)
-    pages.print_bad_photos(found.bad)
-    output.note(f"{found.new} new of {found.photos} photos, {len(found.bad)} cannot be read; in {found.table}")
-    if found.bad:
+        report = embedded(data, out, split, shard, embedder, provider, progress)
+    pages.print_bad_photos(report.bad)
+    output.note(f"{report.new} new of {report.photos} photos, {len(report.bad)} cannot be read; in {report.table}")
+    if report.bad:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -167,8 +167,8 @@ def run_command(
             raise typer.BadParameter(str(error)) from None
         with pages.stages() as progress:
             reports.append(run_recipe(data, out, chosen, solution, bank, ban, provider, progress))
-    made = [report.as_dict() for report in reports]
-    (pages.as_json if format is Listing.json else pages.runs)(made)
+    results = [report.as_dict() for report in reports]
+    (pages.as_json if format is Listing.json else pages.runs)(results)
 
 
 @competition_app.command("check")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from veduta.competition.inspect import Inspection
 
 
-def as_json(found: Any) -> None:
+def as_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
 
 
 def line(text: str = "") -> None:
@@ -41,15 +41,15 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
         yield update
 
 
-def inspection(found: Inspection) -> None:
+def inspection(facts: Inspection) -> None:
     """Print what a data set has."""
-    low, middle, high = found.photos_per_landmark
-    line(f"landmarks            {found.landmarks:,}")
-    line(f"photos per landmark  {low} to {high}, median {middle:g}; {found.share_ten_or_fewer:.1%} have ten or fewer")
-    most = max((n for _, n in found.histogram), default=0) or 1
-    for name, n in found.histogram:
+    low, middle, high = facts.photos_per_landmark
+    line(f"landmarks            {facts.landmarks:,}")
+    line(f"photos per landmark  {low} to {high}, median {middle:g}; {facts.share_ten_or_fewer:.1%} have ten or fewer")
+    most = max((n for _, n in facts.histogram), default=0) or 1
+    for name, n in facts.histogram:
         line(f"{name:>12} photos  {n:>8,}  {'#' * round(40 * n / most)}")
-    for split in found.splits:
+    for split in facts.splits:
         listed = "" if split.listed is None else f", {split.listed:,} listed"
         faults = f"{len(split.missing)} missing, {len(split.bad)} damaged, {split.unlisted} unlisted"
         line(f"{split.split:<20} {split.photos:,} photos{listed}; {faults}")
@@ -57,9 +57,9 @@ def inspection(found: Inspection) -> None:
             output.error(f"{split.split}: photo {id} is listed and not there")
         for failure in split.bad:
             output.error(failure.error)
-    if found.test_landmark_photos is not None:
-        parts = ", ".join(f"{n:,} {part}" for part, n in sorted(found.usage.items()))
-        line(f"solution             {found.test_landmark_photos:,} photos show a landmark; {parts}")
+    if facts.test_landmark_photos is not None:
+        parts = ", ".join(f"{n:,} {part}" for part, n in sorted(facts.usage.items()))
+        line(f"solution             {facts.test_landmark_photos:,} photos show a landmark; {parts}")
 
 
 def scores(parts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -91,10 +91,10 @@ def runs(reports: Sequence[Mapping[str, Any]]) -> None:
         scores({f"{report['recipe']}, {part}": report["scores"][part] for report in reports for part in ("all",)})
 
 
-def problems(found: Sequence[Mapping[str, Any]]) -> None:
+def problems(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the problems of a submission, or that there are none."""
-    for problem in found:
+    for problem in rows:
         where = f"line {problem['line']}: " if problem["line"] else ""
         line(where + problem["reason"])
-    if not found:
+    if not rows:
         line("nothing wrong with it")

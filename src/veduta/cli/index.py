@@ -49,12 +49,12 @@ def index_command(
 
     with Gallery.open(gallery) as opened:
         try:
-            wanted: Any = None if kind is None else kind.value
-            opened.choose_index(wanted, recall, address=address, name=name, shards=shards, replicas=replicas)
+            kind_name: Any = None if kind is None else kind.value
+            opened.choose_index(kind_name, recall, address=address, name=name, shards=shards, replicas=replicas)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         with output.progress("index") as progress:
             opened.build_index(lambda what, share: progress(round(share * STEPS), STEPS, what), rebuild=anew)
-        found = opened.info().index
+        facts = opened.info().index
     if not quiet:
-        output.print_facts(found, as_json=format is Listing.json)
+        output.print_facts(facts, as_json=format is Listing.json)

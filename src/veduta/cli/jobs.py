@@ -142,14 +142,12 @@ def status_job_command(work: WorkPath, format: AsListing = Listing.table) -> Non
     """Show how far each shard of a job is."""
     from veduta.jobs import job_status as look
 
-    found = look(work)
+    job = look(work)
     if format is Listing.json:
-        output.print_facts(asdict(found), as_json=True)
+        output.print_facts(asdict(job), as_json=True)
         return
-    output.print_rows([asdict(shard) for shard in found.shards], as_json=False)
-    output.note(
-        f"{found.kind}: {found.finished} of {len(found.shards)} shards finished, {found.done} of {found.items} done"
-    )
+    output.print_rows([asdict(shard) for shard in job.shards], as_json=False)
+    output.note(f"{job.kind}: {job.finished} of {len(job.shards)} shards finished, {job.done} of {job.items} done")
 
 
 @jobs_app.command("merge")
@@ -164,8 +162,8 @@ def merge_job_command(
     from veduta.jobs import merge_job as put_together
 
     with output.progress("merging") as progress:
-        found = put_together(work, out, progress, lambda done, total: progress(done, total, "comparing"))
-    _merged(found, format)
+        report = put_together(work, out, progress, lambda done, total: progress(done, total, "comparing"))
+    _merged(report, format)
 
 
 ShardPlacement = Callable[["Job", Path], "ShardReport | MergeReport"]
@@ -207,29 +205,29 @@ def _place(
 def _do(job: Job, work: Path, place: ShardPlacement, format: Listing) -> None:
     from veduta.jobs import MergeReport
 
-    found = place(job, work)
-    if isinstance(found, MergeReport):
-        _merged(found, format)
+    report = place(job, work)
+    if isinstance(report, MergeReport):
+        _merged(report, format)
     else:
-        _ended(found, format, f"shard {found.shard}: {found.new} new of {found.items}")
+        _ended(report, format, f"shard {report.shard}: {report.new} new of {report.items}")
 
 
-def _merged(found: MergeReport, format: Listing) -> None:
-    if not found.alike:
+def _merged(report: MergeReport, format: Listing) -> None:
+    if not report.alike:
         output.note("its shards were computed by machines that round differently: see docs/distributed.md")
-    if found.kind == "add":
-        there = f", {found.skipped} were there already" if found.skipped else ""
-        _ended(found, format, f"added {found.added} references{there}")
+    if report.kind == "add":
+        skipped = f", {report.skipped} were there already" if report.skipped else ""
+        _ended(report, format, f"added {report.added} references{skipped}")
     else:
-        _ended(found, format, f"{found.items} lines in {found.result}")
+        _ended(report, format, f"{report.items} lines in {report.result}")
 
 
-def _ended(found: Any, format: Listing, text: str) -> None:
+def _ended(report: Any, format: Listing, text: str) -> None:
     """Print a report and end with 1 where anything has failed."""
-    output.print_failures(found.failures)
-    lost = f", {len(found.failures)} failed" if found.failures else ""
+    output.print_failures(report.failures)
+    lost = f", {len(report.failures)} failed" if report.failures else ""
     output.note(text + lost)
     if format is Listing.json:
-        output.print_facts(asdict(found) | {"failures": len(found.failures)}, as_json=True)
-    if found.failures:
+        output.print_facts(asdict(report) | {"failures": len(report.failures)}, as_json=True)
+    if report.failures:
         raise typer.Exit(SOME_FAILED)

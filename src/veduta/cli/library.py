@@ -94,11 +94,11 @@ def scan_command(
     from veduta.gallery import Gallery
 
     with (
-        Gallery.open(gallery, provider) if gallery else nullcontext() as asked,
+        Gallery.open(gallery, provider) if gallery else nullcontext() as opened_gallery,
         _opened(library, state, known=False) as opened,
         output.progress("scanning") as progress,
     ):
-        report = opened.scan(asked, limit, threads, max_memory, again=again, progress=progress)
+        report = opened.scan(opened_gallery, limit, threads, max_memory, again=again, progress=progress)
         shots, doubts = opened.assets(), len(opened.uncertain())
     output.print_failures(report.failures)
     counted = [shot for shot in shots if shot.best]
@@ -132,7 +132,7 @@ def group_command(
     output.print_failures(failures)
     if groups or format is Listing.json:
         output.print_rows(
-            [_group_row(each, as_json=format is Listing.json) for each in groups], as_json=format is Listing.json
+            [_group_row(one, as_json=format is Listing.json) for one in groups], as_json=format is Listing.json
         )
     if not groups:
         output.note("no two photos are known to show the same place")
@@ -182,8 +182,8 @@ def name_command(
         opened.numbered(number)  # before a gallery is made for it
         if gallery is not None and not gallery.exists():
             Gallery.create(gallery).close()
-        with Gallery.open(gallery, provider) if gallery else nullcontext() as asked:
-            landmark, failures = opened.name(number, name, id, asked, place)
+        with Gallery.open(gallery, provider) if gallery else nullcontext() as opened_gallery:
+            landmark, failures = opened.name(number, name, id, opened_gallery, place)
     output.print_failures(failures)
     shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
     output.note(f"group {number} shows {shown} ({landmark.id})")
@@ -372,10 +372,10 @@ def review_command(
     """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
     from veduta.library.review import collect_verdicts
 
-    said = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
+    verdicts = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
     with _opened(library, state) as opened:
-        if any(said.values()):
-            for verdict, photos in said.items():
+        if any(verdicts.values()):
+            for verdict, photos in verdicts.items():
                 for photo in photos or ():
                     _judge(opened, verdict, photo)
         elif list:

@@ -37,8 +37,8 @@ def show_command(
     """Show the cards of some models, or of trained ones."""
     from veduta.models import card, is_model, read_card
 
-    found = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
-    output.print_cards([asdict(card) for card in found], as_json=format is Listing.json)
+    cards = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
+    output.print_cards([asdict(card) for card in cards], as_json=format is Listing.json)
 
 
 @models_app.command("pull")

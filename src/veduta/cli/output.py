@@ -51,9 +51,9 @@ def warnings() -> None:
     python_warnings.showwarning = lambda message, *_args, **_rest: error(str(message))
 
 
-def print_failures(found: Sequence[Failure]) -> None:
+def print_failures(failures: Sequence[Failure]) -> None:
     """Print each photo that failed as one line on stderr."""
-    for failure in found:
+    for failure in failures:
         error(failure.error)
 
 
@@ -187,37 +187,37 @@ def _evidence(answer: Recognition) -> str:
     return f"{inliers}, similarity {best.similarity:.2f} with {Path(best.reference).name}"
 
 
-def print_rows(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print dictionaries with the same keys as a table, leaving out columns that are empty, or as JSON."""
     if as_json:
-        sys.stdout.write(_json(list(found), indent=1) + "\n")
+        sys.stdout.write(_json(list(rows), indent=1) + "\n")
         return
-    keys = [key for key in (found[0] if found else ()) if any(row[key] is not None for row in found)]
+    keys = [key for key in (rows[0] if rows else ()) if any(row[key] is not None for row in rows)]
     table = Table(*keys, box=None, pad_edge=False, header_style="bold")
-    for row in found:
+    for row in rows:
         table.add_row(*(_cell("" if row[key] is None else str(row[key])) for key in keys))
-    _out().print(table) if found else note("nothing in it yet")
+    _out().print(table) if rows else note("nothing in it yet")
 
 
-def print_lines(found: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Print lines on stdout, odd characters written out."""
-    for line in found:
+    for line in lines:
         sys.stdout.write((line if line.isprintable() else ascii(line)) + "\n")
 
 
-def print_facts(found: dict[str, Any], *, as_json: bool) -> None:
+def print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     """Print one dictionary, nested ones flattened, as lines of name and value, or as JSON."""
     if as_json:
-        sys.stdout.write(_json(found) + "\n")
+        sys.stdout.write(_json(facts) + "\n")
         return
-    lines = list(_flat("", found))
+    lines = list(_flat("", facts))
     wide = max(len(name) for name, _ in lines)
     for name, value in lines:
         sys.stdout.write(f"{name:<{wide}}  {value if value.isprintable() else ascii(value)}\n")
 
 
-def _flat(prefix: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for key, value in found.items():
+def _flat(prefix: str, facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
         if isinstance(value, dict):
             yield from _flat(f"{prefix}{key}.", value)
         else:
@@ -233,37 +233,38 @@ def _fact(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def print_cards(found: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def print_cards(cards: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print the models' cards one below the other, or as JSON."""
     if as_json:
-        sys.stdout.write(_json(list(found), indent=1) + "\n")
+        sys.stdout.write(_json(list(cards), indent=1) + "\n")
         return
-    for i, card in enumerate(found):
+    for i, card in enumerate(cards):
         if i:
             _out().print()
         print_facts({key: value for key, value in card.items() if value}, as_json=False)
 
 
-def print_training(found: dict[str, Any], *, as_json: bool) -> None:
+def print_training(report: dict[str, Any], *, as_json: bool) -> None:
     """Print what a training run has done: figures before and after, the files left, and how to use the first."""
     if as_json:
-        sys.stdout.write(_json(found, indent=1) + "\n")
+        sys.stdout.write(_json(report, indent=1) + "\n")
         return
     judged = ("protocol", "recall_at_1", "gap_closed", "gap_open")
     table = Table("landmarks", "", "recall@1", "GAP closed", "GAP open", box=None, pad_edge=False, header_style="bold")
-    for when, figures in (("before", found["before"]), ("after", found["after"])):
+    for when, figures in (("before", report["before"]), ("after", report["after"])):
         for row in figures:
             protocol, *numbers = (row[key] for key in judged)
             table.add_row(protocol, when, *(f"{number:.3f}" for number in numbers))
-    if found["after"]:
+    if report["after"]:
         _out().print(table)
         _out().print()
     files = Table("file", "MB", "from torch", "GAP lost: closed", "open", box=None, pad_edge=False, header_style="bold")
-    for row in found["variants"]:
+    for row in report["variants"]:
         lost = [f"{value:+.4f}" for value in row["gap_lost"]] if row["figures"] else ["", ""]
         files.add_row(_cell(row["folder"]), f"{row['megabytes']:.1f}", f"{row['difference']:.1e}", *lost)
     _out().print(files)
     note(
-        f"kept the weights of epoch {found['epoch']}; trained on {found['photos']} photos, {found['classes']} classes; "
-        f"make a gallery with: veduta create GALLERY --embedder {found['variants'][0]['folder']}"
+        f"kept the weights of epoch {report['epoch']}; trained on {report['photos']} photos, "
+        f"{report['classes']} classes; "
+        f"make a gallery with: veduta create GALLERY --embedder {report['variants'][0]['folder']}"
     )

@@ -144,7 +144,7 @@ def train_command(
     from veduta.training.descriptor.config import SHIPPED, TrainConfig
     from veduta.training.descriptor.train import train_descriptor as run
 
-    said: dict[str, Any] = {
+    choices: dict[str, Any] = {
         "backbone": backbone, "dim": dim, "head_dim": head_dim, "freeze": freeze, "live_norm": live_norm,
         "whiten": whiten, "loss": loss and loss.value, "subcenters": subcenters, "scale": scale, "margin": margin,
         "low": low, "high": high, "weighted": weighted, "sample": sample, "bank": bank_as and bank_as.value,
@@ -156,7 +156,7 @@ def train_command(
     }  # fmt: skip
     try:
         base = SHIPPED if shipped else TrainConfig()
-        recipe = replace(base, **{field: value for field, value in said.items() if value is not None})
+        recipe = replace(base, **{field: value for field, value in choices.items() if value is not None})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with output.progress("looking") as progress:

@@ -164,14 +164,16 @@ def _check_maker(folder: Path, maker: Provenance) -> None:
         draft.write_text(json.dumps(maker.as_dict(), sort_keys=True) + "\n", "utf-8")
         draft.replace(path)
     elif _read_maker(folder) != maker:
-        made = _read_maker(folder)
-        raise DatasetError(f"{folder}: was made by {made.model} {made.sha256[:12]} {dict(made.settings)}; use another")
+        stored = _read_maker(folder)
+        raise DatasetError(
+            f"{folder}: was made by {stored.model} {stored.sha256[:12]} {dict(stored.settings)}; use another"
+        )
 
 
 def _read_maker(folder: Path) -> Provenance:
     try:
-        found = json.loads((folder / META).read_text("utf-8"))
-        return Provenance(**{**found, "settings": tuple(sorted(found["settings"].items()))})
+        fields = json.loads((folder / META).read_text("utf-8"))
+        return Provenance(**{**fields, "settings": tuple(sorted(fields["settings"].items()))})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DatasetError(f"{folder / META}: is not the description of a shard ({error})") from error
 
@@ -218,31 +220,31 @@ class DescriptorTable:
         maker = makers[folders[0]]
         parts = [_map_shard(folder, maker) for folder in folders]
         ids = parts[0][0] if len(parts) == 1 else np.concatenate([part[0] for part in parts])
-        there = set(ids.tolist())
+        present = set(ids.tolist())
         bad = {
             id: reason
             for folder in folders
             for id, reason in _read_bad(folder / BAD).items()
-            if id.encode("ascii") not in there
+            if id.encode("ascii") not in present
         }
         return cls(maker, ids, tuple(part[1] for part in parts if len(part[0])), bad)
 
-    def order(self, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
+    def order(self, photo_ids: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return (n,) the row of each id wanted, -1 where it has none."""
-        wanted_ids = np.array(wanted, f"S{ID_BYTES}")
+        wanted_ids = np.array(photo_ids, f"S{ID_BYTES}")
         sorter = np.argsort(self.ids, kind="stable")
         place = np.searchsorted(self.ids, wanted_ids, sorter=sorter)
-        rows = sorter[np.minimum(place, len(self.ids) - 1)] if len(self.ids) else np.zeros(len(wanted), np.int64)
-        found = self.ids[rows] == wanted_ids if len(self.ids) else np.zeros(len(wanted), bool)
-        return np.where(found, rows, -1).astype(np.int64)
+        rows = sorter[np.minimum(place, len(self.ids) - 1)] if len(self.ids) else np.zeros(len(photo_ids), np.int64)
+        matching = self.ids[rows] == wanted_ids if len(self.ids) else np.zeros(len(photo_ids), bool)
+        return np.where(matching, rows, -1).astype(np.int64)
 
     def rows(self, numbers: npt.NDArray[np.int64]) -> Float32:
         """Return the (n, D) float32 descriptors of these rows, with norm 1."""
         result = np.empty((len(numbers), self.maker.dim), np.float32)
         start = 0
         for block in self.blocks:
-            mine = (numbers >= start) & (numbers < start + len(block))
-            result[mine] = block[numbers[mine] - start]
+            in_block = (numbers >= start) & (numbers < start + len(block))
+            result[in_block] = block[numbers[in_block] - start]
             start += len(block)
         return np.asarray(result / np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-12), np.float32)
 

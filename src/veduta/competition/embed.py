@@ -77,8 +77,8 @@ def embed_split(
     model = make_embedder(embedder, provider=provider)
     with open_shard(out, maker_of(model), (number, count)) as writer:
         todo = [id for id in ids if id not in writer.done]  # those that could not be read are tried again
-        there, flushed = len(ids) - len(todo), time.monotonic()
-        for done, (id, result) in enumerate(in_order(lambda id: embed_one(model, folder, id), todo), there + 1):
+        present, flushed = len(ids) - len(todo), time.monotonic()
+        for done, (id, result) in enumerate(in_order(lambda id: embed_one(model, folder, id), todo), present + 1):
             if isinstance(result, Failure):
                 writer.put_bad(result)
             else:
@@ -119,8 +119,8 @@ def import_npy(descriptors: Path, ids: Path, out: Path, name: str) -> Descriptor
     except (OSError, ValueError) as error:
         raise DatasetError(f"{descriptors} with {ids}: cannot be read ({error})") from error
     if matrix.ndim != 2 or len(matrix) != len(names) or matrix.dtype.kind != "f":
-        found = f"{matrix.shape} of {matrix.dtype} and {len(names)} ids"
-        raise DatasetError(f"{descriptors}: expected (N, D) floats and as many ids in {ids}, got {found}")
+        shape = f"{matrix.shape} of {matrix.dtype} and {len(names)} ids"
+        raise DatasetError(f"{descriptors}: expected (N, D) floats and as many ids in {ids}, got {shape}")
     maker = Provenance(name, _digest(descriptors, ids), matrix.shape[1])
     return _import(out, maker, list(names), (matrix[i] for i in range(len(matrix))))
 
@@ -130,11 +130,11 @@ def import_pth(path: Path, out: Path, name: str) -> DescriptorTable:
 
     Nothing in the file is executed: see `veduta.competition.pth`.
     """
-    found = read_pth(path)
-    if not found or len({len(row) for row in found.values()}) != 1:
+    descriptors = read_pth(path)
+    if not descriptors or len({len(row) for row in descriptors.values()}) != 1:
         raise DatasetError(f"{path}: expected a dictionary of photo id -> vectors of one length")
-    maker = Provenance(name, _digest(path), len(next(iter(found.values()))))
-    return _import(out, maker, list(found), iter(found.values()))
+    maker = Provenance(name, _digest(path), len(next(iter(descriptors.values()))))
+    return _import(out, maker, list(descriptors), iter(descriptors.values()))
 
 
 def _digest(*paths: Path) -> str:

@@ -79,7 +79,7 @@ class FeatureFile:
 
 
 def extract_all(
-    found: FeatureFile,
+    features: FeatureFile,
     extractor: Extractor,
     photos: Iterable[tuple[str, PhotoFolder]],
     frame: Callable[[Image], Image],
@@ -88,13 +88,13 @@ def extract_all(
     """Add the local features of photos that have none yet and return how many got some.
 
     Args:
-        found: what is there already, and where new ones go.
+        features: what is there already, and where new ones go.
         extractor: makes them.
         photos: (id, folder) of each; ids must differ.
         frame: what a photo is brought to before, such as the notebook's squashed frame.
         progress: called with photos done and photos in all.
     """
-    todo = [(id, folder) for id, folder in photos if id not in found]
+    todo = [(id, folder) for id, folder in photos if id not in features]
 
     def work(item: tuple[str, PhotoFolder]) -> bytes:
         try:
@@ -107,13 +107,13 @@ def extract_all(
         for done, ((id, _), data) in enumerate(in_order(work, todo), 1):
             waiting.append((id, data))
             if len(waiting) == FLUSH_RECORDS:
-                found.put(waiting)
+                features.put(waiting)
                 waiting = []
             if progress:
                 progress(done, len(todo))
     finally:
-        found.put(waiting)
-    return sum(id in found for id, _ in todo)
+        features.put(waiting)
+    return sum(id in features for id, _ in todo)
 
 
 def check_ids_differ(train: Iterable[str], test: Iterable[str]) -> None:

@@ -105,9 +105,9 @@ def inspect_data(data: Path, decode: bool = True, progress: Progress | None = No
 
 
 def _split(split: str, present: list[str], listed: list[str] | None, bad: list[Failure]) -> SplitReport:
-    there, named = set(present), set(listed or ())
-    missing = tuple(sorted(named - there))
-    unlisted = len(there - named) if listed is not None else 0
+    present_ids, named = set(present), set(listed or ())
+    missing = tuple(sorted(named - present_ids))
+    unlisted = len(present_ids - named) if listed is not None else 0
     return SplitReport(split, len(present), None if listed is None else len(listed), missing, unlisted, tuple(bad))
 
 
@@ -126,13 +126,13 @@ def _damaged(
             return Failure.of(str(path), error)
         return None
 
-    found: dict[str, list[Failure]] = {}
+    failures: dict[str, list[Failure]] = {}
     for done, ((split, _), failure) in enumerate(in_order(work, todo), 1):
         if failure:
-            found.setdefault(split, []).append(failure)
+            failures.setdefault(split, []).append(failure)
         if progress:
             progress(done, total)
-    return found
+    return failures
 
 
 def _inspection(labels: Labels | None, solution: Solution | None, splits: tuple[SplitReport, ...]) -> Inspection:

@@ -122,10 +122,10 @@ def read_pth(path: Path) -> dict[str, npt.NDArray[np.float32]]:
         DatasetError: it is not such a dictionary, is damaged, or wants to run something.
     """
     try:
-        found = _from_zip(path) if zipfile.is_zipfile(path) else _from_stream(path)
-        if not isinstance(found, dict):
-            raise pickle.UnpicklingError(f"it holds a {type(found).__name__}, not a dictionary")
-        return {str(key): _vector(value) for key, value in found.items()}
+        pickled = _from_zip(path) if zipfile.is_zipfile(path) else _from_stream(path)
+        if not isinstance(pickled, dict):
+            raise pickle.UnpicklingError(f"it holds a {type(pickled).__name__}, not a dictionary")
+        return {str(key): _vector(value) for key, value in pickled.items()}
     # A hostile pickle can make the machinery raise nearly anything.
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -172,11 +172,11 @@ def _from_stream(path: Path) -> Any:
         first = load()
         if first != LEGACY_MAGIC:
             return first
-        _protocol, _system, found = load(), load(), load()
+        _protocol, _system, pickled = load(), load(), load()
         for key in load():
             (size,) = np.frombuffer(file.read(8), "<i8")
             waiting = storages[key]
             if size != len(waiting):
                 raise pickle.UnpicklingError("a storage has another length than the pickle says")
             waiting[:] = np.frombuffer(file.read(waiting.nbytes), waiting.dtype)  # the tensors are views of it
-        return found
+        return pickled

@@ -62,7 +62,7 @@ class JudgedPrediction:
 
 def write_report(
     page: Path,
-    found: RetrievedCandidates,
+    retrieved: RetrievedCandidates,
     evidence: Float32,
     solution: Path,
     submission: Path,
@@ -74,7 +74,7 @@ def write_report(
 
     Args:
         page: where to.
-        found: what retrieval found.
+        retrieved: what retrieval found.
         evidence: (Q, rerank_depth), inliers or sums of matching scores.
         solution: the truth.
         submission: the answers.
@@ -97,7 +97,7 @@ def write_report(
         ("Right, and least sure of it", low),
         ("Right, and most sure of it", best),
     )
-    explain = partial(_answer, found=found, evidence=evidence, show=show, recipe=recipe)
+    explain = partial(_answer, retrieved=retrieved, evidence=evidence, show=show, recipe=recipe)
     html = page_template(__file__, "report.html").render(
         title=f"Recipe {recipe.name}",
         subtitle=f"{submission.name} against {solution.name}",
@@ -105,7 +105,7 @@ def write_report(
         figures=_figures(scores),
         precision=_precision(judged, truth),
         reliability=_reliability(judged),
-        recall=_recall(found, truth),
+        recall=_recall(retrieved, truth),
         answers=[(kind, [answer for j in judged if (answer := explain(j))]) for kind, judged in kinds],
     )
     draft = page.with_name(page.name + ".part")
@@ -144,20 +144,20 @@ def _reliability(judged: Sequence[JudgedPrediction]) -> Curve:
     right = np.array([j.right for j in judged], float)
     points = []
     for low in np.arange(0, 1, 0.1):
-        mine = (confidence >= low) & (confidence < low + 0.1 + 1e-9 * (low > 0.85))
-        if mine.sum() >= 5:
-            points.append((float(confidence[mine].mean()), float(right[mine].mean())))
+        in_bin = (confidence >= low) & (confidence < low + 0.1 + 1e-9 * (low > 0.85))
+        if in_bin.sum() >= 5:
+            points.append((float(confidence[in_bin].mean()), float(right[in_bin].mean())))
     return points
 
 
-def _recall(found: RetrievedCandidates, truth: dict[str, tuple[str, ...]]) -> list[tuple[int, float]]:
+def _recall(retrieved: RetrievedCandidates, truth: dict[str, tuple[str, ...]]) -> list[tuple[int, float]]:
     """Return (k, share of the landmark photos that have theirs among the first k candidates)."""
     ranks = []
-    for i, query in enumerate(found.queries):
+    for i, query in enumerate(retrieved.queries):
         if truth.get(query):
-            landmarks = [found.landmarks[row] for row in found.rows[i].tolist()]
+            landmarks = [retrieved.landmarks[row] for row in retrieved.rows[i].tolist()]
             ranks.append(next((r for r, landmark in enumerate(landmarks, 1) if landmark in truth[query]), 10**9))
-    depth = found.rows.shape[1]
+    depth = retrieved.rows.shape[1]
     return [(k, float(np.mean(np.array(ranks) <= k))) for k in KS if k <= depth] if ranks else []
 
 
@@ -165,19 +165,19 @@ def _recall(found: RetrievedCandidates, truth: dict[str, tuple[str, ...]]) -> li
 
 
 def _answer(
-    judged: JudgedPrediction, found: RetrievedCandidates, evidence: Float32, show: Evidence, recipe: Recipe
+    judged: JudgedPrediction, retrieved: RetrievedCandidates, evidence: Float32, show: Evidence, recipe: Recipe
 ) -> dict[str, str | None] | None:
     """Return an answer with the reference that spoke most for it; None where no reranked one did."""
     p = judged.prediction
-    query, depth = found.queries.index(p.id), evidence.shape[1]
-    rows = found.rows[query, :depth].tolist()
-    agreeing = [j for j, row in enumerate(rows) if found.landmarks[row] == p.landmark]
+    query, depth = retrieved.queries.index(p.id), evidence.shape[1]
+    rows = retrieved.rows[query, :depth].tolist()
+    agreeing = [j for j, row in enumerate(rows) if retrieved.landmarks[row] == p.landmark]
     if not agreeing:
         return None
     first = max(agreeing, key=lambda j: (np.nan_to_num(evidence[query, j]), -j))
-    reference = found.references[rows[first]]
+    reference = retrieved.references[rows[first]]
     unit = "inliers" if recipe.geometry else "sum of matching scores"
-    facts = f"{unit} {evidence[query, first]:.0f}, similarity {found.similarity[query, first]:.2f}"
+    facts = f"{unit} {evidence[query, first]:.0f}, similarity {retrieved.similarity[query, first]:.2f}"
     truth = " ".join(judged.truth) or "none"
     caption = f"{p.id}: answered {p.landmark} with {p.confidence:.3f}, true: {truth}; {facts}"
     return {"query": p.id, "reference": reference, "caption": caption, "picture": _picture(p.id, reference, show)}

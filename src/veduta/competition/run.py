@@ -165,14 +165,14 @@ class _Run:
         train = [self.table(model, "train") for model in self.recipe.models]
         test = [self.table(model, "test") for model in self.recipe.models]
         nothing = [self.table(model, "bank", bank) for model in self.recipe.models] if bank else []
-        found = self.candidates(train, test, nothing)
-        evidence = self.evidence(found) if self.recipe.power is None else self.no_evidence(found)
-        submission, predictions, photos = self.submission(found, evidence, ban)
+        retrieved = self.candidates(train, test, nothing)
+        evidence = self.evidence(retrieved) if self.recipe.power is None else self.no_evidence(retrieved)
+        submission, predictions, photos = self.submission(retrieved, evidence, ban)
         scores: dict[str, Score] | None = None
         page: str | None = None
         if solution is not None:
             scores = score_submission(solution, submission)
-            page = str(self.page(found, evidence, solution, submission, scores))
+            page = str(self.page(retrieved, evidence, solution, submission, scores))
         report = RunReport(str(submission), self.recipe.name, predictions, photos, tuple(self.stages), scores, page)
         _write_json(self.out / self.recipe.name / "summary.json", report.as_dict())
         return report
@@ -189,8 +189,8 @@ class _Run:
             trained = "" if model in EMBEDDERS else f"-{read_card(model).sha256[:12]}"
             path = self.out / "descriptors" / (Path(model).name + trained) / name
             where = (bank, path, ".") if bank else (self.data, path, split)
-            made = embed_split(*where, embedder=model, provider=self.provider, progress=self.tell(stage))
-            stage["skipped"] = made.new == 0
+            report = embed_split(*where, embedder=model, provider=self.provider, progress=self.tell(stage))
+            stage["skipped"] = report.new == 0
             return DescriptorTable.open(path)
 
     def candidates(
@@ -209,18 +209,20 @@ class _Run:
             if path.exists() and self.key("retrieve") == key:
                 stage["skipped"] = True
                 return load_candidates(path)
-            found = retrieve(train, test, read_train(labels_file), recipe, nothing)
-            check_ids_differ(found.references, found.queries)
-            save_candidates(path, found)
+            retrieved = retrieve(train, test, read_train(labels_file), recipe, nothing)
+            check_ids_differ(retrieved.references, retrieved.queries)
+            save_candidates(path, retrieved)
             self.keep_key("retrieve", key)
-            return found
+            return retrieved
 
-    def evidence(self, found: RetrievedCandidates) -> Float32:
+    def evidence(self, retrieved: RetrievedCandidates) -> Float32:
         recipe = self.recipe
-        features = self.features(found)
-        depth = min(recipe.rerank_depth, found.rows.shape[1])
+        features = self.features(retrieved)
+        depth = min(recipe.rerank_depth, retrieved.rows.shape[1])
         matching = [recipe.matcher, recipe.match_threshold, recipe.geometry, weights_of(recipe)[2]]
-        readable = sum(id in features for id, _ in self.wanted(found))  # a photo mended since changes the evidence
+        readable = sum(
+            id in features for id, _ in self.photos_to_extract(retrieved)
+        )  # a photo mended since changes the evidence
         key = key_of(self.key("retrieve"), self.extraction(), matching, depth, readable)
         path = self.out / recipe.name / "evidence.bin"
         with self.timed("match") as stage:
@@ -228,35 +230,37 @@ class _Run:
                 path.unlink(missing_ok=True)
                 self.keep_key("match", key)
             elif path.exists():
-                stage["skipped"] = path.stat().st_size == len(found.queries) * depth * 4
+                stage["skipped"] = path.stat().st_size == len(retrieved.queries) * depth * 4
             verifier = HomographyVerifier() if recipe.geometry else None
-            evidence = gather_evidence(path, found, features, recipe, verifier, self.provider, self.tell(stage))
+            evidence = gather_evidence(path, retrieved, features, recipe, verifier, self.provider, self.tell(stage))
         features.close()
         return evidence
 
-    def no_evidence(self, found: RetrievedCandidates) -> Float32:
+    def no_evidence(self, retrieved: RetrievedCandidates) -> Float32:
         """Return what there is to say of geometry when nobody asked: (Q, rerank_depth) NaN."""
-        return np.full((len(found.queries), min(self.recipe.rerank_depth, found.rows.shape[1])), np.nan, np.float32)
+        return np.full(
+            (len(retrieved.queries), min(self.recipe.rerank_depth, retrieved.rows.shape[1])), np.nan, np.float32
+        )
 
-    def features(self, found: RetrievedCandidates) -> FeatureFile:
+    def features(self, retrieved: RetrievedCandidates) -> FeatureFile:
         recipe = self.recipe
         cache = FeatureFile(self.out / "features" / self.extraction())
-        photos = self.wanted(found)
+        photos = self.photos_to_extract(retrieved)
         extractor = extractor_of(recipe, self.provider)
         frame = squashed if recipe.squash else unsquashed
         with self.timed("extract") as stage:
             stage["skipped"] = not extract_all(cache, extractor, photos, frame, self.tell(stage))
         return cache
 
-    def wanted(self, found: RetrievedCandidates) -> list[tuple[str, PhotoFolder]]:
+    def photos_to_extract(self, retrieved: RetrievedCandidates) -> list[tuple[str, PhotoFolder]]:
         """Return the photos whose local features are compared: the queries, and the references that are matched."""
-        rows = sorted(set(found.rows[:, : self.recipe.rerank_depth].ravel().tolist()))
-        queries = [(id, self.photos("test")) for id in found.queries]
-        return queries + [(found.references[row], self.photos("train")) for row in rows]
+        rows = sorted(set(retrieved.rows[:, : self.recipe.rerank_depth].ravel().tolist()))
+        queries = [(id, self.photos("test")) for id in retrieved.queries]
+        return queries + [(retrieved.references[row], self.photos("train")) for row in rows]
 
-    def submission(self, found: RetrievedCandidates, evidence: Float32, ban: int | None) -> tuple[Path, int, int]:
+    def submission(self, retrieved: RetrievedCandidates, evidence: Float32, ban: int | None) -> tuple[Path, int, int]:
         with self.timed("decide"):
-            answers = decide_all(found, evidence, self.recipe)
+            answers = decide_all(retrieved, evidence, self.recipe)
             if ban is not None:
                 answers = ban_frequent(answers, ban)
             sample = find_file(self.data, *SAMPLE_SUBMISSION)
@@ -266,7 +270,12 @@ class _Run:
         return path, sum(id in answers for id in ids), len(ids)
 
     def page(
-        self, found: RetrievedCandidates, evidence: Float32, solution: Path, submission: Path, scores: dict[str, Score]
+        self,
+        retrieved: RetrievedCandidates,
+        evidence: Float32,
+        solution: Path,
+        submission: Path,
+        scores: dict[str, Score],
     ) -> Path:
         page = self.out / self.recipe.name / "report.html"
         key = key_of(self.recipe.name, *(p.stat().st_mtime_ns for p in (solution,)), _digest(submission))
@@ -282,7 +291,7 @@ class _Run:
                 self.photos("train"),
                 lambda a, b: matched_keypoints(cache, a, b, matcher, verifier),
             )
-            write_report(page, found, evidence, solution, submission, scores, show, self.recipe)
+            write_report(page, retrieved, evidence, solution, submission, scores, show, self.recipe)
             cache.close()
             self.keep_key("report", key)
         return page

@@ -73,22 +73,22 @@ def score_submission(solution: Path, submission: Path, floor: float = 0.5, resam
 
 
 def _score(truth: dict[str, tuple[str, ...]], predictions: Sequence[Prediction], floor: float, resamples: int) -> Score:
-    mine = [p for p in predictions if p.id in truth]
+    of_part = [p for p in predictions if p.id in truth]
     positives = sum(bool(right) for right in truth.values())
     nan = math.nan
     if not positives:
-        return Score(len(truth), 0, len(mine), nan, nan, nan, nan, nan, nan, nan, nan)
-    found = metrics.evaluate(truth, mine, floor, resamples=resamples)
+        return Score(len(truth), 0, len(of_part), nan, nan, nan, nan, nan, nan, nan, nan)
+    figures = metrics.evaluate(truth, of_part, floor, resamples=resamples)
     return Score(
         photos=len(truth),
         landmark_photos=positives,
-        predictions=len(mine),
-        gap=found.gap,
-        gap_low=found.gap_interval[0],
-        gap_high=found.gap_interval[1],
-        accuracy=found.accuracy,
-        distractors_answered=found.open_set.distractors_answered,
-        fpr95=found.open_set.fpr95,
-        auroc=found.open_set.auroc,
-        ece=found.open_set.ece,
+        predictions=len(of_part),
+        gap=figures.gap,
+        gap_low=figures.gap_interval[0],
+        gap_high=figures.gap_interval[1],
+        accuracy=figures.accuracy,
+        distractors_answered=figures.open_set.distractors_answered,
+        fpr95=figures.open_set.fpr95,
+        auroc=figures.open_set.auroc,
+        ece=figures.open_set.ece,
     )

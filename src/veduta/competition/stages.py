@@ -97,13 +97,13 @@ def retrieve(
     known = dict(labels.pairs())
     references = _common(train, known)
     queries = _common(test, None)
-    wanted = [table.rows(table.order(queries)) for table in test]
+    query_rows = [table.rows(table.order(queries)) for table in test]
     if len(train) == 1 and len(references) == len(train[0]) and not bank:
-        similarity, rows = search_blocks(train[0].blocks, wanted[0], recipe.depth)
+        similarity, rows = search_blocks(train[0].blocks, query_rows[0], recipe.depth)
         similarity = _fused([similarity], recipe)  # of one model a rising function of the cosine: the order stays
     else:
         nothing = [table.rows(np.arange(len(table))) for table in bank]
-        similarity, rows = _search_pieces(train, references, wanted, recipe, nothing)
+        similarity, rows = _search_pieces(train, references, query_rows, recipe, nothing)
     landmarks = tuple(known[id] for id in references)
     return RetrievedCandidates(tuple(queries), tuple(references), landmarks, rows.astype(np.int32), similarity)
 
@@ -112,12 +112,12 @@ def _common(tables: Sequence[DescriptorTable], known: dict[str, str] | None) -> 
     """Return the ids that all tables have (and that are known), in the order of the first."""
     others = [set(table.ids.tolist()) for table in tables[1:]]
     ids = [id.decode("ascii") for id in tables[0].ids.tolist() if all(id in other for other in others)]
-    found = ids if known is None else [id for id in ids if id in known]
-    if not found:
+    common = ids if known is None else [id for id in ids if id in known]
+    if not common:
         raise DatasetError(
             "no photo has both a descriptor of every model and a label; are the tables of this data set?"
         )
-    return found
+    return common
 
 
 def _search_pieces(
@@ -138,9 +138,9 @@ def _search_pieces(
     place = np.zeros((len(queries[0]), k), np.int64)
     for start in range(0, len(references), 8192):
         rows = [table.rows(order[start : start + 8192]) for table, order in zip(train, orders, strict=True)]
-        fused = _fused([query @ some.T for query, some in zip(queries, rows, strict=True)], recipe)
+        fused = _fused([query @ block.T for query, block in zip(queries, rows, strict=True)], recipe)
         if nothing:
-            near = _fused([some @ none.T for some, none in zip(rows, nothing, strict=True)], recipe)
+            near = _fused([block @ none.T for block, none in zip(rows, nothing, strict=True)], recipe)
             fused = fused - np.float32(recipe.penalty) * non_landmark_similarity(near).astype(np.float32)
         numbers = np.broadcast_to(np.arange(start, start + fused.shape[1]), fused.shape)
         best, place = _keep_best(np.c_[best, fused], np.c_[place, numbers], k)
@@ -160,17 +160,17 @@ def _keep_best(similarity: Float32, place: Int64, k: int) -> tuple[Float32, Int6
     return np.take_along_axis(similarity, order, 1), np.take_along_axis(place, order, 1)
 
 
-def save_candidates(path: Path, found: RetrievedCandidates) -> None:
+def save_candidates(path: Path, retrieved: RetrievedCandidates) -> None:
     """Write candidates, all or nothing."""
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
         np.savez(
             file,
-            queries=np.array(found.queries, np.bytes_),
-            references=np.array(found.references, np.bytes_),
-            landmarks=np.array(found.landmarks),
-            rows=found.rows,
-            similarity=found.similarity,
+            queries=np.array(retrieved.queries, np.bytes_),
+            references=np.array(retrieved.references, np.bytes_),
+            landmarks=np.array(retrieved.landmarks),
+            rows=retrieved.rows,
+            similarity=retrieved.similarity,
         )
     draft.replace(path)
 
@@ -197,13 +197,13 @@ def extractor_of(recipe: Recipe, provider: str = "cpu") -> Extractor:
     if recipe.extractor == "superpoint":
         from veduta.features.superpoint import SuperPoint
 
-        found: Extractor = SuperPoint(recipe.max_keypoints, recipe.max_side, provider, NOTEBOOK_KEYPOINT_THRESHOLD)
+        extractor: Extractor = SuperPoint(recipe.max_keypoints, recipe.max_side, provider, NOTEBOOK_KEYPOINT_THRESHOLD)
     else:
-        found = make_extractor(recipe.extractor, recipe.max_keypoints, recipe.max_side, provider)
+        extractor = make_extractor(recipe.extractor, recipe.max_keypoints, recipe.max_side, provider)
     if recipe.mask is None:
-        return found
+        return extractor
     mask = SegFormerMask(provider, NOTEBOOK_MOVING) if recipe.mask == "segformer" else make_mask(recipe.mask, provider)
-    return Masked(found, mask)
+    return Masked(extractor, mask)
 
 
 def matcher_of(recipe: Recipe, provider: str = "cpu") -> Matcher:
@@ -254,7 +254,7 @@ def matched_keypoints(
 
 def gather_evidence(
     path: Path,
-    found: RetrievedCandidates,
+    retrieved: RetrievedCandidates,
     features: FeatureFile,
     recipe: Recipe,
     verifier: Verifier | None,
@@ -262,17 +262,17 @@ def gather_evidence(
     progress: Progress | None = None,
 ) -> Float32:
     """Return (Q, rerank_depth) float32 evidence, NaN where there are no features, going on in the file at `path`."""
-    depth = min(recipe.rerank_depth, found.rows.shape[1])
+    depth = min(recipe.rerank_depth, retrieved.rows.shape[1])
     width = depth * 4
     path.touch()
     done = path.stat().st_size // width
     matcher = matcher_of(recipe, provider)
 
     def work(number: int) -> Float32:
-        query = features.get(found.queries[number])
+        query = features.get(retrieved.queries[number])
         row = np.full(depth, np.nan, np.float32)
-        for j, reference in enumerate(found.rows[number, :depth].tolist()):
-            other = features.get(found.references[reference])
+        for j, reference in enumerate(retrieved.rows[number, :depth].tolist()):
+            other = features.get(retrieved.references[reference])
             if query is not None and other is not None:
                 row[j] = evidence_of(query, other, matcher, verifier)
         return row
@@ -281,21 +281,21 @@ def gather_evidence(
         file.truncate(done * width)
         file.seek(done * width)
         with one_blas_thread():
-            for number, row in in_order(work, range(done, len(found.queries))):
+            for number, row in in_order(work, range(done, len(retrieved.queries))):
                 file.write(row.astype("<f4").tobytes())
                 if number % FLUSH_QUERIES == 0:
                     file.flush()
                 if progress:
-                    progress(number + 1, len(found.queries))
-    return np.fromfile(path, "<f4").reshape(len(found.queries), depth)
+                    progress(number + 1, len(retrieved.queries))
+    return np.fromfile(path, "<f4").reshape(len(retrieved.queries), depth)
 
 
 # --- decide -----------------------------------------------------------------------------------------------------
 
 
-def verified_candidates(found: RetrievedCandidates, evidence: Float32, query: int) -> list[Candidate]:
+def verified_candidates(retrieved: RetrievedCandidates, evidence: Float32, query: int) -> list[Candidate]:
     """Return the candidates of one query with their inliers."""
-    candidates = found.of(query)
+    candidates = retrieved.of(query)
     for j, n in enumerate(evidence[query].tolist()):
         if n == n:  # not NaN
             c = candidates[j]
@@ -303,30 +303,30 @@ def verified_candidates(found: RetrievedCandidates, evidence: Float32, query: in
     return candidates
 
 
-def decide_all(found: RetrievedCandidates, evidence: Float32, recipe: Recipe) -> dict[str, tuple[str, float]]:
+def decide_all(retrieved: RetrievedCandidates, evidence: Float32, recipe: Recipe) -> dict[str, tuple[str, float]]:
     """Return test id -> (landmark, confidence) by the recipe's rule; every photo with a candidate gets one."""
     if recipe.power is not None:
         voted = {
-            query: cosine_power([(c.landmark, c.similarity) for c in found.of(i)], recipe.power)
-            for i, query in enumerate(found.queries)
+            query: cosine_power([(c.landmark, c.similarity) for c in retrieved.of(i)], recipe.power)
+            for i, query in enumerate(retrieved.queries)
         }
         return {query: answer for query, answer in voted.items() if answer}
     if recipe.geometry:
         answers: dict[str, tuple[str, float]] = {}
         rule = heuristic_decider(Path(recipe.models[0]).name)  # a model, or the folder of its table
-        for i, query in enumerate(found.queries):
-            scores = landmark_votes(verified_candidates(found, evidence, i))
+        for i, query in enumerate(retrieved.queries):
+            scores = landmark_votes(verified_candidates(retrieved, evidence, i))
             if scores:
                 landmark, score = next(iter(scores.items()))
                 answers[query] = (landmark, rule.confidence(score))
         return answers
-    return {query: answer for i, query in enumerate(found.queries) if (answer := _notebook(found, evidence, i))}
+    return {query: answer for i, query in enumerate(retrieved.queries) if (answer := _notebook(retrieved, evidence, i))}
 
 
-def _notebook(found: RetrievedCandidates, evidence: Float32, query: int) -> tuple[str, float] | None:
+def _notebook(retrieved: RetrievedCandidates, evidence: Float32, query: int) -> tuple[str, float] | None:
     sums = np.nan_to_num(evidence[query]).tolist()
     scored = [
         (candidate.landmark, notebook_score(n, candidate.similarity))
-        for candidate, n in zip(found.of(query), sums, strict=False)
+        for candidate, n in zip(retrieved.of(query), sums, strict=False)
     ]
     return sum_of_best(scored)

@@ -95,15 +95,15 @@ def check_submission(path: Path, sample: Path) -> list[Problem]:
     Raises:
         DatasetError: a file is not a table with the header ``id,landmarks`` at all.
     """
-    wanted = {fields[0] for _, fields in read_rows(sample, SUBMISSION)}
+    expected_ids = {fields[0] for _, fields in read_rows(sample, SUBMISSION)}
     seen: dict[str, int] = {}
     problems = []
     for line, fields in _loose_rows(path):
-        reasons = list(_faults(fields, wanted, seen))
+        reasons = list(_faults(fields, expected_ids, seen))
         problems += [Problem(line, reason) for reason in reasons]
         if fields:
             seen.setdefault(fields[0], line)
-    missing = sorted(wanted - seen.keys())
+    missing = sorted(expected_ids - seen.keys())
     return problems + [Problem(0, f"photo id {id} of {sample.name} is missing") for id in missing]
 
 
@@ -117,14 +117,14 @@ def _loose_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, fields
 
 
-def _faults(fields: list[str], wanted: Collection[str], seen: Mapping[str, int]) -> Iterator[str]:
+def _faults(fields: list[str], expected_ids: Collection[str], seen: Mapping[str, int]) -> Iterator[str]:
     if len(fields) != len(SUBMISSION):
         yield f"expected {len(SUBMISSION)} fields, got {len(fields)}"
         return
     id, field = fields
     if id in seen:
         yield f"photo id {id} occurs twice, first on line {seen[id]}"
-    elif id not in wanted:
+    elif id not in expected_ids:
         yield f"photo id {id} is not in the sample"
     try:
         parse_field(field)

@@ -67,7 +67,8 @@ def cosine_power(candidates: Iterable[tuple[str, float]], p: float = 8.0, best: 
     for landmark, cosine in candidates:
         cosines[landmark].append(max(cosine, 0.0))
     sums = {
-        landmark: sum(cosine**p for cosine in sorted(found, reverse=True)[:best]) for landmark, found in cosines.items()
+        landmark: sum(cosine**p for cosine in sorted(values, reverse=True)[:best])
+        for landmark, values in cosines.items()
     }
     return min(sums.items(), key=lambda item: (-item[1], item[0])) if sums else None
 

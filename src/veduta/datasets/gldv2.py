@@ -127,8 +127,8 @@ def read_rows(path: Path, *headers: Sequence[str]) -> Iterator[tuple[int, list[s
             raise DatasetError(f"{path}, line 1: expected the header {expected}, got {','.join(header) or 'nothing'}")
         for fields in reader:
             if len(fields) != len(header):
-                found = f"expected {len(header)} fields, got {len(fields)}"
-                raise DatasetError(f"{path}, line {reader.line_num}: {found}")
+                problem = f"expected {len(header)} fields, got {len(fields)}"
+                raise DatasetError(f"{path}, line {reader.line_num}: {problem}")
             yield reader.line_num, fields
 
 
@@ -205,13 +205,13 @@ def read_ids(path: Path) -> Ids:
     return ids
 
 
-def read_attribution(path: Path, wanted: Collection[str] | None = None) -> dict[str, Attribution]:
+def read_attribution(path: Path, photo_ids: Collection[str] | None = None) -> dict[str, Attribution]:
     """Return train_attribution.csv by photo id; only of the photos wanted, for all four million take gigabytes."""
     header = ("id", "url", "author", "license", "title")
     return {
         fields[0]: Attribution(*fields[1:])
         for _, fields in read_rows(path, header)
-        if wanted is None or fields[0] in wanted
+        if photo_ids is None or fields[0] in photo_ids
     }
 
 

@@ -63,10 +63,10 @@ def find_file(data: Path, *names: str) -> Path | None:
 
 def need_file(data: Path, *names: str) -> Path:
     """Return the first of these files that a data set has; DatasetError when it has none."""
-    found = find_file(data, *names)
-    if found is None:
+    file = find_file(data, *names)
+    if file is None:
         raise DatasetError(f"{data}: has no {' or '.join(names)}")
-    return found
+    return file
 
 
 TRAIN = ("train.csv",)

@@ -58,8 +58,8 @@ class KorniaFeatures:
         place = next(self._network.parameters()).device
         photo = torch.from_numpy(pixels).to(place).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
         with torch.inference_mode():
-            found = self._ask(self._network, photo)
-        return in_photo(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(to_numpy, found))
+            output = self._ask(self._network, photo)
+        return in_photo(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(to_numpy, output))
 
 
 MIN_SIDE = 64  # pixels of a side
@@ -71,8 +71,8 @@ def disk(max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu") -
     state, weights = open_state("disk", "disk")
 
     def ask(network: Any, photo: Any) -> tuple[Any, Any, Any]:
-        said = network(photo, n=max_keypoints)[0]
-        return said.keypoints, said.descriptors, said.detection_scores
+        output = network(photo, n=max_keypoints)[0]
+        return output.keypoints, output.descriptors, output.detection_scores
 
     network = load_weights(make(), state.get("extractor", {}), weights, provider)
     return KorniaFeatures("disk", ask, network, weights.sha256, 16, max_keypoints, max_side)
@@ -84,8 +84,8 @@ def aliked(max_keypoints: int = 512, max_side: int = 576, provider: str = "cpu")
     state, weights = open_state("aliked", "aliked")
 
     def ask(network: Any, photo: Any) -> tuple[Any, Any, Any]:
-        said = network(photo)[0]
-        return said.keypoints, said.descriptors, said.keypoint_scores
+        output = network(photo)[0]
+        return output.keypoints, output.descriptors, output.keypoint_scores
 
     empty = make("aliked-n16", max_num_keypoints=max_keypoints, detection_threshold=-1.0)
     network = load_weights(empty, state, weights, provider)

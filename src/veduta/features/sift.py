@@ -47,14 +47,14 @@ class RootSift:
         # A detector of its own per call: OpenCV's objects are not promised to be safe between threads.
         # Without the precise upscale all of its keypoints lie a quarter of a pixel too far right and down.
         detector = cv2.SIFT.create(nfeatures=self.max_keypoints, enable_precise_upscale=True)
-        found, raw = detector.detectAndCompute(grey, None)
-        best = sorted(range(len(found)), key=lambda i: -found[i].response)[: self.max_keypoints]
-        xy = np.array([found[i].pt for i in best], np.float32).reshape(-1, 2)
+        detected, raw = detector.detectAndCompute(grey, None)
+        best = sorted(range(len(detected)), key=lambda i: -detected[i].response)[: self.max_keypoints]
+        xy = np.array([detected[i].pt for i in best], np.float32).reshape(-1, 2)
         descriptors = np.zeros((0, self.dim), np.float32) if raw is None else np.asarray(raw, np.float32)[best]
         mass = np.abs(descriptors).sum(1, keepdims=True)
         return LocalFeatures(
             keypoints=rescale(xy, (grey.shape[1], grey.shape[0]), image.size),
             descriptors=np.sqrt(descriptors / np.maximum(mass, 1e-12)),
-            scores=np.array([found[i].response for i in best], np.float32),
+            scores=np.array([detected[i].response for i in best], np.float32),
             size=image.size,
         )

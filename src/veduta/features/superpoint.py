@@ -40,10 +40,10 @@ class SuperPoint:
     ) -> None:
         self.max_keypoints, self.max_side, self.threshold = max_keypoints, max_side, threshold
         weights = find_weights(self.name)
-        self.sha256, made = weights.sha256, exported(weights)
+        self.sha256, exported_card = weights.sha256, exported(weights)
         self._frame = Frame(max_side, STEP, LEAST)
-        self._session = None if made is None else open_session(made, provider)
-        if made is not None:
+        self._session = None if exported_card is None else open_session(exported_card, provider)
+        if exported_card is not None:
             self._frame = Frame(max_side, STEP, LEAST_EXPORTED)
             warn_license(self.name)
             return
@@ -78,18 +78,18 @@ class SuperPoint:
         for i, image in enumerate(images):
             height, width = image.pixels.shape[:2]
             sizes.setdefault(self._frame.size(width, height), []).append(i)
-        found: dict[int, LocalFeatures] = {}
+        by_place: dict[int, LocalFeatures] = {}
         for size, members in sizes.items():
             planes = [torch.from_numpy(grey(self._frame.resize(images[i].pixels))) for i in members]
             pixels = torch.stack(planes)[:, None].expand(-1, 3, -1, -1).to(self._model.device)  # (B, 3, H, W)
             with torch.inference_mode():
-                said = self._model(pixel_values=pixels)
-            there = said.mask.bool()
-            keypoints = said.keypoints * torch.tensor(size, device=said.keypoints.device)  # from relative ones
+                output = self._model(pixel_values=pixels)
+            present = output.mask.bool()
+            keypoints = output.keypoints * torch.tensor(size, device=output.keypoints.device)  # from relative ones
             for row, i in enumerate(members):
-                rows = (part[row][there[row]] for part in (keypoints, said.descriptors, said.scores))
-                found[i] = in_photo(images[i], size, self.max_keypoints, *map(to_numpy, rows))
-        return [found[i] for i in range(len(images))]
+                rows = (part[row][present[row]] for part in (keypoints, output.descriptors, output.scores))
+                by_place[i] = in_photo(images[i], size, self.max_keypoints, *map(to_numpy, rows))
+        return [by_place[i] for i in range(len(images))]
 
     def _by_session(self, session: onnxruntime.InferenceSession, image: Image) -> LocalFeatures:
         pixels = self._frame.resize(image.pixels)

@@ -68,8 +68,8 @@ class GalleryModels:
 
     def embedder_name(self) -> str:
         """Return the name of the embedder that ships, empty for the gallery's own."""
-        kept = own_model(self._path, self._settings["embedder"]["name"])
-        return kept if isinstance(kept, str) else ""
+        model = own_model(self._path, self._settings["embedder"]["name"])
+        return model if isinstance(model, str) else ""
 
 
 def new_settings(embedder: str | os.PathLike[str], extractor: str, max_keypoints: int, max_side: int) -> dict[str, Any]:

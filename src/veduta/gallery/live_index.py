@@ -89,8 +89,8 @@ class IndexChoice:
     @classmethod
     def of(cls, store: Store) -> IndexChoice:
         """Return that of a gallery, as it was chosen or as it is where nobody chose."""
-        kept = store.get_attachment(INDEX_SETTING)
-        return cls() if kept is None else cls(**json.loads(kept))
+        stored = store.get_attachment(INDEX_SETTING)
+        return cls() if stored is None else cls(**json.loads(stored))
 
     def approximate(self, count: int) -> bool:
         """Return whether so many references are searched approximately."""
@@ -256,7 +256,7 @@ def _build(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         (draft / "plan.json").write_text(json.dumps(plan), "utf-8")
-    made = _draw(store, dim, choice, draft, progress, earlier)
+    manifest = _draw(store, dim, choice, draft, progress, earlier)
     number = 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
     (draft / "plan.json").unlink()
     draft.replace(home / f"{number:06d}")
@@ -266,7 +266,7 @@ def _build(
     for old in home.iterdir():  # who has one of these open keeps it: what is mapped stays
         if old.name.isdigit() and int(old.name) < number:
             shutil.rmtree(old, ignore_errors=True)
-    return made
+    return manifest
 
 
 def _draw(
@@ -277,14 +277,14 @@ def _draw(
 
     def source(after: int) -> Iterator[tuple[Int64, Float32]]:
         for rows, descriptors in descriptor_batches(store, after):
-            there = rows <= plan["row"]
-            if there.any():
-                yield rows[there], descriptors[there]
-            if not there.all():
+            planned = rows <= plan["row"]
+            if planned.any():
+                yield rows[planned], descriptors[planned]
+            if not planned.all():
                 return
 
-    about = {"row": plan["row"], "removals": plan["removals"]}
-    return build(draft, dim, source, choice.recall, about=about, earlier=earlier, progress=progress)
+    origin = {"row": plan["row"], "removals": plan["removals"]}
+    return build(draft, dim, source, choice.recall, origin=origin, earlier=earlier, progress=progress)
 
 
 def _plan(store: Store, choice: IndexChoice, earlier: Path | None) -> dict[str, Any]:

@@ -100,8 +100,8 @@ class SyncState:
     def read(cls, path: Path, target: SyncTarget) -> SyncState | None:
         """Return what was written, None where there is nothing, or nothing about this target."""
         with suppress(OSError, ValueError, TypeError):
-            found = cls(**json.loads(path.read_text("utf-8")))
-            return found if (found.address, found.name) == (target.address, target.name) else None
+            state = cls(**json.loads(path.read_text("utf-8")))
+            return state if (state.address, state.name) == (target.address, target.name) else None
         return None
 
 
@@ -157,9 +157,9 @@ def sync(
     index = QdrantIndex(link, begun.collection, dim)
     sent = _follow(store, index, begun, home, progress)
     _settle(link, sent.collection, progress)
-    found = len(index)
-    if found != sent.count:
-        raise GalleryError(_short(sent, found, sent.count, store.path))
+    present = len(index)
+    if present != sent.count:
+        raise GalleryError(_short(sent, present, sent.count, store.path))
     breadth, measured, queries = _measure(index, _sample(store), target.recall)
     done = replace(sent, breadth=breadth, recall=target.recall, measured=measured, queries=queries)
     done = replace(done, seconds=time.monotonic() - started)
@@ -241,13 +241,13 @@ def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) ->
     """Wait until Qdrant has indexed what it was sent: before, it answers slowly, and finds more than it will."""
     until = time.monotonic() + INDEXING
     while time.monotonic() < until:
-        found = link.do(f"looking at {collection}", "get_collection", collection)
-        status = str(getattr(found.status, "value", found.status))
+        info = link.do(f"looking at {collection}", "get_collection", collection)
+        status = str(getattr(info.status, "value", info.status))
         if status in ("green", "grey"):
             return
         if status == "red":
             raise GalleryError(f"{link.address}: {collection} is broken; see Qdrant's log, then upload it anew")
-        progress("indexing", (found.indexed_vectors_count or 0) / max(found.points_count or 1, 1))
+        progress("indexing", (info.indexed_vectors_count or 0) / max(info.points_count or 1, 1))
         time.sleep(1.0)
     raise GalleryError(f"{link.address}: {collection} is still being indexed; run the same again later")
 
@@ -255,8 +255,8 @@ def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) ->
 def _sample(store: Store) -> Float32:
     """Return the descriptors (n, D) of a few references, spread over all of them."""
     starts = np.unique(np.linspace(0, max(store.rows.last() - 1, 0), QUERIES).astype(int))
-    found = [store.rows.after(int(start), 1)[1] for start in starts]
-    return np.concatenate([each for each in found if len(each)] or [np.zeros((0, 0), np.float32)])
+    parts = [store.rows.after(int(start), 1)[1] for start in starts]
+    return np.concatenate([part for part in parts if len(part)] or [np.zeros((0, 0), np.float32)])
 
 
 def _measure(index: QdrantIndex, sample: Float32, recall: float) -> tuple[int | None, float, int]:
@@ -265,8 +265,8 @@ def _measure(index: QdrantIndex, sample: Float32, recall: float) -> tuple[int | 
         return None, 1.0, 0
     truth = _searched(index, sample, None)
     for breadth in BREADTHS:
-        found = _searched(index, sample, breadth)
-        shares = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, truth, strict=True)]
+        nearest = _searched(index, sample, breadth)
+        shares = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(nearest, truth, strict=True)]
         if np.mean(shares) >= recall:
             return breadth, float(np.mean(shares)), len(sample)
     return None, 1.0, 0
@@ -278,6 +278,6 @@ def _searched(index: QdrantIndex, sample: Float32, breadth: int | None) -> Int64
     return QdrantIndex(index.link, index.collection, index.dim, options).search(sample, NEAREST)[1]
 
 
-def _short(upload: SyncState, found: int, expected: int, gallery: Path) -> str:
-    wrong = f"{upload.collection} has {found:,} references, expected {expected:,}"
+def _short(upload: SyncState, present: int, expected: int, gallery: Path) -> str:
+    wrong = f"{upload.collection} has {present:,} references, expected {expected:,}"
     return f"{upload.address}: {wrong}; see whether a node is gone, or upload it anew: veduta index {gallery} --anew"

@@ -34,11 +34,11 @@ def search_blocks(
     k = min(k, total)
     if k < 1 or not len(queries):
         return np.zeros((len(queries), max(k, 0)), np.float32), np.zeros((len(queries), max(k, 0)), np.int64)
-    found = [
+    nearest = [
         _search(blocks, np.ascontiguousarray(queries[i : i + QUERY_BLOCK]), k, block)
         for i in range(0, len(queries), QUERY_BLOCK)
     ]
-    return np.concatenate([f[0] for f in found]), np.concatenate([f[1] for f in found])
+    return np.concatenate([f[0] for f in nearest]), np.concatenate([f[1] for f in nearest])
 
 
 def _search(blocks: Sequence[npt.NDArray[Any]], queries: Float32, k: int, block: int) -> tuple[Float32, Int64]:

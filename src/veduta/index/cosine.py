@@ -20,11 +20,11 @@ def cosines(rows: Float32, query: Float32) -> Float32:
 
     faiss sums in an order that depends on how much there is to compare, and its last digits with it.
     """
-    found, wide = np.empty(len(rows), np.float32), query.astype(np.float64)
+    values, wide = np.empty(len(rows), np.float32), query.astype(np.float64)
     for start in range(0, len(rows), COSINE_ROWS):
         piece = rows[start : start + COSINE_ROWS].astype(np.float64)
-        found[start : start + COSINE_ROWS] = np.einsum("nd,d->n", piece, wide)
-    return found
+        values[start : start + COSINE_ROWS] = np.einsum("nd,d->n", piece, wide)
+    return values
 
 
 def roughly(rows: Float32, query: Float32) -> Float32:
@@ -32,7 +32,7 @@ def roughly(rows: Float32, query: Float32) -> Float32:
 
     Not by BLAS, whose threads go on spinning for a while, on the cores that the next step needs.
     """
-    found = np.empty(len(rows), np.float32)
-    arrays = found, np.ascontiguousarray(query), np.ascontiguousarray(rows)
+    values = np.empty(len(rows), np.float32)
+    arrays = values, np.ascontiguousarray(query), np.ascontiguousarray(rows)
     faiss.fvec_inner_products_ny(*map(faiss.swig_ptr, arrays), rows.shape[1], len(rows))
-    return found
+    return values

@@ -54,8 +54,8 @@ class ExactIndex:
         unknown = {int(i) for i in ids} - self._ids
         if unknown:
             raise KeyError(f"no descriptor has the id {min(unknown)}")
-        found = self._index.reconstruct_batch(np.asarray(ids, np.int64)) if len(ids) else np.zeros((0, self.dim))
-        return np.asarray(found, np.float32)
+        descriptors = self._index.reconstruct_batch(np.asarray(ids, np.int64)) if len(ids) else np.zeros((0, self.dim))
+        return np.asarray(descriptors, np.float32)
 
     def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the nearest, nearest first, then id rising.

@@ -57,10 +57,10 @@ class OverlayIndex:
         """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
         ids = np.asarray(ids, np.int64)
         old = self._visible(ids)
-        found = np.empty((len(ids), self.delta.dim), np.float32)
-        found[~old] = self.delta.vectors(ids[~old])
-        found[old] = self.base.vectors(ids[old])
-        return found
+        descriptors = np.empty((len(ids), self.delta.dim), np.float32)
+        descriptors[~old] = self.delta.vectors(ids[~old])
+        descriptors[old] = self.base.vectors(ids[old])
+        return descriptors
 
     def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the nearest that are found, nearest first, then id rising.

@@ -66,7 +66,7 @@ class AddJob:
         """What it is called in a plan."""
         return "add"
 
-    def about(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what makes it this job. The gallery is not opened: only one machine at a time should do that."""
         return {
             "photos": str((self.source or Path(str(self.csv))).absolute()),
@@ -82,8 +82,8 @@ class AddJob:
         else:
             listed, lost = list_csv(Path(str(self.csv)).absolute())
         failures += lost
-        for each in listed:
-            yield each.id, asdict(each)
+        for item in listed:
+            yield item.id, asdict(item)
 
     def keep(self, folder: Path) -> dict[str, Any]:
         """Write down what the gallery has, so that no shard need open it, and return its settings."""
@@ -98,7 +98,7 @@ class AddJob:
     @contextmanager
     def worker(self, plan: JobPlan, shard: Path) -> Iterator[AddWorker]:
         """Yield what makes the entries."""
-        stages = make_components(self.gallery.absolute(), plan.kept["settings"], self.provider)
+        stages = make_components(self.gallery.absolute(), plan.extra["settings"], self.provider)
         yield AddWorker(*stages, Digests(plan.work / PLAN_FOLDER / KNOWN))
 
 
@@ -114,9 +114,9 @@ class Digests:
         self._sorted = np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
     def __contains__(self, sha256: str) -> bool:
-        wanted = np.array(bytes.fromhex(sha256), self._sorted.dtype)
-        place = int(np.searchsorted(self._sorted, wanted))
-        return place < len(self._sorted) and bool(self._sorted[place] == wanted)
+        digest = np.array(bytes.fromhex(sha256), self._sorted.dtype)
+        place = int(np.searchsorted(self._sorted, digest))
+        return place < len(self._sorted) and bool(self._sorted[place] == digest)
 
 
 class AddWorker:
@@ -150,10 +150,10 @@ class AddWorker:
                 return None
             return Reference(listed.id, listed.landmark.id, listed.photo, sha256)  # whose it is, the merge will ask
 
-        found = make_entry(listed, earlier, self._embedder, self._extractor)
-        if isinstance(found, Failure):
-            return json_line(asdict(found)), True
-        return (THERE + bytes.fromhex(met[0]) if found is None else ENTRY + pack_entry(found)), False
+        entry = make_entry(listed, earlier, self._embedder, self._extractor)
+        if isinstance(entry, Failure):
+            return json_line(asdict(entry)), True
+        return (THERE + bytes.fromhex(met[0]) if entry is None else ENTRY + pack_entry(entry)), False
 
 
 def to_listed(item: JobItem) -> LabeledPhoto:
@@ -163,10 +163,10 @@ def to_listed(item: JobItem) -> LabeledPhoto:
 
 def pack_entry(entry: NewReference) -> bytes:
     """Return an entry as bytes, its features packed as the gallery will keep them."""
-    about, features = json.dumps(asdict(entry.reference)).encode(), pack_features(entry.features)
+    reference, features = json.dumps(asdict(entry.reference)).encode(), pack_features(entry.features)
     descriptor = np.asarray(entry.descriptor, "<f4").tobytes()
-    lengths = LENGTHS.pack(len(about), len(descriptor), len(features))
-    return b"".join((lengths, about, descriptor, features, entry.thumbnail))
+    lengths = LENGTHS.pack(len(reference), len(descriptor), len(features))
+    return b"".join((lengths, reference, descriptor, features, entry.thumbnail))
 
 
 def unpack_entry(data: bytes) -> NewReference:
@@ -210,7 +210,7 @@ def merge_added(
     Raises:
         GalleryError: the gallery is gone, or is another one than the job was begun for.
     """
-    gallery, settings, provider = Path(plan.about["gallery"]), plan.kept["settings"], plan.about["provider"]
+    gallery, settings, provider = Path(plan.identity["gallery"]), plan.extra["settings"], plan.identity["provider"]
     store = Store.open(gallery)
     try:
         if store.settings() != settings:

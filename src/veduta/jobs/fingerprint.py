@@ -34,6 +34,6 @@ def probe_digest(*arrays: npt.NDArray[Any]) -> str:
     return state.hexdigest()[:16]
 
 
-def features_digest(found: LocalFeatures, *more: npt.NDArray[Any]) -> str:
+def features_digest(features: LocalFeatures, *more: npt.NDArray[Any]) -> str:
     """Return the digest of local features, and of more."""
-    return probe_digest(found.keypoints, found.descriptors, found.scores, *more)
+    return probe_digest(features.keypoints, features.descriptors, features.scores, *more)

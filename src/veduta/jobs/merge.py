@@ -62,7 +62,7 @@ def merge_job(
     """
     plan = JobPlan.read(work)
     if plan.kind == "add" and out is not None:
-        raise JobError(f"{work}: goes into the gallery {plan.about['gallery']}, not into a file")
+        raise JobError(f"{work}: goes into the gallery {plan.identity['gallery']}, not into a file")
     try:
         with locked(work):
             alike = len(_makers(plan)) <= 1
@@ -76,14 +76,14 @@ def merge_job(
 
 def _makers(plan: JobPlan) -> set[str]:
     """Return the digests of all machines that had a part in it; JobError unless every shard is finished."""
-    found = {number: FinishedShard.read(plan.shard_folder(number)) for number in range(1, plan.shards + 1)}
-    missing = [f"{n}/{plan.shards}" for n, done in found.items() if done is None or done.items != plan.counts[n - 1]]
+    shards = {number: FinishedShard.read(plan.shard_folder(number)) for number in range(1, plan.shards + 1)}
+    missing = [f"{n}/{plan.shards}" for n, done in shards.items() if done is None or done.items != plan.counts[n - 1]]
     if missing:
         named = ", ".join(missing[:MOST_NAMED]) + (", ..." if len(missing) > MOST_NAMED else "")
         which = f"shard {named} is" if len(missing) == 1 else f"{len(missing)} shards are"
         listed = "" if len(missing) == 1 else f" ({named})"
         raise JobError(f"{plan.work}: {which} not finished{listed}; run what is left, then merge again")
-    return {maker for done in found.values() if done is not None for maker in done.makers}
+    return {maker for done in shards.values() if done is not None for maker in done.makers}
 
 
 def _in_order(plan: JobPlan) -> Iterator[tuple[JobItem, Record]]:
@@ -100,7 +100,7 @@ def _in_order(plan: JobPlan) -> Iterator[tuple[JobItem, Record]]:
 
 def _into_gallery(plan: JobPlan, progress: Progress | None, comparing: Progress | None, *, alike: bool) -> MergeReport:
     report = merge_added(plan, _in_order(plan), progress, comparing)
-    gallery, added = plan.about["gallery"], len(report.added)
+    gallery, added = plan.identity["gallery"], len(report.added)
     return MergeReport("add", sum(plan.counts), gallery, added, report.skipped, report.failures, alike)
 
 

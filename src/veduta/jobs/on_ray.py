@@ -165,12 +165,12 @@ def _reach(address: str) -> None:
         socket.create_connection((host, int(port)), REACH).close()
 
 
-def _check_room(ray: Any, wanted: dict[str, float]) -> None:
+def _check_room(ray: Any, resources: dict[str, float]) -> None:
     """Raise JobError where no machine could ever take a shard: Ray would wait for one that can."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if not any(all(machine.get(what, 0) >= much for what, much in wanted.items()) for machine in machines):
-        asked = ", ".join(f"{much:g} {what}" for what, much in wanted.items() if much)
-        raise JobError(f"no machine of Ray has what a shard is to take ({asked}); ask for less")
+    if not any(all(machine.get(what, 0) >= much for what, much in resources.items()) for machine in machines):
+        demand = ", ".join(f"{much:g} {what}" for what, much in resources.items() if much)
+        raise JobError(f"no machine of Ray has what a shard is to take ({demand}); ask for less")
 
 
 def _rows(ray: Any, names: list[str], work: ShardWork, room: Room, progress: Progress | None) -> list[dict[str, Any]]:
@@ -192,12 +192,12 @@ def _driven(names: list[str], work: ShardWork, room: Room, progress: Progress | 
     rows = ray.data.from_items([{"shard": name} for name in names], override_num_blocks=len(names))
     rows.context.execution_no_progress_timeout_s = -1  # a shard may take hours in which nothing comes back
     rows.context.enable_progress_bars = False
-    found = []
+    results = []
     for row in rows.map(work, num_cpus=cpus, num_gpus=gpus or None, concurrency=min(workers, len(names))).iter_rows():
-        found.append(row)
+        results.append(row)
         if progress:
-            progress(len(found), len(names))
-    return found
+            progress(len(results), len(names))
+    return results
 
 
 @contextmanager
@@ -215,13 +215,13 @@ def _hushed() -> Iterator[None]:
 
 def _explained(ray: Any, error: BaseException) -> str:
     """Return in one line what Ray's error means."""
-    kept = "what is done is kept, run the same job again to go on"
+    remedy = "what is done is kept, run the same job again to go on"
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ray.exceptions.OutOfMemoryError):
-            return f"a Ray worker had not enough memory; give fewer workers or more CPUs to each; {kept}"
+            return f"a Ray worker had not enough memory; give fewer workers or more CPUs to each; {remedy}"
         if isinstance(seen, ray.exceptions.WorkerCrashedError | ray.exceptions.NodeDiedError):
-            return f"a Ray worker has died; look at its machine's log; {kept}"
+            return f"a Ray worker has died; look at its machine's log; {remedy}"
         seen = seen.__cause__ or seen.__context__
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return f"Ray has failed ({first.strip()[:200]}); {kept}"
+    return f"Ray has failed ({first.strip()[:200]}); {remedy}"

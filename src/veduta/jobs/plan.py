@@ -41,7 +41,7 @@ class Job(Protocol):
         """Which of them."""
         ...
 
-    def about(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what makes it this job: photos, gallery, models, settings; all shards have to agree in it."""
         ...
 
@@ -82,17 +82,17 @@ class JobPlan:
     Attributes:
         work: its folder.
         kind: ``add``, ``recognize`` or ``verify``.
-        about: what makes it this job.
+        identity: what makes it this job.
         counts: how many items each shard has.
-        kept: what `Job.keep` returned.
+        extra: what `Job.keep` returned.
         failures: what could not be listed.
     """
 
     work: Path
     kind: str
-    about: dict[str, Any]
+    identity: dict[str, Any]
     counts: tuple[int, ...]
-    kept: dict[str, Any]
+    extra: dict[str, Any]
     failures: tuple[Failure, ...]
 
     @property
@@ -106,10 +106,10 @@ class JobPlan:
 
     def items(self, shard: int | None = None) -> Iterator[tuple[int, int, JobItem]]:
         """Yield each item's place in the list, its shard, from 1, and the item; of one shard or of all."""
-        wanted = None if shard is None else f"[{shard}, "
+        prefix = None if shard is None else f"[{shard}, "
         with (self.work / PLAN_FOLDER / ITEMS).open(encoding="utf-8") as file:
             for number, line in enumerate(file):
-                if wanted is None or line.startswith(wanted):
+                if prefix is None or line.startswith(prefix):
                     of, item = json.loads(line)
                     yield number, of, item
 
@@ -118,9 +118,9 @@ class JobPlan:
         """Return the job in a work folder; JobError if there is none."""
         path = work / PLAN_FOLDER / PLAN_FILE
         try:
-            found = json.loads(path.read_text("utf-8"))
-            failures = tuple(Failure(*each) for each in found.pop("failures"))
-            return cls(work=work, counts=tuple(found.pop("counts")), failures=failures, **found)
+            fields = json.loads(path.read_text("utf-8"))
+            failures = tuple(Failure(*failure) for failure in fields.pop("failures"))
+            return cls(work=work, counts=tuple(fields.pop("counts")), failures=failures, **fields)
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"{work}: is no job's work folder; begin one with 'veduta jobs add' or another") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -159,32 +159,32 @@ def _draw(job: Job, work: Path, shards: int) -> None:
     if any(path.name != ".lock" for path in work.iterdir()):
         raise JobError(f"{work}: is not empty and no job's work folder; choose a new one")
     draft.mkdir()
-    about, failures, counts = identity_of(job), list[Failure](), [0] * shards
+    identity, failures, counts = identity_of(job), list[Failure](), [0] * shards
     with (draft / ITEMS).open("w", encoding="utf-8") as file:
         for key, item in job.items(failures):
             shard = shard_of(key, shards)
             counts[shard] += 1
             file.write(json.dumps([shard + 1, item]) + "\n")
-    found = {"kind": job.kind, "about": about, "counts": counts, "kept": job.keep(draft)}
-    write_json(draft / PLAN_FILE, found | {"failures": [[f.photo, f.error, f.code] for f in failures]})
+    fields = {"kind": job.kind, "identity": identity, "counts": counts, "extra": job.keep(draft)}
+    write_json(draft / PLAN_FILE, fields | {"failures": [[f.photo, f.error, f.code] for f in failures]})
     draft.rename(work / PLAN_FOLDER)
 
 
 def identity_of(job: Job) -> dict[str, Any]:
     """Return what makes a job this one, as JSON has it."""
-    found: dict[str, Any] = json.loads(json.dumps(job.about() | {"veduta": __version__}))
-    return found
+    identity: dict[str, Any] = json.loads(json.dumps(job.identity() | {"veduta": __version__}))
+    return identity
 
 
 def check_plan(plan: JobPlan, job: Job, shards: int) -> None:
     """Raise JobError unless a plan is that of this job and has so many shards."""
-    mine = {"kind": job.kind} | identity_of(job)
-    theirs = {"kind": plan.kind} | plan.about
-    for key in sorted(mine.keys() | theirs.keys(), key=lambda key: list(NAMES).index(key) if key in NAMES else 99):
-        if mine.get(key) != theirs.get(key):
+    own = {"kind": job.kind} | identity_of(job)
+    begun = {"kind": plan.kind} | plan.identity
+    for key in sorted(own.keys() | begun.keys(), key=lambda key: list(NAMES).index(key) if key in NAMES else 99):
+        if own.get(key) != begun.get(key):
             raise JobError(
-                f"{plan.work}: was begun with another {NAMES.get(key, key)} ({_short(theirs.get(key))}, "
-                f"now {_short(mine.get(key))}); use another work folder"
+                f"{plan.work}: was begun with another {NAMES.get(key, key)} ({_short(begun.get(key))}, "
+                f"now {_short(own.get(key))}); use another work folder"
             )
     if plan.shards != shards:
         raise JobError(f"{plan.work}: was begun with {plan.shards} shards, not {shards}; use another work folder")
@@ -204,9 +204,9 @@ def file_digest(path: Path) -> str:
         raise DatasetError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def json_line(found: Any) -> bytes:
+def json_line(value: Any) -> bytes:
     """Return one line of JSON, in plain characters, or in escapes where a name is no text."""
     try:
-        return (json.dumps(found, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(value, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:
-        return (json.dumps(found) + "\n").encode()
+        return (json.dumps(value) + "\n").encode()

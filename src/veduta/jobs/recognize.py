@@ -62,13 +62,13 @@ class RecognizeJob:
     def _place(self) -> Path:
         return Path(self.base, self.photos)
 
-    def about(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what makes it this job. A gallery is known by its content: each machine may have a copy of its own."""
         photos = self._place
-        found: dict[str, Any] = {"photos": str(photos.absolute()), "named": self.photos, "provider": self.provider}
-        found["sha256"] = "" if photos.is_dir() else file_digest(photos)
+        fields: dict[str, Any] = {"photos": str(photos.absolute()), "named": self.photos, "provider": self.provider}
+        fields["sha256"] = "" if photos.is_dir() else file_digest(photos)
         options = {name: getattr(self.options, name) for name in IDENTIFYING}
-        return found | {"content": gallery_identity(self.gallery)} | options
+        return fields | {"content": gallery_identity(self.gallery)} | options
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every photo, by its name; then, as `veduta recognize` does, the folders that cannot be listed."""
@@ -114,11 +114,11 @@ class RecognizeWorker:
         with closing(in_order(self._load, items, workers=1)) as loaded:
             for _, image in loaded:
                 result = image if isinstance(image, Failure) else self._recognizer.recognize(image)
-                if self._gallery.revision != self._plan.about["content"]["revision"]:
+                if self._gallery.revision != self._plan.identity["content"]["revision"]:
                     raise JobError(f"{self._gallery.path}: has changed since the job was begun; begin it again")
-                found = to_dict(result)
-                found.pop("seconds", None)
-                yield json_line(found), isinstance(result, Failure)
+                answer = to_dict(result)
+                answer.pop("seconds", None)
+                yield json_line(answer), isinstance(result, Failure)
 
     def _load(self, item: JobItem) -> Image | Failure:
         return load_item(self._plan, item["photo"]) if "error" not in item else Failure(**item)
@@ -127,7 +127,7 @@ class RecognizeWorker:
 def load_item(plan: JobPlan, photo: str) -> Image | Failure:
     """Return a photo of a job, called what the job calls it, or why it cannot be read."""
     try:
-        return load(os.path.join(plan.kept["base"], photo), name=photo)  # noqa: PTH118 - keeps the path as it is
+        return load(os.path.join(plan.extra["base"], photo), name=photo)  # noqa: PTH118 - keeps the path as it is
     except ImageError as error:
         return Failure.of(photo, error)
 

@@ -130,10 +130,10 @@ def _run(job: Job, plan: JobPlan, number: int, progress: Progress | None) -> Sha
     (folder / DONE).unlink() if done is None and (folder / DONE).exists() else None
     part = RecordFile(folder / PART)
     try:
-        there = sum(1 for record in _noted(part, failures))
+        present = sum(1 for record in _noted(part, failures))
         if done is None:
-            _finish(job, plan, number, part, there, failures, progress)
-        return ShardReport(str(plan.work), f"{number}/{plan.shards}", total, total - there, tuple(failures))
+            _finish(job, plan, number, part, present, failures, progress)
+        return ShardReport(str(plan.work), f"{number}/{plan.shards}", total, total - present, tuple(failures))
     finally:
         part.close()
 
@@ -150,18 +150,18 @@ def _finish(
     plan: JobPlan,
     number: int,
     part: RecordFile,
-    there: int,
+    present: int,
     failures: list[Failure],
     progress: Progress | None,
 ) -> None:
     """Do what a shard has not done yet and note that it is finished."""
     folder, total = plan.shard_folder(number), plan.counts[number - 1]
-    if there < total:
+    if present < total:
         with job.worker(plan, folder) as worker:
             _note_maker(folder, worker.fingerprint())
-            left = [(place, item) for place, _, item in plan.items(number)][there:]
+            left = [(place, item) for place, _, item in plan.items(number)][present:]
             results = worker.results(item for _, item in left)
-            for done, ((place, _), (content, failed)) in enumerate(zip(left, results, strict=True), there + 1):
+            for done, ((place, _), (content, failed)) in enumerate(zip(left, results, strict=True), present + 1):
                 record = Record(place, failed, content)
                 part.append(record)
                 failures += [failure_of(record)] if failed else []
@@ -175,9 +175,9 @@ def _finish(
 
 def failure_of(record: Record) -> Failure:
     """Return the failure that a record is."""
-    found: JobItem = json.loads(record.content)
-    photo = found["photo"] if "photo" in found else f"{found['a']}, {found['b']}"
-    return Failure(photo, found["error"], found.get("code", "unreadable"))
+    fields: JobItem = json.loads(record.content)
+    photo = fields["photo"] if "photo" in fields else f"{fields['a']}, {fields['b']}"
+    return Failure(photo, fields["error"], fields.get("code", "unreadable"))
 
 
 def _note_maker(folder: Path, maker: str) -> None:

@@ -57,7 +57,7 @@ class VerifyJob:
         """What it is called in a plan."""
         return "verify"
 
-    def about(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """Return what makes it this job."""
         return vars(self) | {"photos": str(self.pairs.absolute()), "sha256": file_digest(self.pairs), "pairs": None}
 
@@ -121,15 +121,15 @@ class FeatureStore:
     def __contains__(self, photo: str) -> bool:
         return photo in self._places
 
-    def put(self, photo: str, found: LocalFeatures | Failure) -> None:
+    def put(self, photo: str, features: LocalFeatures | Failure) -> None:
         """Keep what a photo has, or why it has nothing."""
-        if isinstance(found, Failure):
-            content = json_line(asdict(replace(found, photo=photo)))
+        if isinstance(features, Failure):
+            content = json_line(asdict(replace(features, photo=photo)))
         else:
-            head = {"photo": photo, "size": found.size, "shape": found.descriptors.shape}
-            arrays = (found.keypoints, found.descriptors, found.scores)
+            head = {"photo": photo, "size": features.size, "shape": features.descriptors.shape}
+            arrays = (features.keypoints, features.descriptors, features.scores)
             content = json_line(head) + b"".join(np.asarray(array, "<f4").tobytes() for array in arrays)
-        record = Record(len(self._places), isinstance(found, Failure), content)
+        record = Record(len(self._places), isinstance(features, Failure), content)
         self._places[photo] = self._file.append(record)
 
     def get(self, photo: str) -> LocalFeatures | Failure:
@@ -185,16 +185,16 @@ class FeaturePairWorker:
             name, image = next(loaded)
             if name != photo:
                 raise AssertionError(f"{name} was decoded where {photo} was expected")
-            found = image if isinstance(image, Failure) else self._extractor.extract(image)
-            self._extracted.put(photo, found)
+            features = image if isinstance(image, Failure) else self._extractor.extract(image)
+            self._extracted.put(photo, features)
         return self._extracted.get(photo)
 
 
-def _once(photos: Iterable[str], there: FeatureStore) -> Iterator[str]:
+def _once(photos: Iterable[str], store: FeatureStore) -> Iterator[str]:
     """Yield each photo when it is first met, unless it is there already."""
     met: set[str] = set()
     for photo in photos:
-        if photo not in met and photo not in there:
+        if photo not in met and photo not in store:
             met.add(photo)
             yield photo
 
@@ -234,11 +234,11 @@ def _result(
         return json_line(item | {"error": b.error}), True
     query, reference, matches = match(a, b)
     verified = HomographyVerifier().verify(query, reference, matches)
-    made = {
+    line = {
         "num_keypoints": [len(query), len(reference)],
         "num_matches": len(matches),
         "num_inliers": verified.num_inliers,
         "homography": None if verified.homography is None else verified.homography.tolist(),
         "problem": verified.problem,
     }
-    return json_line(item | made), False
+    return json_line(item | line), False

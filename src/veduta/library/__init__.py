@@ -137,8 +137,10 @@ class Library:
             other = f"{utf8(path)}: the answers kept are by another gallery, {utf8(before)}"
             raise LibraryError(f"{other}; add --again to ask this one about every photo")
         self._state.note("gallery", path)
-        made = gallery.settings["embedder"]
-        return GalleryQuery(utf8(path), gallery.revision, gallery.recognizer(), model_key(made["name"], made["sha256"]))
+        embedder = gallery.settings["embedder"]
+        return GalleryQuery(
+            utf8(path), gallery.revision, gallery.recognizer(), model_key(embedder["name"], embedder["sha256"])
+        )
 
     @cached_property
     def _plain_embedder(self) -> tuple[Embedder, str]:
@@ -165,12 +167,12 @@ class Library:
         files = self._files()
         labels, rejected = labels_of(self._state, files, floor)
         facts, bursts = self._state.facts(), self._state.bursts()
-        groups = {sha256: number for number, some in self._state.groups().items() for sha256 in some}
-        found = []
+        groups = {sha256: number for number, members in self._state.groups().items() for sha256 in members}
+        assets = []
         for sha256, (paths, companions) in files.items():
             size, taken, position = facts[sha256]
             burst, best = bursts.get(sha256, (None, True))
-            found.append(
+            assets.append(
                 Asset(
                     sha256=sha256,
                     files=tuple(map(Path, paths)),
@@ -185,16 +187,16 @@ class Library:
                     rejected=sha256 in rejected,
                 )
             )
-        return sorted(found, key=lambda shot: str(shot.file))
+        return sorted(assets, key=lambda shot: str(shot.file))
 
     def _files(self) -> dict[str, tuple[list[str], list[str]]]:
         """Return sha256 -> (files with this content, sorted; what belongs to the first), of what can be read."""
-        found: dict[str, tuple[list[str], list[str]]] = {}
+        files: dict[str, tuple[list[str], list[str]]] = {}
         for path, row in self._state.files().items():
             if row.sha256 is not None and row.error is None:
-                entry = found.setdefault(row.sha256, ([], list(row.companions)))
+                entry = files.setdefault(row.sha256, ([], list(row.companions)))
                 entry[0].append(path)
-        return found
+        return files
 
     def unreadable(self) -> dict[str, str]:
         """Return path -> reason of the files that could not be read when they were last looked at."""
@@ -236,16 +238,16 @@ class Library:
         for shot in shots:
             if shot.burst is not None:
                 kin.setdefault(shot.burst, []).append(shot.sha256)
-        found = []
+        uncertain = []
         for shot in shots:
-            some = kin.get(shot.burst, []) if shot.burst is not None else [shot.sha256]
+            burst = kin.get(shot.burst, []) if shot.burst is not None else [shot.sha256]
             answer = answers.get(shot.sha256)
-            if not shot.best or answer is None or any(sha256 in verdicts for sha256 in some):
+            if not shot.best or answer is None or any(sha256 in verdicts for sha256 in burst):
                 continue
             if UNSURE[0] <= answer.confidence < UNSURE[1]:
-                found.append(UncertainAsset(shot, answer, len(some) - 1 if some else 0))
-        found.sort(key=lambda doubt: (abs(doubt.answer.confidence - 0.5), -doubt.others, doubt.asset.sha256))
-        return found[:limit]
+                uncertain.append(UncertainAsset(shot, answer, len(burst) - 1 if burst else 0))
+        uncertain.sort(key=lambda doubt: (abs(doubt.answer.confidence - 0.5), -doubt.others, doubt.asset.sha256))
+        return uncertain[:limit]
 
     def set_verdict(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Asset:
         """Keep what a person says of a photo, and return it as it is known now; rescans do not change it.
@@ -272,15 +274,15 @@ class Library:
 
     def keep_verdict(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
         """Keep what a person says of a content, whether it is in the library now or not; it is for its whole burst."""
-        for each in self._kin(sha256):
-            self._state.clear_verdict(each)
+        for member in self._kin(sha256):
+            self._state.clear_verdict(member)
         self._state.set_verdict(sha256, verdict, landmark)
 
     def clear_verdict(self, photo: str | os.PathLike[str]) -> Asset:
         """Forget what a person said of a photo and its burst, and return it as it is known now."""
         shot = self._shot(photo)
-        for each in self._kin(shot.sha256):
-            self._state.clear_verdict(each)
+        for member in self._kin(shot.sha256):
+            self._state.clear_verdict(member)
         return self._shot(shot.sha256)
 
     def _kin(self, sha256: str) -> list[str]:
@@ -411,24 +413,24 @@ class Library:
         now = {origins.get(key, key): key for key in files}
         eyes = GroupingModels(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
         keys, vectors, _, _, models = self._state.appearances(files)
-        made = {
+        descriptors = {
             origins.get(k, k): v for k, v, model in zip(keys, vectors, models, strict=True) if model == eyes.embedding
         }
         cache = FeatureCache(self.folder, eyes.model)
         try:
             pixels = ScanLimits(memory=max_memory * MEGABYTE).pixels
             failed = extract_features(
-                cache, eyes, {origin: files[key] for origin, key in now.items()}, pixels, made, progress
+                cache, eyes, {origin: files[key] for origin, key in now.items()}, pixels, descriptors, progress
             )
             gone = {failure.photo for failure in failed}
-            there = [origin for origin, key in now.items() if utf8(files[key]) not in gone]
-            places = find_groups(cache, there, progress)
+            present = [origin for origin, key in now.items() if utf8(files[key]) not in gone]
+            places = find_groups(cache, present, progress)
         finally:
             cache.close()
-        before = {n: [origins.get(key, key) for key in some] for n, some in self._state.groups().items()}
-        found = number_groups(places, before, int(self._state.noted("groups") or 0))
-        self._state.note("groups", max([*found, *before, int(self._state.noted("groups") or 0)], default=0))
-        self._state.set_groups({number: [now[origin] for origin in some] for number, some in found.items()})
+        before = {n: [origins.get(key, key) for key in members] for n, members in self._state.groups().items()}
+        numbered = number_groups(places, before, int(self._state.noted("groups") or 0))
+        self._state.note("groups", max([*numbered, *before, int(self._state.noted("groups") or 0)], default=0))
+        self._state.set_groups({number: [now[origin] for origin in members] for number, members in numbered.items()})
         return self.groups()
 
     def groups(self) -> list[Group]:
@@ -438,16 +440,16 @@ class Library:
             self._state.verdicts(),
             self._state.answers(),
         )
-        found = []
-        for number, some in self._state.groups().items():
-            there = [shots[sha256] for sha256 in some if sha256 in shots]
-            if there:
-                found.append(describe_group(number, there, verdicts, answers))
-        return sorted(found, key=lambda group: (-len(group.assets), group.number))
+        groups = []
+        for number, members in self._state.groups().items():
+            present = [shots[sha256] for sha256 in members if sha256 in shots]
+            if present:
+                groups.append(describe_group(number, present, verdicts, answers))
+        return sorted(groups, key=lambda group: (-len(group.assets), group.number))
 
     def numbered(self, number: int) -> Group:
         """Return the group of this number; LibraryError if there is none."""
-        group = next((each for each in self.groups() if each.number == number), None)
+        group = next((candidate for candidate in self.groups() if candidate.number == number), None)
         if group is None:
             raise LibraryError(f"{utf8(str(self.path))}: has no group {number}; see 'veduta library group'")
         return group
@@ -481,10 +483,10 @@ class Library:
         north, east = position or group.position or (None, None)
         landmark = Landmark(id or landmark_id(name), name, north, east)
         verdicts = self._state.verdicts()
-        mine = [s for s in group.assets if s.sha256 not in verdicts or verdicts[s.sha256].verdict == "named"]
-        wrong = {v.landmark.id for s in mine if (v := verdicts.get(s.sha256)) and v.landmark} - {landmark.id}
+        unnamed = [s for s in group.assets if s.sha256 not in verdicts or verdicts[s.sha256].verdict == "named"]
+        wrong = {v.landmark.id for s in unnamed if (v := verdicts.get(s.sha256)) and v.landmark} - {landmark.id}
         with self._state.changing():
-            for shot in mine:
+            for shot in unnamed:
                 self._state.set_verdict(shot.sha256, "named", landmark)
         same = [
             s for s in group.assets if (v := verdicts.get(s.sha256)) and v.landmark and v.landmark.id == landmark.id
@@ -492,7 +494,7 @@ class Library:
         failures = (
             []
             if gallery is None
-            else add_references(gallery, {s.sha256: s for s in (*mine, *same)}.values(), landmark, wrong)
+            else add_references(gallery, {s.sha256: s for s in (*unnamed, *same)}.values(), landmark, wrong)
         )
         return landmark, failures
 

@@ -134,12 +134,12 @@ class Verdict:
     Attributes:
         verdict: ``accepted``, ``rejected`` (none of the landmarks known), ``corrected``, or ``named`` with its group.
         landmark: what it shows, or None when rejected.
-        said: when, in UTC, as ISO 8601.
+        at: when, in UTC, as ISO 8601.
     """
 
     verdict: str
     landmark: Landmark | None
-    said: str
+    at: str
 
 
 class Catalog:
@@ -239,8 +239,8 @@ class Catalog:
 
     def noted(self, key: str) -> Any:
         """Return the remark under a key, or None."""
-        found = self._ask("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(found[0][0]) if found else None
+        rows = self._ask("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
 
     # --- files --------------------------------------------------------------------------------------------------
 
@@ -320,9 +320,9 @@ class Catalog:
 
         sha256 of each; descriptors (N, D) float32 of norm 1; fingerprints; sharpness; models.
         """
-        wanted = set(present)
+        requested = set(present)
         query = "SELECT sha256, descriptor, fingerprint, sharpness, model FROM content ORDER BY sha256"
-        rows = [row for row in self._ask(query) if row[0] in wanted]
+        rows = [row for row in self._ask(query) if row[0] in requested]
         width = max((len(row[1]) for row in rows), default=0)  # models may differ in length
         data = b"".join(row[1].ljust(width, b"\0") for row in rows)
         matrix = np.frombuffer(data, np.float16).astype(np.float32).reshape(len(rows), width // 2)
@@ -331,10 +331,10 @@ class Catalog:
 
     def thumbnail(self, sha256: str) -> bytes:
         """Return the small WebP picture of a content; LibraryError when there is none."""
-        found = self._ask("SELECT thumbnail FROM content WHERE sha256 = ?", (sha256,))
-        if not found:
+        rows = self._ask("SELECT thumbnail FROM content WHERE sha256 = ?", (sha256,))
+        if not rows:
             raise LibraryError(f"{self.file}: knows no photo {sha256[:16]}; scan the library again")
-        return bytes(found[0][0])
+        return bytes(rows[0][0])
 
     def answers(self) -> dict[str, StoredAnswer]:
         """Return sha256 -> what the gallery says of it."""
@@ -345,7 +345,7 @@ class Catalog:
                 revision,
                 _landmark(landmark),
                 confidence,
-                tuple((Landmark(**each), p) for each, p in json.loads(guesses)),
+                tuple((Landmark(**fields), p) for fields, p in json.loads(guesses)),
                 tuple((a, b, c, d) for a, b, c, d in json.loads(evidence)),
             )
             for sha256, gallery, revision, landmark, confidence, guesses, evidence in self._ask(query)
@@ -388,8 +388,8 @@ class Catalog:
         """
         if verdict not in VERDICTS or (landmark is None) != (verdict == "rejected"):
             raise ValueError(f"expected one of {', '.join(VERDICTS)} with a landmark, or rejected, got {verdict}")
-        said = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        values = self.origin(sha256), verdict, _text(landmark), said
+        moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        values = self.origin(sha256), verdict, _text(landmark), moment
         self._ask("INSERT OR REPLACE INTO verdict VALUES (?, ?, ?, ?)", values)
 
     def clear_verdict(self, sha256: str) -> None:
@@ -404,8 +404,8 @@ class Catalog:
 
     def origin(self, sha256: str) -> str:
         """Return the first content with the same pixels."""
-        found = self._ask("SELECT origin FROM same WHERE sha256 = ?", (sha256,))
-        return str(found[0][0]) if found else sha256
+        rows = self._ask("SELECT origin FROM same WHERE sha256 = ?", (sha256,))
+        return str(rows[0][0]) if rows else sha256
 
     def alias_content(self, old: str, new: str) -> None:
         """Note that a content is now another with the same pixels: what is known of it goes with it."""
@@ -432,23 +432,23 @@ class Catalog:
         """Return sha256 -> (number of its burst, whether it stands for it), for those in one."""
         return {row[0]: (row[1], bool(row[2])) for row in self._ask("SELECT sha256, number, best FROM burst")}
 
-    def set_bursts(self, found: Sequence[Sequence[str]]) -> None:
+    def set_bursts(self, bursts: Sequence[Sequence[str]]) -> None:
         """Keep bursts, each with the one that stands for it first, in the place of those before."""
-        rows = [(sha, number, i == 0) for number, some in enumerate(found, 1) for i, sha in enumerate(some)]
+        rows = [(sha, number, i == 0) for number, members in enumerate(bursts, 1) for i, sha in enumerate(members)]
         with self.changing():
             self._db.execute("DELETE FROM burst")
             self._db.executemany("INSERT INTO burst VALUES (?, ?, ?)", rows)
 
     def groups(self) -> dict[int, list[str]]:
         """Return number -> contents that show one place, the one that stands for it first."""
-        found: dict[int, list[str]] = {}
+        groups: dict[int, list[str]] = {}
         for number, sha256 in self._ask("SELECT number, sha256 FROM member ORDER BY number, rank"):
-            found.setdefault(number, []).append(sha256)
-        return found
+            groups.setdefault(number, []).append(sha256)
+        return groups
 
-    def set_groups(self, found: Mapping[int, Sequence[str]]) -> None:
+    def set_groups(self, groups: Mapping[int, Sequence[str]]) -> None:
         """Keep groups, each with the one that stands for it first, in the place of those before."""
-        rows = [(sha, number, i) for number, some in found.items() for i, sha in enumerate(some)]
+        rows = [(sha, number, i) for number, members in groups.items() for i, sha in enumerate(members)]
         with self.changing():
             self._db.execute("DELETE FROM member")
             self._db.executemany("INSERT INTO member VALUES (?, ?, ?)", rows)

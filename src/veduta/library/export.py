@@ -49,9 +49,11 @@ def _row(shot: Asset) -> Properties:
     label = shot.label
     position = shot.position or (keywords.place(label.landmark) if label else None)
     source = "camera" if shot.position else "landmark" if position else None
-    said = (label.landmark.id, label.landmark.name, label.confidence, label.by, label.country) if label else (None,) * 5
+    fields = (
+        (label.landmark.id, label.landmark.name, label.confidence, label.by, label.country) if label else (None,) * 5
+    )
     values = (
-        *(str(shot.file), shot.sha256, shot.taken.isoformat() if shot.taken else None, *said),
+        *(str(shot.file), shot.sha256, shot.taken.isoformat() if shot.taken else None, *fields),
         *(*(position or (None, None)), source, shot.burst, shot.best, shot.group),
     )
     # What is no UTF-8, in a file's name or in a landmark's, is written out byte by byte.
@@ -91,9 +93,9 @@ def _geojson(rows: Sequence[Properties]) -> Iterator[str]:
     """Yield RFC 7946, which has the longitude first."""
     yield '{"type": "FeatureCollection", "features": ['
     for i, row in enumerate(rows):
-        told = {key: value for key, value in row.items() if key not in ("latitude", "longitude")}
+        properties = {key: value for key, value in row.items() if key not in ("latitude", "longitude")}
         point = {"type": "Point", "coordinates": [row["longitude"], row["latitude"]]}
-        feature = {"type": "Feature", "geometry": point, "properties": told}
+        feature = {"type": "Feature", "geometry": point, "properties": properties}
         yield ("\n" if i == 0 else ",\n") + json.dumps(feature, ensure_ascii=False)
     yield "\n]}\n"
 
@@ -113,8 +115,10 @@ def _kml(rows: Sequence[Properties]) -> Iterator[str]:
 
 
 def _placemark(row: Properties) -> str:
-    told = ((key, row[key]) for key in EXPORT_COLUMNS if key not in ("latitude", "longitude") and row[key] is not None)
-    data = "".join(f'<Data name="{key}">{_tag("value", _plain(value))}</Data>' for key, value in told)
+    properties = (
+        (key, row[key]) for key in EXPORT_COLUMNS if key not in ("latitude", "longitude") and row[key] is not None
+    )
+    data = "".join(f'<Data name="{key}">{_tag("value", _plain(value))}</Data>' for key, value in properties)
     parts = [
         _tag("name", _title(row)),
         _tag("description", _about(row)),

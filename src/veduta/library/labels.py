@@ -19,16 +19,16 @@ def labels_of(state: Catalog, present: Collection[str], floor: float) -> tuple[d
         floor: least confidence of a gallery's answer that counts.
     """
     verdicts, answers, families = state.verdicts(), state.answers(), burst_members(state, present)
-    found: dict[str, Label] = {}
+    labels: dict[str, Label] = {}
     rejected: set[str] = set()
     for sha256 in present:
         kin = families.get(sha256, [sha256])
         label = _label(sha256, kin, verdicts, answers, floor)
         if label is not None:
-            found[sha256] = label
-        elif any(each in verdicts for each in kin):
+            labels[sha256] = label
+        elif any(member in verdicts for member in kin):
             rejected.add(sha256)
-    return found, rejected
+    return labels, rejected
 
 
 def burst_members(state: Catalog, present: Collection[str]) -> dict[str, list[str]]:
@@ -37,16 +37,18 @@ def burst_members(state: Catalog, present: Collection[str]) -> dict[str, list[st
     for sha256, (number, _) in state.bursts().items():
         if sha256 in present:
             members.setdefault(number, []).append(sha256)
-    return {sha256: some for some in members.values() for sha256 in some}
+    return {sha256: burst for burst in members.values() for sha256 in burst}
 
 
 def _label(
     sha256: str, kin: Sequence[str], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer], floor: float
 ) -> Label | None:
     """Return what a photo shows: by the last verdict on its burst, or by the surest answer in its burst."""
-    said = max((verdicts[each] for each in (sha256, *kin) if each in verdicts), key=lambda v: v.said, default=None)
-    if said is not None:
-        return None if said.landmark is None else _labelled(said.landmark, 1.0, "person")
+    verdict = max(
+        (verdicts[member] for member in (sha256, *kin) if member in verdicts), key=lambda v: v.at, default=None
+    )
+    if verdict is not None:
+        return None if verdict.landmark is None else _labelled(verdict.landmark, 1.0, "person")
     sure = {key: a for key in kin if (a := answers.get(key)) and a.landmark is not None and a.confidence >= floor}
     best = sure.get(sha256)
     if best is None and len({a.landmark.id for a in sure.values() if a.landmark}) == 1:  # the others of its burst agree

@@ -69,7 +69,7 @@ def _landmark(library: Library, item: ReviewItem) -> Landmark | None:
         return None
     guesses = [guess.get("landmark") for guess in item.answer.get("guesses", ())]
     named = [item.answer.get("landmark"), *guesses]
-    answered = {each["id"]: Landmark(**each) for each in named if each is not None}
+    answered = {fields["id"]: Landmark(**fields) for fields in named if fields is not None}
     return answered.get(item.landmark) or _in_gallery(library.gallery, item.landmark) or Landmark(item.landmark)
 
 
@@ -80,11 +80,11 @@ def landmark_of(library: Library, id: str) -> Landmark:
         LibraryError: there is none.
     """
     named = {v.landmark.id: v.landmark for v in library.verdicts().values() if v.landmark is not None}
-    found = _in_gallery(library.gallery, id) or named.get(id)
-    if found is None:
+    landmark = _in_gallery(library.gallery, id) or named.get(id)
+    if landmark is None:
         where = f"{utf8(str(library.path))}: neither its gallery nor a group of it has a landmark {id!r}"
         raise LibraryError(f"{where}; see 'veduta list', or name a group with 'veduta library name'")
-    return found
+    return landmark
 
 
 def _in_gallery(path: str | None, id: str) -> Landmark | None:

@@ -155,10 +155,14 @@ class Scan:
         known = self.state.files()
         self._before = {path: row.sha256 for path, row in known.items()}
         unlisted: list[Failure] = []
-        found = {photo.path: photo for photo in discover_photos(self.state.root, unlisted.append, self.state.folder)}
+        discovered = {
+            photo.path: photo for photo in discover_photos(self.state.root, unlisted.append, self.state.folder)
+        }
         self._failures += [replace(f, photo=utf8(f.photo), error=utf8(f.error)) for f in unlisted]
-        report, tasks = self._sort(found, known)
-        report = replace(report, gone=self._forget(found, known, unlisted), older=0 if self.again else self._older())
+        report, tasks = self._sort(discovered, known)
+        report = replace(
+            report, gone=self._forget(discovered, known, unlisted), older=0 if self.again else self._older()
+        )
         most = len(tasks) if self.limits.photos is None else self.limits.photos
         report = replace(report, waiting=max(0, len(tasks) - most))
         for done, recognized in enumerate(self._look(tasks[:most]), 1):
@@ -173,14 +177,14 @@ class Scan:
         return sum(given != now for given in self._answered.values()) if now else 0
 
     def _sort(
-        self, found: dict[str, DiscoveredPhoto], known: dict[str, FileRecord]
+        self, discovered: dict[str, DiscoveredPhoto], known: dict[str, FileRecord]
     ) -> tuple[ScanReport, list[DiscoveredPhoto]]:
         """Tell files that need no look from those that do, and note those that have only moved."""
         # The same file, whatever it is called now: two may have changed names.
         nodes = {(row.node, row.size, row.mtime): (path, row) for path, row in known.items()}
         tasks, unchanged, moved = [], 0, 0
         with self.state.changing():
-            for path, photo in found.items():
+            for path, photo in discovered.items():
                 before, row = nodes.get((photo.node, photo.size, photo.mtime), (path, known.get(path)))
                 if row is None or (row.size, row.mtime) != (photo.size, photo.mtime) or row.sha256 is None:
                     tasks.append(photo)
@@ -189,8 +193,8 @@ class Scan:
                 waiting = self._unanswered(photo, row)
                 tasks += waiting
                 unchanged += not waiting
-                moved += path not in known and before not in found
-        return ScanReport(files=len(found), unchanged=unchanged, moved=moved), tasks
+                moved += path not in known and before not in discovered
+        return ScanReport(files=len(discovered), unchanged=unchanged, moved=moved), tasks
 
     def _keep_file(self, photo: DiscoveredPhoto, row: FileRecord, before: FileRecord | None) -> None:
         now = FileRecord(photo.size, photo.mtime, photo.node, row.sha256, row.error, photo.companions)
@@ -218,11 +222,13 @@ class Scan:
         given = self._answered.get(sha256)
         return given is None or (self.again and given != self._now())
 
-    def _forget(self, found: dict[str, DiscoveredPhoto], known: dict[str, FileRecord], unlisted: list[Failure]) -> int:
+    def _forget(
+        self, discovered: dict[str, DiscoveredPhoto], known: dict[str, FileRecord], unlisted: list[Failure]
+    ) -> int:
         """Forget files that are gone, but for those in folders that could not be listed; return how many."""
         hidden = {failure.photo for failure in unlisted}
         below = tuple(entry.rstrip(os.sep) + os.sep for entry in hidden)
-        gone = [path for path in known if path not in found and path not in hidden and not path.startswith(below)]
+        gone = [path for path in known if path not in discovered and path not in hidden and not path.startswith(below)]
         self.state.drop_files(gone)
         return len(gone)
 
@@ -294,8 +300,8 @@ def unreadable(path: str, reason: str) -> Failure:
     return Failure.of(utf8(path), ImageError(printable(utf8(path)), utf8(reason)))
 
 
-def _answer(found: Recognition, gallery: str, revision: int) -> StoredAnswer:
+def _answer(recognition: Recognition, gallery: str, revision: int) -> StoredAnswer:
     evidence = tuple(
-        (c.reference, c.landmark, c.similarity, c.num_inliers) for c in found.evidence[:MAX_STORED_EVIDENCE]
+        (c.reference, c.landmark, c.similarity, c.num_inliers) for c in recognition.evidence[:MAX_STORED_EVIDENCE]
     )
-    return StoredAnswer(gallery, revision, found.landmark, found.confidence, found.guesses, evidence)
+    return StoredAnswer(gallery, revision, recognition.landmark, recognition.confidence, recognition.guesses, evidence)

@@ -51,15 +51,15 @@ class EfficientLoftr:
                 plane  # the smaller one stands in the corner of a black frame
             )
         with torch.inference_mode():
-            said = self._model(pixel_values=torch.from_numpy(pair).to(self._model.device))
-        points = to_numpy(said.keypoints[0]) * np.array((width, height), np.float32)  # (2, M, 2)
-        scores = to_numpy(said.matching_scores[0, 0])
-        inside = [_inside(found, plane) for found, plane in zip(points, planes, strict=True)]
-        keep = (scores > self.min_probability) & (said.matches[0] >= 0).all(0).cpu().numpy() & inside[0] & inside[1]
+            output = self._model(pixel_values=torch.from_numpy(pair).to(self._model.device))
+        points = to_numpy(output.keypoints[0]) * np.array((width, height), np.float32)  # (2, M, 2)
+        scores = to_numpy(output.matching_scores[0, 0])
+        inside = [_inside(located, plane) for located, plane in zip(points, planes, strict=True)]
+        keep = (scores > self.min_probability) & (output.matches[0] >= 0).all(0).cpu().numpy() & inside[0] & inside[1]
         keep = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
         features = [
-            _points(image, plane, found[keep], scores[keep])
-            for image, plane, found in zip((query, reference), planes, points, strict=True)
+            _points(image, plane, located[keep], scores[keep])
+            for image, plane, located in zip((query, reference), planes, points, strict=True)
         ]
         same = np.arange(len(keep), dtype=np.int64)
         return features[0], features[1], Matches(np.stack((same, same), 1), scores[keep])

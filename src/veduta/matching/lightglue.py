@@ -34,9 +34,9 @@ class LightGlue:
     def __init__(self, extractor: str, min_probability: float = 0.1, provider: str = "cpu") -> None:
         self.extractor, self.min_probability = extractor, min_probability
         weights = find_weights(self.name)
-        self.sha256, made = weights.sha256, exported(weights)
-        self._session = None if made is None else open_session(made, provider)
-        if made is None:
+        self.sha256, exported_card = weights.sha256, exported(weights)
+        self._session = None if exported_card is None else open_session(exported_card, provider)
+        if exported_card is None:
             opened = _of_transformers if extractor == "superpoint" else _of_kornia
             self._ask, self._place = opened(self.name, min_probability, provider)
 
@@ -55,8 +55,8 @@ class LightGlue:
         with torch.inference_mode():
             partner, score = self._ask(*(self._tensors(torch, photo) for photo in (query, reference)))
         forth = partner.cpu().numpy()[: len(query)]
-        mine = np.flatnonzero(forth >= 0)
-        return Matches(np.stack((mine, forth[mine].astype(np.int64)), 1), to_numpy(score)[mine])
+        matched = np.flatnonzero(forth >= 0)
+        return Matches(np.stack((matched, forth[matched].astype(np.int64)), 1), to_numpy(score)[matched])
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references, one after the other: each stops at a layer of its own."""
@@ -77,8 +77,8 @@ def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[MatchF
     network, _ = open_kornia(name, min_probability, provider)
 
     def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
-        said = network({"image0": query, "image1": reference})
-        return said["matches0"][0], said["matching_scores0"][0]
+        output = network({"image0": query, "image1": reference})
+        return output["matches0"][0], output["matching_scores0"][0]
 
     return ask, next(network.parameters()).device
 
@@ -97,13 +97,13 @@ def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[
             ]
 
         ones = [photo["keypoints"][..., :1] * 0 + 1 for photo in (query, reference)]
-        said = model._match_image_pair(  # what its forward does once SuperPoint has spoken
+        output = model._match_image_pair(  # what its forward does once SuperPoint has spoken
             pair(query["keypoints"], reference["keypoints"]),
             pair(query["descriptors"], reference["descriptors"]),
             LIGHTGLUE_SIDE,
             LIGHTGLUE_SIDE,
             mask=pair(*ones)[..., 0],
         )
-        return said[0].reshape(2, -1)[0], said[1].reshape(2, -1)[0]
+        return output[0].reshape(2, -1)[0], output[1].reshape(2, -1)[0]
 
     return ask, model.device

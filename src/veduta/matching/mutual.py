@@ -42,9 +42,9 @@ def mutual(forth: Int64, back: Int64, scores: Float32, good: Bool) -> Matches:
         scores: (N0,) of each query keypoint and its partner.
         good: (N0,) pairs that may stand.
     """
-    mine = np.arange(len(forth))
-    keep = (back[forth] == mine) & good
-    return Matches(np.stack((mine[keep], forth[keep]), 1), scores[keep])
+    own = np.arange(len(forth))
+    keep = (back[forth] == own) & good
+    return Matches(np.stack((own[keep], forth[keep]), 1), scores[keep])
 
 
 def match_with_session(

@@ -33,10 +33,10 @@ class NearestMatcher:
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references; one matrix product for several."""
-        found: list[Matches] = []
+        matched: list[Matches] = []
         for start in range(0, len(references), REFERENCES_AT_ONCE):
-            found += self._product(query, references[start : start + REFERENCES_AT_ONCE])
-        return found
+            matched += self._product(query, references[start : start + REFERENCES_AT_ONCE])
+        return matched
 
     def _product(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         ends = np.cumsum([0, *map(len, references)])
@@ -45,12 +45,17 @@ class NearestMatcher:
         similarity = query.descriptors @ np.concatenate([r.descriptors for r in references]).T  # (N0, sum of N1)
         # Whatever is nearer than a good pair is itself one that is alike enough: the others need no second look.
         flat = np.flatnonzero(similarity.ravel() >= self.min_similarity)
-        mine, theirs = np.divmod(flat, ends[-1])
+        query_index, reference_index = np.divmod(flat, ends[-1])
         cosine = similarity.ravel()[flat]
-        of = np.searchsorted(ends, theirs, "right") - 1  # the reference each keypoint belongs to
-        keep = _first_best(of * len(query) + mine, cosine) & _first_best(theirs, cosine)
-        mine, theirs, cosine, of = mine[keep], theirs[keep] - ends[of[keep]], cosine[keep], of[keep]
-        pairs = np.stack((mine, theirs), 1)
+        of = np.searchsorted(ends, reference_index, "right") - 1  # the reference each keypoint belongs to
+        keep = _first_best(of * len(query) + query_index, cosine) & _first_best(reference_index, cosine)
+        query_index, reference_index, cosine, of = (
+            query_index[keep],
+            reference_index[keep] - ends[of[keep]],
+            cosine[keep],
+            of[keep],
+        )
+        pairs = np.stack((query_index, reference_index), 1)
         return [Matches(pairs[of == i], cosine[of == i]) for i in range(len(references))]
 
 

@@ -42,12 +42,12 @@ class SuperGlue:
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         """Return the matches with each of the references, all of them looked at together."""
-        there = [i for i, reference in enumerate(references) if len(query) and len(reference)]
-        found = [NO_MATCHES] * len(references)
-        if there:
-            for i, matches in zip(there, self._ask(query, [references[i] for i in there]), strict=True):
-                found[i] = matches
-        return found
+        present = [i for i, reference in enumerate(references) if len(query) and len(reference)]
+        matched = [NO_MATCHES] * len(references)
+        if present:
+            for i, matches in zip(present, self._ask(query, [references[i] for i in present]), strict=True):
+                matched[i] = matches
+        return matched
 
     def _ask(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
         torch = require_module("torch", self.name)
@@ -60,7 +60,7 @@ class SuperGlue:
             return torch.from_numpy(padded.reshape(shape)).to(self._model.device)
 
         with torch.inference_mode():
-            said = self._model._match_image_pair(  # what its forward does once SuperPoint has spoken
+            output = self._model._match_image_pair(  # what its forward does once SuperPoint has spoken
                 batch([centered(photo, SUPERGLUE_SIDE) for photo in photos]),
                 batch([photo.descriptors for photo in photos]),
                 batch([photo.scores for photo in photos]),
@@ -68,11 +68,11 @@ class SuperGlue:
                 SUPERGLUE_SIDE,
                 mask=batch([np.ones(len(photo), np.float32) for photo in photos]),
             )
-        partners, scores = said[0][:, 0].cpu().numpy(), to_numpy(said[1][:, 0])
+        partners, scores = output[0][:, 0].cpu().numpy(), to_numpy(output[1][:, 0])
         return [_pairs(*row, len(query)) for row in zip(partners, scores, strict=True)]
 
 
 def _pairs(partner: np.ndarray, score: np.ndarray, length: int) -> Matches:
     """Return matches of (N,) partners, -1 for none, of which the first `length` are no padding."""
-    mine = np.flatnonzero(partner[:length] >= 0)
-    return Matches(np.stack((mine, partner[mine].astype(np.int64)), 1), score[mine])
+    matched = np.flatnonzero(partner[:length] >= 0)
+    return Matches(np.stack((matched, partner[matched].astype(np.int64)), 1), score[matched])

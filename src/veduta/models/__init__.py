@@ -293,30 +293,30 @@ def read_card(folder: str | os.PathLike[str]) -> ModelCard:
     """Return the card of the model in a folder, as training leaves it; ModelError when it cannot be used."""
     path = Path(folder) / CARD_FILE
     try:
-        said = json.loads(path.read_bytes())
+        values = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); expected a folder with a model's card") from error
     except ValueError as error:
         raise ModelError(f"{path}: is not a model's card ({error})") from error
-    wanted = {field.name: field.type for field in fields(ModelCard) if field.name != "folder"}
+    types = {field.name: field.type for field in fields(ModelCard) if field.name != "folder"}
     kinds = {"str": str, "int": int, "bool": bool}
-    for name, kind in wanted.items():
-        if not isinstance(said, dict) or type(said.get(name)) is not kinds[str(kind)]:
+    for name, kind in types.items():
+        if not isinstance(values, dict) or type(values.get(name)) is not kinds[str(kind)]:
             raise ModelError(f"{path}: is not a model's card ({name} is missing or no {kind})")
-    if Path(said["file"]).name != said["file"] or min(said["dim"], said["side"], said["step"]) < 1:
+    if Path(values["file"]).name != values["file"] or min(values["dim"], values["side"], values["step"]) < 1:
         raise ModelError(f"{path}: is not a model's card (file, dim, side or step cannot be)")
     try:
-        check_model_name(said["name"])
+        check_model_name(values["name"])
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
-    return ModelCard(**{name: said[name] for name in wanted}, folder=str(folder))
+    return ModelCard(**{name: values[name] for name in types}, folder=str(folder))
 
 
 def write_card(folder: Path, known: ModelCard, **more: Any) -> None:
     """Write a model's card beside its file, with whatever else is worth knowing."""
-    said = {name: value for name, value in asdict(known).items() if name != "folder"} | more
+    values = {name: value for name, value in asdict(known).items() if name != "folder"} | more
     draft = folder / (CARD_FILE + ".draft")
-    draft.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
+    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
     draft.replace(folder / CARD_FILE)
 
 

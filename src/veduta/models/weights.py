@@ -116,10 +116,10 @@ def exported(weights: Weights) -> ModelCard | None:
     """Return the card of the ONNX file made of these very weights, or None where there is none."""
     folder = home() / weights.name
     try:
-        about = json.loads((folder / ABOUT_ONNX).read_bytes())
-        if about["weights"] != weights.sha256:
+        origin = json.loads((folder / ABOUT_ONNX).read_bytes())
+        if origin["weights"] != weights.sha256:
             return None
-        return replace(card(weights.name), file=ONNX, sha256=about["sha256"], folder=str(folder))
+        return replace(card(weights.name), file=ONNX, sha256=origin["sha256"], folder=str(folder))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -145,16 +145,16 @@ def pull_weights(name: str, source: Path | None = None, revision: str = "main") 
     Raises:
         ModelError: there is no such model, the files are not there or not what they should be, or nobody answers.
     """
-    wanted = _source(name)
+    weight_source = _source(name)
     if (home() / name / "card.json").is_file() and source is None:
         find_weights(name)  # says so if they have changed
         return home() / name
     draft = home() / f".{name}.part"
     draft.mkdir(parents=True, exist_ok=True)
-    about = _copy(wanted, source, draft) if source is not None else _fetch(wanted, draft, revision)
-    _check_kind(wanted, draft)
-    sha256 = file_sha256(draft / wanted.files[-1])
-    write_card(draft, card(name), fetched=about | {"sha256": sha256})
+    origin = _copy(weight_source, source, draft) if source is not None else _fetch(weight_source, draft, revision)
+    _check_kind(weight_source, draft)
+    sha256 = file_sha256(draft / weight_source.files[-1])
+    write_card(draft, card(name), fetched=origin | {"sha256": sha256})
     final = home() / name
     if final.exists():
         shutil.rmtree(final)
@@ -177,15 +177,15 @@ def _source(name: str) -> WeightSource:
     return SOURCES[name]
 
 
-def _checked(name: str, file: Path, about: Path) -> Weights:
+def _checked(name: str, file: Path, record: Path) -> Weights:
     try:
-        expected = json.loads(about.read_bytes())["fetched"]["sha256"]
+        expected = json.loads(record.read_bytes())["fetched"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{about}: is no card of fetched weights; remove {about.parent} and pull again") from error
-    found = file_sha256(file)
-    if found != expected:
-        raise ModelError(f"{file}: is not what was fetched (sha256 differs); remove {about.parent} and pull again")
-    return Weights(name, file, found)
+        raise ModelError(f"{record}: is no card of fetched weights; remove {record.parent} and pull again") from error
+    digest = file_sha256(file)
+    if digest != expected:
+        raise ModelError(f"{file}: is not what was fetched (sha256 differs); remove {record.parent} and pull again")
+    return Weights(name, file, digest)
 
 
 def _in_package(source: WeightSource) -> Path | None:
@@ -197,72 +197,74 @@ def _in_package(source: WeightSource) -> Path | None:
     return None
 
 
-def _copy(wanted: WeightSource, source: Path, draft: Path) -> dict[str, Any]:
-    missing = [file for file in wanted.files if not (source / file).is_file()]
+def _copy(weight_source: WeightSource, source: Path, draft: Path) -> dict[str, Any]:
+    missing = [file for file in weight_source.files if not (source / file).is_file()]
     if missing:
-        raise ModelError(f"{source}: has no {' and no '.join(missing)}; expected the files of {wanted.repository}")
-    for file in (*wanted.files, *(extra for extra in ANYWAY if (source / extra).is_file())):
+        raise ModelError(
+            f"{source}: has no {' and no '.join(missing)}; expected the files of {weight_source.repository}"
+        )
+    for file in (*weight_source.files, *(extra for extra in ANYWAY if (source / extra).is_file())):
         shutil.copyfile(source / file, draft / file)
     return {"folder": str(source.absolute())}
 
 
-def _check_kind(wanted: WeightSource, folder: Path) -> None:
+def _check_kind(source: WeightSource, folder: Path) -> None:
     """Raise ModelError when the configuration is of another model than it should be."""
-    if not wanted.kind:
+    if not source.kind:
         return
     try:
         kind = json.loads((folder / "config.json").read_bytes()).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(f"{folder / 'config.json'}: is no configuration of a model") from error
-    if kind != wanted.kind:
-        raise ModelError(f"{folder}: holds a model of kind {kind!r}, expected {wanted.kind!r}")
+    if kind != source.kind:
+        raise ModelError(f"{folder}: holds a model of kind {kind!r}, expected {source.kind!r}")
 
 
 # --- the hub ----------------------------------------------------------------------------------------------------
 
 
-def _fetch(wanted: WeightSource, draft: Path, revision: str) -> dict[str, Any]:
+def _fetch(source: WeightSource, draft: Path, revision: str) -> dict[str, Any]:
     """Fetch the files of a repository and return what is known of where they come from."""
     commit = ""
-    for file in wanted.files if not wanted.kind else (*wanted.files, *ANYWAY):
-        with _faults(wanted, revision, file):
-            commit = _fetch_file(wanted, draft, revision, file) or commit
-    return {"repository": wanted.repository, "revision": revision, "commit": commit}
+    for file in source.files if not source.kind else (*source.files, *ANYWAY):
+        with _faults(source, revision, file):
+            commit = _fetch_file(source, draft, revision, file) or commit
+    return {"repository": source.repository, "revision": revision, "commit": commit}
 
 
-def _fetch_file(wanted: WeightSource, draft: Path, revision: str, file: str) -> str:
+def _fetch_file(source: WeightSource, draft: Path, revision: str, file: str) -> str:
     """Fetch one file, or the rest of it, and return the commit it is of; empty for one nobody needs and nobody has."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    url = hf_hub_url(wanted.repository, file, revision=revision)
+    url = hf_hub_url(source.repository, file, revision=revision)
     try:
-        about = get_hf_file_metadata(url)
+        metadata = get_hf_file_metadata(url)
     except EntryNotFoundError:
-        if file in wanted.files:
+        if file in source.files:
             raise
         return ""
-    etag = (about.etag or "").strip('"')
+    etag = (metadata.etag or "").strip('"')
     part = draft / f"{file}.{hashlib.sha256(etag.encode()).hexdigest()[:16]}.part"  # a new version starts anew
     with part.open("ab") as opened:
         http_get(
-            about.location,
+            metadata.location,
             opened,
             resume_size=opened.tell(),
-            headers=build_hf_headers() if about.location == url else None,  # the token is the hub's, not its store's
-            expected_size=about.size,
+            headers=build_hf_headers() if metadata.location == url else None,  # the token is the hub's, not its store's
+            expected_size=metadata.size,
         )
     if len(etag) == 64 and file_sha256(part) != etag:  # the hub names large files by their sha256
         part.unlink()
-        raise ModelError(f"{wanted.repository}/{file}: arrived damaged (sha256 differs from the hub's); pull again")
+        raise ModelError(f"{source.repository}/{file}: arrived damaged (sha256 differs from the hub's); pull again")
     part.replace(draft / file)
-    return about.commit_hash or ""
+    return metadata.commit_hash or ""
 
 
 @contextmanager
-def _faults(wanted: WeightSource, revision: str, file: str) -> Iterator[None]:
+def _faults(source: WeightSource, revision: str, file: str) -> Iterator[None]:
     """Turn what can go wrong between here and the hub into one line."""
     try:
         from huggingface_hub import errors
@@ -283,11 +285,11 @@ def _faults(wanted: WeightSource, revision: str, file: str) -> Iterator[None]:
     except Exception as error:  # the library's HTTP client, whose name changes with its version
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
             raise
-        reason = next((said for kind, said in known.items() if isinstance(error, kind)), None)
+        reason = next((text for kind, text in known.items() if isinstance(error, kind)), None)
         if reason is None:
             why = (str(error).splitlines() or [type(error).__name__])[0]
             reason = f"could not be fetched ({why}); what has arrived is kept, pull again"
-        raise ModelError(f"{wanted.repository}/{file}: {reason}") from error
+        raise ModelError(f"{source.repository}/{file}: {reason}") from error
 
 
 NEEDS = "pip install 'veduta[torch]'"

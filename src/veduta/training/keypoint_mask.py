@@ -40,14 +40,14 @@ class Keypoints:
     """Keypoints of references with relatives, side by side.
 
     Attributes:
-        told: (K, D) what is known of each.
+        inputs: (K, D) what is known of each.
         rule: (K,) what the rule of thumb says.
         confirmed: (K,) whether a relative confirms it.
         landmark: (K,) of its photo.
         photo: (K,) number of its photo.
     """
 
-    told: Float32
+    inputs: Float32
     rule: Float32
     confirmed: Bool
     landmark: np.ndarray[tuple[int], np.dtype[np.object_]]
@@ -70,19 +70,19 @@ def gather_keypoints(data: Path) -> Keypoints:
         )
 
     pairs = list(labels.pairs())
-    looked = [found for _, found in in_order(look, pairs)]
-    photos = [Photo(id, landmark, found[1]) for (id, landmark), found in zip(pairs, looked, strict=True)]
-    likeness = np.stack([found[0] for found in looked])
+    looked = [outputs for _, outputs in in_order(look, pairs)]
+    photos = [Photo(id, landmark, outputs[1]) for (id, landmark), outputs in zip(pairs, looked, strict=True)]
+    likeness = np.stack([outputs[0] for outputs in looked])
     references = np.arange(len(photos))
     collection = PhotoCollection(photos, make_matcher("nearest"), HomographyVerifier(), likeness, references)
-    kept = [i for i in references.tolist() if _believed(collection, i) >= MIN_CONFIRMING]
-    counts = [len(photos[i].features) for i in kept]
+    usable = [i for i in references.tolist() if _believed(collection, i) >= MIN_CONFIRMING]
+    counts = [len(photos[i].features) for i in usable]
     return Keypoints(
-        told=np.concatenate([looked[i][2] for i in kept]),
-        rule=np.concatenate([looked[i][3] for i in kept]),
-        confirmed=np.concatenate([_confirmed(collection, i) for i in kept]),
-        landmark=np.repeat(np.array([photos[i].landmark for i in kept], object), counts),
-        photo=np.repeat(np.array(kept, np.int64), counts),
+        inputs=np.concatenate([looked[i][2] for i in usable]),
+        rule=np.concatenate([looked[i][3] for i in usable]),
+        confirmed=np.concatenate([_confirmed(collection, i) for i in usable]),
+        landmark=np.repeat(np.array([photos[i].landmark for i in usable], object), counts),
+        photo=np.repeat(np.array(usable, np.int64), counts),
     )
 
 
@@ -98,12 +98,12 @@ def _confirmed(collection: PhotoCollection, reference: int) -> Bool:
     return confirmed
 
 
-def fit_mask(told: Float32, confirmed: Bool) -> dict[str, Float64]:
+def fit_mask(inputs: Float32, confirmed: Bool) -> dict[str, Float64]:
     """Return mean, scale, weights and bias of the logistic regression of least regularised loss."""
     from scipy.optimize import minimize
 
-    mean, scale = told.mean(0, dtype=np.float64), told.std(0, dtype=np.float64) + 1e-6
-    standard, y = ((told - mean) / scale).astype(np.float64), confirmed.astype(np.float64)
+    mean, scale = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64) + 1e-6
+    standard, y = ((inputs - mean) / scale).astype(np.float64), confirmed.astype(np.float64)
 
     def loss(p: Float64) -> tuple[float, Float64]:
         z = standard @ p[:-1] + p[-1]
@@ -111,13 +111,13 @@ def fit_mask(told: Float32, confirmed: Bool) -> dict[str, Float64]:
         value = (np.logaddexp(0, z) - y * z).mean() + MASK_RIDGE / 2 * p[:-1] @ p[:-1]
         return float(value), np.append(standard.T @ error + MASK_RIDGE * p[:-1], error.sum())
 
-    found = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
-    return {"mean": mean, "scale": scale, "weights": found[:-1], "bias": found[-1:]}
+    solution = minimize(loss, np.zeros(standard.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    return {"mean": mean, "scale": scale, "weights": solution[:-1], "bias": solution[-1:]}
 
 
-def mask_log_odds(learned: dict[str, Float64], told: Float32) -> Float64:
+def mask_log_odds(learned: dict[str, Float64], inputs: Float32) -> Float64:
     """Return (K,) log odds of being confirmed."""
-    return np.asarray((told - learned["mean"]) / learned["scale"] @ learned["weights"] + learned["bias"])
+    return np.asarray((inputs - learned["mean"]) / learned["scale"] @ learned["weights"] + learned["bias"])
 
 
 def auroc(score: Sequence[float] | Float64 | Float32, right: Bool) -> float:
@@ -139,13 +139,15 @@ def keypoint_mask_main() -> None:
     sys.stderr.write(f"{len(keypoints.confirmed)} keypoints, {keypoints.confirmed.mean():.0%} of them confirmed\n")
     for part, half in enumerate(landmark_halves(set(keypoints.landmark.tolist()))):
         taught = np.array([name in half for name in keypoints.landmark])
-        score = mask_log_odds(fit_mask(keypoints.told[taught], keypoints.confirmed[taught]), keypoints.told[~taught])
+        score = mask_log_odds(
+            fit_mask(keypoints.inputs[taught], keypoints.confirmed[taught]), keypoints.inputs[~taught]
+        )
         right = keypoints.confirmed[~taught]
         sys.stderr.write(
             f"learned on half {part}, asked about the other: AUROC {auroc(score, right):.3f}, "
             f"the rule of thumb {auroc(keypoints.rule[~taught], right):.3f}\n"
         )
-    learned = fit_mask(keypoints.told, keypoints.confirmed)
+    learned = fit_mask(keypoints.inputs, keypoints.confirmed)
     with options.out.open("wb") as file:
         single = {name: array.astype(np.float32) for name, array in learned.items()}
         np.savez(file, mean=single["mean"], scale=single["scale"], weights=single["weights"], bias=single["bias"])

@@ -31,14 +31,22 @@ def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]])
         right = np.array([a.right for a in series], float)
         number = np.minimum((confidence * PLOT_BINS).astype(int), PLOT_BINS - 1)
         counts = np.bincount(number, minlength=PLOT_BINS)
-        some = np.flatnonzero(counts)
-        said, hits = (np.bincount(number, weights=x, minlength=PLOT_BINS)[some] for x in (confidence, right))
-        n = counts[some]
+        occupied = np.flatnonzero(counts)
+        stated, hits = (np.bincount(number, weights=x, minlength=PLOT_BINS)[occupied] for x in (confidence, right))
+        n = counts[occupied]
         share = hits / n
         low, high = _wilson(share, n)
         error = np.maximum(0, (share - low, high - share))
         top.errorbar(
-            said / n + shift, share, error, color=colour, marker="o", markersize=5, linewidth=1.6, capsize=3, label=name
+            stated / n + shift,
+            share,
+            error,
+            color=colour,
+            marker="o",
+            markersize=5,
+            linewidth=1.6,
+            capsize=3,
+            label=name,
         )
         width = 0.8 / PLOT_BINS / len(answers)
         places = (np.arange(PLOT_BINS) + 0.5) / PLOT_BINS + (i - (len(answers) - 1) / 2) * width

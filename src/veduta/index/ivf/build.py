@@ -44,7 +44,7 @@ def build(
     source: DescriptorSource,
     recall: float = 0.99,
     *,
-    about: dict[str, Any] | None = None,
+    origin: dict[str, Any] | None = None,
     earlier: Path | None = None,
     progress: ShareProgress = lambda what, share: None,
 ) -> Manifest:
@@ -55,7 +55,7 @@ def build(
         dim: length D of a descriptor.
         source: the descriptors, called with an id to yield what is past it.
         recall: share of the 30 nearest that a search is to find, in (0, 1]; 1 looks at everything.
-        about: what its maker wants to know of it again.
+        origin: what its maker wants to know of it again.
         earlier: an index that this is to extend: its rows, centres and codes are taken over, `source` adds to them.
         progress: called with what is being done and the share of it that is.
 
@@ -73,7 +73,7 @@ def build(
     rows = RowFiles(folder, dim)
     trained = _train(folder, rows, progress)
     _encode(folder, rows, trained, len(held) if held else 0, progress)
-    made = Manifest(
+    manifest = Manifest(
         dim=dim,
         code=trained.index.d,
         count=len(rows),
@@ -86,14 +86,14 @@ def build(
         queries=0,
         trained=before.trained if before else len(rows),
         seconds=0.0,
-        source=about or {},
+        source=origin or {},
     )
-    made = _tune(folder, made, progress)
+    manifest = _tune(folder, manifest, progress)
     (folder / TRAINED).unlink()
-    made = replace(made, seconds=round(time.monotonic() - start, 1))
-    made.write(folder)
+    manifest = replace(manifest, seconds=round(time.monotonic() - start, 1))
+    manifest.write(folder)
     progress("done", 1.0)
-    return made
+    return manifest
 
 
 def can_extend(earlier: Manifest, count: int) -> bool:
@@ -131,9 +131,9 @@ def _train(folder: Path, rows: RowFiles, progress: ShareProgress) -> InvertedFil
         return InvertedFile.read(folder / TRAINED)
     progress("learning centres", 0.0)
     lists = lists_for(len(rows))
-    wanted = min(len(rows), max(TRAINING_SAMPLE * lists, 4 * rows.dim))
-    chosen = np.sort(np.random.default_rng(0).choice(len(rows), wanted, replace=False))
-    sample = rows.take(chosen) if wanted else np.zeros((1, rows.dim), np.float32)
+    size = min(len(rows), max(TRAINING_SAMPLE * lists, 4 * rows.dim))
+    chosen = np.sort(np.random.default_rng(0).choice(len(rows), size, replace=False))
+    sample = rows.take(chosen) if size else np.zeros((1, rows.dim), np.float32)
     if rows.dim > CODE:
         _, axes = np.linalg.eigh(sample.T @ sample)
         strongest = np.ascontiguousarray(axes[:, ::-1][:, :CODE], np.float32)
@@ -177,21 +177,21 @@ def _encode(folder: Path, rows: RowFiles, lists: InvertedFile, first: int, progr
 # --- how far to look -----------------------------------------------------------------------------------------------
 
 
-def _tune(folder: Path, made: Manifest, progress: ShareProgress) -> Manifest:
+def _tune(folder: Path, manifest: Manifest, progress: ShareProgress) -> Manifest:
     """Return the manifest with the least work that finds what is to be found."""
-    if made.recall == 1 or made.count <= FEW:  # compared one by one
-        return made
+    if manifest.recall == 1 or manifest.count <= FEW:  # compared one by one
+        return manifest
     progress("measuring recall", 0.0)
-    base = BaseIndex(folder, made)
-    chosen = np.random.default_rng(1).choice(made.count, min(MEASURED_QUERIES, made.count), replace=False)
+    base = BaseIndex(folder, manifest)
+    chosen = np.random.default_rng(1).choice(manifest.count, min(MEASURED_QUERIES, manifest.count), replace=False)
     trial = _Trial(base, chosen, _truth(base.rows, chosen))
     half, rest = slice(len(chosen) // 2), slice(len(chosen) // 2, None)
     # Each of the first two choices may cost a tenth of what may be missed; the reach has the rest.
-    allowance = (1 - made.recall) / 10
+    allowance = (1 - manifest.recall) / 10
     trial = trial.least("rescored", RESCORED, half, trial.recall(half) - allowance)
     trial = trial.least("candidates", CANDIDATES, half, trial.recall(half) - allowance)
     progress("measuring recall", 0.5)
-    trial = trial.least("reach", REACHES, half, made.recall)
+    trial = trial.least("reach", REACHES, half, manifest.recall)
     return replace(trial.base.manifest, measured=round(trial.recall(rest), 4), queries=len(chosen[rest]))
 
 
@@ -218,9 +218,9 @@ class _Trial:
     def recall(self, which: slice) -> float:
         """Return the share of the true neighbours that is found, of some of the rows."""
         shares = []
-        for own, query, wanted in zip(self._chosen[which], self._queries[which], self._truth[which], strict=True):
-            found = self.base.nearest(query, NUM_NEAREST + 1, self._all, NUM_NEAREST + 1)[1].tolist()
-            shares.append(len(wanted & set([i for i in found if i != own][:NUM_NEAREST])) / len(wanted))
+        for own, query, expected in zip(self._chosen[which], self._queries[which], self._truth[which], strict=True):
+            nearest = self.base.nearest(query, NUM_NEAREST + 1, self._all, NUM_NEAREST + 1)[1].tolist()
+            shares.append(len(expected & set([i for i in nearest if i != own][:NUM_NEAREST])) / len(expected))
         return float(np.mean(shares))
 
     def least(self, field: str, values: Sequence[float], which: slice, enough: float) -> _Trial:
@@ -234,6 +234,6 @@ class _Trial:
 
 def _truth(rows: RowFiles, chosen: Int64) -> list[set[int]]:
     """Return the positions of the nearest of each of these rows, but for itself."""
-    found = search_blocks(rows.blocks, rows.take(chosen), NUM_NEAREST + 1)[1]
-    pairs = zip(found.tolist(), chosen.tolist(), strict=True)
+    nearest = search_blocks(rows.blocks, rows.take(chosen), NUM_NEAREST + 1)[1]
+    pairs = zip(nearest.tolist(), chosen.tolist(), strict=True)
     return [set([i for i in near if i != own][:NUM_NEAREST]) for near, own in pairs]

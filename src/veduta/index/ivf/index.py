@@ -92,15 +92,15 @@ class Selection:
         there: (N,) bool, whether each counts; None for all.
     """
 
-    def __init__(self, total: int, there: npt.NDArray[np.bool_] | None = None) -> None:
+    def __init__(self, total: int, present: npt.NDArray[np.bool_] | None = None) -> None:
         self.total = total
-        self.count = total if there is None else int(there.sum())
+        self.count = total if present is None else int(present.sum())
         few = self.count <= max(FEW, SHARE * total)
         self.positions: Int64 | None = None
         if few:
-            self.positions = np.arange(total) if there is None else np.flatnonzero(there)
+            self.positions = np.arange(total) if present is None else np.flatnonzero(present)
         # The selector looks at the bits, which have to stay.
-        self._bits = None if self.count == total or there is None else np.packbits(there, bitorder="little")
+        self._bits = None if self.count == total or present is None else np.packbits(present, bitorder="little")
         self.selector = None if self._bits is None else faiss.IDSelectorBitmap(self._bits)
 
 
@@ -127,21 +127,21 @@ class BaseIndex:
             with file.open("rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
-    def nearest(self, query: Float32, k: int, some: Selection, rank: int = NUM_NEAREST) -> tuple[Float32, Int64]:
+    def nearest(self, query: Float32, k: int, selection: Selection, rank: int = NUM_NEAREST) -> tuple[Float32, Int64]:
         """Return cosines (k,) and positions (k,) of the nearest that it finds, the most similar first.
 
         Args:
             query: (D,) float32.
             k: neighbours wanted, at most as many as there are.
-            some: which positions count.
+            selection: which positions count.
             rank: of the neighbour that says how far to look.
         """
-        if some.positions is not None and len(some.positions) <= FEW:
-            positions = some.positions
-        elif some.positions is not None and len(some.positions) < SHARE * some.total:
-            positions = self._choose(self._coded(query), some.positions, self._exactly(k))
+        if selection.positions is not None and len(selection.positions) <= FEW:
+            positions = selection.positions
+        elif selection.positions is not None and len(selection.positions) < SHARE * selection.total:
+            positions = self._choose(self._coded(query), selection.positions, self._exactly(k))
         else:
-            positions = self.probe(query, k, some, rank)[0]
+            positions = self.probe(query, k, selection, rank)[0]
         rows = self.rows.take(positions)
         if len(positions) > self._exactly(k):
             rough = roughly(rows, query)
@@ -151,17 +151,17 @@ class BaseIndex:
         best = np.lexsort((positions, -similarity))[:k]
         return similarity[best], positions[best]
 
-    def probe(self, query: Float32, k: int, some: Selection, rank: int = NUM_NEAREST) -> tuple[Int64, Int64]:
+    def probe(self, query: Float32, k: int, selection: Selection, rank: int = NUM_NEAREST) -> tuple[Int64, Int64]:
         """Return positions (n,) worth comparing exactly, and the lists looked at (m,): all if the best have too few.
 
         Args: as `nearest`.
         """
         coded = self._coded(query)
-        wide = min(self.manifest.candidates * max(k, TIE_MARGIN), some.count)
-        found, lists = self.lists.probe(coded, wide, self.manifest.reach, some.selector, rank)
-        if len(found) < min(k, some.count):
-            found, lists = self.lists.probe(coded, wide, None, some.selector)
-        return self._choose(coded, found, self._exactly(k)), lists
+        wide = min(self.manifest.candidates * max(k, TIE_MARGIN), selection.count)
+        positions, lists = self.lists.probe(coded, wide, self.manifest.reach, selection.selector, rank)
+        if len(positions) < min(k, selection.count):
+            positions, lists = self.lists.probe(coded, wide, None, selection.selector)
+        return self._choose(coded, positions, self._exactly(k)), lists
 
     def _exactly(self, k: int) -> int:
         return self.manifest.rescored * k + TIE_MARGIN
@@ -207,7 +207,7 @@ class ApproximateIndex:
             raise GalleryError(
                 f"{folder}: expected {manifest.count} descriptors of {dim} components, got {got}; build it again"
             )
-        self._there = np.ones(manifest.count, bool)
+        self._present = np.ones(manifest.count, bool)
         self._everything: Selection | None = None
         self._count = manifest.count
 
@@ -222,7 +222,7 @@ class ApproximateIndex:
     @property
     def num_deleted(self) -> int:
         """How many of the descriptors on disk do not count any more."""
-        return len(self._there) - self._count if self.base else 0
+        return len(self._present) - self._count if self.base else 0
 
     def add(self, ids: Int64, descriptors: Float32) -> None:
         """Add (N,) ids with their (N, D) descriptors; ValueError for a wrong shape or an id already there."""
@@ -236,7 +236,7 @@ class ApproximateIndex:
         positions = np.unique(self._positions(ids))
         positions = positions[positions >= 0]
         if len(positions):
-            self._there[positions] = False
+            self._present[positions] = False
             self._count -= len(positions)
             self._everything = None
         return len(positions) + self.delta.remove(ids)
@@ -245,11 +245,11 @@ class ApproximateIndex:
         """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
         positions = self._positions(ids)
         on_disk = positions >= 0
-        found = np.empty((len(ids), self.dim), np.float32)
-        found[~on_disk] = self.delta.vectors(np.asarray(ids)[~on_disk])
+        descriptors = np.empty((len(ids), self.dim), np.float32)
+        descriptors[~on_disk] = self.delta.vectors(np.asarray(ids)[~on_disk])
         if self.base and on_disk.any():
-            found[on_disk] = self.base.rows.take(positions[on_disk])
-        return found
+            descriptors[on_disk] = self.base.rows.take(positions[on_disk])
+        return descriptors
 
     def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the nearest that it finds, nearest first, then id rising.
@@ -264,13 +264,13 @@ class ApproximateIndex:
         recent = self.delta.search(descriptors, k, among)
         if self.base is None or not self._count:
             return recent
-        some = self._selected(among)
-        width = min(k, some.count + recent[1].shape[1])
-        if not len(descriptors) or not some.count:
-            return recent if not some.count else (np.zeros((0, width), np.float32), np.zeros((0, width), np.int64))
-        parts = [self.base.nearest(query, min(k, some.count), some) for query in descriptors]
+        selection = self._selected(among)
+        width = min(k, selection.count + recent[1].shape[1])
+        if not len(descriptors) or not selection.count:
+            return recent if not selection.count else (np.zeros((0, width), np.float32), np.zeros((0, width), np.int64))
+        parts = [self.base.nearest(query, min(k, selection.count), selection) for query in descriptors]
         ids = self.base.rows.ids
-        similarity, numbers = np.stack([found for found, _ in parts]), np.stack([ids[where] for _, where in parts])
+        similarity, numbers = np.stack([values for values, _ in parts]), np.stack([ids[where] for _, where in parts])
         return merge_results([similarity, recent[0]], [numbers, recent[1]], width)
 
     def searched_share(self, descriptors: Float32, k: int) -> Float32:
@@ -283,25 +283,25 @@ class ApproximateIndex:
             k: neighbours wanted.
         """
         base = self.base
-        if base is None or (some := self._selected(None)).positions is not None:
+        if base is None or (selection := self._selected(None)).positions is not None:
             return np.ones(len(descriptors), np.float32)
-        lists = [base.probe(query, min(k, some.count), some)[1] for query in descriptors]
-        compared = np.array([base.lists.sizes(each).sum() for each in lists]) + len(self.delta)
+        lists = [base.probe(query, min(k, selection.count), selection)[1] for query in descriptors]
+        compared = np.array([base.lists.sizes(probed).sum() for probed in lists]) + len(self.delta)
         return np.asarray(compared / (base.lists.count + len(self.delta)), np.float32)
 
     def _selected(self, among: Int64 | None) -> Selection:
         """Return which positions on disk count: of all that are there, those asked for."""
         if among is None:
             if self._everything is None:
-                self._everything = Selection(len(self._there), self._there)
+                self._everything = Selection(len(self._present), self._present)
             return self._everything
-        asked, positions = np.zeros(len(self._there), bool), self._positions(among)
-        asked[positions[positions >= 0]] = True
-        return Selection(len(self._there), asked)
+        allowed, positions = np.zeros(len(self._present), bool), self._positions(among)
+        allowed[positions[positions >= 0]] = True
+        return Selection(len(self._present), allowed)
 
     def _positions(self, ids: Int64) -> Int64:
         """Return where on disk each of these ids is, -1 for one that is not, or not any more."""
         if self.base is None:
             return np.full(len(ids), -1, np.int64)
-        found = self.base.rows.positions(np.asarray(ids, np.int64))
-        return np.where((found >= 0) & self._there[found], found, -1)
+        in_base = self.base.rows.positions(np.asarray(ids, np.int64))
+        return np.where((in_base >= 0) & self._present[in_base], in_base, -1)

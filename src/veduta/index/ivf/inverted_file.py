@@ -149,18 +149,18 @@ class InvertedFile:
         """
         similarity = roughly(self._centres, query)
         first = self._first(similarity)
-        scores, found = self._scan(query, first, similarity, wide, selector)
+        scores, positions = self._scan(query, first, similarity, wide, selector)
         enough = float(np.partition(scores, -rank)[-rank]) if len(scores) >= rank else -np.inf
-        wanted = np.arange(len(similarity))
+        probed = np.arange(len(similarity))
         if reach is not None:
-            wanted = self.spread.lists_within(similarity, enough, reach)
-        rest = np.setdiff1d(wanted, first, assume_unique=True)
+            probed = self.spread.lists_within(similarity, enough, reach)
+        rest = np.setdiff1d(probed, first, assume_unique=True)
         if len(rest):
             more = self._scan(query, rest, similarity, wide, selector)
-            scores, found = np.concatenate([scores, more[0]]), np.concatenate([found, more[1]])
-        if len(found) > wide:
-            found = found[np.argpartition(-scores, wide - 1)[:wide]]
-        return found, np.concatenate([first, rest])
+            scores, positions = np.concatenate([scores, more[0]]), np.concatenate([positions, more[1]])
+        if len(positions) > wide:
+            positions = positions[np.argpartition(-scores, wide - 1)[:wide]]
+        return positions, np.concatenate([first, rest])
 
     def sizes(self, lists: Int64) -> Int64:
         """Return (m,) how many descriptors each of these lists (m,) holds."""
@@ -181,19 +181,19 @@ class InvertedFile:
             shares = [lists]
         scan = partial(self._scan_some, query, similarity, wide, selector)
         parts = list(self._pool.map(scan, shares))
-        return np.concatenate([scores for scores, _ in parts]), np.concatenate([found for _, found in parts])
+        return np.concatenate([scores for scores, _ in parts]), np.concatenate([positions for _, positions in parts])
 
     def _scan_some(
         self, query: Float32, similarity: Float32, wide: int, selector: Any, lists: Int64
     ) -> tuple[Float32, Int64]:
         # The wrapped method takes no options, so each thread could not have its own.
         options = faiss.SearchParametersIVF(nprobe=len(lists), sel=selector)
-        scores, found = np.empty(wide, np.float32), np.empty(wide, np.int64)
+        scores, positions = np.empty(wide, np.float32), np.empty(wide, np.int64)
         given = [np.ascontiguousarray(a) for a in (query, lists.astype(np.int64), similarity[lists])]
-        pointers = [faiss.swig_ptr(a) for a in (*given, scores, found)]
+        pointers = [faiss.swig_ptr(a) for a in (*given, scores, positions)]
         self.index.search_preassigned_c(1, pointers[0], wide, *pointers[1:], False, options)  # noqa: FBT003
-        there = found >= 0
-        return scores[there], found[there]
+        present = positions >= 0
+        return scores[present], positions[present]
 
 
 def train_inverted_file(sample: Float32, lists: int, iterations: int, most: int) -> InvertedFile:

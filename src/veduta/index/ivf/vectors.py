@@ -76,12 +76,12 @@ class RowFiles:
     def _gather(self, parts: tuple[npt.NDArray[Any], ...], positions: Int64) -> npt.NDArray[Any]:
         if len(parts) == 1:
             return parts[0][positions]
-        found = np.empty((len(positions), parts[0].shape[1]), parts[0].dtype)
+        rows = np.empty((len(positions), parts[0].shape[1]), parts[0].dtype)
         where = np.searchsorted(self._starts, positions, side="right") - 1
         for number in np.unique(where):
-            mine = where == number
-            found[mine] = parts[number][positions[mine] - self._starts[number]]
-        return found
+            in_part = where == number
+            rows[in_part] = parts[number][positions[in_part] - self._starts[number]]
+        return rows
 
     def positions(self, ids: Int64) -> Int64:
         """Return the position of each of these (n,) ids, -1 for one that is not there."""
@@ -111,11 +111,11 @@ def append_rows(folder: Path, segment: int, source: DescriptorSource, dim: int, 
     """
     widths = {ROWS: 2 * dim, NORMS: 4, IDS: 8}
     paths = {name: folder / f"{name}-{segment}" for name in widths}
-    there = min((path.stat().st_size // widths[name] if path.exists() else 0) for name, path in paths.items())
+    written = min((path.stat().st_size // widths[name] if path.exists() else 0) for name, path in paths.items())
     for name, path in paths.items():
         path.touch()
-        os.truncate(path, there * widths[name])
-    last = int(np.fromfile(paths[IDS], np.int64)[-1]) if there else after
+        os.truncate(path, written * widths[name])
+    last = int(np.fromfile(paths[IDS], np.int64)[-1]) if written else after
     with paths[ROWS].open("ab") as rows, paths[NORMS].open("ab") as norms, paths[IDS].open("ab") as numbers:
         for ids, descriptors in source(last):
             if not len(ids):
@@ -126,11 +126,11 @@ def append_rows(folder: Path, segment: int, source: DescriptorSource, dim: int, 
             half.tofile(rows)
             _norms(descriptors, half).tofile(norms)
             np.asarray(ids, np.int64).tofile(numbers)
-            there, last = there + len(half), int(ids[-1])
+            written, last = written + len(half), int(ids[-1])
         for file in (rows, norms, numbers):
             file.flush()
             os.fsync(file.fileno())
-    return there
+    return written
 
 
 def _norms(rows: Float32, half: npt.NDArray[np.float16]) -> Float32:

@@ -146,16 +146,16 @@ class QdrantConnection:
         return _of_transport(source, self.patience.seconds)
 
 
-def _of_status(status: int, said: str) -> RequestFailure:
+def _of_status(status: int, message: str) -> RequestFailure:
     if status in (401, 403):
-        return RequestFailure(f"refuses the key ({said or status})", f"put the right one into {KEY}")
+        return RequestFailure(f"refuses the key ({message or status})", f"put the right one into {KEY}")
     if status == 404:
-        return RequestFailure(f"has no such collection ({said or status})", "upload with 'veduta index GALLERY'")
+        return RequestFailure(f"has no such collection ({message or status})", "upload with 'veduta index GALLERY'")
     if status in AGAIN:
         return RequestFailure(
-            f"failed ({status} {said})", "see Qdrant's log and /cluster; then run the same again", again=True
+            f"failed ({status} {message})", "see Qdrant's log and /cluster; then run the same again", again=True
         )
-    return RequestFailure(f"refused ({status} {said})", "is it a Qdrant, of version 1.12 or newer?")
+    return RequestFailure(f"refused ({status} {message})", "is it a Qdrant, of version 1.12 or newer?")
 
 
 def _of_transport(source: Exception, seconds: int) -> RequestFailure:
@@ -216,9 +216,9 @@ def _in_process(path: str) -> Any:
     if path == MEMORY:
         return client(path)
     known = str(Path(path).expanduser().resolve())
-    found = _OPENED.get(known)
-    if found is not None:
-        return found
+    shared = _OPENED.get(known)
+    if shared is not None:
+        return shared
     try:
         opened = client(path=known, force_disable_check_same_thread=True)
     except (OSError, RuntimeError, ValueError) as error:

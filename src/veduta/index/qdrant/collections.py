@@ -63,8 +63,8 @@ class CollectionVersion:
     @classmethod
     def parse(cls, collection: str) -> CollectionVersion | None:
         """Return what a collection's name says of it, None if it is not one of ours."""
-        found = re.fullmatch(r"(.+)--([0-9a-f]{12})-(\d+)", collection)
-        return cls(int(found[3]), found[1], found[2]) if found else None
+        match = re.fullmatch(r"(.+)--([0-9a-f]{12})-(\d+)", collection)
+        return cls(int(match[3]), match[1], match[2]) if match else None
 
 
 def check_collection_name(name: str) -> str:
@@ -76,8 +76,8 @@ def check_collection_name(name: str) -> str:
 
 def versions(link: QdrantConnection, name: str) -> list[CollectionVersion]:
     """Return the versions there are of a name, the oldest first; also half-finished ones."""
-    found = link.do("listing collections", "get_collections").collections
-    parsed = [CollectionVersion.parse(each.name) for each in found]
+    collections = link.do("listing collections", "get_collections").collections
+    parsed = [CollectionVersion.parse(collection.name) for collection in collections]
     return sorted(version for version in parsed if version is not None and version.name == name)
 
 
@@ -93,19 +93,19 @@ def resolve(link: QdrantConnection, name: str, model: str | None = None) -> str:
         GalleryError: there is no such alias, or what it leads to was made by another model.
     """
     aliases = link.do("listing aliases", "get_aliases").aliases
-    found: str | None = next((each.collection_name for each in aliases if each.alias_name == name), None)
-    if found is None:
+    collection: str | None = next((alias.collection_name for alias in aliases if alias.alias_name == name), None)
+    if collection is None:
         begun = [version.collection for version in versions(link, name)]
         half = f", though {begun[-1]} was begun" if begun else ""
         raise GalleryError(f"{link.address}: has nothing complete called {name!r}{half}; run 'veduta index GALLERY'")
-    version = CollectionVersion.parse(found)
+    version = CollectionVersion.parse(collection)
     if model is not None and (version is None or version.model != model[:DIGITS]):
         expected = f"of model {model[:DIGITS]}"
         raise GalleryError(
-            f"{link.address}: {name!r} leads to {found}, expected one {expected}; "
+            f"{link.address}: {name!r} leads to {collection}, expected one {expected}; "
             "upload a gallery of that model, or ask with the model that made it"
         )
-    return found
+    return collection
 
 
 def propose(link: QdrantConnection, name: str, model: str) -> CollectionVersion:
@@ -152,12 +152,12 @@ def create_collection(
 def switch(link: QdrantConnection, version: CollectionVersion) -> str | None:
     """Let a version's name lead to it, at once, and return the collection it led to before, if there was one."""
     aliases = link.do("listing aliases", "get_aliases").aliases
-    before = next((each.collection_name for each in aliases if each.alias_name == version.name), None)
+    before = next((alias.collection_name for alias in aliases if alias.alias_name == version.name), None)
     kinds, changes = request_types(), []
     if before is not None:
         changes.append(kinds.DeleteAliasOperation(delete_alias=kinds.DeleteAlias(alias_name=version.name)))
-    made = kinds.CreateAlias(collection_name=version.collection, alias_name=version.name)
-    changes.append(kinds.CreateAliasOperation(create_alias=made))
+    create_alias = kinds.CreateAlias(collection_name=version.collection, alias_name=version.name)
+    changes.append(kinds.CreateAliasOperation(create_alias=create_alias))
     link.do(f"switching {version.name!r}", "update_collection_aliases", changes)
     return before
 

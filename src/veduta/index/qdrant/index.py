@@ -88,8 +88,8 @@ class QdrantIndex:
     def __init__(self, link: QdrantConnection, collection: str, dim: int, options: SearchOptions | None = None) -> None:
         self.link, self.collection, self.dim = link, collection, dim
         self.options = options or SearchOptions()
-        found = link.do(f"opening {collection}", "get_collection", collection)
-        size = getattr(found.config.params.vectors, "size", None)
+        info = link.do(f"opening {collection}", "get_collection", collection)
+        size = getattr(info.config.params.vectors, "size", None)
         if size != dim:
             wrong = f"{collection} has descriptors of length {size}, expected {dim}"
             raise GalleryError(f"{link.address}: {wrong}; name another one, or upload a gallery of this model")
@@ -138,11 +138,11 @@ class QdrantIndex:
 
     def remove(self, ids: Int64) -> int:
         """Remove these ids, ignoring unknown ones; return how many were there."""
-        there = sorted(self._there(ids))
-        for part in slices(len(there), IDS):
-            gone = request_types().PointIdsList(points=there[part])
+        present = sorted(self._there(ids))
+        for part in slices(len(present), IDS):
+            gone = request_types().PointIdsList(points=present[part])
             self._do("removing references", "delete", gone, wait=True)
-        return len(there)
+        return len(present)
 
     def remove_landmark(self, landmark: str) -> int:
         """Remove all references of a landmark; return how many there were."""
@@ -158,11 +158,11 @@ class QdrantIndex:
 
     def vectors(self, ids: Int64) -> Float32:
         """Return the descriptors (N, D) of these (N,) ids; KeyError for one that is not there."""
-        found = {record.id: record.vector for record in self._retrieve(ids, vectors=True)}
-        unknown = {int(i) for i in ids} - found.keys()
+        by_id = {record.id: record.vector for record in self._retrieve(ids, vectors=True)}
+        unknown = {int(i) for i in ids} - by_id.keys()
         if unknown:
             raise KeyError(f"no descriptor has the id {min(unknown)}")
-        return np.array([found[int(i)] for i in ids], np.float32).reshape(len(ids), self.dim)
+        return np.array([by_id[int(i)] for i in ids], np.float32).reshape(len(ids), self.dim)
 
     def search(
         self, descriptors: Float32, k: int, among: Int64 | None = None, *, where: PointFilter | None = None
@@ -179,37 +179,43 @@ class QdrantIndex:
         """
         self._check_query(descriptors, k)
         conditions = to_filter(where)
-        some = [[*conditions, each] for each in id_conditions(among)] if among is not None else [conditions]
-        if not len(descriptors) or not some:
-            width = min(k, sum(map(self._count, some)))
+        filters = (
+            [[*conditions, condition] for condition in id_conditions(among)] if among is not None else [conditions]
+        )
+        if not len(descriptors) or not filters:
+            width = min(k, sum(map(self._count, filters)))
             return np.zeros((len(descriptors), width), np.float32), np.zeros((len(descriptors), width), np.int64)
-        parts = [self._nearest(descriptors, k, each) for each in some]
+        parts = [self._nearest(descriptors, k, condition) for condition in filters]
         return merge_results([similarity for similarity, _ in parts], [ids for _, ids in parts], k)
 
     def _nearest(self, descriptors: Float32, k: int, conditions: list[Any]) -> tuple[Float32, Int64]:
-        found: list[ExactResults] = [NOTHING] * len(descriptors)
-        wide, exact, asked = k + TIE_MARGIN, self.options.exact or self.link.local, list(range(len(descriptors)))
-        while asked:
-            answers = self._query(descriptors[asked], wide, conditions, exact=exact)
+        results: list[ExactResults] = [NOTHING] * len(descriptors)
+        wide, exact, open_queries = k + TIE_MARGIN, self.options.exact or self.link.local, list(range(len(descriptors)))
+        while open_queries:
+            answers = self._query(descriptors[open_queries], wide, conditions, exact=exact)
             if not exact and min(map(len, answers)) < wide:  # it may have lost its way in the graph
                 exact = True
                 continue
-            for number, points in zip(asked, answers, strict=True):
-                found[number] = self._compare(points, descriptors[number])
-            asked = [number for number in asked if wide < MAX_RESULTS and not found[number].settled(k, wide)]
+            for number, points in zip(open_queries, answers, strict=True):
+                results[number] = self._compare(points, descriptors[number])
+            open_queries = [
+                number for number in open_queries if wide < MAX_RESULTS and not results[number].settled(k, wide)
+            ]
             wide = min(2 * wide, MAX_RESULTS)
-        width = min(k, *(len(each.ids) for each in found))  # alike, unless somebody is adding just now
-        return np.stack([each.similarity[:width] for each in found]), np.stack([each.ids[:width] for each in found])
+        width = min(k, *(len(result.ids) for result in results))  # alike, unless somebody is adding just now
+        return np.stack([result.similarity[:width] for result in results]), np.stack(
+            [result.ids[:width] for result in results]
+        )
 
     def _query(self, descriptors: Float32, wide: int, conditions: list[Any], *, exact: bool) -> list[list[Any]]:
         """Return for each query the points Qdrant finds, with their descriptors."""
-        kinds, found = request_types(), []
+        kinds, points = request_types(), []
         chosen = kinds.Filter(must=conditions) if conditions else None
         shared = {"filter": chosen, "params": self._params(exact), "limit": wide, "with_vector": True}
         for part in slices(len(descriptors), max(1, FOUND // wide)):
-            asked = [kinds.QueryRequest(query=each, **shared) for each in descriptors[part].tolist()]
-            found += [answer.points for answer in self._do("searching", "query_batch_points", asked)]
-        return found
+            requests = [kinds.QueryRequest(query=vector, **shared) for vector in descriptors[part].tolist()]
+            points += [answer.points for answer in self._do("searching", "query_batch_points", requests)]
+        return points
 
     def search_landmarks(
         self, descriptors: Float32, k: int, per_landmark: int = 1, where: PointFilter | None = None
@@ -233,12 +239,12 @@ class QdrantIndex:
             groups = self._ask_groups(query, wide, deep, where)
             hits = [(str(group.id), self._compare(group.hits, query)) for group in groups]
             hits.sort(key=lambda hit: (-hit[1].similarity[0], hit[1].ids[0]))
-            tops = np.array([found.similarity[0] for _, found in hits], np.float32)
+            tops = np.array([results.similarity[0] for _, results in hits], np.float32)
             best = ExactResults(tops, np.arange(len(tops)), float(tops[-1]) if len(tops) else 0.0)
-            settled = best.settled(k, wide) and all(found.settled(per_landmark, deep) for _, found in hits[:k])
+            settled = best.settled(k, wide) and all(results.settled(per_landmark, deep) for _, results in hits[:k])
             if settled or wide * deep >= MAX_RESULTS:
                 cut = slice(per_landmark)
-                return [LandmarkGroup(name, found.similarity[cut], found.ids[cut]) for name, found in hits[:k]]
+                return [LandmarkGroup(name, results.similarity[cut], results.ids[cut]) for name, results in hits[:k]]
             wide, deep = 2 * wide, 2 * deep
 
     def _ask_groups(self, query: Float32, wide: int, deep: int, where: PointFilter | None) -> list[Any]:
@@ -272,10 +278,10 @@ class QdrantIndex:
         return {int(record.id) for record in self._retrieve(ids, vectors=False)}
 
     def _retrieve(self, ids: Int64, *, vectors: bool) -> Iterator[Any]:
-        wanted = sorted({int(i) for i in ids if i >= 0})
+        point_ids = sorted({int(i) for i in ids if i >= 0})
         options = {"with_payload": False, "with_vectors": vectors}
-        for part in slices(len(wanted), IDS):
-            yield from self._do("looking references up", "retrieve", wanted[part], **options)
+        for part in slices(len(point_ids), IDS):
+            yield from self._do("looking references up", "retrieve", point_ids[part], **options)
 
     def _do(self, what: str, method: str, *args: Any, **options: Any) -> Any:
         return self.link.do(f"{what} in {self.collection}", method, self.collection, *args, **options)

@@ -61,21 +61,21 @@ def _payload(
     reference: str, landmark: str, position: tuple[float, float] | None, licence: str | None
 ) -> dict[str, Any]:
     place = None if position is None else {"lat": position[0], "lon": position[1]}
-    kept = {"reference": reference, "landmark": landmark, "position": place, "licence": licence}
-    return {key: value for key, value in kept.items() if value is not None}
+    fields = {"reference": reference, "landmark": landmark, "position": place, "licence": licence}
+    return {key: value for key, value in fields.items() if value is not None}
 
 
 def to_filter(where: PointFilter | None) -> list[Any]:
     """Return what has to be true of a point that counts, as Qdrant takes it."""
-    kinds, found = request_types(), []
+    kinds, conditions = request_types(), []
     if where is not None and where.landmarks is not None:
         match = kinds.MatchAny(any=sorted(set(where.landmarks)))
-        found.append(kinds.FieldCondition(key="landmark", match=match))
+        conditions.append(kinds.FieldCondition(key="landmark", match=match))
     if where is not None and where.near is not None:
         centre = kinds.GeoPoint(lat=where.near.latitude, lon=where.near.longitude)
         circle = kinds.GeoRadius(center=centre, radius=1000 * where.near.radius_km)
-        found.append(kinds.FieldCondition(key="position", geo_radius=circle))
-    return found
+        conditions.append(kinds.FieldCondition(key="position", geo_radius=circle))
+    return conditions
 
 
 def id_conditions(ids: Int64) -> list[Any]:

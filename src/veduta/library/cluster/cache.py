@@ -70,12 +70,12 @@ class FeatureCache:
     def descriptors(self, contents: Sequence[str]) -> Float32:
         """Return the descriptors (N, D), of norm 1, of contents that are known."""
         with self._faults():
-            kept = dict(
+            stored = dict(
                 self._db.execute("SELECT sha256, descriptor FROM look WHERE model = ?", (self.model,)).fetchall()
             )
         if not contents:
             return np.zeros((0, 1), np.float32)
-        matrix = np.stack([np.frombuffer(kept[sha256], np.float16) for sha256 in contents]).astype(np.float32)
+        matrix = np.stack([np.frombuffer(stored[sha256], np.float16) for sha256 in contents]).astype(np.float32)
         return np.asarray(matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12), np.float32)
 
     def features(self, sha256: str) -> LocalFeatures:
@@ -90,9 +90,9 @@ class FeatureCache:
             rows = self._db.execute("SELECT a, b, num_inliers FROM pair WHERE how = ?", (self._how(how),)).fetchall()
         return {(a, b): count for a, b, count in rows}
 
-    def put_pairs(self, how: str, found: Iterable[tuple[str, str, int]]) -> None:
+    def put_pairs(self, how: str, pairs: Iterable[tuple[str, str, int]]) -> None:
         """Keep the inliers of pairs verified in one way, in one transaction."""
-        rows = [(*sorted((a, b)), self._how(how), count) for a, b, count in found]
+        rows = [(*sorted((a, b)), self._how(how), count) for a, b, count in pairs]
         with self._faults():
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -81,7 +81,7 @@ def extract_features(
         descriptors: sha256 -> descriptor (D,) by the same embedder, where it is known.
         progress: called with photos done, photos in all, and ``looking``.
     """
-    known, made, failures = cache.appearances(), descriptors or {}, list[Failure]()
+    known, descriptors_by_content, failures = cache.appearances(), descriptors or {}, list[Failure]()
     waiting = [sha256 for sha256 in files if sha256 not in known]
 
     def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
@@ -89,7 +89,7 @@ def extract_features(
             image = open_photo(files[sha256], max_pixels)
         except ImageError as error:
             return Failure(utf8(files[sha256]), utf8(str(error)), error.code)
-        descriptor = made.get(sha256)
+        descriptor = descriptors_by_content.get(sha256)
         return eyes.embedder.embed([image])[0] if descriptor is None else descriptor, eyes.extractor.extract(image)
 
     for done, (sha256, seen) in enumerate(in_order(see, waiting), 1):
@@ -123,14 +123,14 @@ def find_groups(cache: FeatureCache, contents: Sequence[str], progress: VerbProg
     judged, chances = score_pairs(pairs, descriptors, nothing, neighbours)
     places = average_linkage(len(contents), judged, chances)
     weight = _weights(len(contents), judged, chances, places)
-    return [[contents[i] for i in sorted(some, key=lambda i: (-weight[i], contents[i]))] for some in places]
+    return [[contents[i] for i in sorted(members, key=lambda i: (-weight[i], contents[i]))] for members in places]
 
 
 def _weights(count: int, pairs: PhotoPairs, chances: Float64, places: Sequence[Sequence[int]]) -> Float64:
     """Return (N,) how well each photo stands for its place: its inliers with others of it, by how likely they are."""
     of = np.full(count, -1)
-    for number, some in enumerate(places):
-        of[some] = number
+    for number, members in enumerate(places):
+        of[members] = number
     inside = (of[pairs.a] == of[pairs.b]) & (of[pairs.a] >= 0)
     weight = np.zeros(count)
     for ends in (pairs.a, pairs.b):
@@ -147,14 +147,14 @@ def verify_pairs(
     for i, j in zip(a.tolist(), b.tolist(), strict=True):
         if (contents[i], contents[j]) not in known:
             waiting.setdefault(i, []).append(j)
-    found: list[tuple[str, str, int]] = []
+    verified: list[tuple[str, str, int]] = []
     with one_blas_thread():
-        for done, (i, some) in enumerate(_matched(cache, contents, waiting), 1):
-            found += [(contents[i], contents[j], count) for j, count in some]
+        for done, (i, partners) in enumerate(_matched(cache, contents, waiting), 1):
+            verified += [(contents[i], contents[j], count) for j, count in partners]
             if done % FEATURE_BATCH == 0 or done == len(waiting):
-                cache.put_pairs(MATCHER, found)
-                known.update({(x, y): count for x, y, count in found})
-                found = []
+                cache.put_pairs(MATCHER, verified)
+                known.update({(x, y): count for x, y, count in verified})
+                verified = []
             if progress:
                 progress(done, len(waiting), "matching")
     return np.array([known[contents[i], contents[j]] for i, j in zip(a.tolist(), b.tolist(), strict=True)], np.int64)
@@ -190,14 +190,14 @@ def number_groups(
         before: number -> contents, of the earlier ones.
         last: the largest number that was ever given.
     """
-    of = {sha256: number for number, some in before.items() for sha256 in some}
+    of = {sha256: number for number, members in before.items() for sha256 in members}
     free, taken = max([last, *before]) + 1, set[int]()
-    found: dict[int, list[str]] = {}
-    for some in places:
-        shared = Counter(of[sha256] for sha256 in some if sha256 in of)
+    numbered: dict[int, list[str]] = {}
+    for members in places:
+        shared = Counter(of[sha256] for sha256 in members if sha256 in of)
         number = next((number for number, _ in shared.most_common() if number not in taken), None)
         if number is None:
             number, free = free, free + 1
         taken.add(number)
-        found[number] = list(some)
-    return found
+        numbered[number] = list(members)
+    return numbered

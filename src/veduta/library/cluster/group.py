@@ -85,12 +85,12 @@ def describe_group(
 ) -> Group:
     """Return a group with what is known of its photos, the one that stands for it first."""
     named = [v.landmark for s in shots if (v := verdicts.get(s.sha256)) and v.verdict == "named" and v.landmark]
-    said: dict[str, list[Landmark]] = {}
+    by_verdict: dict[str, list[Landmark]] = {}
     for shot in shots:
         answer = answers.get(shot.sha256)
         if answer is not None and answer.landmark is not None:
-            said.setdefault(answer.landmark.id, []).append(answer.landmark)
-    most = max(said.values(), key=len, default=None)
+            by_verdict.setdefault(answer.landmark.id, []).append(answer.landmark)
+    most = max(by_verdict.values(), key=len, default=None)
     places = [shot.position for shot in shots if shot.position is not None]
     position = (statistics.median(p[0] for p in places), statistics.median(p[1] for p in places)) if places else None
     dates = sorted(shot.taken for shot in shots if shot.taken is not None)

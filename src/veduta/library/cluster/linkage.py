@@ -59,16 +59,16 @@ class _AverageLinkage:
         """Make a new group of two."""
         new, self._next = self._next, self._next + 1
         self.members[new] = self.members.pop(i) + self.members.pop(j)
-        mine = self.bonds[new] = {}
+        own_bonds = self.bonds[new] = {}
         for old in (i, j):
             for other, bond in self.bonds.pop(old).items():
                 if other in (i, j):
                     continue
-                kept = mine.setdefault(other, _Linkage())
-                kept.chance += bond.chance
-                kept.links += bond.links
+                linkage = own_bonds.setdefault(other, _Linkage())
+                linkage.chance += bond.chance
+                linkage.links += bond.links
                 del self.bonds[other][old]
-        for other, bond in mine.items():
+        for other, bond in own_bonds.items():
             self.bonds[other][new] = bond
             self._push(new, other)
 
@@ -86,17 +86,17 @@ def average_linkage(count: int, pairs: PhotoPairs, chances: Float64) -> list[lis
     for a, b, chance, link in zip(pairs.a.tolist(), pairs.b.tolist(), chances.tolist(), linked.tolist(), strict=True):
         joining.bonds[a][b] = joining.bonds[b][a] = _Linkage(chance, int(link))
     joining.run()
-    found = [sorted(some) for some in joining.members.values() if len(some) > 1]
-    return sorted(_confirmed(found, pairs), key=lambda some: (-len(some), some))
+    groups = [sorted(members) for members in joining.members.values() if len(members) > 1]
+    return sorted(_confirmed(groups, pairs), key=lambda members: (-len(members), members))
 
 
-def _confirmed(found: list[list[int]], pairs: PhotoPairs) -> Iterator[list[int]]:
+def _confirmed(groups: list[list[int]], pairs: PhotoPairs) -> Iterator[list[int]]:
     """Yield the groups in which geometry links enough of the photos with another of the group."""
-    of = {photo: number for number, some in enumerate(found) for photo in some}
+    of = {photo: number for number, members in enumerate(groups) for photo in members}
     seen: set[int] = set()
     for a, b in zip(pairs.a[pairs.inliers >= LINKED].tolist(), pairs.b[pairs.inliers >= LINKED].tolist(), strict=True):
         if a in of and of[a] == of.get(b, -1):
             seen |= {a, b}
-    for some in found:
-        if sum(photo in seen for photo in some) >= CONFIRMED_SHARE * len(some):
-            yield some
+    for members in groups:
+        if sum(photo in seen for photo in members) >= CONFIRMED_SHARE * len(members):
+            yield members

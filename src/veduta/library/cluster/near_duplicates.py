@@ -61,8 +61,8 @@ def find_bursts(
         joined.join(a, b)
     for a, b in _shot_together(descriptors, taken):
         joined.join(a, b)
-    sets = [sorted(some, key=lambda i: (-sharp[i], keys[i])) for some in joined.sets() if len(some) > 1]
-    return [[keys[i] for i in some] for some in sets]
+    sets = [sorted(members, key=lambda i: (-sharp[i], keys[i])) for members in joined.sets() if len(members) > 1]
+    return [[keys[i] for i in members] for members in sets]
 
 
 def _duplicates(descriptors: Float32, fingerprints: Sequence[bytes]) -> Iterator[tuple[int, int]]:
@@ -115,7 +115,7 @@ class UnionFind:
 
     def sets(self) -> list[list[int]]:
         """Return the sets, each in rising order, in the order of their first."""
-        found: dict[int, list[int]] = {}
+        members: dict[int, list[int]] = {}
         for i in range(len(self._above)):
-            found.setdefault(self.find(i), []).append(i)
-        return list(found.values())
+            members.setdefault(self.find(i), []).append(i)
+        return list(members.values())

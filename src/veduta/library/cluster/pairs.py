@@ -93,15 +93,15 @@ def nearest_photos(descriptors: Float32, count: int) -> Int64:
     """
     total = len(descriptors)
     count = min(count, total - 1)
-    found = np.zeros((total, max(count, 0)), np.int64)
+    neighbors = np.zeros((total, max(count, 0)), np.int64)
     for start in range(0, total if count > 0 else 0, PAIR_BLOCK):
         similarity = descriptors[start : start + PAIR_BLOCK] @ descriptors.T
         rows = np.arange(len(similarity))
         similarity[rows, start + rows] = -2
-        some = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
-        order = np.lexsort((some, -np.take_along_axis(similarity, some, 1)), axis=1)
-        found[start : start + PAIR_BLOCK] = np.take_along_axis(some, order, 1)
-    return found
+        top = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+        order = np.lexsort((top, -np.take_along_axis(similarity, top, 1)), axis=1)
+        neighbors[start : start + PAIR_BLOCK] = np.take_along_axis(top, order, 1)
+    return neighbors
 
 
 def pairs_of(neighbours: Int64) -> tuple[Int64, Int64]:
@@ -161,20 +161,20 @@ def _least_most(x: Float64, y: Float64) -> tuple[Float64, Float64]:
 def common_weight(graph: WeightedGraph, a: Int64, b: Int64) -> Float64:
     """Return (P,) for each pair the sum, over the partners in common, of the product of both weights."""
     count = len(graph.start) - 1
-    found, row = np.zeros(len(a)), np.zeros(count)
+    sums, row = np.zeros(len(a)), np.zeros(count)
     starts = np.searchsorted(a, np.arange(count + 1))
     for i in range(count):
-        some = slice(int(starts[i]), int(starts[i + 1]))
-        if some.start == some.stop:
+        run = slice(int(starts[i]), int(starts[i + 1]))
+        if run.start == run.stop:
             continue
-        mine = graph.of_photo(i)
-        row[graph.other[mine]] = graph.weight[mine]
-        lengths = (graph.start[b[some] + 1] - graph.start[b[some]]).tolist()
-        places = _runs(graph.start[b[some]], lengths)
+        edges = graph.of_photo(i)
+        row[graph.other[edges]] = graph.weight[edges]
+        lengths = (graph.start[b[run] + 1] - graph.start[b[run]]).tolist()
+        places = _runs(graph.start[b[run]], lengths)
         products = np.concatenate(([0.0], np.cumsum(row[graph.other[places]] * graph.weight[places])))
-        found[some] = np.diff(products[np.concatenate(([0], np.cumsum(lengths)))])
-        row[graph.other[mine]] = 0
-    return found
+        sums[run] = np.diff(products[np.concatenate(([0], np.cumsum(lengths)))])
+        row[graph.other[edges]] = 0
+    return sums
 
 
 def _runs(starts: Int64, lengths: list[int]) -> Int64:
@@ -195,11 +195,11 @@ def second_order_pairs(graph: WeightedGraph, known: set[int]) -> tuple[Int64, In
     numbers: list[Int64] = []
     row = np.zeros(count)
     for i in range(count):
-        mine = graph.of_photo(i)
-        partners = graph.other[mine]
+        edges = graph.of_photo(i)
+        partners = graph.other[edges]
         lengths = (graph.start[partners + 1] - graph.start[partners]).tolist()
         places = _runs(graph.start[partners], lengths)
-        np.add.at(row, graph.other[places], np.repeat(graph.weight[mine], lengths) * graph.weight[places])
+        np.add.at(row, graph.other[places], np.repeat(graph.weight[edges], lengths) * graph.weight[places])
         row[i] = row[partners] = 0
         reached = np.flatnonzero(row >= LEAST_COMMON)
         best = reached[np.argsort(-row[reached], kind="stable")][:FURTHER]

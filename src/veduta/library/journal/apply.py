@@ -54,8 +54,8 @@ class ActionRun:
             self.failures.append(_failure(step, error))
             return
         try:
-            made = [{"made": str(path)} for path in missing]
-            self._book.note(*folders, *made, intent.as_dict())
+            lines = [{"made": str(path)} for path in missing]
+            self._book.note(*folders, *lines, intent.as_dict())
             self._known.update(Path(str(line["folder"])) for line in folders)
             self._known.update(missing)
             self._change(step, intent, content, missing)

@@ -99,12 +99,12 @@ def content_sha256(path: Path) -> str:
 
 def is_redundant(path: Path, original: Path) -> bool:
     """Return whether a file can go because another one, or another name of it, keeps its content."""
-    mine, other = lstat_or_none(path), lstat_or_none(original)
-    if mine is None or other is None or not (S_ISREG(mine.st_mode) and S_ISREG(other.st_mode)):
+    own, other = lstat_or_none(path), lstat_or_none(original)
+    if own is None or other is None or not (S_ISREG(own.st_mode) and S_ISREG(other.st_mode)):
         return False
-    if os.path.samestat(mine, other):
-        return mine.st_nlink > 1  # else both lead to the only one, through a folder that became a link
-    return mine.st_size == other.st_size and content_sha256(path) == content_sha256(original)
+    if os.path.samestat(own, other):
+        return own.st_nlink > 1  # else both lead to the only one, through a folder that became a link
+    return own.st_size == other.st_size and content_sha256(path) == content_sha256(original)
 
 
 def names_in(folder: Path) -> str:

@@ -33,7 +33,7 @@ def relocated(story: LogReplay, book: OperationLog, root: Path | None) -> LogRep
     return replace(
         story,
         folders={today(folder): seen for folder, seen in story.folders.items()},
-        made=[today(folder) for folder in story.made],
+        folders_made=[today(folder) for folder in story.folders_made],
         intents={number: moved(intent) for number, intent in story.intents.items()},
     )
 
@@ -48,7 +48,7 @@ def _root_now(story: LogReplay, state: Path, root: Path | None) -> Path | None:
         if story.home is not None and story.home != state and story.home.is_relative_to(old):
             inner = story.home.relative_to(old).parts
             outer = len(state.parts) - len(inner)
-            around = Path(*state.parts[:outer])
-            if state.parts[outer:] == inner and (root is None or os.path.realpath(root) == os.path.realpath(around)):
-                return around
+            ancestor = Path(*state.parts[:outer])
+            if state.parts[outer:] == inner and (root is None or os.path.realpath(root) == os.path.realpath(ancestor)):
+                return ancestor
     return root if story.roots and not os.path.lexists(story.roots[0]) else None

@@ -164,7 +164,7 @@ def put_back_folders(story: LogReplay, backups: Path) -> list[Failure]:
         backups: the folder for what it replaced.
     """
     failures = []
-    for folder in [*reversed(story.made), backups, backups.parent]:
+    for folder in [*reversed(story.folders_made), backups, backups.parent]:
         try:
             remove_folder(folder)
         except OSError as error:

@@ -138,9 +138,9 @@ class _Planner:
             self._leave(shot.file, "is not there any more; look through the library again")
             return
         try:
-            there = contents.name_of(files[0].stat(), shot.sha256)
-            if there is not None:
-                self._stay(shot, files, contents, there)
+            name = contents.name_of(files[0].stat(), shot.sha256)
+            if name is not None:
+                self._stay(shot, files, contents, name)
             elif (source := self._source(files)) is not None:
                 self._go(shot, files, source, contents)
         except OSError as error:
@@ -171,16 +171,16 @@ class _Planner:
     def _leave(self, path: Path, why: str) -> None:
         self._left.append(Failure(str(path), f"{path}: {why}", "skipped"))
 
-    def _stay(self, shot: Asset, files: list[Path], contents: FolderContents, there: str) -> None:
+    def _stay(self, shot: Asset, files: list[Path], contents: FolderContents, name_there: str) -> None:
         """Count a photo that is in its place; its companions follow it, unless they would be moved without it."""
         self._already += 1
         if self._mode == "move":
-            own = os.path.realpath(contents.path / there)
+            own = os.path.realpath(contents.path / name_there)
             self._copies_left += sum(os.path.realpath(file) != own for file in files)
             return
         source = min(files, key=self._rank)
         companions = [file for file in self._companions(shot, source, files) if not self.folders.holds(file)]
-        names = with_stem([source.name, *(file.name for file in companions)], split_name(there)[0])
+        names = with_stem([source.name, *(file.name for file in companions)], split_name(name_there)[0])
         for file, name in zip(companions, names[1:], strict=True):
             if not self._is_there(file, contents, name):
                 if name_key(name) in contents.names:

@@ -58,8 +58,8 @@ class SuperPointKeypoints(nn.Module):
         dense = F.normalize(dense, dim=1)  # (1, 256, H / 8, W / 8)
         last = torch.stack((torch.as_tensor(width), torch.as_tensor(height))).float() - SUPERPOINT_STEP / 2 - 0.5
         grid = ((xy - SUPERPOINT_STEP / 2 + 0.5) / last * 2 - 1)[None, None]  # (1, 1, K, 2)
-        found = F.grid_sample(dense, grid, mode="bilinear", align_corners=True)
-        return xy, scores, F.normalize(found[0, :, 0].T, dim=1)
+        sampled = F.grid_sample(dense, grid, mode="bilinear", align_corners=True)
+        return xy, scores, F.normalize(sampled[0, :, 0].T, dim=1)
 
 
 def _peaks(heat: torch.Tensor, radius: int) -> torch.Tensor:
@@ -133,8 +133,8 @@ def export_features(name: str) -> tuple[Path, dict[str, float]]:
     weights, folder = find_weights(name), home() / name
     folder.mkdir(parents=True, exist_ok=True)
     differences = export_spec(RECIPES[name](), folder / ONNX)
-    about = {"weights": weights.sha256, "sha256": file_sha256(folder / ONNX), "difference": differences}
-    (folder / ABOUT_ONNX).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
+    origin = {"weights": weights.sha256, "sha256": file_sha256(folder / ONNX), "difference": differences}
+    (folder / ABOUT_ONNX).write_text(json.dumps(origin, indent=1) + "\n", "utf-8")
     return folder / ONNX, differences
 
 

@@ -147,8 +147,8 @@ class XFeatKeypoints(nn.Module):
         xy = torch.stack((flat % width, flat // width), -1).float()  # (K, 2)
         last = torch.stack((torch.as_tensor(width), torch.as_tensor(height))).float() - 1.0
         grid = (2.0 * xy / last - 1.0)[None, None]  # (1, 1, K, 2), normalised as in training
-        found = F.grid_sample(F.normalize(features, dim=1), grid, mode="bicubic", align_corners=False)
-        return xy, scores, F.normalize(found[0, :, 0].T, dim=1)
+        sampled = F.grid_sample(F.normalize(features, dim=1), grid, mode="bicubic", align_corners=False)
+        return xy, scores, F.normalize(sampled[0, :, 0].T, dim=1)
 
 
 def _xfeat() -> nn.Module:
@@ -364,8 +364,8 @@ def compare(
             expected = module(*inputs.values())
         tensors = expected if isinstance(expected, tuple) else (expected,)
         got = session.run(None, {k: v.numpy() for k, v in inputs.items()})
-        found = _differences(recipe.outputs, [t.numpy() for t in tensors], got)
-        worst = {key: max(worst[key], found[key]) for key in worst}
+        differences = _differences(recipe.outputs, [t.numpy() for t in tensors], got)
+        worst = {key: max(worst[key], differences[key]) for key in worst}
     for key, value in worst.items():
         if not value <= tolerance[key]:
             allowed = tolerance[key]

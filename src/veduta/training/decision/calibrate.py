@@ -117,43 +117,43 @@ def calibrate_gallery(
     if not gallery.writable:
         raise GalleryError(f"{gallery.path}: cannot be written; what is fitted could not be kept")
     listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
-    asked = _Asking(gallery)
-    cases = asked.cases(listed, failures, progress)
+    asking = _Asking(gallery)
+    cases = asking.cases(listed, failures, progress)
     known = sum(bool(case.truth) for case in cases)
     unknown = len(cases) - known
     withheld = unknown == 0
     if withheld:
-        cases, unknown = asked.twice(), known
+        cases, unknown = asking.twice(), known
     if min(known, unknown) < MIN_PHOTOS:
         raise DatasetError(
             f"there are {known} photos of the gallery's landmarks and {unknown} of others; "
             f"at least {MIN_PHOTOS} of each are needed"
         )
     if len({case.group for case in cases if case.truth}) < 2 * FOLDS:  # too few landmarks to set some aside
-        cases = [replace(case, group=asked.sha256[case.query]) for case in cases]
+        cases = [replace(case, group=asking.sha256[case.query]) for case in cases]
     settings = gallery.settings
     ships = shipped_decider(settings["embedder"]["name"], settings["extractor"]["name"], DEFAULT_MATCHER)
     before = ships if isinstance(ships, LearnedDecider) else None
-    after, answers, fitted = _fit(cases, before, asked.centers)
+    after, answers, fitted = _fit(cases, before, asking.centers)
     old = answers if before is None else held_out_answers(cases, [before] * FOLDS, DEFAULT_EFFORT)
     result = Calibration(
         known=known,
         unknown=unknown,
         withheld=withheld,
-        references=asked.references,
+        references=asking.references,
         fitted=fitted,
         before=quality(cases, old),
         after=quality(cases, answers),
         floors={f"{p:g}": _floor(after, p) for p in REPORTED_PRECISIONS},
         failures=tuple(failures),
     )
-    about = {
+    metadata = {
         "source": f"calibrated on {known} photos of known landmarks and {unknown} of others",
         "measured": asdict(result.after),
         "floors": result.floors,
         "veduta": __version__,
     }
-    gallery.set_decision(replace(after, metadata=about))
+    gallery.set_decision(replace(after, metadata=metadata))
     if out is not None:
         _write(Path(out), result, old, answers)
     return result
@@ -166,7 +166,7 @@ class _Asking:
         self._recognizer: Recognizer = gallery.recognizer(effort="thorough", floor=0.0, gps=False)
         self._contents = {reference.sha256 for reference in gallery.references()}
         self._counts = {landmark.id: count for landmark, count in gallery.landmarks()}
-        self._asked: list[tuple[LabeledPhoto, Float32, LocalFeatures]] = []
+        self._queries: list[tuple[LabeledPhoto, Float32, LocalFeatures]] = []
         self.sha256: dict[str, str] = {}  # of the photos asked about: what is in them, wherever they lie
         self._first: list[Example] = []
         self.references = 0
@@ -186,41 +186,43 @@ class _Asking:
             elif image.sha256 in self._contents:
                 self.references += 1
             else:
-                self._asked.append((item, self._recognizer.embed(image), self._recognizer.extract(image)))
+                self._queries.append((item, self._recognizer.embed(image), self._recognizer.extract(image)))
                 self.sha256[item.photo] = image.sha256
-                self._first.append(self._case(*self._asked[-1], withheld=False))
+                self._first.append(self._case(*self._queries[-1], withheld=False))
             if progress:
                 progress(done, len(listed))
         return self._first
 
     def twice(self) -> list[Example]:
         """Return each photo's case, and one with its landmark withheld; together they weigh as much as one."""
-        again = [self._case(*asked, withheld=True) for asked in self._asked]
+        again = [self._case(*query, withheld=True) for query in self._queries]
         return [replace(case, weight=0.5) for case in (*self._first, *again)]
 
     def _case(self, item: LabeledPhoto, descriptor: Float32, features: LocalFeatures, *, withheld: bool) -> Example:
         name = item.landmark.id
         recognizer = self._recognizer
-        found = recognizer.retrieve(descriptor, without=(name,) if withheld else ())
-        candidates: list[Candidate] = recognizer.verify(features, found)
+        retrieved = recognizer.retrieve(descriptor, without=(name,) if withheld else ())
+        candidates: list[Candidate] = recognizer.verify(features, retrieved)
         truth = frozenset([name] if self._counts.get(name) and not withheld else [])
         # Photos of one landmark stay together when folds are made; those of none may all lie in one folder.
         group = name if self._counts.get(name) else self.sha256[item.photo]
         if not candidates:
             return empty_example(item.photo, group)
-        around = recognizer.context(descriptor, candidates)
-        case = make_example(item.photo, group, truth, candidates, around)
-        judged = recognizer.score_landmarks(candidates, around, "full")
-        return with_fine_matches(case, candidates, around, recognizer.fine_inliers(features, candidates, judged))
+        context = recognizer.context(descriptor, candidates)
+        case = make_example(item.photo, group, truth, candidates, context)
+        judged = recognizer.score_landmarks(candidates, context, "full")
+        return with_fine_matches(case, candidates, context, recognizer.fine_inliers(features, candidates, judged))
 
 
 def quality(cases: Sequence[Example], answers: Sequence[HeldOutAnswer]) -> Quality:
     """Return what these answers to these cases are worth."""
     truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
-    said = [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
-    found = evaluate(truth, said, 0.5, resamples=0)
+    predictions = [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
+    figures = evaluate(truth, predictions, 0.5, resamples=0)
     given = np.clip([a.confidence if a.right else 1 - a.confidence for a in answers], 1e-6, 1)
-    return Quality(found.gap, found.accuracy, found.open_set.ece, found.open_set.fpr95, float(-np.log(given).mean()))
+    return Quality(
+        figures.gap, figures.accuracy, figures.open_set.ece, figures.open_set.fpr95, float(-np.log(given).mean())
+    )
 
 
 def _fit(
@@ -250,7 +252,7 @@ def _fit(
     except ValueError as error:
         raise DatasetError(str(error)) from error
     answered = [(held_out_answers(cases, held_out, DEFAULT_EFFORT, fold_of), d, what) for d, held_out, what in tried]
-    answers, decision, what = min(answered, key=lambda found: quality(cases, found[0]).log_loss)
+    answers, decision, what = min(answered, key=lambda option: quality(cases, option[0]).log_loss)
     return decision, answers, what
 
 

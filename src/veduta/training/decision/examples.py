@@ -67,11 +67,11 @@ class PhotoCollection:
 
     def _compare(self, likeness: Float32, references: Int64) -> None:
         """Hold every reference against its nearest relatives; both learn from it."""
-        wanted: set[tuple[int, int]] = set()
+        compared: set[tuple[int, int]] = set()
         for i in references.tolist():
             family = references[(self.landmark[references] == self.landmark[i]) & (references != i)]
             nearest = family[np.argsort(-(likeness[family] @ likeness[i]), kind="stable")][:MAX_PAIRS]
-            wanted |= {(min(i, j), max(i, j)) for j in nearest.tolist()}
+            compared |= {(min(i, j), max(i, j)) for j in nearest.tolist()}
 
         def work(pair: tuple[int, int]) -> tuple[Int64, Int64]:
             a, b = (self.photos[i].features for i in pair)
@@ -80,9 +80,9 @@ class PhotoCollection:
             return agreed[:, 0], agreed[:, 1]
 
         with one_blas_thread():
-            for (i, j), (mine, theirs) in in_order(work, sorted(wanted)):
-                self._kin[i][j] = len(mine), mine
-                self._kin[j][i] = len(theirs), theirs
+            for (i, j), (a_inliers, b_inliers) in in_order(work, sorted(compared)):
+                self._kin[i][j] = len(a_inliers), a_inliers
+                self._kin[j][i] = len(b_inliers), b_inliers
 
     def kin(self, reference: int) -> Mapping[int, tuple[int, Int64]]:
         """Return relative -> inliers and the reference's keypoints among them."""
@@ -100,10 +100,10 @@ class PhotoCollection:
 
     def _look(self, query: int, reference: int) -> GeometryPair:
         features, confirmed = self._kept(reference, without=query)
-        asked = self.photos[query].features
-        matches = self._matcher.match(asked, features)
-        found = self._verifier.verify(asked, features, matches)
-        return found.num_inliers, describe_pair(asked, features, matches, found, confirmed)
+        features_of_query = self.photos[query].features
+        matches = self._matcher.match(features_of_query, features)
+        verification = self._verifier.verify(features_of_query, features, matches)
+        return verification.num_inliers, describe_pair(features_of_query, features, matches, verification, confirmed)
 
     def _kept(self, reference: int, without: int) -> tuple[LocalFeatures, UInt8]:
         """Return the keypoints a gallery keeps of a reference, and how many relatives confirm each."""
@@ -141,15 +141,17 @@ class PhotoCollection:
 
         def work(query: int) -> Example:
             inside = bool(present[query])
-            mine = counts | {self.photos[query].landmark: counts[self.photos[query].landmark] - 1} if inside else counts
-            candidates, around = self._ask(descriptors, gallery, query, nothing, mine)
-            known = mine.get(self.photos[query].landmark, 0) > 0
+            own_counts = (
+                counts | {self.photos[query].landmark: counts[self.photos[query].landmark] - 1} if inside else counts
+            )
+            candidates, context = self._ask(descriptors, gallery, query, nothing, own_counts)
+            known = own_counts.get(self.photos[query].landmark, 0) > 0
             truth = frozenset([self.photos[query].landmark]) if known else frozenset[str]()
             group = self.photos[query].landmark or self.photos[query].id
-            case = make_example(self.photos[query].id, group, truth, candidates, around, weight(query))
+            case = make_example(self.photos[query].id, group, truth, candidates, context, weight(query))
             if fine_matcher is None:
                 return case
-            return with_fine_matches(case, candidates, around, fine_matcher(query, case, candidates))
+            return with_fine_matches(case, candidates, context, fine_matcher(query, case, candidates))
 
         with one_blas_thread():
             return [case for _, case in in_order(work, queries.tolist())]
@@ -167,14 +169,14 @@ class PhotoCollection:
         for place, i in enumerate(rows[: max(NUM_VERIFIED.values())].tolist()):
             inliers, geometry = self.pair(query, i)
             candidates[place] = replace(candidates[place], num_inliers=inliers, geometry=geometry)
-        around = CandidateContext(
+        context = CandidateContext(
             reference_similarity=descriptors[rows] @ descriptors[rows].T,
             query_distractor_similarity=float(nothing[query]),
             distractor_similarity=nothing[rows],
             expected_inliers=np.array([self.expected_inliers(i, query) for i in rows.tolist()], np.float32),
             references=counts,
         )
-        return candidates, around
+        return candidates, context
 
 
 def make_example(
@@ -182,7 +184,7 @@ def make_example(
     group: str,
     truth: frozenset[str],
     candidates: Sequence[Candidate],
-    around: CandidateContext,
+    context: CandidateContext,
     weight: float = 1.0,
 ) -> Example:
     """Return the case of one query, whose candidates stand most similar first and verified as deep as any stage asks.
@@ -194,7 +196,7 @@ def make_example(
     evidence = {"fine": np.zeros((0, len(TERM_NAMES)))}
     for stage in (name for name in STAGE_NAMES if name != "fine"):
         seen = [c if i < NUM_VERIFIED[stage] else _unverified(c) for i, c in enumerate(candidates)]
-        landmarks[stage], evidence[stage] = _side_by_side(seen, around)
+        landmarks[stage], evidence[stage] = _side_by_side(seen, context)
     return Example(query, group, truth, landmarks, evidence, weight)
 
 
@@ -205,17 +207,17 @@ def empty_example(query: str, group: str) -> Example:
 
 
 def with_fine_matches(
-    case: Example, candidates: Sequence[Candidate], around: CandidateContext, glued: Mapping[str, int]
+    case: Example, candidates: Sequence[Candidate], context: CandidateContext, glued: Mapping[str, int]
 ) -> Example:
     """Return the case with what the costlier matcher found; as it was if it was not asked."""
     if not glued:
         return case
-    landmarks, evidence = _side_by_side(candidates, replace(around, fine_inliers=glued))
+    landmarks, evidence = _side_by_side(candidates, replace(context, fine_inliers=glued))
     return replace(case, landmarks={**case.landmarks, "fine": landmarks}, evidence={**case.evidence, "fine": evidence})
 
 
-def _side_by_side(candidates: Sequence[Candidate], around: CandidateContext) -> tuple[tuple[str, ...], Float64]:
-    weighed = compute_terms(candidates, around)
+def _side_by_side(candidates: Sequence[Candidate], context: CandidateContext) -> tuple[tuple[str, ...], Float64]:
+    weighed = compute_terms(candidates, context)
     return tuple(weighed), np.array(list(weighed.values())).reshape(len(weighed), len(TERM_NAMES))
 
 

@@ -85,7 +85,7 @@ def assign_folds(cases: Sequence[Example]) -> FoldOf:
     """
     known = sorted({case.group for case in cases if case.truth}, key=lambda group: (zlib.crc32(group.encode()), group))
     others = sorted({case.group for case in cases} - set(known))
-    dealt = {group: i % FOLDS for some in (known, others) for i, group in enumerate(some)}
+    dealt = {group: i % FOLDS for groups in (known, others) for i, group in enumerate(groups)}
     return lambda group: dealt.get(group, -1)  # what is no group of theirs is in no fold
 
 
@@ -206,12 +206,12 @@ def precision_curves(
 ) -> dict[str, Float64]:
     """Return effort -> `precision_curve` of what each fold's decision says of its cases, as far as they are trusted."""
     weight = np.array([case.weight * case.calibration_weight for case in cases])
-    found = {}
+    curves = {}
     for effort in CASCADES:
         answers = held_out_answers(cases, decisions, effort, fold_of)
         confidence, right = np.array([a.confidence for a in answers]), np.array([a.right for a in answers], bool)
-        found[effort] = precision_curve(confidence, right, weight)
-    return found
+        curves[effort] = precision_curve(confidence, right, weight)
+    return curves
 
 
 def precision_curve(confidence: Float64, right: Bool, weight: Float64) -> Float64:
@@ -242,15 +242,15 @@ class _Rows:
 
 
 def _rows(cases: Sequence[Example], stage: str) -> _Rows:
-    found = [(i, case) for i, case in enumerate(cases) if case.landmarks[stage]]
-    guesses = tuple(case.landmarks[stage][0] for _, case in found)
+    numbered = [(i, case) for i, case in enumerate(cases) if case.landmarks[stage]]
+    guesses = tuple(case.landmarks[stage][0] for _, case in numbered)
     return _Rows(
-        case=np.array([i for i, _ in found], np.int64),
+        case=np.array([i for i, _ in numbered], np.int64),
         landmark=guesses,
-        evidence=np.array([case.evidence[stage][0] for _, case in found]).reshape(len(found), len(TERM_NAMES)),
-        right=np.array([guess in case.truth for guess, (_, case) in zip(guesses, found, strict=True)], bool),
-        weight=np.array([case.weight for _, case in found]),
-        calibration_weight=np.array([case.weight * case.calibration_weight for _, case in found]),
+        evidence=np.array([case.evidence[stage][0] for _, case in numbered]).reshape(len(numbered), len(TERM_NAMES)),
+        right=np.array([guess in case.truth for guess, (_, case) in zip(guesses, numbered, strict=True)], bool),
+        weight=np.array([case.weight for _, case in numbered]),
+        calibration_weight=np.array([case.weight * case.calibration_weight for _, case in numbered]),
     )
 
 
@@ -265,9 +265,9 @@ def _best_guesses(
     """Return the largest score of each row's case, by the stage of its fold, and whether that landmark is right."""
     scores, right = np.zeros(len(rows.case)), np.zeros(len(rows.case), bool)
     for i, (number, k) in enumerate(zip(rows.case.tolist(), fold.tolist(), strict=True)):
-        found = stages[k].score(cases[number].evidence[name])
-        best = int(found.argmax())
-        scores[i], right[i] = found[best], cases[number].landmarks[name][best] in cases[number].truth
+        fold_scores = stages[k].score(cases[number].evidence[name])
+        best = int(fold_scores.argmax())
+        scores[i], right[i] = fold_scores[best], cases[number].landmarks[name][best] in cases[number].truth
     return scores, right
 
 
@@ -301,8 +301,10 @@ def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> C
 
     bounds = [_bound(sign, free) for sign, free in zip(TERM_SIGNS.tolist(), usable.tolist(), strict=True)]
     start = np.zeros(len(TERM_NAMES) + 1)
-    found = minimize(loss, start, jac=True, bounds=[*bounds, (None, None)], method="L-BFGS-B", options={"maxiter": 500})
-    return CalibratedLogistic(mean, scale, found.x[:-1], float(found.x[-1]))
+    solution = minimize(
+        loss, start, jac=True, bounds=[*bounds, (None, None)], method="L-BFGS-B", options={"maxiter": 500}
+    )
+    return CalibratedLogistic(mean, scale, solution.x[:-1], float(solution.x[-1]))
 
 
 def _bound(sign: int, free: bool) -> tuple[float | None, float | None]:  # noqa: FBT001
@@ -316,17 +318,17 @@ def _calibrate(scores: Float64, right: Bool, weight: Float64) -> tuple[float, fl
     from scipy.optimize import minimize
 
     share, y = weight / weight.sum(), right.astype(np.float64)
-    some = np.count_nonzero(share)
+    num_positive = np.count_nonzero(share)
     columns = np.stack((-np.logaddexp(0, -scores), np.logaddexp(0, scores), np.ones(len(scores))))
 
     def loss(parameters: Float64) -> tuple[float, Float64]:
         z = parameters @ columns
         error = share * (1 / (1 + np.exp(-z)) - y)
         pull = parameters - (1, 1, 0)  # towards leaving the scores alone: a few photos cannot say better
-        value = share @ (np.logaddexp(0, z) - y * z) + 0.5 / some * pull @ pull
-        return float(value), columns @ error + pull / some
+        value = share @ (np.logaddexp(0, z) - y * z) + 0.5 / num_positive * pull @ pull
+        return float(value), columns @ error + pull / num_positive
 
     bounds = [(0.05, None), (0.05, None), (None, None)]  # never flat: the order of the scores stays
-    found = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B")
-    a, b, c = found.x.tolist()
+    solution = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B")
+    a, b, c = solution.x.tolist()
     return a, b, c

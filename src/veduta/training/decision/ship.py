@@ -98,10 +98,10 @@ def read_data(folder: Path, by_half: tuple[Path, Path], progress: Callable[[int,
 
     described: list[list[Float32]] = [[], [], []]
     features = []
-    for done, (_, (rows, found)) in enumerate(in_order(look, listed), 1):
+    for done, (_, (rows, outputs)) in enumerate(in_order(look, listed), 1):
         for column, row in zip(described, rows, strict=True):
             column.append(row)
-        features.append(found)
+        features.append(outputs)
         if progress:
             progress(done, len(listed))
     ids, split, landmark = (np.array(column, object) for column in zip(*listed, strict=True))
@@ -116,7 +116,7 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 def collect_photos(data: DataSet) -> PhotoCollection:
     """Return the data set's photos with their relatives found."""
-    photos = [Photo(*each) for each in zip(data.ids, data.landmark, data.features, strict=True)]
+    photos = [Photo(*fields) for fields in zip(data.ids, data.landmark, data.features, strict=True)]
     train = data.numbers("train")
     return PhotoCollection(photos, make_matcher("nearest", "xfeat"), HomographyVerifier(), data.shipped, train)
 
@@ -140,14 +140,14 @@ def gallery_examples(
         thirds = [frozenset(sorted(left)[draw::WITHHELD]) for draw in range(WITHHELD)]
         for draw, unknown in enumerate((frozenset[str](), *thirds)):
             gallery = np.flatnonzero(data.of(left - unknown) & (data.split == "train"))
-            asked = (data.of(left) & (data.split != "bank")) | ((data.split == "test") & (data.landmark == ""))
+            is_query = (data.of(left) & (data.split != "bank")) | ((data.split == "test") & (data.landmark == ""))
             # Without itself the gallery knows nothing of a landmark's only photo.
             single = [g for g in gallery.tolist() if (data.landmark[gallery] == data.landmark[g]).sum() < 2]
-            queries = np.setdiff1d(np.flatnonzero(asked), single)
-            found = collection.cases(descriptors, gallery, queries, centres, fine_matcher=fine_matcher)
+            queries = np.setdiff1d(np.flatnonzero(is_query), single)
+            examples = collection.cases(descriptors, gallery, queries, centres, fine_matcher=fine_matcher)
             trusted = {data.ids[int(i)] for i in np.union1d(np.flatnonzero(data.of(unknown)), test)}
             which = (draw, part, int(bool(unknown)))
-            cases += [replace(c, gallery=which, calibration_weight=float(c.query in trusted)) for c in found]
+            cases += [replace(c, gallery=which, calibration_weight=float(c.query in trusted)) for c in examples]
     return cases
 
 
@@ -175,14 +175,14 @@ class FineMatching:
         if not low < float(stage.probability(scores.max())) < high:
             return {}
         ranked = [LandmarkScore(case.landmarks["full"][i], 0.0, 0.0, ()) for i in np.argsort(-scores, kind="stable")]
-        wanted = [candidate.reference for candidate in fine_candidates(candidates, ranked)]
-        return {id: self._inliers(query, self._number[id]) for id in wanted}
+        chosen = [candidate.reference for candidate in fine_candidates(candidates, ranked)]
+        return {id: self._inliers(query, self._number[id]) for id in chosen}
 
     def _inliers(self, query: int, reference: int) -> int:
         if (query, reference) not in self.known:
             a, b = (self._data.features[i] for i in (query, reference))
-            found = self._verifier.verify(a, b, self._matcher.match(a, b))
-            self.known[query, reference] = found.num_inliers
+            verification = self._verifier.verify(a, b, self._matcher.match(a, b))
+            self.known[query, reference] = verification.num_inliers
         return self.known[query, reference]
 
 
@@ -190,13 +190,13 @@ def fit_heuristic(cases: Sequence[Example]) -> tuple[float, float]:
     """Return slope and middle of the curve `HeuristicDecider` puts over similarity and saturated inliers."""
     from scipy.optimize import minimize
 
-    found = [(c, c.evidence["full"][0], c.landmarks["full"][0]) for c in cases if c.landmarks["full"]]
-    similarity, inliers = (np.array([e[TERM_NAMES.index(n)] for _, e, _ in found]) for n in ("similarity", "inliers"))
+    best = [(c, c.evidence["full"][0], c.landmarks["full"][0]) for c in cases if c.landmarks["full"]]
+    similarity, inliers = (np.array([e[TERM_NAMES.index(n)] for _, e, _ in best]) for n in ("similarity", "inliers"))
     score = (
         similarity
         + INLIER_WEIGHT * np.clip(np.expm1(inliers) - CHANCE_INLIERS, 0, SATURATED_INLIERS) / SATURATED_INLIERS
     )
-    right = np.array([guess in c.truth for c, _, guess in found], float)
+    right = np.array([guess in c.truth for c, _, guess in best], float)
 
     def loss(p: Float64) -> float:
         z = p[0] * (score - p[1])
@@ -220,21 +220,21 @@ def ship_main() -> None:
     say(f"{len(data.ids)} photos\n")
     cases = gallery_examples(data, collection)
     bank = data.shipped[data.numbers("bank")]
-    about = {
+    metadata = {
         "source": f"learned from {len(data.ids)} photos, {len({name for name in data.landmark if name})} landmarks",
         "cases": len(cases),
     }
-    decision, held_out = learn_decider(cases, distractor_centers(bank), about)
+    decision, held_out = learn_decider(cases, distractor_centers(bank), metadata)
     say(f"{len(cases)} cases; simple decision: slope and middle {fit_heuristic(cases)}\n")
     if not options.no_glue:
         cases = gallery_examples(data, collection, fine_matcher=FineMatching(data, held_out))
-        decision, held_out = learn_decider(cases, distractor_centers(bank), about)
+        decision, held_out = learn_decider(cases, distractor_centers(bank), metadata)
     for effort in CASCADES:
         answers = held_out_answers(cases, held_out, effort)
         truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
-        said = [Prediction(str(i), a.landmark or "", a.confidence) for i, a in enumerate(answers)]
-        found = evaluate(truth, said, DEFAULT_FLOOR, resamples=0)
-        say(f"{effort}: {found}\n")
+        predictions = [Prediction(str(i), a.landmark or "", a.confidence) for i, a in enumerate(answers)]
+        figures = evaluate(truth, predictions, DEFAULT_FLOOR, resamples=0)
+        say(f"{effort}: {figures}\n")
     options.out.write_bytes(decision.to_bytes())
     sys.stdout.write(f"{options.out}: sha256 {hashlib.sha256(options.out.read_bytes()).hexdigest()}\n")
 

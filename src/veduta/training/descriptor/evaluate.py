@@ -48,12 +48,12 @@ class Evaluator:
 
         def run(pixels: UInt8) -> Float32:
             with torch.inference_mode():
-                found = what(torch.from_numpy(pixels).to(self.place.device))
-            return np.asarray(found.float().cpu().numpy(), np.float32)
+                output = what(torch.from_numpy(pixels).to(self.place.device))
+            return np.asarray(output.float().cpu().numpy(), np.float32)
 
         network.eval()
         backbone = network.backbone
-        found = embed_photos(
+        output = embed_photos(
             [self.dataset.photos[i] for i in photos.tolist()],
             run,
             self.recipe.side,
@@ -62,9 +62,9 @@ class Evaluator:
             workers=self.workers,
             progress=lambda done, total: self.progress(done, total, verb),
         )
-        if not np.isfinite(found).all():
+        if not np.isfinite(output).all():
             raise TrainingError(f"{verb}: descriptors are no numbers; use a lower --rate and another --out")
-        return found
+        return output
 
     def start(self, learner: TrainState, batches: Batches) -> None:
         """Let the projection begin as a whitening, and the centres at the means of their classes if there are few."""
@@ -144,4 +144,4 @@ class Evaluator:
                 f"left out {len(gone)} photos more than {self.recipe.drop_angle:g} degrees from their landmark's center"
             )
         gone = self.place.broadcast(gone)
-        batches.kept[gone] = False
+        batches.readable[gone] = False

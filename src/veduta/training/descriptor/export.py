@@ -71,7 +71,7 @@ def export_variants(
     used = DeployedDescriptor(outcome.network.backbone, outcome.network.pool, outcome.layer).cpu().eval()
     _freeze_exponent(used.pool)
     data = f"{len(outcome.split.train)} photos of {outcome.classes} classes"
-    made: list[ExportedVariant] = []
+    variants: list[ExportedVariant] = []
     for kind in ("float32", "float16", "int8"):
         folder = out / (MODEL if kind == "float16" else f"{MODEL}-{kind}")
         draft = out / f"{folder.name}.draft"
@@ -92,16 +92,17 @@ def export_variants(
         called = name if kind == "float16" else f"{name}-{kind}"
         card = _card(called, file, kind, outcome, recipe, data)
         figures = _figures(GemEmbedder(card), outcome)
-        lost = _lost(made[0].figures if made else figures, figures)
-        about = {"trained_on": data, "recipe": recipe.as_dict(), "epoch": outcome.epoch, "difference": difference}
-        write_card(draft, card, training=about, figures=[asdict(one) for one in figures])
+        lost = _lost(variants[0].figures if variants else figures, figures)
+        origin = {"trained_on": data, "recipe": recipe.as_dict(), "epoch": outcome.epoch, "difference": difference}
+        write_card(draft, card, training=origin, figures=[asdict(one) for one in figures])
         shutil.rmtree(folder, ignore_errors=True)
         draft.replace(folder)
-        made.append(ExportedVariant(kind, str(folder), file_mb(folder / EXPORT_FILE), difference, figures, lost))
+        variants.append(ExportedVariant(kind, str(folder), file_mb(folder / EXPORT_FILE), difference, figures, lost))
         say(
-            f"{folder}: {made[-1].megabytes:.1f} MB, {difference:.1e} from torch, GAP lost {lost[0]:.4f}, {lost[1]:.4f}"
+            f"{folder}: {variants[-1].megabytes:.1f} MB, {difference:.1e} from torch, "
+            f"GAP lost {lost[0]:.4f}, {lost[1]:.4f}"
         )
-    return sorted(made, key=lambda variant: variant.name != "float16")
+    return sorted(variants, key=lambda variant: variant.name != "float16")
 
 
 def file_mb(path: Path) -> float:

@@ -68,13 +68,13 @@ def _ask(
     truth: dict[str, list[str]] = {}
     for query, landmark in zip(queries.tolist(), protocol.classes[queries].tolist(), strict=True):
         truth[str(query)] = [] if landmark == NON_LANDMARK or landmark in withheld else [str(landmark)]
-    said = [
-        Prediction(str(query), str(protocol.classes[found]), float(cosine))
-        for query, found, cosine in zip(
+    predictions = [
+        Prediction(str(query), str(protocol.classes[neighbor]), float(cosine))
+        for query, neighbor, cosine in zip(
             queries.tolist(), nearest[:, 0].tolist(), similarity[:, 0].tolist(), strict=True
         )
     ]
-    return gap(truth, said), accuracy(truth, said)
+    return gap(truth, predictions), accuracy(truth, predictions)
 
 
 def embed_photos(
@@ -100,13 +100,13 @@ def embed_photos(
         workers: threads that decode.
         progress: called with photos done and photos in all.
     """
-    found: dict[int, Float32] = {}
+    by_number: dict[int, Float32] = {}
     for done, (numbers, batch) in enumerate(_batches(photos, side, step, square, workers), 1):
-        found.update(zip(numbers, network(batch), strict=True))
+        by_number.update(zip(numbers, network(batch), strict=True))
         if progress:
             progress(min(done * EMBED_BATCH, len(photos)), len(photos))
-    dim = len(next(iter(found.values()))) if found else 1
-    return np.stack([found.get(i, np.zeros(dim, np.float32)) for i in range(len(photos))])
+    dim = len(next(iter(by_number.values()))) if by_number else 1
+    return np.stack([by_number.get(i, np.zeros(dim, np.float32)) for i in range(len(photos))])
 
 
 def _batches(

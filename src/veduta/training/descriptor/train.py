@@ -95,14 +95,14 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
         # What is there? Every photo is looked at once.
         _open(out, recipe, data, bank, place)
         listed, failures = read_dataset(data, bank if recipe.bank != "none" else None, against)
-        found = place.broadcast(
+        audited = place.broadcast(
             audit.load_or_audit(out / AUDIT_FILE, listed, lambda d, n: progress(d, n, "looking"))
             if place.first
             else None
         )
-        assert found is not None  # noqa: S101 - the first process has it, and has shared it
-        dataset = listed.only(found.readable & ~shown_in_test(listed, found))
-        _tell_survey(out, listed, dataset, found, failures, place, say)
+        assert audited is not None  # noqa: S101 - the first process has it, and has shared it
+        dataset = listed.only(audited.readable & ~shown_in_test(listed, audited))
+        _tell_survey(out, listed, dataset, audited, failures, place, say)
         held = split_dataset(dataset, recipe.hold_out, seed=recipe.seed)
         classes = number_classes(dataset, held.train, recipe.bank)
         counts = torch.from_numpy(np.bincount(classes))
@@ -123,7 +123,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
                     f"{out}: the photos are not those it began with; put them back, or use another --out"
                 )
             learner.load_state_dict(saved["learner"])
-            batches.kept = np.asarray(saved["kept"].cpu().numpy(), bool)
+            batches.readable = np.asarray(saved["kept"].cpu().numpy(), bool)
             best = saved["best"]
             journal.cut(saved["journal"])
             say(f"going on after step {learner.step} of {learner.steps}")
@@ -134,8 +134,8 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
 
         def save() -> None:
             if place.first:
-                kept = torch.from_numpy(batches.kept)
-                state = {"learner": learner.state(), "kept": kept, "best": best, "journal": journal.end()}
+                readable = torch.from_numpy(batches.readable)
+                state = {"learner": learner.state(), "kept": readable, "best": best, "journal": journal.end()}
                 checkpoint.save_checkpoint(out, state | {"photos": dataset.digest()})
 
         # Learn.
@@ -167,14 +167,14 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
         network = learner.average
         network.load_state_dict(best["network"])
         before, after = (tuple(RetrievalMetrics(**figures) for figures in best[when]) for when in ("before", "after"))
-        dropped = int((~batches.kept).sum())
+        dropped = int((~batches.readable).sum())
         layer = judges.layer(network)
         outcome = TrainResult(
             dataset, held, len(counts), dropped, best["epoch"], before, after, network.cpu(), layer.cpu()
         )
         save_file({name: value.contiguous() for name, value in outcome.network.state_dict().items()}, out / WEIGHTS)
         variants = export_variants(outcome, out, recipe, name, say)
-        lost = len(found.failures)
+        lost = len(audited.failures)
         took = time.monotonic() - began
         report = TrainReport(
             str(out), len(held.train), len(counts), lost, dropped, best["epoch"], before, after, tuple(variants), took
@@ -188,7 +188,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
 
 def _open(out: Path, recipe: TrainConfig, data: Path, bank: Path | None, place: ProcessGroup) -> None:
     """Make the run's folder, or make sure that it belongs to this run."""
-    said = {
+    settings = {
         "recipe": recipe.as_dict(),
         "data": str(data.absolute()),
         "bank": None if bank is None else str(bank.absolute()),
@@ -196,15 +196,15 @@ def _open(out: Path, recipe: TrainConfig, data: Path, bank: Path | None, place: 
     path = out / SETTINGS
     if path.exists() and (out / checkpoint.CHECKPOINT_FILE).exists():  # before that nothing is lost by other settings
         then = json.loads(path.read_text("utf-8"))
-        changed = [name for name in said["recipe"] if then["recipe"].get(name) != said["recipe"][name]]  # type: ignore[index,union-attr]
-        changed += [name for name in ("data", "bank") if then[name] != said[name]]
+        changed = [name for name in settings["recipe"] if then["recipe"].get(name) != settings["recipe"][name]]  # type: ignore[index,union-attr]
+        changed += [name for name in ("data", "bank") if then[name] != settings[name]]
         if changed:
             raise TrainingError(f"{out}: was begun with another {', '.join(changed)}; use the same, or another --out")
     elif place.first:
         out.mkdir(parents=True, exist_ok=True)
         if not path.exists() and any(file.suffix != ".draft" for file in out.iterdir()):
             raise TrainingError(f"{out}: is not empty and holds no run; choose a new folder")
-        write_whole(path, json.dumps(said, indent=1) + "\n")
+        write_whole(path, json.dumps(settings, indent=1) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -218,21 +218,21 @@ def _tell_survey(
     out: Path,
     listed: Dataset,
     dataset: Dataset,
-    found: Audit,
+    audit: Audit,
     failures: Sequence[Failure],
     place: ProcessGroup,
     say: Log,
 ) -> None:
-    for failure in (*failures, *found.failures):
+    for failure in (*failures, *audit.failures):
         say(failure.error)
     if place.first:
-        write_pairs(out / REPEATS, found)
+        write_pairs(out / REPEATS, audit)
     say(
         f"{len(dataset)} photos, {int((dataset.classes != NON_LANDMARK).sum())} of them of "
         f"{len(dataset.landmarks)} landmarks; "
         "near-duplicates: "
-        f"{found.count('same')} photos within a landmark, {found.count('conflict')} across landmarks, "
-        f"{found.count('leak')} also in the test set and therefore left out ({out / REPEATS})"
+        f"{audit.count('same')} photos within a landmark, {audit.count('conflict')} across landmarks, "
+        f"{audit.count('leak')} also in the test set and therefore left out ({out / REPEATS})"
     )
     gone = sorted(set(listed.landmarks) - set(dataset.landmarks))
     if gone:
@@ -253,9 +253,9 @@ def _tell_start(learner: TrainState, batches: Batches, counts: Tensor, place: Pr
 
 
 def _not_a_number(learner: TrainState, loss: float, out: Path) -> str:
-    kept = "the last checkpoint is kept" if (out / checkpoint.CHECKPOINT_FILE).exists() else "nothing was saved yet"
+    remark = "the last checkpoint is kept" if (out / checkpoint.CHECKPOINT_FILE).exists() else "nothing was saved yet"
     remedy = "use a lower --rate" + (" or --precision bfloat16" if learner.recipe.precision == "float16" else "")
-    return f"step {learner.step}: the loss is {loss}; {remedy}, and another --out; {kept}"
+    return f"step {learner.step}: the loss is {loss}; {remedy}, and another --out; {remark}"
 
 
 @contextmanager
@@ -279,19 +279,19 @@ def _memory_explained(recipe: TrainConfig, place: ProcessGroup) -> Iterator[None
 @contextmanager
 def _stop_asked() -> Iterator[threading.Event]:
     """Yield an event that is set when the process is asked to stop; asked again, it stops at once."""
-    asked = threading.Event()
+    stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop
         return
 
     def note(number: int, frame: object) -> None:
-        asked.set()
+        stop.set()
         for one, handler in before.items():
             signal.signal(one, handler)
 
     before = {one: signal.signal(one, note) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield stop
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)

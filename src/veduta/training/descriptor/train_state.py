@@ -127,8 +127,8 @@ class TrainState:
         recipe, device = self.recipe, self.place.device
         looked = self.head.chosen(part.everyone.to(device), seed=self.step * recipe.accumulate + number)
         with torch.autocast(device.type, TORCH_DTYPES[recipe.precision], enabled=recipe.precision != "float32"):
-            found = model(part.photos.to(device, non_blocking=True))
-        return self.head(found.float(), part.target.to(device), looked)
+            output = model(part.photos.to(device, non_blocking=True))
+        return self.head(output.float(), part.target.to(device), looked)
 
     def _update(self) -> None:
         self._set_rates()
@@ -158,10 +158,10 @@ class TrainState:
         """Let the moving average follow; at first closely, so that it forgets where it began."""
         keep = min(self.recipe.average, (1 + self.step) / (10 + self.step)) if self.recipe.average else 0.0
         with torch.no_grad():
-            for mine, theirs in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mine.lerp_(theirs, 1 - keep)
-            for mine, theirs in zip(self.average.buffers(), self.network.buffers(), strict=True):
-                mine.copy_(theirs)
+            for own, trained in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                own.lerp_(trained, 1 - keep)
+            for own, trained in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                own.copy_(trained)
 
     # --- kept and taken up again ------------------------------------------------------------------------------
 

@@ -75,9 +75,9 @@ def audit_dataset(dataset: Dataset, progress: Progress | None = None) -> Audit:
     paths = (*dataset.photos, *dataset.others)
     hashes, failures = _hashes(paths, progress)
     readable = np.array([row is not None for row in hashes], bool)
-    there = np.flatnonzero(readable)
-    found = near(np.array([row for row in hashes if row is not None], np.uint8).reshape(-1, 8))
-    pairs = [_pair(dataset, paths, int(there[a]), int(there[b]), bits) for a, b, bits in found]
+    numbers = np.flatnonzero(readable)
+    duplicates = near(np.array([row for row in hashes if row is not None], np.uint8).reshape(-1, 8))
+    pairs = [_pair(dataset, paths, int(numbers[a]), int(numbers[b]), bits) for a, b, bits in duplicates]
     return Audit(readable[: len(dataset)], tuple(failures), tuple(pair for pair in pairs if pair is not None))
 
 
@@ -85,21 +85,21 @@ def load_or_audit(path: Path, dataset: Dataset, progress: Progress | None = None
     """Return a survey from a file, or make one and keep it there: a run that goes on need not look again."""
     if path.exists():
         try:
-            said = json.loads(path.read_text("utf-8", errors="surrogateescape"))
-            if said["photos"] == dataset.digest():
-                failures = tuple(Failure(**row) for row in said["failures"])
+            stored = json.loads(path.read_text("utf-8", errors="surrogateescape"))
+            if stored["photos"] == dataset.digest():
+                failures = tuple(Failure(**row) for row in stored["failures"])
                 gone = {failure.photo for failure in failures}
                 readable = np.array([photo not in gone for photo in dataset.photos], bool)
-                return Audit(readable, failures, tuple(NearDuplicate(**row) for row in said["pairs"]))
+                return Audit(readable, failures, tuple(NearDuplicate(**row) for row in stored["pairs"]))
         except (ValueError, KeyError, TypeError):
             pass  # written by another version: look again
-    found = audit_dataset(dataset, progress)
-    rows = {"failures": [asdict(row) for row in found.failures], "pairs": [asdict(row) for row in found.pairs]}
+    audit = audit_dataset(dataset, progress)
+    rows = {"failures": [asdict(row) for row in audit.failures], "pairs": [asdict(row) for row in audit.pairs]}
     draft = path.with_name(path.name + ".draft")
     text = json.dumps({"photos": dataset.digest()} | rows)
     draft.write_text(text, "utf-8")
     draft.replace(path)
-    return found
+    return audit
 
 
 def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8 | None], list[Failure]]:
@@ -148,9 +148,11 @@ def _search(hashes: UInt8, within: int) -> Iterator[tuple[int, int, int]]:
     index.nflip = 1
     index.add(hashes)
     for start in range(0, len(hashes), HASHES_PER_CHUNK):
-        limits, bits, found = index.range_search(hashes[start : start + HASHES_PER_CHUNK], within + 1)  # nearer than
+        limits, bits, neighbors = index.range_search(
+            hashes[start : start + HASHES_PER_CHUNK], within + 1
+        )  # nearer than
         for row, (low, high) in enumerate(zip(limits[:-1].tolist(), limits[1:].tolist(), strict=True), start):
-            for other, differing in zip(found[low:high].tolist(), bits[low:high].tolist(), strict=True):
+            for other, differing in zip(neighbors[low:high].tolist(), bits[low:high].tolist(), strict=True):
                 if row < other:
                     yield row, other, int(differing)
 
@@ -160,21 +162,21 @@ def _pair(dataset: Dataset, paths: Sequence[str], a: int, b: int, bits: int) -> 
         return None  # both in the test set: nothing to us
     if b >= len(dataset):
         return NearDuplicate("leak", paths[a], paths[b], bits)
-    mine, other = dataset.classes[a], dataset.classes[b]
-    if mine == other == NON_LANDMARK:
+    own, other = dataset.classes[a], dataset.classes[b]
+    if own == other == NON_LANDMARK:
         return None
-    return NearDuplicate("same" if mine == other else "conflict", paths[a], paths[b], bits)
+    return NearDuplicate("same" if own == other else "conflict", paths[a], paths[b], bits)
 
 
-def shown_in_test(dataset: Dataset, found: Audit) -> Bool:
+def shown_in_test(dataset: Dataset, audit: Audit) -> Bool:
     """Return (N,) whether each photo is nearly one of the test set."""
-    gone = {pair.photo for pair in found.pairs if pair.kind == "leak"}
+    gone = {pair.photo for pair in audit.pairs if pair.kind == "leak"}
     return np.array([photo in gone for photo in dataset.photos], bool)
 
 
-def write_pairs(path: Path, found: Audit) -> None:
+def write_pairs(path: Path, audit: Audit) -> None:
     """Write the near-duplicates as a table: kind, photo, other, bits."""
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         table = csv.writer(file)
         table.writerow(("kind", "photo", "other", "bits"))
-        table.writerows((pair.kind, pair.photo, pair.other, pair.bits) for pair in found.pairs)
+        table.writerows((pair.kind, pair.photo, pair.other, pair.bits) for pair in audit.pairs)

@@ -72,9 +72,9 @@ class Augmentation:
             int(np.clip(round(full * rng.uniform(0.3, 0.7) - part / 2), 0, full - part))
             for full, part in ((width, w), (height, h))
         )
-        kept = pixels[y : y + h, x : x + w]
+        cropped = pixels[y : y + h, x : x + w]
         method = cv2.INTER_AREA if min(h, w) > self.side else cv2.INTER_LINEAR
-        return np.asarray(cv2.resize(kept, (self.side, self.side), interpolation=method), np.uint8)
+        return np.asarray(cv2.resize(cropped, (self.side, self.side), interpolation=method), np.uint8)
 
     def _recolour(self, picture: UInt8, rng: np.random.Generator) -> UInt8:
         if self.colour:

@@ -55,7 +55,7 @@ class Batches:
         place: which process this is.
         workers: threads.
         say: called once for a photo that has become unreadable.
-        kept: (T,) whether a photo is still trained on.
+        readable: (T,) whether a photo is still trained on.
     """
 
     recipe: TrainConfig
@@ -65,10 +65,10 @@ class Batches:
     place: ProcessGroup
     workers: int = 2
     say: Log = lambda text: None
-    kept: Bool = field(init=False)
+    readable: Bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kept = np.ones(len(self.train), bool)
+        self.readable = np.ones(len(self.train), bool)
         self._lost: set[str] = set()
         share = self.recipe.accumulate * self.place.world
         if self.recipe.batch % share:
@@ -87,7 +87,7 @@ class Batches:
     def epoch(self, epoch: int, first: int = 0) -> Iterator[list[MicroBatch]]:
         """Yield this process's share of each batch of an epoch, in parts, from the batch numbered `first`."""
         recipe, world = self.recipe, self.place.world
-        left = np.flatnonzero(self.kept)
+        left = np.flatnonzero(self.readable)
         power = SAMPLERS[recipe.sampler]
         chosen = left[epoch_order(self.classes[left], power, recipe.seed, epoch, self.steps * recipe.batch)]
         change = Augmentation(side=recipe.size(epoch), least_area=recipe.least_area)
@@ -101,18 +101,18 @@ class Batches:
 
     def _part(self, rows: Int64, change: Augmentation, epoch: int) -> MicroBatch:
         """Return a part from rows (world, b) of the training photos; a photo that is gone is replaced by the next."""
-        mine = rows[self.place.rank]
-        made = [self._picture(int(self.train[row]), change, epoch) for row in mine]
-        there = [i for i, picture in enumerate(made) if picture is not None]
-        if not there:
-            photo = self.dataset.photos[int(self.train[mine[0]])]
+        own_rows = rows[self.place.rank]
+        pictures = [self._picture(int(self.train[row]), change, epoch) for row in own_rows]
+        present = [i for i, picture in enumerate(pictures) if picture is not None]
+        if not present:
+            photo = self.dataset.photos[int(self.train[own_rows[0]])]
             raise TrainingError(
                 f"{photo}: can no longer be read, nor can others beside it; the last checkpoint is kept"
             )
-        use = [min((j for j in there if j >= i), default=there[0]) for i in range(len(made))]
-        photos = torch.from_numpy(np.stack([picture for i in use if (picture := made[i]) is not None]))
+        use = [min((j for j in present if j >= i), default=present[0]) for i in range(len(pictures))]
+        photos = torch.from_numpy(np.stack([picture for i in use if (picture := pictures[i]) is not None]))
         everyone = torch.from_numpy(self.classes[rows.ravel()])
-        return MicroBatch(photos, torch.from_numpy(self.classes[mine[use]]), everyone)
+        return MicroBatch(photos, torch.from_numpy(self.classes[own_rows[use]]), everyone)
 
     def _picture(self, number: int, change: Augmentation, epoch: int) -> UInt8 | None:
         try:

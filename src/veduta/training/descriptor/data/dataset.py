@@ -56,7 +56,7 @@ class Dataset:
         left = np.unique(classes[classes != NON_LANDMARK])
         number = np.full(len(self.landmarks) + 1, NON_LANDMARK, np.int64)  # the last stands for none
         number[left] = np.arange(len(left))
-        photos = tuple(photo for photo, kept in zip(self.photos, keep, strict=True) if kept)
+        photos = tuple(photo for photo, is_kept in zip(self.photos, keep, strict=True) if is_kept)
         return Dataset(photos, number[classes], tuple(self.landmarks[i] for i in left), self.others)
 
 
@@ -156,25 +156,31 @@ def split_dataset(dataset: Dataset, hold_out: float = 0.1, most: int = 4000, see
     rng = np.random.default_rng((seed, 2))
     counts = np.bincount(dataset.classes[dataset.classes != NON_LANDMARK], minlength=len(dataset.landmarks))
     able = rng.permutation(np.flatnonzero(counts >= 2))
-    wanted = round(hold_out * len(dataset.landmarks))
-    unseen = able[: max(3, wanted)] if wanted and len(able) >= 6 else able[:0]
+    count = round(hold_out * len(dataset.landmarks))
+    unseen = able[: max(3, count)] if count and len(able) >= 6 else able[:0]
     nothing = rng.permutation(np.flatnonzero(dataset.classes == NON_LANDMARK))
     asked_nothing = np.sort(nothing[: round(hold_out * len(nothing))])
     apart = np.isin(dataset.classes, unseen)
-    mine = [_halves(dataset, unseen, rng), _asked(dataset, counts, apart, hold_out, rng)]
-    queries = np.concatenate((mine[1][1], asked_nothing))
+    sides = [_halves(dataset, unseen, rng), _asked(dataset, counts, apart, hold_out, rng)]
+    queries = np.concatenate((sides[1][1], asked_nothing))
     train = np.setdiff1d(np.flatnonzero(~apart), queries)
     if len(np.unique(dataset.classes[train][dataset.classes[train] != NON_LANDMARK])) < 2:
         raise DatasetError("fewer than two landmarks are left to train on; add landmarks or hold fewer back")
-    mine[1] = (np.intersect1d(mine[1][0], train), mine[1][1])
-    made = [
+    sides[1] = (np.intersect1d(sides[1][0], train), sides[1][1])
+    tasks = [
         Protocol(
-            name, gallery, np.concatenate((asked, asked_nothing)), dataset.classes, _third(dataset.classes[gallery])
+            name,
+            gallery,
+            np.concatenate((query_photos, asked_nothing)),
+            dataset.classes,
+            _third(dataset.classes[gallery]),
         )
-        for name, (gallery, asked) in zip(("unseen", "seen"), [_fewer(pair, most, rng) for pair in mine], strict=True)
-        if len(gallery) and len(asked)
+        for name, (gallery, query_photos) in zip(
+            ("unseen", "seen"), [_fewer(pair, most, rng) for pair in sides], strict=True
+        )
+        if len(gallery) and len(query_photos)
     ]
-    return Split(train, tuple(made))
+    return Split(train, tuple(tasks))
 
 
 def _halves(dataset: Dataset, landmarks: Int64, rng: np.random.Generator) -> tuple[Int64, Int64]:
@@ -197,9 +203,9 @@ def _asked(
 ) -> tuple[Int64, Int64]:
     """Return gallery and queries of the landmarks trained on: one photo in eight where there are eight or more."""
     large = ~apart & (dataset.classes != NON_LANDMARK) & (counts[dataset.classes] >= 8)
-    asked = np.flatnonzero(large & (rng.random(len(dataset)) < 1 / 8)) if hold_out else np.zeros(0, np.int64)
-    gallery = np.flatnonzero(np.isin(dataset.classes, np.unique(dataset.classes[asked])) & ~apart)
-    return np.setdiff1d(gallery, asked), asked
+    query_photos = np.flatnonzero(large & (rng.random(len(dataset)) < 1 / 8)) if hold_out else np.zeros(0, np.int64)
+    gallery = np.flatnonzero(np.isin(dataset.classes, np.unique(dataset.classes[query_photos])) & ~apart)
+    return np.setdiff1d(gallery, query_photos), query_photos
 
 
 def _fewer(pair: tuple[Int64, Int64], most: int, rng: np.random.Generator) -> tuple[Int64, Int64]:

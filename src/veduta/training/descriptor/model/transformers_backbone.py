@@ -108,7 +108,7 @@ def _tried(folder: Path, kind: str, model: Any) -> tuple[int, int, bool]:
 def _layers(model: nn.Module) -> list[nn.Module]:
     """Return what comes before the stages or layers of a model, then each of these."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    stages = max(lists, key=lambda found: sum(p.numel() for p in found.parameters()), default=nn.ModuleList())
+    stages = max(lists, key=lambda modules: sum(p.numel() for p in modules.parameters()), default=nn.ModuleList())
     before = []
     for child in model.children():
         if any(module is stages for module in child.modules()):
@@ -120,10 +120,10 @@ def _layers(model: nn.Module) -> list[nn.Module]:
 def _statistics(folder: Path) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of the pixels a model was trained on, in [0, 255]; ImageNet's if unsaid."""
     try:
-        said = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
+        config = json.loads((folder / "preprocessor_config.json").read_text("utf-8"))
     except (OSError, ValueError):
-        said = {}
-    mean, std = said.get("image_mean", IMAGENET[0]), said.get("image_std", IMAGENET[1])
+        config = {}
+    mean, std = config.get("image_mean", IMAGENET[0]), config.get("image_std", IMAGENET[1])
     return [255 * value for value in mean], [255 * value for value in std]
 
 
