@@ -72,7 +72,7 @@ def build(data, folder, count):
     rows = list(listed(data))
     folder.mkdir(parents=True, exist_ok=True)
     for path, *facts in rows:
-        known.setdefault(read_bytes(path)[1], tuple(facts))
+        known.setdefault(read_bytes(path).sha256, tuple(facts))
         if not (link := folder / path.name).exists():
             link.symlink_to(path)
     for path, *_ in rows[: max(0, count - len(rows))]:

@@ -26,7 +26,7 @@ from PIL import ImageDraw
 from support.image_files import FORMATS, STORED, TURNED_HEIC, WITH_EXIF, T, drawn, encoded, heic, with_exif
 
 from veduta import images
-from veduta.errors import ImageError
+from veduta.errors import ImageError, TooLargeError
 
 
 def off(pixels, picture):
@@ -668,3 +668,32 @@ def test_walk_without_a_report_raises(folder):
 
 def test_suffixes_are_lower_case():
     assert all(s == s.lower() and s.startswith(".") for s in images.SUFFIXES)
+
+
+# --- bytes that are hashed once
+
+
+def test_bytes_are_read_and_hashed_once(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(SAMPLES["PNG"])
+    photo = images.read_bytes(path)
+    digest = hashlib.sha256(SAMPLES["PNG"]).hexdigest()
+    assert photo == images.PhotoBytes.of(SAMPLES["PNG"], str(path)) == images.PhotoBytes(photo.data, digest, str(path))
+    assert images.load(path).sha256 == digest
+    path.unlink()
+    monkeypatch.setattr(hashlib, "sha256", None)
+    image = images.load(photo)
+    assert (image.sha256, image.name) == (digest, str(path))
+    assert images.load(photo, name="another").name == "another"
+
+
+def test_limits_hold_for_bytes_that_were_read_before():
+    photo = images.PhotoBytes.of(SAMPLES["PNG"], "a.png")
+    with pytest.raises(TooLargeError, match=r"^a\.png: has .* raise max_bytes"):
+        images.load(photo, max_bytes=len(photo.data) - 1)
+    with pytest.raises(ImageError, match=r"^b\.png: is empty"):
+        images.load(images.PhotoBytes.of(b"", "a.png"), name="b.png")
+
+
+def test_bytes_are_not_shown_whole():
+    assert repr(images.PhotoBytes.of(b"x" * 1000, "a.png")).count("x") < 10

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support.photos import at
 
-from veduta.library.cluster.near_duplicates import find_bursts, fingerprint
+from veduta.images.hashing import difference_hash
+from veduta.library.cluster.near_duplicates import find_bursts
 
 ROWS, COLUMNS = 8, 9  # cells of a fingerprint; its bits say of each whether its right neighbor is brighter
 SAME_PLACE = 0.4  # cosine of two photos of one place, on average
@@ -31,13 +32,13 @@ def alike(cosine):
 
 def are_one(descriptors, pictures=None, taken=(None, None)):
     """Whether two photos, the same pixel for pixel unless pictures are given, count as one."""
-    marks = [fingerprint(picture) for picture in pictures or [cells()] * 2]
+    marks = [difference_hash(picture) for picture in pictures or [cells()] * 2]
     return find_bursts(["a", "b"], descriptors, marks, [2.0, 1.0], taken) == [["a", "b"]]
 
 
 def differing(first, second):
     """In how many bits two pictures differ."""
-    pair = (np.frombuffer(fingerprint(picture), np.uint8) for picture in (first, second))
+    pair = (np.frombuffer(difference_hash(picture), np.uint8) for picture in (first, second))
     return int(np.unpackbits(np.bitwise_xor(*pair)).sum())
 
 

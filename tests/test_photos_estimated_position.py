@@ -4,7 +4,7 @@ import shutil
 
 import PIL.Image
 import pytest
-from support.metadata import EIFFEL
+from support.metadata import EIFFEL, needs_exiftool
 from support.photos import picture
 
 from veduta.gallery import Gallery
@@ -40,6 +40,7 @@ def scanned_anew(folder, state):
         return positions(library)
 
 
+@needs_exiftool
 def test_a_position_written_into_a_photo_is_no_evidence_when_it_is_scanned_again(library, tmp_path):
     library.apply(library.tag(embed=True))
     assert load(library.path / "plain.jpg").position == pytest.approx(PLACE, abs=1e-6)  # it is in there
@@ -58,6 +59,7 @@ def test_a_position_written_into_a_sidecar_is_no_evidence_when_it_is_scanned_aga
     assert scanned_anew(library.path, tmp_path / "state") == expected
 
 
+@needs_exiftool
 @pytest.mark.parametrize("kind", ["WEBP", "PNG", "TIFF"])
 def test_a_position_that_came_along_into_another_format_is_no_evidence_either(library, tmp_path, kind):
     library.apply(library.tag(embed=True))
@@ -70,6 +72,7 @@ def test_a_position_that_came_along_into_another_format_is_no_evidence_either(li
     assert scanned_anew(path.parent, tmp_path / "state") == {path.name: None}
 
 
+@needs_exiftool
 def test_a_gallery_is_not_told_a_position_that_was_written_by_its_own_answer(tmp_path, gallery_path, view):
     """Else a doubtful answer would make itself sure: written as a position, and then found to be near by."""
     folder = tmp_path / "library"

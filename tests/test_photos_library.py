@@ -17,10 +17,11 @@ from veduta.errors import LibraryError
 from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.geo.countries import countries, country_of
+from veduta.images import load
 from veduta.library import Library
 from veduta.library.cluster import linkage, pairs
 from veduta.library.cluster.cache import CACHE_FILE, FeatureCache
-from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, GroupingModels, number_groups, open_photo
+from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, GroupingModels, number_groups
 from veduta.library.cluster.group import landmark_id
 from veduta.library.review import collect_verdicts, fill_queue
 from veduta.review_queue import ReviewQueue
@@ -57,7 +58,7 @@ def see(library, eyes):
     for shot in library.assets():
         if shot.sha256 not in known:
             place = shot.file.parent.name if shot.file.parent.name != "else" else shot.sha256
-            image = open_photo(str(shot.file))
+            image = load(shot.file)
             cache.put_appearance(shot.sha256, descriptor(place, shot.sha256), eyes.extractor.extract(image))
     cache.close()
 

@@ -5,11 +5,11 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from support import exif_writer as tiff
 from support.raw import BLUE, GREEN, PLACE, RED, TAKEN, WHITE, dng, needs_rawpy, quarters, small
 
 from veduta.errors import ImageError
-from veduta.images import jpeg, load, tiff
-from veduta.images.raw import RAW_SUFFIXES, preview
+from veduta.images import RAW_SUFFIXES, PhotoBytes, load
 
 # EXIF's orientation -> the corners seen upright: top left, top right, bottom left, bottom right.
 UPRIGHT = {
@@ -22,12 +22,12 @@ UPRIGHT = {
 
 @pytest.fixture
 def seen(tmp_path):
-    """What `preview` makes of a RAW, decoded as any photo is."""
+    """A RAW in a file, decoded as any photo is."""
 
     def look(content, name="a.dng"):
         path = tmp_path / name
         path.write_bytes(content)
-        return load(preview(path))
+        return load(path)
 
     return look
 
@@ -80,7 +80,7 @@ def exif(orientation, *, time="2001:02:03 04:05:06"):
 @needs_rawpy
 @pytest.mark.parametrize("orientation", UPRIGHT)
 def test_what_a_preview_says_of_its_own_turn_goes_before(seen, orientation):
-    own = jpeg.split(small()).with_body(jpeg.EXIF, exif(orientation)).joined()
+    own = tiff.with_exif(small(), exif(orientation))
     image = seen(dng(own, orientation=3))
     assert [nearest(corner) for corner in corners(image)] == list(UPRIGHT[orientation])
     assert (image.position, image.taken) == (PLACE, TAKEN)  # of the RAW, which has the last word
@@ -88,7 +88,7 @@ def test_what_a_preview_says_of_its_own_turn_goes_before(seen, orientation):
 
 @needs_rawpy
 def test_time_is_the_previews_where_the_raw_has_none(seen):
-    own = jpeg.split(small()).with_body(jpeg.EXIF, exif(1)).joined()
+    own = tiff.with_exif(small(), exif(1))
     image = seen(dng(own, facts=False))
     assert (image.position, image.taken) == (None, datetime(2001, 2, 3, 4, 5, 6))  # noqa: DTZ001
     assert seen(dng(small(), facts=False)).taken is None
@@ -102,7 +102,7 @@ def test_a_preview_that_stands_upright_already_is_not_turned_again(seen):
 
 
 @needs_rawpy
-@pytest.mark.parametrize("content", [b"", b"hello", dng(small())[:200], dng(small())[:100_000], small()])
+@pytest.mark.parametrize("content", [b"", b"hello", dng(small())[:200], dng(small())[:100_000]])
 def test_what_is_no_raw_or_damaged_is_an_error_that_names_it(seen, content):
     with pytest.raises(ImageError, match=r"a\.dng: is (empty|a RAW that is damaged)"):
         seen(content)
@@ -111,7 +111,7 @@ def test_what_is_no_raw_or_damaged_is_an_error_that_names_it(seen, content):
 @needs_rawpy
 def test_what_is_not_there_is_an_error(tmp_path):
     with pytest.raises(ImageError, match=r"b\.nef: cannot be read"):
-        preview(tmp_path / "b.nef")
+        load(tmp_path / "b.nef")
 
 
 @needs_rawpy
@@ -147,3 +147,14 @@ def test_suffixes_are_lower_case_and_no_photo_has_them():
     assert {".dng", ".cr3", ".nef", ".arw", ".raf"} <= RAW_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in RAW_SUFFIXES)
     assert not RAW_SUFFIXES & SUFFIXES
+
+
+@needs_rawpy
+def test_a_raw_is_known_by_its_content_where_its_name_does_not_say(tmp_path):
+    content = dng(small())
+    assert load(content).taken == load(content, name="a.dng").taken == load(content, name="a.tif").taken == TAKEN
+    assert load(content, max_side=100).sha256 == PhotoBytes.of(content).sha256
+
+
+def test_what_is_another_format_by_its_content_is_read_as_that_whatever_its_name_says():
+    assert load(small(), name="a.dng").size == (640, 480)

@@ -120,6 +120,7 @@ def test_a_sidecar_that_cannot_be_used_is_a_failure_and_the_others_go_on(library
         assert problem in failure.error
 
 
+@needs_exiftool
 def test_embedding_keeps_the_time_of_the_photo_and_undo_its_bytes(library, tmp_path):
     before = listed(tmp_path / "photos")
     planned = plan_tags(library, embed=True)
@@ -128,7 +129,9 @@ def test_embedding_keeps_the_time_of_the_photo_and_undo_its_bytes(library, tmp_p
     assert all(step.keep_times for step in planned.steps)
     apply(planned.steps, tmp_path / "state", "tag")
     for name, data in listed(tmp_path / "photos").items():
-        assert data == (before[name] if name == "d.jpg" else embed.embed_jpeg_label(before[name], EIFFEL, False))
+        path = tmp_path / "before.jpg"
+        path.write_bytes(before[name])
+        assert data == (before[name] if name == "d.jpg" else embed.embed_label(path, EIFFEL, False))
         assert (tmp_path / "photos" / name).stat().st_mtime == LONG_AGO
     again = plan_tags(library, embed=True)
     assert (again.steps, counts(again)) == ((), {"unchanged": 3})
@@ -136,6 +139,7 @@ def test_embedding_keeps_the_time_of_the_photo_and_undo_its_bytes(library, tmp_p
     assert listed(tmp_path / "photos") == before
 
 
+@needs_exiftool
 def test_embedding_keeps_a_sidecar_true_and_its_position_above_ours(library, tmp_path):
     sidecar = tmp_path / "photos" / "a.jpg.xmp"
     sidecar.write_bytes(
@@ -153,6 +157,7 @@ def test_embedding_keeps_a_sidecar_true_and_its_position_above_ours(library, tmp
     assert load(library[0].files[1]).position is not None
 
 
+@needs_exiftool
 def test_what_a_person_has_rejected_is_taken_out_of_the_photo_too(library, tmp_path):
     apply(plan_tags(library, embed=True).steps, tmp_path / "state", "tag")
     apply(plan_tags(library[:1], embed=False).steps, tmp_path / "state", "tag")
@@ -194,7 +199,7 @@ OWN_POSITION = xmp.merge_sidecar(None, NOWHERE, True).replace(
 
 
 @pytest.mark.parametrize("name", ["a.xmp", "a.CR2.XMP"])
-@pytest.mark.parametrize("embed", [False, True])
+@pytest.mark.parametrize("embed", [False, pytest.param(True, marks=needs_exiftool)])
 def test_a_position_in_any_sidecar_of_the_persons_is_above_ours(library, tmp_path, name, embed):
     lightrooms = tmp_path / "photos" / name
     broken = [lightrooms.with_name(other) for other in ("a.pp3", "gone.xmp", "broken.xmp", "folder.xmp")]
@@ -214,6 +219,7 @@ def test_a_position_in_any_sidecar_of_the_persons_is_above_ours(library, tmp_pat
         assert embed or not xmp.estimates(file.with_name(f"{file.name}.xmp").read_bytes())
 
 
+@needs_exiftool
 def test_a_sidecar_whose_name_no_disk_takes_is_a_failure_when_planned(library, tmp_path):
     files = [library[2].file.with_name("é" * 123 + "a" * more + ".jpg") for more in (1, 2)]  # 251 and 252 bytes
     for file in files:
@@ -228,11 +234,12 @@ def test_a_sidecar_whose_name_no_disk_takes_is_a_failure_when_planned(library, t
     assert counts(plan_tags([shot], embed=True)) == {"embedded": 2, "unchanged": 1}
 
 
+@needs_exiftool
 @pytest.mark.parametrize("rejected", [False, True])
 def test_through_a_link_nothing_is_written(library, tmp_path, rejected):
     real, folder = library[0].file, tmp_path / "photos"
     outside = tmp_path / "outside.jpg"
-    outside.write_bytes(embed.embed_jpeg_label(real.read_bytes(), OPERA, False))
+    outside.write_bytes(embed.embed_label(real, OPERA, False))
     if rejected:
         real.write_bytes(outside.read_bytes())
     alias, link = folder / "alias.jpg", folder / "link.jpg"

@@ -278,7 +278,7 @@ def shelf():
 class Undecided:
     """A decision that finds every landmark as likely as it was told, whatever the evidence."""
 
-    centres, about = np.zeros((0, 0), np.float32), {}
+    centers, about = np.zeros((0, 0), np.float32), {}
 
     def __init__(self, **probabilities):
         self.probabilities = {f"palazzo {key[1:]}": p for key, p in probabilities.items()}

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from support import world
 
 from veduta.images import load
+from veduta.images.hashing import perceptual_hash
 from veduta.training.descriptor.data.audit import (
     WITHIN,
     audit_dataset,
     load_or_audit,
     near,
-    perceptual_hash,
     shown_in_test,
     write_pairs,
 )

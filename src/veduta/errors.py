@@ -4,7 +4,8 @@
 
     VedutaError
     ├── ImageError          a photo cannot be read: missing, truncated, not a photo
-    │   └── TooLargeError       it has more bytes or pixels than it may have here
+    │   ├── TooLargeError       it has more bytes or pixels than it may have here
+    │   └── NotInstalledError   its format takes a package that is not installed
     ├── ModelError          a model is unknown, damaged or cannot run here
     ├── DatasetError        a folder, CSV or data set is malformed (file, line, reason)
     ├── GalleryError        a gallery is missing, foreign, damaged or made by other models
@@ -84,6 +85,10 @@ class TooLargeError(ImageError):
     """A photo has more bytes or pixels than it may have here; with other limits it might be read."""
 
     code = "too_large"
+
+
+class NotInstalledError(ImageError):
+    """A photo's format takes a package that is not installed; with it the photo might be read."""
 
 
 class ModelError(VedutaError):

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from veduta.images import tiff
+from support import exif_writer as tiff
 
 needs_rawpy = pytest.mark.skipif(importlib.util.find_spec("rawpy") is None, reason="the extra [raw] is not installed")
 

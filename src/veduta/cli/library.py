@@ -233,7 +233,7 @@ def report_command(
 def tag_command(
     library: LibraryPath,
     apply: ApplyOption = False,  # noqa: FBT002
-    embed: Annotated[bool, typer.Option("--embed", help="Write into the photos, not beside them.")] = False,  # noqa: FBT002
+    embed: Annotated[bool, typer.Option("--embed", help="Write into the photos by exiftool, not beside them.")] = False,  # noqa: FBT002
     floor: WrittenFloor = 0.9,
     all: AllRows = False,  # noqa: A002, FBT002
     state: StateOption = None,

@@ -12,7 +12,7 @@ from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto
 from veduta.errors import ConflictError, ImageError
 from veduta.gallery.store import NewReference, Store
-from veduta.images import PhotoBytes, load, read_bytes
+from veduta.images import load, read_bytes
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
 from veduta.text import utf8
@@ -139,11 +139,11 @@ def make_entry(
     if (problem := _unstorable(item)) is not None:
         return problem
     try:
-        content = item.content or PhotoBytes(*read_bytes(item.photo), item.photo)
-        known = earlier(content.sha256)
+        photo = item.content or read_bytes(item.photo)
+        known = earlier(photo.sha256)
         if known is not None:
             return conflict(item, known)
-        return _entry(item, load(content, name=item.name), embedder, extractor)
+        return _entry(item, load(photo, name=item.name), embedder, extractor)
     except ImageError as error:
         return Failure.of(item.name, error)
 

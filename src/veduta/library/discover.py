@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.images import SUFFIXES, walk
-from veduta.images.raw import RAW_SUFFIXES
+from veduta.images import RAW_SUFFIXES, SUFFIXES, walk
 from veduta.types import Failure
 
 SIDECARS = frozenset({".aae", ".pp3", ".thm", ".xmp"})

@@ -9,14 +9,16 @@ from typing import Any
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import confidence_phrase
-from veduta.images import read_bytes
-from veduta.images.raw import RAW_SUFFIXES, preview
+from veduta.images import load, read_bytes
+from veduta.images.photo_bytes import check_length
 from veduta.library import Library, UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
-from veduta.text import utf8
+from veduta.text import printable, utf8
 from veduta.types import Failure, Landmark
+from veduta.viz import encode
 
-MAX_PHOTO_BYTES = 25 * 2**20  # bytes of a photo that the page takes
+MAX_PHOTO_BYTES = 25 * 2**20  # that the page takes
+RAW_SIDE, RAW_QUALITY = 2048, 92  # pixels of the longer side, and quality, of the JPEG of a RAW
 
 
 def fill_queue(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]]:
@@ -102,8 +104,12 @@ def _title(library: Library, doubt: UncertainAsset) -> str:
 
 
 def _content(file: Path) -> bytes:
-    """Return a photo as the page takes it: its bytes, or the preview of a RAW."""
-    return preview(file) if file.suffix.lower() in RAW_SUFFIXES else read_bytes(file, max_bytes=MAX_PHOTO_BYTES)[0]
+    """Return a photo as the page takes it: its bytes, or a JPEG of a RAW."""
+    photo = read_bytes(file)
+    if photo.has_raw_suffix:
+        return encode(load(photo, max_side=RAW_SIDE).pixels, "jpeg", RAW_QUALITY)
+    check_length(len(photo.data), printable(photo.name), MAX_PHOTO_BYTES)
+    return photo.data
 
 
 def _answer(gallery: str, doubt: UncertainAsset) -> dict[str, Any]:

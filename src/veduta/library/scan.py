@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
 
 from veduta.concurrency import in_order
-from veduta.errors import ImageError, TooLargeError
-from veduta.images import load, printable, read_bytes
-from veduta.images.raw import RAW_SUFFIXES, check_installed, preview
+from veduta.errors import ImageError, NotInstalledError, TooLargeError
+from veduta.images import load, read_bytes
+from veduta.images.hashing import difference_hash
 from veduta.library.catalog import Catalog, FileRecord, PhotoContent, StoredAnswer
-from veduta.library.cluster.near_duplicates import fingerprint, sharpness
+from veduta.library.cluster.near_duplicates import sharpness
 from veduta.library.discover import DiscoveredPhoto, discover_photos
 from veduta.library.metadata.embed import has_estimate
 from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
-from veduta.text import utf8
+from veduta.text import printable, utf8
 from veduta.types import Failure, Image, Recognition
 from veduta.viz import thumbnail
 
@@ -243,22 +242,22 @@ class Scan:
 
     def _see(self, photo: DiscoveredPhoto) -> _DecodedPhoto:
         """Read a file, and decode it where its content is not known. Runs in a thread, and touches no state."""
-        name, is_raw = utf8(photo.path), Path(photo.path).suffix.lower() in RAW_SUFFIXES
         try:
-            if is_raw:
-                check_installed(name)
-            data, sha256 = read_bytes(photo.path, max_bytes=self.limits.bytes)
+            content = read_bytes(photo.path, max_bytes=self.limits.bytes)
         except ImageError as error:
             return _DecodedPhoto(None, error=error.reason)
+        sha256 = content.sha256
         if not self._lacks(sha256):
             return _DecodedPhoto(sha256)
         try:
-            image = load(preview(photo.path) if is_raw else data, name=name, max_pixels=self.limits.pixels)
+            image = load(content, name=utf8(photo.path), max_pixels=self.limits.pixels)
         except TooLargeError as error:  # for now: there may be more memory next time
             return _DecodedPhoto(None, error=f"{error.reason}; --max-memory sets how large a photo may be")
+        except NotInstalledError as error:  # nor is what is missing now missing for ever
+            return _DecodedPhoto(None, error=error.reason)
         except ImageError as error:
             return _DecodedPhoto(sha256, error=error.reason)
-        if image.position is not None and has_estimate(data):  # what was put into it is no evidence
+        if image.position is not None and has_estimate(content.data):  # what was put into it is no evidence
             image = replace(image, position=None)
         return _DecodedPhoto(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
 
@@ -284,7 +283,16 @@ class Scan:
         else:
             descriptor, model = self.asking.recognizer.embed(image), self.asking.model
         grey = np.asarray(PIL.Image.fromarray(image.pixels).convert("L"))
-        seen = (image.size, image.taken, image.position, fingerprint(grey), sharpness(grey), small, model, descriptor)
+        seen = (
+            image.size,
+            image.taken,
+            image.position,
+            difference_hash(grey),
+            sharpness(grey),
+            small,
+            model,
+            descriptor,
+        )
         self.state.put_content(PhotoContent(sha256, *seen))
         self._contents.add(sha256)
         if self.asking is None:

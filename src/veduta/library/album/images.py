@@ -25,7 +25,6 @@ import PIL.Image
 from veduta.errors import GalleryError, ImageError
 from veduta.gallery import Gallery
 from veduta.images import load
-from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.library import Library
 from veduta.library.model import Asset
 from veduta.library.scan import THUMBNAIL
@@ -137,15 +136,12 @@ class AlbumImages:
 def _from_file(shot: Asset) -> bytes | None:
     """Return a large picture made from a photo's file; None where that is gone or another by now."""
     try:
-        if shot.file.suffix.lower() in RAW_SUFFIXES:
-            image = load(preview(shot.file), max_side=LARGE_SIDE)
-        else:
-            image = load(shot.file, max_side=LARGE_SIDE)
-            if image.sha256 != shot.sha256:
-                return None
+        image = load(shot.file, max_side=LARGE_SIDE)
     except ImageError:
         return None
-    return thumbnail(image, LARGE_SIDE, LARGE_QUALITY) if max(image.size) > THUMBNAIL else None
+    if image.sha256 != shot.sha256 or max(image.size) <= THUMBNAIL:
+        return None
+    return thumbnail(image, LARGE_SIDE, LARGE_QUALITY)
 
 
 def smaller(content: bytes) -> bytes:

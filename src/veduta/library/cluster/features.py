@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from veduta.decision.terms import distractor_similarity
 from veduta.errors import ImageError
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
-from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.library.cluster.cache import FeatureCache
 from veduta.library.cluster.linkage import average_linkage
 from veduta.library.cluster.pairs import NEIGHBOURS, PhotoPairs, nearest_photos, pairs_of, score_pairs
@@ -23,7 +21,7 @@ from veduta.matching import make_matcher
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder, Extractor
 from veduta.text import utf8
-from veduta.types import Failure, Float32, Float64, Image, Int64, LocalFeatures
+from veduta.types import Failure, Float32, Float64, Int64, LocalFeatures
 
 EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for
 FEATURE_BATCH = 64  # photos whose pairs are verified and kept at once
@@ -57,12 +55,6 @@ def model_key(name: str, sha256: str) -> str:
     return f"{name} {sha256[:16]}"
 
 
-def open_photo(path: str, max_pixels: int = 200_000_000) -> Image:
-    """Return a photo of a library, a RAW by its embedded preview; ImageError as `veduta.images.load`."""
-    raw = Path(path).suffix.lower() in RAW_SUFFIXES
-    return load(preview(Path(path)) if raw else path, name=utf8(path), max_pixels=max_pixels)
-
-
 def extract_features(
     cache: FeatureCache,
     eyes: GroupingModels,
@@ -86,7 +78,7 @@ def extract_features(
 
     def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
         try:
-            image = open_photo(files[sha256], max_pixels)
+            image = load(files[sha256], name=utf8(files[sha256]), max_pixels=max_pixels)
         except ImageError as error:
             return Failure(utf8(files[sha256]), utf8(str(error)), error.code)
         descriptor = descriptors_by_content.get(sha256)

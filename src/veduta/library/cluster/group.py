@@ -9,7 +9,6 @@ from datetime import datetime
 
 from veduta.errors import ImageError, LibraryError
 from veduta.gallery import Gallery
-from veduta.images.raw import RAW_SUFFIXES, preview
 from veduta.library.catalog import StoredAnswer, Verdict
 from veduta.library.model import Asset
 from veduta.text import utf8
@@ -69,11 +68,7 @@ def add_references(
         if before is not None and before.landmark in replacing:
             gallery.remove(reference=before.id)
         try:
-            if shot.file.suffix.lower() in RAW_SUFFIXES:  # a gallery reads no RAW, but keeps its preview
-                name = utf8(str(shot.file))
-                failures += gallery.add_contents([(name, preview(shot.file))], landmark).failures
-            else:
-                failures += gallery.add_photo(shot.file, landmark).failures
+            failures += gallery.add_photo(shot.file, landmark).failures
         except ImageError as error:
             failures.append(Failure.of(utf8(str(shot.file)), error))
     gallery.put_landmark(landmark)

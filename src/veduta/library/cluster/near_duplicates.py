@@ -12,24 +12,12 @@ import numpy.typing as npt
 
 from veduta.types import Float32, UInt8
 
-HASH_SIDE = 8  # a fingerprint has SIDE x SIDE bits
-MAX_BITS = (
-    6  # most bits in which near-duplicates differ; of six million pairs of unlike photos some 20 differ in as few
-)
+MAX_BITS = 6  # in which near-duplicates may differ; of six million pairs of unlike photos about 20 differ in as few
 # Least cosine of near-duplicates, and of photos of one burst. Half as large, or cropped by a sixth, a photo keeps 0.5
 # and more with itself in 99 cases of 100; other photos that share a fingerprint have 0.2.
 MIN_SIMILARITY, MIN_BURST_SIMILARITY = 0.5, 0.6
 BURST_GAP = timedelta(seconds=4)  # between two photos of one burst
 HASH_BLOCK = 1024
-
-
-def fingerprint(grey: UInt8) -> bytes:
-    """Return eight bytes of (H, W) gray pixels that change little when the photo is saved again, larger or smaller.
-
-    Each bit says whether brightness rises from one of 9 x 8 cells to the next (a difference hash).
-    """
-    small = cv2.resize(grey, (HASH_SIDE + 1, HASH_SIDE), interpolation=cv2.INTER_AREA).astype(np.int16)
-    return np.packbits(small[:, 1:] > small[:, :-1]).tobytes()
 
 
 def sharpness(grey: UInt8) -> float:

@@ -1,4 +1,4 @@
-"""A label put into HEIC, AVIF, WebP, PNG or TIFF, by the program that knows them all: exiftool, run on a copy."""
+"""Photos written into by the program that knows all their formats: exiftool, run on a copy."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from veduta.library.metadata import keywords, xmp
 from veduta.library.model import Label
 from veduta.text import utf8
 
-SECONDS = 120  # longest that one photo may take
+MAX_SECONDS = 120  # that one photo may take
 _ABSENT = "exiftool is not installed, see apt-get install libimage-exiftool-perl or brew install exiftool"
-_POSITION = (
+_POSITION_TAGS = (
     *("GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef"),
     *("GPSMapDatum", "GPSProcessingMethod", "GPSAreaInformation"),
 )
+_MARK_TAG = "GPSAreaInformation"
+_WRITTEN_TAGS = {*_POSITION_TAGS, "GPSVersionID"}  # exiftool adds the version to every position
 
 
-def embed_with_exiftool(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
-    """Return a photo's bytes with what a label says in them; the same bytes if they say it already.
+def embed_label(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
+    """Return a photo's bytes with a label in them; the same bytes if they have it already.
 
     Args:
         path: the photo, which is only read.
-        label: what to say. What an earlier call said is replaced.
-        position_known: as for `xmp.merge`; a position that the camera wrote is found here too.
+        label: replaces that of an earlier call.
+        position_known: as for `xmp.merge_sidecar`; a position that the camera wrote is known too.
 
     Raises:
         ImageError: if the photo cannot be read.
@@ -41,18 +43,18 @@ def embed_with_exiftool(path: Path, label: Label, position_known: bool) -> bytes
     return _changed(path, partial(_write, label=label, position_known=position_known))
 
 
-def remove_with_exiftool(path: Path) -> bytes:
-    """Return a photo's bytes without anything of ours; errors as `embed_with_exiftool`.
+def remove_label(path: Path) -> bytes:
+    """Return a photo's bytes without anything of ours; errors as `embed_label`.
 
     Args:
         path: the photo, which is only read.
     """
-    return _changed(path, _withdraw)
+    return _changed(path, _remove)
 
 
 def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
     """Return a photo's bytes after a change to a copy of it."""
-    name, content = utf8(str(path)), read_bytes(path)[0]
+    name, content = utf8(str(path)), read_bytes(path).data
     try:
         with tempfile.TemporaryDirectory(prefix="veduta-") as folder:
             # A copy under a name of ours: exiftool takes some names for options, replaces what it writes, and refuses
@@ -68,30 +70,30 @@ def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
 
 
 def _write(copy: Path, label: Label, *, position_known: bool) -> None:
-    """Write what a label says into a copy, unless it says it already."""
-    told = _told(copy)
-    packet, position = _packet(told), _position(told)
-    ours = _is_ours(told, packet)
+    """Write a label into a copy, unless it is there already."""
+    fields = _read(copy)
+    packet, position = _packet(fields), _position(fields)
+    ours = _is_ours(fields, packet)
     merged = xmp.merge_sidecar(packet, label, position_known or (position is not None and not ours), name="its XMP")
     place = keywords.place(label.landmark) if xmp.estimates(merged) else None
     if place is None:
-        _exchange(copy, packet, merged, _gone(told, ours=ours))
+        _exchange(copy, packet, merged, _without_estimate(fields, ours=ours))
     elif position is None or not keywords.same_place(position, place):
-        _exchange(copy, packet, merged, _placed(place))
+        _exchange(copy, packet, merged, _with_estimate(place))
     else:
         _exchange(copy, packet, merged, [])
 
 
-def _withdraw(copy: Path) -> None:
-    """Take what is ours out of a copy."""
-    told = _told(copy)
-    packet = _packet(told)
+def _remove(copy: Path) -> None:
+    """Take everything of ours out of a copy."""
+    fields = _read(copy)
+    packet = _packet(fields)
     rest = None if packet is None else xmp.remove_ours(packet, name="its XMP")
-    _exchange(copy, packet, rest, _gone(told, ours=_is_ours(told, packet)))
+    _exchange(copy, packet, rest, _without_estimate(fields, ours=_is_ours(fields, packet)))
 
 
 def _exchange(copy: Path, old: bytes | None, new: bytes | None, arguments: list[str]) -> None:
-    """Give a copy other XMP, where it is another, and do what else exiftool is told."""
+    """Give a copy another XMP packet, where it is another, and change the tags that these arguments name."""
     if new is not None and new != old:
         copy.with_name("packet.xmp").write_bytes(new)
         arguments = ["-XMP<=packet.xmp", *arguments]
@@ -99,73 +101,78 @@ def _exchange(copy: Path, old: bytes | None, new: bytes | None, arguments: list[
         _run([*arguments, "-overwrite_original", copy.name], copy.parent)
 
 
-def _is_ours(told: dict[str, Any], packet: bytes | None) -> bool:
+def _is_ours(fields: dict[str, Any], packet: bytes | None) -> bool:
     """Return whether the position in EXIF is an estimate of ours that nobody has changed."""
-    position = _position(told)
-    return position is not None and _is_marked(told) and xmp.confirms(packet, position, name="its XMP")
+    position = _position(fields)
+    return position is not None and _is_marked(fields) and xmp.confirms(packet, position, name="its XMP")
 
 
-def _is_marked(told: dict[str, Any]) -> bool:
-    return told.get("GPSAreaInformation") == keywords.ESTIMATE
+def _is_marked(fields: dict[str, Any]) -> bool:
+    return fields.get(_MARK_TAG) == keywords.ESTIMATE
 
 
-def _told(copy: Path) -> dict[str, Any]:
-    """Return what a photo says: its XMP as a whole, and its position in EXIF with the words about it."""
-    asked = ["-XMP", *(f"-EXIF:{tag}" for tag in _POSITION)]
-    answer: list[dict[str, Any]] = json.loads(_run(["-json", "-binary", "-n", *asked, copy.name], copy.parent))
+def _read(copy: Path) -> dict[str, Any]:
+    """Return a photo's XMP as a whole, and its position in EXIF with everything that stands beside it."""
+    answer: list[dict[str, Any]] = json.loads(
+        _run(["-json", "-binary", "-n", "-XMP", "-GPS:all", copy.name], copy.parent)
+    )
     return answer[0]
 
 
-def _packet(told: dict[str, Any]) -> bytes | None:
-    if "XMP" not in told:
+def _packet(fields: dict[str, Any]) -> bytes | None:
+    if "XMP" not in fields:
         return None
-    text = str(told["XMP"])
+    text = str(fields["XMP"])
     # Only what is no UTF-8 comes so.
     return base64.b64decode(text[7:]) if text.startswith("base64:") else text.encode()
 
 
-def _position(told: dict[str, Any]) -> tuple[float, float] | None:
+def _position(fields: dict[str, Any]) -> tuple[float, float] | None:
     """Return (degrees north, degrees east); zeros, which some cameras write without a fix, are none."""
-    north, east = told.get("GPSLatitude"), told.get("GPSLongitude")
+    north, east = fields.get("GPSLatitude"), fields.get("GPSLongitude")
     if not isinstance(north, int | float) or not isinstance(east, int | float) or (north, east) == (0, 0):
         return None
-    south, west = (str(told.get(f"GPS{axis}Ref")) in "SW" for axis in ("Latitude", "Longitude"))
+    south, west = (str(fields.get(f"GPS{axis}Ref")) in "SW" for axis in ("Latitude", "Longitude"))
     return -north if south else north, -east if west else east
 
 
-def _placed(place: tuple[float, float]) -> list[str]:
-    """Return what tells exiftool to write a position as an estimate."""
-    sides = "S" if place[0] < 0 else "N", "W" if place[1] < 0 else "E"
+def _with_estimate(place: tuple[float, float]) -> list[str]:
+    """Return the arguments by which exiftool writes a position as an estimate."""
+    north, east = place
     values = (
-        f"{abs(place[0]):.8f}",
-        sides[0],
-        f"{abs(place[1]):.8f}",
-        sides[1],
-        "WGS-84",
-        keywords.MANUAL,
-        keywords.ESTIMATE,
+        *(f"{abs(north):.8f}", "S" if north < 0 else "N", f"{abs(east):.8f}", "W" if east < 0 else "E"),
+        *("WGS-84", keywords.MANUAL, keywords.ESTIMATE),
     )
-    return [f"-EXIF:{tag}={value}" for tag, value in zip(_POSITION, values, strict=True)]
+    return [f"-EXIF:{tag}={value}" for tag, value in zip(_POSITION_TAGS, values, strict=True)]
 
 
-def _gone(told: dict[str, Any], *, ours: bool) -> list[str]:
-    """Return what tells exiftool to take out an estimate of ours, or our mark from one that somebody has corrected."""
-    tags = _POSITION if ours else _POSITION[-1:] if _is_marked(told) else ()
-    return [f"-EXIF:{tag}=" for tag in tags]
+def _without_estimate(fields: dict[str, Any], *, ours: bool) -> list[str]:
+    """Return the arguments that take out an estimate of ours, or our mark from one that somebody has corrected."""
+    if not ours:
+        return [f"-EXIF:{_MARK_TAG}="] if _is_marked(fields) else []
+    if {tag for tag in fields if tag.startswith("GPS")} <= _WRITTEN_TAGS:
+        return ["-GPS:all="]
+    return [f"-EXIF:{tag}=" for tag in _POSITION_TAGS]
 
 
 def _run(arguments: list[str], folder: Path) -> str:
-    """Return what exiftool prints, run in a folder without the person's own settings."""
+    """Return the output of exiftool, run in a folder without the person's own settings."""
     program = which("exiftool")
     if program is None:
         raise LibraryError(_ABSENT)
     command = [program, "-config", "", *arguments]
     try:
         done = subprocess.run(  # noqa: S603 - no shell, and the only file named is our copy
-            command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace", timeout=SECONDS, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=MAX_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise LibraryError(f"exiftool took more than {SECONDS} seconds") from error
+        raise LibraryError(f"exiftool took more than {MAX_SECONDS} seconds") from error
     if done.returncode:
         raise LibraryError(done.stderr.strip().partition(" - ")[0].partition("\n")[0] or "exiftool gave no reason")
     return done.stdout

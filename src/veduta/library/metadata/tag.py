@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from veduta.errors import LibraryError, VedutaError
-from veduta.images import read_bytes
-from veduta.images.raw import RAW_SUFFIXES
+from veduta.images import RAW_SUFFIXES, read_bytes
 from veduta.library.journal import Step
 from veduta.library.metadata import embed, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
@@ -113,7 +112,7 @@ def _tells_position(companion: Path) -> bool:
     if companion.suffix.lower() != ".xmp":
         return False
     try:
-        return xmp.has_own_position(read_bytes(companion, max_bytes=xmp.MOST_BYTES)[0])
+        return xmp.has_own_position(read_bytes(companion, max_bytes=xmp.MOST_BYTES).data)
     except VedutaError:
         return False  # not ours to judge: it is only asked, never written
 
@@ -153,7 +152,7 @@ def _withdrawn(sidecar: Path) -> Iterator[_Change]:
 
 def _withdrawn_within(file: Path) -> Iterator[_Change]:
     """Yield what becomes of a photo that shows nothing known: nothing where none of it is ours."""
-    if embed.remove_embedded(file) != read_bytes(file)[0]:
+    if embed.remove_embedded(file) != read_bytes(file).data:
         yield _Change("withdrawn", _within_step(file, partial(embed.remove_embedded, file)), "none")
 
 
@@ -173,7 +172,7 @@ def _within(file: Path, label: Label, *, theirs: bool) -> _Change:
     """Return what becomes of a photo that is written into; `theirs` is whether a sidecar tells its position."""
     content = embed.embed_label(file, label, theirs)
     position = _position(label, ours=embed.has_estimate(content))
-    if content == read_bytes(file)[0]:
+    if content == read_bytes(file).data:
         return _Change("unchanged", None, position)
     return _Change("embedded", _within_step(file, partial(embed.embed_label, file, label, theirs)), position)
 
@@ -213,4 +212,4 @@ def _position(label: Label, *, ours: bool) -> Literal["ours", "theirs", "none"]:
 
 def _existing(sidecar: Path) -> bytes | None:
     """Return a sidecar's bytes, or None where there is none; ImageError if it cannot be read."""
-    return read_bytes(sidecar, max_bytes=xmp.MOST_BYTES)[0] if os.path.lexists(sidecar) else None
+    return read_bytes(sidecar, max_bytes=xmp.MOST_BYTES).data if os.path.lexists(sidecar) else None

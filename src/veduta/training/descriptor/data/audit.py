@@ -1,8 +1,7 @@
 """A look at every photo before training starts: which cannot be read, which are nearly the same, which leak.
 
-Near-duplicates are found by a perceptual hash: the signs of the 64 lowest frequencies of a small grey picture (Zauner,
-"Implementation and benchmarking of perceptual image hash functions", 2010). Resizing, mild cropping and JPEG change
-few of its bits; two photos of one place taken apart differ in about half.
+Near-duplicates are found by `images.hashing.perceptual_hash`: resizing, mild cropping and JPEG change few of its bits;
+two photos of one place taken apart differ in about half.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from veduta.concurrency import in_order
 from veduta.errors import ImageError
 from veduta.images import load
+from veduta.images.hashing import perceptual_hash
 from veduta.progress import Progress
 from veduta.training.descriptor.data.dataset import NON_LANDMARK, Dataset
 from veduta.types import Bool, Failure, UInt8
 
-SIDE, LOW = 32, 8  # of the grey picture, and of the corner of its frequencies that is kept
+DECODED_SIDE = 128  # pixels of the longer side: four times that of the picture that is hashed
 WITHIN = 5  # bits of 64 that may differ
 BANDS = 4
 HASHES_PER_CHUNK = 4096
@@ -105,7 +104,7 @@ def load_or_audit(path: Path, dataset: Dataset, progress: Progress | None = None
 def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8 | None], list[Failure]]:
     def look(path: str) -> UInt8 | Failure:
         try:
-            return perceptual_hash(load(path, max_side=4 * SIDE).pixels)
+            return perceptual_hash(load(path, max_side=DECODED_SIDE).pixels)
         except ImageError as error:
             return Failure.of(path, error)
 
@@ -118,13 +117,6 @@ def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8
         if progress:
             progress(done, len(paths))
     return hashes, failures
-
-
-def perceptual_hash(pixels: UInt8) -> UInt8:
-    """Return the hash (8,) uint8, 64 bits, of a photo (H, W, 3) uint8 RGB."""
-    grey = cv2.resize(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(grey.astype(np.float32))[:LOW, :LOW].ravel()
-    return np.packbits(low > np.median(low[1:]))  # the first is the mean brightness, which says nothing
 
 
 def near(hashes: UInt8, within: int = WITHIN) -> list[tuple[int, int, int]]:

@@ -1,8 +1,4 @@
-"""EXIF, which is TIFF: directories of tags, read, and added to so that nothing in them moves.
-
-Makers keep notes in EXIF that point at places in it, in formats of their own. Written out anew, as libraries for EXIF
-do, those notes point nowhere. So the bytes that are there stay where they are, and what is new goes behind them.
-"""
+"""EXIF written by hand, and put into a JPEG: what cameras write, and what damaged files have."""
 
 from __future__ import annotations
 
@@ -143,3 +139,42 @@ def numbers(tag: int, kind: int, values: Sequence[int], order: str) -> Field:
     letter = {BYTE: "B", SHORT: "H", LONG: "I", RATIONAL: "I"}[kind]
     raw = struct.pack(f"{order}{len(values)}{letter}", *values)
     return Field(tag, kind, len(raw) // _SIZES[kind], raw)
+
+
+def position(place, order):
+    """The fields of a position (degrees north, degrees east), as a camera writes them."""
+    north, east = place
+    return [
+        numbers(0, BYTE, (2, 3, 0, 0), order),
+        text(1, "S" if north < 0 else "N"),
+        numbers(2, RATIONAL, sexagesimal(north), order),
+        text(3, "W" if east < 0 else "E"),
+        numbers(4, RATIONAL, sexagesimal(east), order),
+    ]
+
+
+def sexagesimal(degrees):
+    """Degrees, minutes and seconds, each as numerator and denominator."""
+    minutes, seconds = divmod(round(abs(degrees) * 3600 * 10_000), 60 * 10_000)
+    return minutes // 60, 1, minutes % 60, 1, seconds, 10_000
+
+
+def segment(marker, body):
+    """A segment of a JPEG."""
+    return bytes([0xFF, marker]) + (len(body) + 2).to_bytes(2) + body
+
+
+def in_jpeg(photo, *segments):
+    """A JPEG with these segments behind its first one, where that is JFIF's, or before all others."""
+    place = 4 + int.from_bytes(photo[4:6]) if photo[2:4] == b"\xff\xe0" else 2
+    return photo[:place] + b"".join(segments) + photo[place:]
+
+
+def with_exif(photo, exif):
+    """A JPEG that had no EXIF, with some."""
+    return in_jpeg(photo, segment(0xE1, b"Exif\0\0" + exif))
+
+
+def with_xmp(photo, packet):
+    """A JPEG that had no XMP, with some."""
+    return in_jpeg(photo, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))

@@ -1,0 +1,161 @@
+"""Photos decoded: upright RGB pixels of any format, reduced while they are read."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import PIL.Image
+
+from veduta.errors import ImageError, TooLargeError
+from veduta.images import formats, raw
+from veduta.images.photo_bytes import MAX_BYTES, PhotoBytes, check_length, read_bytes
+from veduta.text import printable
+from veduta.types import Image, UInt8
+
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+
+
+def load(
+    source: str | os.PathLike[str] | bytes | PhotoBytes,
+    *,
+    name: str | None = None,
+    max_side: int = 1024,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = 200_000_000,
+) -> Image:
+    """Return a photo, upright, its longer side reduced to at most `max_side`.
+
+    Its pixels are (H, W, 3) uint8 RGB of the first frame, white where transparent; its size, the original's. A RAW is
+    seen through the preview in it, which takes rawpy.
+
+    Args:
+        source: its path, its bytes, or both as `read_bytes` gives them, which are not hashed again.
+        name: what to call the photo; as the source does when it is None.
+        max_side: most pixels of the longer side.
+        max_bytes: most bytes of the file.
+        max_pixels: most pixels of the original.
+
+    Raises:
+        ImageError: in one line, if the photo cannot be read.
+        TooLargeError: if it has more than `max_bytes` or `max_pixels`.
+        NotInstalledError: if it is a RAW, and rawpy is not installed.
+    """
+    if min(max_side, max_bytes, max_pixels) < 1:
+        raise ValueError(f"expected limits of at least 1, got {max_side=}, {max_bytes=}, {max_pixels=}")
+    photo = _photo_bytes(source, name, max_bytes)
+    name = photo.name if name is None else name
+    opened, pixels, (width, height) = _decode(photo, printable(name), max_side, max_pixels)
+    return Image(pixels, width, height, name, photo.sha256, opened.position, opened.taken)
+
+
+def _photo_bytes(source: str | os.PathLike[str] | bytes | PhotoBytes, name: str | None, max_bytes: int) -> PhotoBytes:
+    """Return the bytes of a photo, within the limit."""
+    if not isinstance(source, PhotoBytes | bytes):
+        return read_bytes(source, max_bytes=max_bytes, shown=None if name is None else printable(name))
+    known, data = (source.name, source.data) if isinstance(source, PhotoBytes) else ("<bytes>", source)
+    check_length(len(data), printable(known if name is None else name), max_bytes)
+    return source if isinstance(source, PhotoBytes) else PhotoBytes.of(data, name or known)
+
+
+def from_array(pixels: npt.NDArray[Any], name: str = "<array>") -> Image:
+    """Return an Image of (H, W, 3) uint8 RGB or (H, W) uint8 gray pixels, uncopied where it can be.
+
+    Raises ValueError for any other shape or dtype, and for no pixels.
+    """
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)  # (H, W, 3)
+    height, width = (*pixels.shape, 0, 0)[:2]
+    return Image(np.ascontiguousarray(pixels), width, height, name)
+
+
+def _decode(
+    photo: PhotoBytes, shown: str, max_side: int, max_pixels: int
+) -> tuple[formats.OpenedPhoto, UInt8, tuple[int, int]]:
+    """Return an opened photo, its pixels (H, W, 3), upright and reduced, and its upright size before that."""
+    kind = formats.identify(photo)
+    if kind is None:
+        problem = f"is {formats.describe_unreadable(photo.data)}, not a photo in {formats.KNOWN_FORMATS}"
+        raise ImageError(shown, problem)
+    try:
+        opened = raw.open_raw(photo.data, shown, max_pixels) if kind == "RAW" else formats.open_photo(photo.data, kind)
+        _check_pixels(opened.picture.size, shown, max_pixels)
+        return opened, *_upright(opened.picture, opened.orientation, max_side)
+    except ImageError:
+        raise
+    # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
+    except Exception as error:
+        raise ImageError(shown, _reason(error, kind)) from error
+
+
+def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        problem = f"is {width} x {height}, more than {max_pixels:,} pixels"
+        raise TooLargeError(shown, problem, "make it smaller or raise max_pixels")
+
+
+def _upright(photo: PIL.Image.Image, orientation: int, max_side: int) -> tuple[UInt8, tuple[int, int]]:
+    size = photo.size
+    is_jpeg = isinstance(photo, formats.JpegPhoto)
+    if is_jpeg:  # reduced by 2, 4 or 8 while decoding, never below the size asked for
+        photo.draft(None, _fitted(size, max_side))
+    photo.load()
+    size = size if is_jpeg else photo.size  # HEIF may correct itself
+    reduced = _flat(photo).resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING)
+    if orientation in _TURNS:
+        reduced = reduced.transpose(_TURNS[orientation])
+    return np.array(reduced), (size[::-1] if orientation in (5, 6, 7, 8) else size)
+
+
+def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
+    """Return (width, height) shrunk until the longer side is at most `max_side`."""
+    width, height = size
+    scale = min(1.0, max_side / max(size))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _flat(photo: PIL.Image.Image) -> PIL.Image.Image:
+    """Return the photo in RGB, on white where it is transparent."""
+    if photo.mode.startswith(("I", "F")):
+        return PIL.Image.fromarray(_to_8_bits(np.asarray(photo), photo.mode)).convert("RGB")
+    if not photo.has_transparency_data:
+        return photo if photo.mode == "RGB" else photo.convert("RGB")
+    white = PIL.Image.new("RGBA", photo.size, "white")
+    return PIL.Image.alpha_composite(white, photo.convert("RGBA")).convert("RGB")
+
+
+def _to_8_bits(values: npt.NDArray[Any], mode: str) -> UInt8:
+    """Return gray values (H, W) of 16 bits, 32 bits or float in 8 bits, 0 staying black."""
+    finite = np.where(np.isfinite(values), values, 0).astype(np.float32)
+    scaled = np.clip(finite * np.float32(255 / _white(finite, mode)), 0, 255)
+    return np.asarray(np.rint(scaled), np.uint8)
+
+
+def _white(values: npt.NDArray[np.float32], mode: str) -> float:
+    """Return the value meant as white, which only 16-bit files settle; the usual scales are tried in turn."""
+    if mode.startswith("I;16"):
+        return 65535
+    if mode == "F" and values.mean(dtype=np.float64) <= 1:  # 0 to 1, with highlights above it clipped
+        return 1
+    peak = float(values.max())
+    return next((top for top in ((255, 65535) if mode == "F" else (65535,)) if peak <= top), peak)
+
+
+def _reason(error: Exception, kind: str) -> str:
+    """Return what a message says of a decoder's error; the error's own words may quote the file."""
+    if isinstance(error, MemoryError):
+        return "takes more memory than there is; make it smaller"
+    if isinstance(error, PIL.Image.DecompressionBombError | PIL.Image.DecompressionBombWarning):
+        return f"has more pixels than the {kind} decoder allows; make it smaller"
+    return f"is a {kind} that is damaged, cut short or unusual; get a fresh copy or save it as JPEG"
