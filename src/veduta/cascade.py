@@ -34,7 +34,7 @@ class CascadeSettings:
             raise ValueError(f"expected depth >= 1, rerank_depth >= 0 and budget_ms >= 0, got {got}")
 
     def steps(self) -> list[tuple[str, int]]:
-        """Return the stages to go through, each with how many candidates it verifies."""
+        """Return the stages to go through, with the number of candidates that each verifies."""
         limit = self.rerank_depth
         if limit is None:
             return [(name, NUM_VERIFIED[name]) for name in self.stages]

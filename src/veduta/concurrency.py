@@ -1,4 +1,4 @@
-"""Work done ahead by a few threads, given back in the order it was asked for; and how many threads BLAS may use."""
+"""Work done ahead by a few threads and returned in order; and the number of BLAS threads."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _feed(
 
 
 def _put(waiting: Queue[Any], entry: Any, left: Event) -> bool:
-    """Put an entry into the queue unless the iteration is left first; return whether it was put."""
+    """Put an entry into the queue unless the iteration ends first; return whether the entry was put."""
     while not left.is_set():
         try:
             waiting.put(entry, timeout=0.1)
@@ -86,7 +86,7 @@ def _controller() -> Any:
 
 
 def keep_memory() -> None:
-    """Have the C library keep what is given back, up to 64 MB, instead of returning it to the system each time.
+    """Have the C library keep freed memory, up to 64 MB, instead of returning pages to the system each time.
 
     For a program's main, not for a library. The local features of thirty references are a few megabytes that come and
     go with every photo, and fresh pages for them cost more than what is computed in them. Only glibc is told; others

@@ -39,7 +39,7 @@ Kind = Literal["landmark", "reference", "photo"]
 
 
 class VedutaError(Exception):
-    """The parent of every error Veduta raises on purpose; catch it to catch them all.
+    """The parent of every error Veduta raises on purpose; catch this class to catch them all.
 
     Args:
         problem: one line: what is wrong, and with which thing.
@@ -82,13 +82,13 @@ class ImageError(VedutaError):
 
 
 class TooLargeError(ImageError):
-    """A photo has more bytes or pixels than it may have here; with other limits it might be read."""
+    """A photo has more bytes or pixels than allowed here; with other limits the photo might be read."""
 
     code = "too_large"
 
 
 class NotInstalledError(ImageError):
-    """A photo's format takes a package that is not installed; with it the photo might be read."""
+    """A photo's format takes a package that is not installed."""
 
 
 class ModelError(VedutaError):
@@ -119,7 +119,7 @@ class NotFoundError(GalleryError):
 
     @property
     def subject(self) -> str:
-        """The missing thing in words, without where it was looked for."""
+        """The missing thing in words, without the place where that was looked up."""
         return f"{self.kind} {self.id!r}" if isinstance(self.id, str) else f"{self.kind} number {self.id}"
 
 

@@ -25,7 +25,7 @@ def pack_features(features: LocalFeatures) -> bytes:
 
 
 def unpack_features(data: bytes) -> LocalFeatures:
-    """Return what `pack_features` kept; descriptors have norm 1 again."""
+    """Return the local features of `pack_features`' bytes; descriptors have norm 1 again."""
     n, dim, width, height, _ = FEATURES_HEADER.unpack_from(data)
     places = np.frombuffer(data, "<u2", 2 * n, FEATURES_HEADER.size).reshape(n, 2)
     steps = np.frombuffer(data, np.int8, dim * n, FEATURES_HEADER.size + 4 * n).reshape(n, dim)

@@ -16,7 +16,7 @@ MEGABYTE = 2**20  # bytes
 
 @contextmanager
 def draft(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Yield a file beside `path` that takes its name, whole and on disk, when the body ends; OSError if it cannot.
+    """Yield a file beside `path` that takes the name `path`, whole and on disk, when the body ends.
 
     When the body fails the draft is removed; the draft of a process that was killed is overwritten by the next.
 
@@ -38,7 +38,7 @@ def draft(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
-    """Write a file so that it is the old one or the new one, never half; OSError if it cannot be written.
+    """Write a file so that readers see the old one or the new one, never half; OSError on failure.
 
     Args:
         path: the file.

@@ -35,7 +35,7 @@ class HomographyVerifier:
         self.max_scale, self.max_stretch = max_scale, max_stretch
 
     def verify(self, query: LocalFeatures, reference: LocalFeatures, matches: Matches) -> Verification:
-        """Return the inliers and their homography, or no inliers and the problem that ruled it out.
+        """Return the inliers and their homography, or no inliers and the problem that ruled one out.
 
         Problems: ``too few matches``, ``no agreement``, ``collinear``, ``folded``, ``flipped``, ``collapsed``.
         """
@@ -92,7 +92,7 @@ def describe_pair(
     verification: Verification,
     confirmed: UInt8 | None = None,
 ) -> PairGeometry:
-    """Return what a verified pair says beyond its number of inliers.
+    """Return a verified pair's geometry beyond its number of inliers.
 
     Args:
         query: features of the photo asked about.

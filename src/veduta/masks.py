@@ -73,7 +73,7 @@ class SegFormerMask:
 
 
 class LearnedMask:
-    """What a keypoint of XFeat looks like and where it lies, weighed by a learned logistic regression.
+    """A logistic regression over the descriptor and place of XFeat's keypoints.
 
     Learned from references of landmarks: does any other photo of the same landmark confirm the keypoint?
 
@@ -106,7 +106,7 @@ class ColorRule:
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """The name of the rule."""
         return "colours"
 
     def repeatability(self, image: Image, features: LocalFeatures) -> Float32:

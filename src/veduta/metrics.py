@@ -121,7 +121,7 @@ def recall_at_k(truth: Truth, ranked: Ranked, k: int) -> float:
 def open_set(
     truth: Truth, predictions: Iterable[Prediction], floor: float, ignored: Collection[str] = ()
 ) -> OpenSetReport:
-    """Return how well confidence separates photos of a landmark from distractors, and how true it is.
+    """Return how well confidence separates photos of a landmark from distractors, and its calibration error.
 
     Pass the best guess for every photo, below the floor too; a photo without one has confidence -inf.
 
@@ -221,7 +221,7 @@ class Evaluation:
 def evaluate(
     truth: Truth, predictions: Iterable[Prediction], floor: float, *, resamples: int = 1000, seed: int = 0
 ) -> Evaluation:
-    """Return what `gap`, `bootstrap_gap`, `accuracy` and `open_set` return, the answers being judged only once.
+    """Return the results of `gap`, `bootstrap_gap`, `accuracy` and `open_set`, judging the answers once.
 
     Errors as theirs; resamples of 0 leave the interval out.
 

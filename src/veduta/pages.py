@@ -18,7 +18,7 @@ FOLDER = "templates"
 
 
 def page_template(module: str, name: str, clean: Callable[[str], str] | None = None) -> Template:
-    """Return a template whose values are escaped; a name it lacks raises jinja2.UndefinedError when it is rendered.
+    """Return a template whose values are escaped; an unknown name raises jinja2.UndefinedError on rendering.
 
     Args:
         module: ``__file__`` of the module whose page it is.
@@ -47,5 +47,5 @@ def _environment(folder: Path, clean: Callable[[str], str] | None) -> Environmen
 
 
 def webp_source(data: bytes) -> str:
-    """Return a WebP picture as the address that an ``img`` shows it by, with nothing to load."""
+    """Return a WebP picture as a data address for an ``img``."""
     return "data:image/webp;base64," + base64.b64encode(data).decode()

@@ -18,7 +18,7 @@ class Embedder(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Hex digest of its weights; a gallery records it."""
+        """Hex digest of the weights; a gallery records this."""
         ...
 
     @property
@@ -28,7 +28,7 @@ class Embedder(Protocol):
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its descriptors, beside its weights; a gallery records it."""
+        """The settings that change descriptors, beside the weights; a gallery records them."""
         ...
 
     def embed(self, images: Sequence[Image]) -> Float32:
@@ -46,7 +46,7 @@ class Extractor(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Hex digest of its weights, empty without any; a gallery records it."""
+        """Hex digest of the weights, empty without any; a gallery records this."""
         ...
 
     @property
@@ -56,7 +56,7 @@ class Extractor(Protocol):
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its features, beside its weights; a gallery records it."""
+        """The settings that change features, beside the weights; a gallery records them."""
         ...
 
     def extract(self, image: Image) -> LocalFeatures:
@@ -77,12 +77,12 @@ class Matcher(Protocol):
         ...
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
-        """Return what `match` returns for each of the references, in their order."""
+        """Return the result of `match` for each of the references, in their order."""
         ...
 
 
 class PairMatcher(Protocol):
-    """Pairs points of two photos without a detector; it has to see both."""
+    """Matches points of two photos without a detector, from both photos at once."""
 
     @property
     def name(self) -> str:
@@ -119,7 +119,7 @@ class Index(Protocol):
     """Finds the nearest descriptors."""
 
     def __len__(self) -> int:
-        """How many descriptors it holds."""
+        """Return the number of descriptors."""
         ...
 
     def add(self, ids: Int64, descriptors: Float32) -> None:

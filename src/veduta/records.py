@@ -1,4 +1,4 @@
-"""What a shard has done so far, on disk: records behind one another, each whole or not there.
+"""Append-only records of a shard on disk: each whole or not there.
 
 A record is a header (number, length, failed or not, CRC-32) and its bytes, written by one call. What a killed process
 or a machine without power left half-written is cut off when the next one opens the file, so it goes on where that was.
@@ -36,7 +36,7 @@ class Record:
     content: bytes
 
     def to_bytes(self) -> bytes:
-        """Return it as it lies in a file."""
+        """Return the record as stored in a file."""
         return RECORD_HEADER.pack(self.number, len(self.content), self.failed, self._checksum()) + self.content
 
     def _checksum(self) -> int:
@@ -57,7 +57,7 @@ class Record:
 
 
 class RecordFile:
-    """Records in a file, appended to. What is not whole at its end is cut off when it is opened.
+    """An append-only file of records; a half-written tail is cut off on opening.
 
     Args:
         path: the file; made if need be.
@@ -78,7 +78,7 @@ class RecordFile:
             os.ftruncate(self._file.fileno(), place)
 
     def append(self, record: Record) -> int:
-        """Write a record and return where it begins."""
+        """Write a record and return the offset of its first byte."""
         place = os.fstat(self._file.fileno()).st_size
         data = memoryview(record.to_bytes())
         while len(data):
@@ -116,7 +116,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @dataclass(frozen=True)
 class FinishedShard:
-    """What is known of a finished shard.
+    """The totals of a finished shard.
 
     Attributes:
         items: how many there were.
@@ -131,12 +131,12 @@ class FinishedShard:
     makers: tuple[str, ...]
 
     def write(self, folder: Path) -> None:
-        """Note it in a shard's folder."""
+        """Write the totals into a shard's folder."""
         write_json(folder / DONE, vars(self))
 
     @classmethod
     def read(cls, folder: Path) -> FinishedShard | None:
-        """Return that of the shard in a folder; None where it is not finished or its part is not what it was."""
+        """Return the totals of the shard in a folder; None for one not finished, or whose records have changed."""
         try:
             fields = json.loads((folder / DONE).read_text("utf-8"))
             done = cls(fields["items"], fields["failed"], fields["bytes"], tuple(fields["makers"]))
@@ -148,7 +148,7 @@ class FinishedShard:
 
 
 def count_records(path: Path) -> int:
-    """Return how many records a part seems to have, by their headers only; it may be being written."""
+    """Return the number of records by their headers alone, while another process may be writing."""
     count = 0
     try:
         with path.open("rb") as file:

@@ -93,7 +93,7 @@ class ReviewQueue:
             return self._db.execute(query, values).fetchall()
 
     def keep(self, photo: str, content: bytes, answer: Mapping[str, Any]) -> ReviewItem:
-        """Keep a photo with what was said of it, and return its item; one that is there already stays as it is."""
+        """Add a photo with the answer for it, and return the item; one that is there already stays unchanged."""
         digest, now = hashlib.sha256(content).hexdigest(), datetime.now(UTC).isoformat(timespec="seconds")
         self._ask(
             "INSERT INTO item (photo, sha256, added, answer, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -121,7 +121,7 @@ class ReviewQueue:
         return bytes(rows[0][0])
 
     def set_verdict(self, number: int, verdict: str, landmark: str | None) -> ReviewItem:
-        """Note a verdict and what the photo shows by it, and return the item.
+        """Store a verdict with the landmark the photo shows, and return the item.
 
         Raises:
             NotFoundError: there is no photo of this number.
@@ -139,7 +139,7 @@ class ReviewQueue:
         self._ask("DELETE FROM item WHERE number = ?", (number,))
 
     def export(self, folder: str | os.PathLike[str]) -> int:
-        """Write the photos with a verdict as `photos.csv` and files beside it, for `veduta calibrate`; return how many.
+        """Write the photos with a verdict, and `photos.csv` for `veduta calibrate`; return how many.
 
         Files are named by their content, so that exporting again adds what is new.
 

@@ -127,5 +127,5 @@ def connect_read_only(file: Path) -> sqlite3.Connection:
 
 
 def is_writable(file: Path) -> bool:
-    """Return whether this process may write a file and the folder it lies in."""
+    """Return whether this process may write a file and its folder."""
     return all(os.access(path, os.W_OK) for path in (file, file.parent))

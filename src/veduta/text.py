@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def utf8(name: str) -> str:
-    """Return a file's name with each byte that is no text written out, so that SQLite and JSON can hold it."""
+    """Return a file's name with undecodable bytes escaped, so that SQLite and JSON can hold the name."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def printable(name: str) -> str:
-    """Return a name as a message may show it: on one line, whatever a file system allowed."""
+    """Return a name fit for a message: on one line, whatever a file system allowed."""
     return name if name and name.isprintable() else ascii(name)

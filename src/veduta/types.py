@@ -113,7 +113,7 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """What the geometry says of one pair of photos.
+    """The result of verifying one pair of photos.
 
     Attributes:
         inliers: (M,) bool, which of the matches agree with the homography; all False when there is none.
@@ -138,7 +138,7 @@ class Verification:
 
 @dataclass(frozen=True)
 class Landmark:
-    """The thing recognised: an id, and what people call it and where it stands, as far as known.
+    """The thing recognized: an id, and its name, place and page as far as known.
 
     Attributes:
         id: unique in its gallery; always text.
@@ -182,7 +182,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class PairGeometry:
-    """What one verified pair of photos says beyond its number of inliers; all but `num_matches` are 0 without inliers.
+    """The geometry of a verified pair beyond the number of inliers; all but `num_matches` are 0 without inliers.
 
     Attributes:
         num_matches: pairs before geometry.
@@ -209,7 +209,7 @@ class PairGeometry:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A reference that may show the query's landmark, with the evidence gathered for it so far.
+    """A reference that may show the query's landmark, with the evidence gathered so far.
 
     Attributes:
         reference: id of the reference.
@@ -255,7 +255,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What Veduta says of one photo.
+    """The answer for one photo.
 
     Attributes:
         photo: the path as given.
@@ -298,5 +298,5 @@ class Failure:
         return cls(photo, str(error), error.code)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the failure as its JSON has it: photo, error."""
+        """Return the failure as a JSON object: photo, error."""
         return {"photo": self.photo, "error": self.error}

@@ -85,7 +85,7 @@ def draw_keypoints(image: Image, keypoints: Float32, stays: Float32, height: int
 
 
 def _fit(image: Image, height: int) -> tuple[int, int]:
-    """Return the size of a photo in the picture: `height` high unless that makes it wider than twice as much."""
+    """Return the size of a photo in the picture: `height` high, but at most twice as wide as that."""
     width = max(1, round(image.width * height / image.height))
     if width <= 2 * height:
         return width, height

@@ -15,7 +15,7 @@ STEPS = 1000  # of a bar
 
 
 class IndexKindName(enum.StrEnum):
-    """What a gallery may be searched with."""
+    """The kinds of index a gallery can be searched with."""
 
     auto = "auto"
     exact = "exact"

@@ -179,7 +179,7 @@ def _place(
     *,
     ray: bool,
 ) -> ShardPlacement:
-    """Return what does a job where the options say: one shard here, or all of them on Ray."""
+    """Return a runner of a job: for one shard here, or for all of them on Ray."""
     from veduta.competition.descriptor_table import parse_shard
     from veduta.jobs import run_on_ray, run_shard
 

@@ -65,7 +65,7 @@ AllRows = Annotated[bool, typer.Option("--all", help="Print every file.")]
 
 @contextmanager
 def _opened(library: Path, state: Path | None, *, known: bool = True) -> Iterator[Library]:
-    """Yield a library; LibraryError when it has to be known already and is not: the folder may be mistyped."""
+    """Yield a library; LibraryError when a known one is expected and there is none: the folder may be mistyped."""
     from veduta.errors import LibraryError
     from veduta.library import Library
     from veduta.library.catalog import FILE, STATE_FOLDER
@@ -283,7 +283,7 @@ def _plan_facts(plan: OrganizePlan) -> dict[str, Any]:
 
 
 def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
-    """Print what a plan counts, and the files it is about, or some of them."""
+    """Print the totals of a plan, and the files concerned, or some of them."""
     output.print_facts(facts, as_json=False)
     shown = rows if every else rows[:ROWS_SHOWN]
     output.print_lines(shown)
@@ -292,7 +292,7 @@ def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> No
 
 
 def _apply_or_say(library: Library, plan: OrganizePlan | TagPlan, steps: int, *, apply: bool) -> bool:
-    """Carry out a plan if that is wanted; return whether some of it failed."""
+    """Carry out a plan if `apply` is set; return whether some of it failed."""
     if not steps:
         output.note("nothing to do")
         return False
@@ -390,7 +390,7 @@ def review_command(
 
 
 def _judge(library: Library, verdict: str | None, photo: str) -> None:
-    """Keep one verdict, or forget it, and say what is known now."""
+    """Store one verdict, or forget it, and print the photo's label after that."""
     from veduta.library.review import landmark_of
 
     if verdict is None:
@@ -417,7 +417,7 @@ def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:
 
 
 def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
-    """Serve the page on the doubtful photos until it is told to stop."""
+    """Serve the page on the uncertain photos until the process is stopped."""
     from veduta.errors import LibraryError
     from veduta.library.review import fill_queue
 

@@ -175,7 +175,7 @@ def _row(answer: Recognition | Failure) -> list[Text]:
 
 
 def _cell(text: str, style: str = "") -> Text:
-    """Return text for a table, as it is if it can be printed: no markup is looked for, no control sequence passes."""
+    """Return text for a table unchanged if printable: without markup and control sequences."""
     return Text(text if text.isprintable() else ascii(text), style)
 
 

@@ -85,7 +85,7 @@ def serve_command(
 def on_page(
     galleries: list[Path], token: str, port: int, provider: str, queue: Path
 ) -> Iterator[tuple[Callable[[], None], str]]:
-    """Yield what serves the page on loopback until it is told to stop, and its address.
+    """Yield a server of the page on loopback with its address; the server stops when the body ends.
 
     Args:
         galleries: folders of galleries.
@@ -109,7 +109,7 @@ def on_page(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there; VedutaError when it cannot."""
+    """Return a listening socket; VedutaError when the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Only of a socket that says it is TCP does asyncio send what is small at once; else each answer waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -26,7 +26,7 @@ class Loss(enum.StrEnum):
 
 
 class Bank(enum.StrEnum):
-    """What photos of no landmark are."""
+    """The roles of photos without a landmark."""
 
     one = "class"
     each = "each"

@@ -38,7 +38,7 @@ META, DESCRIPTORS, IDS, BAD = "shard.json", "descriptors.bin", "ids.bin", "bad.c
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the descriptors of a table; tables of different makers are never mixed.
+    """The model and settings behind the descriptors of a table; tables of different origin are never mixed.
 
     Attributes:
         model: name of the model, or of the table they were imported from.
@@ -55,12 +55,12 @@ class Provenance:
     settings: tuple[tuple[str, int], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the provenance as a JSON object."""
         return {**asdict(self), "settings": dict(self.settings)}
 
 
 def shard_of(id: str, count: int) -> int:
-    """Return which of `count` shards, from 0, a photo belongs to; it depends on nothing but its id."""
+    """Return which of `count` shards, from 0, a photo belongs to; a function of the id alone."""
     return zlib.crc32(id.encode("utf-8", "surrogatepass")) % count
 
 
@@ -77,7 +77,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 class ShardWriter:
-    """Appends rows to one shard. Make it with `open_shard`, which locks the shard against a second writer."""
+    """Appends rows to one shard; `open_shard` makes one and locks the shard against a second writer."""
 
     def __init__(self, folder: Path, maker: Provenance) -> None:
         self._folder, self._maker = folder, maker
@@ -89,7 +89,7 @@ class ShardWriter:
         self._pending: list[tuple[str, Float32]] = []
 
     def put(self, id: str, descriptor: Float32) -> None:
-        """Add one (D,) descriptor; it is on disk after the next `flush`."""
+        """Add one (D,) descriptor, on disk after the next `flush`."""
         if descriptor.shape != (self._maker.dim,):
             raise ValueError(f"descriptor: expected ({self._maker.dim},), got {descriptor.shape}")
         if len(id) > ID_BYTES:
@@ -131,7 +131,7 @@ class ShardWriter:
 
 @contextmanager
 def open_shard(table: Path, maker: Provenance, shard: tuple[int, int] = (1, 1)) -> Iterator[ShardWriter]:
-    """Yield a writer for a shard of a table, new or begun earlier, and flush it at the end.
+    """Yield a writer for a shard of a table, new or begun earlier; the shard is flushed at the end.
 
     Raises:
         DatasetError: another process is writing to it, or another model made it.
@@ -230,7 +230,7 @@ class DescriptorTable:
         return cls(maker, ids, tuple(part[1] for part in parts if len(part[0])), bad)
 
     def order(self, photo_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return (n,) the row of each id wanted, -1 where it has none."""
+        """Return (n,) the row of each id, -1 for ids without one."""
         wanted_ids = np.array(photo_ids, f"S{ID_BYTES}")
         sorter = np.argsort(self.ids, kind="stable")
         place = np.searchsorted(self.ids, wanted_ids, sorter=sorter)

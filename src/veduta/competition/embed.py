@@ -33,7 +33,7 @@ FLUSH_SECONDS = 2.0  # the most work a killed run does again
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What became of the photos of a split, or of a shard of it.
+    """The outcome of embedding a split, or a shard of one.
 
     Attributes:
         table: the folder of the table.
@@ -93,12 +93,12 @@ def embed_split(
 
 
 def maker_of(model: Embedder, dtype: str = "float16") -> Provenance:
-    """Return what a table records of an embedder."""
+    """Return the provenance that a table records of an embedder."""
     return Provenance(model.name, model.sha256, model.dim, dtype, tuple(sorted(model.settings.items())))
 
 
 def embed_one(model: Embedder, folder: PhotoFolder, id: str) -> Float32 | Failure:
-    """Return the (D,) descriptor of one photo, or why it has none."""
+    """Return the (D,) descriptor of one photo, or the reason why there is none."""
     try:
         return np.asarray(model.embed([load(folder.path(id))])[0], np.float32)
     except ImageError as error:

@@ -40,7 +40,7 @@ class FeatureFile:
         return len(self._places)
 
     def get(self, id: str) -> LocalFeatures | None:
-        """Return the local features of a photo, or None if it could not be read or was never extracted."""
+        """Return the local features of a photo, or None for one that is unreadable or was never extracted."""
         start, length = self._places.get(id, (0, 0))
         return unpack_features(os.pread(self._file.fileno(), length, start)) if length else None
 

@@ -1,4 +1,4 @@
-"""What a data set has: counts, the long tail, photos missing or damaged."""
+"""The contents of a data set: counts, the long tail, photos missing or damaged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SplitReport:
     bad: tuple[Failure, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the split as its JSON has it."""
+        """Return the split as a JSON object."""
         facts = asdict(self)
         facts["bad"] = [failure.to_dict() for failure in self.bad]
         return facts
@@ -51,7 +51,7 @@ class SplitReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect_data` found.
+    """The result of `inspect_data`.
 
     Attributes:
         landmarks: how many train.csv names.
@@ -73,7 +73,7 @@ class Inspection:
 
 
 def inspect_data(data: Path, decode: bool = True, progress: Progress | None = None) -> Inspection:  # noqa: FBT001, FBT002
-    """Return what a data set's folder has.
+    """Return the contents of a data set's folder.
 
     Args:
         data: the folder.
@@ -154,7 +154,7 @@ def _inspection(labels: Labels | None, solution: Solution | None, splits: tuple[
 
 
 def _histogram(counts: np.ndarray[tuple[int], np.dtype[np.int64]]) -> tuple[tuple[str, int], ...]:
-    """Return (class of photos per landmark, landmarks in it)."""
+    """Return the number of landmarks by their number of photos."""
     classes, low = [], 1
     for high in EDGES:
         name = str(high) if low == high else f"{low}-{high}"

@@ -32,7 +32,7 @@ LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 def _tensor(
     storage: npt.NDArray[Any], offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> npt.NDArray[Any]:
-    """Return a view of a storage as torch would make it; ValueError if it reaches outside."""
+    """Return a view of a storage as torch would make one; ValueError for a view beyond the storage."""
     reach = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else offset
     if offset < 0 or min(stride, default=0) < 0 or min(size, default=0) < 0 or (all(size) and reach >= len(storage)):
         raise ValueError("a tensor reaches outside its storage")
@@ -41,7 +41,7 @@ def _tensor(
 
 
 class _Array:
-    """What a pickled ndarray is until its state is known: its own class would accept dtypes that hold objects."""
+    """A pickled ndarray until its state is known: the class itself would accept dtypes that hold objects."""
 
     def __init__(self, *_: Any) -> None:
         self.value: npt.NDArray[Any] = np.empty(0)
@@ -71,7 +71,7 @@ class _Dtype:
 
 
 def _from_buffer(data: Any, dtype: Any, shape: tuple[int, ...], order: str) -> npt.NDArray[Any]:
-    """Return what pickle's protocol 5 makes of an array."""
+    """Return the array that pickle's protocol 5 stores."""
     if not isinstance(dtype, _Dtype):
         raise pickle.UnpicklingError("an array is not made of numbers")
     return np.frombuffer(bytes(data), dtype.dtype).reshape(shape, order="F" if order == "F" else "C")
@@ -104,7 +104,7 @@ class _Reader(pickle.Unpickler):
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for; UnpicklingError for any that is not on the list."""
+        """Return the object behind a name; UnpicklingError for any that is not on the list."""
         try:
             return _KNOWN[module, name]
         except KeyError:
@@ -133,7 +133,7 @@ def read_pth(path: Path) -> dict[str, npt.NDArray[np.float32]]:
 
 
 def _vector(value: Any) -> npt.NDArray[np.float32]:
-    """Return what a dictionary holds as (D,) float32."""
+    """Return a dictionary's value as (D,) float32."""
     array = value.value if isinstance(value, _Array) else value
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise pickle.UnpicklingError(f"it holds a {type(value).__name__} where a vector belongs")

@@ -1,4 +1,4 @@
-"""What a run does, as data: the package's own pipeline, and the 7th-place notebook of 2020 step by step."""
+"""Recipes: the choices of a run as data, the package's own pipeline and the 7th-place notebook of 2020."""
 
 from __future__ import annotations
 

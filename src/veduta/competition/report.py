@@ -1,4 +1,4 @@
-"""What a run was worth, as one self-contained page: figures, curves, and the best and worst answers with evidence."""
+"""The report of a run, one self-contained page: figures, curves, and the best and worst answers with evidence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FramedPoints = tuple[Float32, tuple[int, int]]  # (K, 2) keypoints, and the size
 
 @dataclass(frozen=True)
 class Evidence:
-    """What it takes to show why an answer was given.
+    """The photos and local features that explain an answer.
 
     Attributes:
         test: where the test photos are.
@@ -47,7 +47,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class JudgedPrediction:
-    """A prediction and whether it is right.
+    """A prediction and whether the landmark is right.
 
     Attributes:
         prediction: the landmark and its confidence.
@@ -167,7 +167,7 @@ def _recall(retrieved: RetrievedCandidates, truth: dict[str, tuple[str, ...]]) -
 def _answer(
     judged: JudgedPrediction, retrieved: RetrievedCandidates, evidence: Float32, show: Evidence, recipe: Recipe
 ) -> dict[str, str | None] | None:
-    """Return an answer with the reference that spoke most for it; None where no reranked one did."""
+    """Return an answer with its strongest reference; None where no reranked one supports the answer."""
     p = judged.prediction
     query, depth = retrieved.queries.index(p.id), evidence.shape[1]
     rows = retrieved.rows[query, :depth].tolist()

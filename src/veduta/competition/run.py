@@ -49,7 +49,7 @@ from veduta.types import Float32
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage took.
+    """The time and memory of a stage.
 
     Attributes:
         stage: its name.
@@ -66,7 +66,7 @@ class StageReport:
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run made.
+    """The outcome of a run.
 
     Attributes:
         submission: path of submission.csv.
@@ -87,7 +87,7 @@ class RunReport:
     page: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it, undefined figures being None."""
+        """Return the report as a JSON object, undefined figures being None."""
         scores = {part: figures.as_dict() for part, figures in self.scores.items()} if self.scores else None
         return asdict(self) | {"scores": scores}
 
@@ -237,7 +237,7 @@ class _Run:
         return evidence
 
     def no_evidence(self, retrieved: RetrievedCandidates) -> Float32:
-        """Return what there is to say of geometry when nobody asked: (Q, rerank_depth) NaN."""
+        """Return the evidence of a recipe without geometry: (Q, rerank_depth) NaN."""
         return np.full(
             (len(retrieved.queries), min(self.recipe.rerank_depth, retrieved.rows.shape[1])), np.nan, np.float32
         )
@@ -326,7 +326,7 @@ class _Run:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[dict[str, Any]]:
-        """Note what the body takes; it may say that there was nothing to do."""
+        """Record the time and memory of the body, which may declare itself skipped."""
         start, stage = time.perf_counter(), {"stage": name, "skipped": False}
         yield stage
         seconds = round(time.perf_counter() - start, 3)
@@ -340,7 +340,7 @@ def peak_megabytes() -> float:
 
 
 def with_overrides(recipe: str, **changes: Any) -> Recipe:
-    """Return a recipe with some of its choices changed; None leaves one as it is."""
+    """Return a recipe with some of its choices changed; None keeps a choice."""
     return replace(_recipe(recipe), **{name: value for name, value in changes.items() if value is not None})
 
 

@@ -48,7 +48,7 @@ class Score:
     ece: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it, undefined figures being None."""
+        """Return the score as a JSON object, undefined figures being None."""
         return {key: None if isinstance(v, float) and math.isnan(v) else v for key, v in asdict(self).items()}
 
 

@@ -1,4 +1,4 @@
-"""The stages of a run. Each one's result is a file; each can be stopped at any moment and goes on where it was."""
+"""The stages of a run: each writes one file, can be stopped at any moment, and resumes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def digest_of(ids: npt.NDArray[np.bytes_]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class RetrievedCandidates:
-    """What retrieval found.
+    """The candidates of every query.
 
     Attributes:
         queries: (Q,) ids of the test photos that have a descriptor.
@@ -176,7 +176,7 @@ def save_candidates(path: Path, retrieved: RetrievedCandidates) -> None:
 
 
 def load_candidates(path: Path) -> RetrievedCandidates:
-    """Return what `save_candidates` wrote."""
+    """Return the candidates that `save_candidates` stored."""
     with np.load(path, allow_pickle=False) as data:
         queries, references = (
             tuple(id.decode("ascii") for id in data[name].tolist()) for name in ("queries", "references")
@@ -190,7 +190,7 @@ def load_candidates(path: Path) -> RetrievedCandidates:
 
 
 def extractor_of(recipe: Recipe, provider: str = "cpu") -> Extractor:
-    """Return the recipe's extractor, without keypoints on things that move or grow if it says so.
+    """Return the recipe's extractor, masked against moving things if the recipe has a mask.
 
     SuperPoint takes the notebook's threshold, and its mask the notebook's four classes.
     """

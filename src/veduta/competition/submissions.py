@@ -16,7 +16,7 @@ SUBMISSION = ("id", "landmarks")
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one line of a submission.
+    """A fault in one line of a submission.
 
     Attributes:
         line: its number, 1 being the header; 0 for what is missing altogether.

@@ -1,4 +1,4 @@
-"""Readers for the files of Google Landmarks v2 and of the Kaggle competitions made of it.
+"""Readers for the files of Google Landmarks v2 and of the Kaggle competitions on that data set.
 
 Every malformed file is a DatasetError with the file, the line and the reason. Large tables are read in one pass into
 arrays: the 4.1 million rows of the full train.csv take under 800 MB at the peak.
@@ -52,7 +52,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Attribution:
-    """Whose photo it is: training photos are CC BY, so whoever shows one must show this.
+    """The author and license of a photo: training photos are CC BY, and whoever shows one must show this.
 
     Attributes:
         url: its page.

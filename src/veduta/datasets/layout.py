@@ -27,7 +27,7 @@ class PhotoFolder:
 
     @classmethod
     def find(cls, root: Path) -> PhotoFolder:
-        """Return the layout of a folder, judged by its first photo; DatasetError if it has none."""
+        """Return the layout of a folder, judged by its first photo; DatasetError for a folder without any."""
         if not root.is_dir():
             raise DatasetError(f"{root}: is not a folder of photos")
         first = next(walk(root), None)
@@ -50,7 +50,7 @@ class PhotoFolder:
 
 
 def split_folder(data: Path, split: str) -> PhotoFolder:
-    """Return the photos of a split below a data set's folder; DatasetError if it has no such folder."""
+    """Return the photos of a split below a data set's folder; DatasetError if there is no such folder."""
     if not (data / split).is_dir():
         raise DatasetError(f"{data}: has no folder {split!r} of photos")
     return PhotoFolder.find(data / split)
@@ -62,7 +62,7 @@ def find_file(data: Path, *names: str) -> Path | None:
 
 
 def need_file(data: Path, *names: str) -> Path:
-    """Return the first of these files that a data set has; DatasetError when it has none."""
+    """Return the first of these files that exists in a data set; DatasetError when none does."""
     file = find_file(data, *names)
     if file is None:
         raise DatasetError(f"{data}: has no {' or '.join(names)}")

@@ -78,7 +78,7 @@ class Decider(Protocol):
         ...
 
     def floor_for(self, precision: float, effort: str) -> float:
-        """Return the least confidence whose answers were right this often; GalleryError if it was never measured."""
+        """Return the least confidence whose answers were right this often; PrecisionError without a measurement."""
         ...
 
 
@@ -249,7 +249,7 @@ def landmark_votes(candidates: Iterable[Candidate]) -> dict[str, float]:
 
 
 def place_prior(km: float) -> float:
-    """Return the log odds a photo's position adds to a landmark this far from it, in [-4, 2].
+    """Return the log odds a photo's position adds to a landmark `km` kilometers away, in [-4, 2].
 
     Two up to half a kilometer, nothing at thirty (a mountain, a skyline), then less: linear in the logarithm between.
     """

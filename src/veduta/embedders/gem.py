@@ -53,7 +53,7 @@ class GemEmbedder:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its descriptors, beside its weights."""
+        """The settings that change descriptors, beside the weights."""
         return {"side": self._side}
 
     @property

@@ -43,7 +43,7 @@ class KorniaFeatures:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its features, beside its weights."""
+        """The settings that change features, beside the weights."""
         return {"max_keypoints": self.max_keypoints, "max_side": self.max_side}
 
     @property

@@ -28,12 +28,12 @@ class RootSift:
 
     @property
     def sha256(self) -> str:
-        """Empty: it has no weights."""
+        """Empty: SIFT has no weights."""
         return ""
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its features, beside its weights."""
+        """The settings that change features."""
         return {"max_keypoints": self.max_keypoints, "max_side": self.max_side}
 
     @property

@@ -21,7 +21,7 @@ LEAST_EXPORTED = 64  # so that there are enough pixels for the 2,048 keypoints o
 
 
 class SuperPoint:
-    """SuperPoint as in ``transformers``, run by torch, or by ONNX Runtime once it has been exported.
+    """SuperPoint as in ``transformers``, run by torch, or by ONNX Runtime after an export.
 
     Its weights are for non-commercial research only.
 
@@ -57,7 +57,7 @@ class SuperPoint:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its features, beside its weights."""
+        """The settings that change features, beside the weights."""
         return {"max_keypoints": self.max_keypoints, "max_side": self.max_side}
 
     @property

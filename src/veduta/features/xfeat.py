@@ -41,7 +41,7 @@ class XFeat:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What changes its features, beside its weights."""
+        """The settings that change features, beside the weights."""
         return {"max_keypoints": self.max_keypoints, "max_side": self.max_side}
 
     @property

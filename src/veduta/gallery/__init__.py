@@ -97,7 +97,7 @@ class Gallery(AbstractContextManager["Gallery"]):
         max_keypoints: int = 512,
         max_side: int = 576,
     ) -> Gallery:
-        """Make an empty gallery in a new folder and return it open.
+        """Make an empty gallery in a new folder and open that.
 
         Args:
             gallery: the folder.
@@ -175,7 +175,7 @@ class Gallery(AbstractContextManager["Gallery"]):
         return self._store.counts()
 
     def covers(self) -> dict[str, str]:
-        """Return landmark id -> the id of a reference that may stand for it, for those that have any."""
+        """Return landmark id -> the id of a reference as its picture, for landmarks that have any."""
         return self._store.covers()
 
     def find_reference(self, reference: str) -> StoredReference | None:
@@ -297,7 +297,7 @@ class Gallery(AbstractContextManager["Gallery"]):
         shards: int | None = None,
         replicas: int | None = None,
     ) -> IndexChoice:
-        """Choose the index the gallery is searched with and return the choice; None leaves a setting as it is.
+        """Choose the kind of index to search and return the choice; None leaves a setting unchanged.
 
         Args:
             kind: ``auto``: exact below 200,000 references and approximate above; ``exact`` or ``approximate``: whatever
@@ -350,15 +350,15 @@ class Gallery(AbstractContextManager["Gallery"]):
     # --- recognizing --------------------------------------------------------------------------------------------
 
     def decider(self, matcher: str = DEFAULT_MATCHER) -> Decider:
-        """Return the decider of this gallery: calibrated for it, or the one that ships for its models."""
+        """Return the gallery's decider: calibrated for these references, or the one that ships for its models."""
         return self._decision.decider(matcher)
 
     def set_decision(self, decision: LearnedDecider | None) -> None:
-        """Store a decision calibrated for this gallery inside it; None goes back to the one that ships."""
+        """Store a calibrated decision inside the gallery; None goes back to the one that ships."""
         self._decision.set(decision)
 
     def recognizer(self, options: RecognizeOptions | None = None, **changes: Unpack[RecognizeChanges]) -> Recognizer:
-        """Return a recognizer over the gallery as it is now.
+        """Return a recognizer over the gallery's present references.
 
         Args:
             options: how photos are recognized; the defaults when None.

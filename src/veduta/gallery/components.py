@@ -1,4 +1,4 @@
-"""The models of one gallery: checked against the weights at hand, and kept inside it when they do not ship."""
+"""The models of one gallery: checked against the weights at hand, stored inside when they do not ship."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def new_settings(embedder: str | os.PathLike[str], extractor: str, max_keypoints
 
 
 def keep_model(gallery: Path, model: ModelCard) -> None:
-    """Copy a trained model into the gallery, so that it can be moved and the training's folder thrown away."""
+    """Copy a trained model into the gallery, so that the training's folder can be moved or deleted."""
     folder = gallery / MODELS_FOLDER / model.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / model.file).write_bytes(read_file(model))

@@ -20,7 +20,7 @@ TELLING, TERMS_SHOWN = 0.05, 12  # log odds below which a term is not worth a li
 
 @dataclass(frozen=True, eq=False)
 class EvidencePair:
-    """A candidate with what is needed to show why it is one.
+    """A candidate with its picture and inliers.
 
     Attributes:
         candidate: the reference, its similarity and inliers.
@@ -115,7 +115,7 @@ def render(
 
 
 def _photo(exhibit: Explanation) -> dict[str, Any]:
-    """Return what the template shows of one photo."""
+    """Return the template's values for one photo."""
     recognition = exhibit.recognition
     names = {pair.candidate.landmark: pair.landmark.name for pair in exhibit.pairs}
     return {
@@ -162,7 +162,7 @@ def _keypoints(exhibit: Explanation) -> dict[str, Any] | None:
 
 
 def _terms(recognition: Recognition) -> list[dict[str, Any]]:
-    """Return what each kind of evidence adds to the log odds of the guess, with the width of its bar in rem."""
+    """Return each term's contribution to the log odds of the guess, with the width of its bar in rem."""
     terms = [(name, value) for name, value in recognition.terms if abs(value) >= TELLING][:TERMS_SHOWN]
     widest = max((abs(value) for _, value in terms), default=1.0)
     return [{"name": name, "value": value, "width": abs(value) / widest * 12} for name, value in terms]

@@ -31,7 +31,7 @@ def explain_image(gallery: Gallery, recognizer: Recognizer, image: Image, count:
 
 
 def _pair(gallery: Gallery, recognizer: Recognizer, query: LocalFeatures, candidate: Candidate) -> EvidencePair | None:
-    """Return a candidate with its picture and inliers, or None when it was removed meanwhile."""
+    """Return a candidate with its picture and inliers, or None for a reference removed meanwhile."""
     stored = gallery.find_reference(candidate.reference)
     if stored is None:
         return None

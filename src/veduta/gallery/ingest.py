@@ -203,7 +203,7 @@ class _Batch:
 
 
 def conflict(item: LabeledPhoto, known: Reference) -> Failure | None:
-    """Return the failure of a photo that the gallery has under another landmark; None where it is the same."""
+    """Return the failure of a photo that the gallery has under another landmark; None for the same landmark."""
     if known.landmark == item.landmark.id:
         return None
     return Failure.of(item.name, ConflictError(item.name, known.id, known.landmark, item.landmark.id))

@@ -45,7 +45,7 @@ REMOVED_SHARE = 0.1  # share of the cache that may have been removed
 
 @dataclass(frozen=True)
 class IndexChoice:
-    """What a gallery searches with.
+    """The kind of index a gallery is searched with, and its settings.
 
     Attributes:
         kind: ``auto``: exact below `APPROXIMATE_FROM` references and approximate above.
@@ -83,12 +83,12 @@ class IndexChoice:
         return SyncTarget(self.address, self.name, CollectionSettings(self.shards, self.replicas), self.recall)
 
     def to_bytes(self) -> bytes:
-        """Return it as JSON."""
+        """Return the choice as JSON."""
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     @classmethod
     def of(cls, store: Store) -> IndexChoice:
-        """Return that of a gallery, as it was chosen or as it is where nobody chose."""
+        """Return a gallery's choice, the default where nobody chose."""
         stored = store.get_attachment(INDEX_SETTING)
         return cls() if stored is None else cls(**json.loads(stored))
 
@@ -119,7 +119,7 @@ class LiveIndex:
         self._builder: subprocess.Popen[bytes] | None = None
 
     def refresh(self) -> Index:
-        """Return an index of what is in the store now; call it inside `Store.reading`."""
+        """Return an index of the store's present contents; call this inside `Store.reading`."""
         choice, count = IndexChoice.of(self._store), self._store.counts()[1]
         self._choice, self._count = choice, count
         cache = find_saved(self._store, choice, count)
@@ -170,7 +170,7 @@ class LiveIndex:
         )
 
     def close(self) -> None:
-        """Let the index go, and end the process that renews the cache if there is one; another goes on where it was."""
+        """Release the index, and end the process that rebuilds the saved one; another resumes that work."""
         self._index = None
         if self._builder is not None and self._builder.poll() is None:
             self._builder.terminate()
@@ -202,7 +202,7 @@ def latest_build(gallery: Path) -> Path | None:
 
 
 def find_saved(store: Store, choice: IndexChoice, count: int) -> SavedIndex:
-    """Return what lasts of a gallery's index when nobody has it open, None if nothing does."""
+    """Return a gallery's saved index, None for none."""
     target = choice.target
     if target is not None:
         return SyncState.read(store.path / INDEX_FOLDER / SYNC_FILE, target)
@@ -210,7 +210,7 @@ def find_saved(store: Store, choice: IndexChoice, count: int) -> SavedIndex:
 
 
 def _first_upload(choice: IndexChoice, cache: SavedIndex) -> bool:
-    """Return whether somebody has to ask for it: a gallery sends nothing for the first time, or here, by itself."""
+    """Return whether a person has to start the upload: the first one, or one to a folder here."""
     return choice.target is not None and (cache is None or "://" not in choice.target.address)
 
 
@@ -227,7 +227,7 @@ def descriptor_batches(store: Store, after: int) -> Iterator[tuple[Int64, Float3
 def build_index(
     store: Store, dim: int, progress: ShareProgress = lambda work, share: None, *, rebuild: bool = False
 ) -> Manifest | SyncState:
-    """Build or renew a gallery's index, put it in the place of the old one at once, and return what it is.
+    """Build or rebuild a gallery's index, swap the old one for the new at once, and return its manifest.
 
     Centres are learned again only where the gallery has grown much. A build that was killed is gone on with.
 
@@ -288,7 +288,7 @@ def _draw(
 
 
 def _plan(store: Store, choice: IndexChoice, earlier: Path | None) -> dict[str, Any]:
-    """Return what the next index is to hold; a draft begun for the same is gone on with.
+    """Return the contents of the next index; a draft begun for the same contents is resumed.
 
     What is removed from now on is to be removed again when it is opened; of an earlier one, what went since that.
     """
@@ -316,7 +316,7 @@ def _extendable(store: Store, home: Path) -> Path | None:
 
 
 def describe_index(store: Store) -> dict[str, Any]:
-    """Return what a gallery searches with, and what that was measured to find."""
+    """Return a gallery's index and its measured recall."""
     choice = IndexChoice.of(store)
     cache = find_saved(store, choice, store.counts()[1])
     if cache is None:

@@ -90,7 +90,7 @@ class LiveReferences:
 
 
 class StoredDecision:
-    """The decision of a gallery: calibrated and stored inside it, or the one that ships for its models.
+    """The decision of a gallery: calibrated and stored inside, or the one that ships for its models.
 
     Args:
         store: the gallery's rows.

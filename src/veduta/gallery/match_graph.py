@@ -123,7 +123,7 @@ class MatchGraph:
         return row_ids, [id for _, id, _ in rows], descriptor_matrix([data for _, _, data in rows])
 
     def features(self, row_id: int) -> tuple[LocalFeatures, UInt8] | None:
-        """Return a reference's local features and how many photos confirm each (N,), or None when it is gone."""
+        """Return a reference's local features and the confirmations of each (N,), or None for a removed one."""
         return _stored_features(self._db.connection, row_id)
 
     def compared_with(self, row_id: int) -> set[int]:
@@ -222,7 +222,7 @@ def _stored_features(db: sqlite3.Connection, row_id: int) -> tuple[LocalFeatures
 
 
 def _put_support(db: sqlite3.Connection, row_id: int, counts: UInt8 | None, *, compared: bool = False) -> None:
-    """Store how many photos confirm the keypoints of a reference, if given, and that it was compared, if so."""
+    """Store the confirmations of a reference's keypoints, if given, and whether the reference was compared."""
     db.execute(
         """INSERT INTO keypoint_support SELECT ?1, coalesce(?2, x''), ?3
            WHERE EXISTS (SELECT 1 FROM reference WHERE row = ?1)
@@ -232,7 +232,7 @@ def _put_support(db: sqlite3.Connection, row_id: int, counts: UInt8 | None, *, c
 
 
 def _confirm(db: sqlite3.Connection, row_id: int, keypoints: Int64, length: int) -> None:
-    """Count keypoints of a reference as confirmed, unless it was pruned since it had `length` of them."""
+    """Count keypoints of a reference as confirmed, unless pruning has changed their number from `length`."""
     stored = _stored_features(db, row_id)
     if stored is not None and len(stored[1]) == length:
         _put_support(db, row_id, count_confirmed(stored[1], keypoints))

@@ -57,7 +57,7 @@ class SyncTarget:
 
 @dataclass(frozen=True)
 class SyncState:
-    """What a Qdrant has of a gallery.
+    """The part of a gallery that a Qdrant has.
 
     Attributes:
         address: of the Qdrant.
@@ -87,18 +87,18 @@ class SyncState:
 
     @property
     def options(self) -> SearchOptions:
-        """How it is searched."""
+        """The search options."""
         return SearchOptions(breadth=self.breadth, exact=self.breadth is None)
 
     def write(self, path: Path) -> None:
-        """Put it in the place of what was known before."""
+        """Write the state in the place of an earlier one."""
         draft = path.with_name(f".{path.name}")
         draft.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", "utf-8")
         draft.replace(path)
 
     @classmethod
     def read(cls, path: Path, target: SyncTarget) -> SyncState | None:
-        """Return what was written, None where there is nothing, or nothing about this target."""
+        """Return a stored state, None for none, or for one of another target."""
         with suppress(OSError, ValueError, TypeError):
             state = cls(**json.loads(path.read_text("utf-8")))
             return state if (state.address, state.name) == (target.address, target.name) else None
@@ -138,7 +138,7 @@ def sync(
     rebuild: bool = False,
     patience: RetryPolicy | None = None,
 ) -> SyncState:
-    """Bring a Qdrant up to what is in a gallery, and return what it has then; no two at a time.
+    """Bring a Qdrant up to a gallery's contents and return the new state; one process at a time.
 
     Args:
         store: the gallery's references.
@@ -174,7 +174,7 @@ def sync(
 def _begin(
     store: Store, link: QdrantConnection, target: SyncTarget, dim: int, home: Path, *, rebuild: bool
 ) -> SyncState:
-    """Return what has been sent so far: what was cut off, what is complete, or nothing into a new collection."""
+    """Return the state to continue from: an interrupted one, a complete one, or one of a new collection."""
     draft, complete = SyncState.read(home / SYNC_DRAFT, target), SyncState.read(home / SYNC_FILE, target)
     if rebuild and draft is not None and complete is not None and draft.collection == complete.collection:
         draft = None
@@ -189,7 +189,7 @@ def _begin(
 
 
 def _made(store: Store, link: QdrantConnection, known: SyncState, target: SyncTarget, dim: int) -> SyncState:
-    """Return what has been sent of an upload whose collection is there now."""
+    """Return the state of an upload whose collection exists now."""
     check_model(store, known)
     version = CollectionVersion.parse(known.collection)
     if known.row == 0 and version is not None:
@@ -238,7 +238,7 @@ def _batch(store: Store, after: int) -> PointBatch | None:
 
 
 def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) -> None:
-    """Wait until Qdrant has indexed what it was sent: before, it answers slowly, and finds more than it will."""
+    """Wait until Qdrant has indexed all points: before, searches are slow and find more than later."""
     until = time.monotonic() + INDEXING
     while time.monotonic() < until:
         info = link.do(f"looking at {collection}", "get_collection", collection)
@@ -260,7 +260,7 @@ def _sample(store: Store) -> Float32:
 
 
 def _measure(index: QdrantIndex, sample: Float32, recall: float) -> tuple[int | None, float, int]:
-    """Return the least breadth that finds enough, what share it finds, and of how many queries that is the mean."""
+    """Return the least breadth with enough recall, that recall, and the number of queries behind the mean."""
     if index.link.local or recall == 1 or not len(sample):
         return None, 1.0, 0
     truth = _searched(index, sample, None)

@@ -33,7 +33,7 @@ class StoredReference:
     gallery: Path
 
     def picture(self) -> Image:
-        """Return the photo if it is still there unchanged, else its thumbnail, at the photo's size."""
+        """Return the photo if still there unchanged, else its thumbnail, at the photo's size."""
         name = self.reference.photo
         own_copy = self.gallery / PHOTOS_FOLDER / self.reference.sha256  # goes where the gallery goes
         for file in (name, own_copy):
@@ -47,7 +47,7 @@ class StoredReference:
 
 
 def keep_photo(gallery: Path, content: bytes, sha256: str) -> Path:
-    """Write a photo into the gallery's folder, named by its content, and return where it is.
+    """Write a photo into the gallery's folder, named by its content, and return the path.
 
     Raises:
         GalleryError: the folder cannot be written.

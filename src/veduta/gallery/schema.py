@@ -153,7 +153,7 @@ def _new_name(key: str) -> str:
 
 
 def _statements(script: str) -> list[str]:
-    """Return the statements of a script one by one: run as a whole it would commit the transaction before it."""
+    """Return the statements of a script one by one: `executescript` would commit the transaction first."""
     statements, part = [], ""
     for line in script.splitlines(keepends=True):
         part += line

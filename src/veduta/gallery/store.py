@@ -79,7 +79,7 @@ class ReferenceLabel:
 
 
 class Store:
-    """The rows of one gallery. Open it with `create` or `open`; use from one thread at a time.
+    """The rows of one gallery; open one with `create` or `open`, and use it from one thread at a time.
 
     Args:
         path: the gallery's folder.
@@ -208,7 +208,7 @@ class Store:
             db.execute("UPDATE landmark SET name = ?, latitude = ?, longitude = ?, url = ? WHERE id = ?", values)
 
     def remove_reference(self, id: str) -> bool:
-        """Remove one reference, keeping its landmark's name and place; return whether it was there."""
+        """Remove one reference, keeping its landmark's name and place; return whether there was one."""
         with self._writing() as db:
             return db.execute("DELETE FROM reference WHERE id = ?", (id,)).rowcount > 0
 
@@ -248,19 +248,19 @@ class Store:
         return {row_id: with_confirmations(features, counts) for row_id, features, counts in rows}
 
     def features(self, id: str) -> tuple[LocalFeatures, UInt8] | None:
-        """Return one reference's local features and how many photos confirm each (N,), or None when it is gone."""
+        """Return one reference's local features and the confirmations of each (N,), or None for a removed one."""
         rows = self._db.rows("SELECT row FROM reference WHERE id = ?", (id,))
         return self.graph.features(rows[0][0]) if rows else None
 
     def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
-        """Return a reference with its local features and thumbnail, or None when it is gone."""
+        """Return a reference with its local features and thumbnail, or None for a removed one."""
         query = """SELECT r.id, r.landmark, r.photo, r.sha256, r.license, f.features, t.thumbnail FROM reference AS r
                    JOIN features AS f ON f.row = r.row JOIN thumbnail AS t ON t.row = r.row WHERE r.id = ?"""
         rows = self._db.rows(query, (id,))
         return (Reference(*rows[0][:5]), unpack_features(rows[0][5]), rows[0][6]) if rows else None
 
     def put_attachment(self, name: str, content: bytes | None) -> None:
-        """Keep a file of this name inside the gallery, replacing an older one; None removes it."""
+        """Store a file of this name inside the gallery, replacing an older one; None removes the file."""
         with self._writing() as db:
             db.execute("DELETE FROM attachment WHERE name = ?", (name,))
             if content is not None:
@@ -370,7 +370,7 @@ def _merge_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
 
 
 def _put_entry(db: sqlite3.Connection, entry: NewReference) -> Reference | None:
-    """Insert one reference and return it as stored, or None when its content is already there."""
+    """Insert one reference and return the stored one, or None for content that is already there."""
     reference = entry.reference
     if db.execute("SELECT 1 FROM reference WHERE sha256 = ?", (reference.sha256,)).fetchone():
         return None

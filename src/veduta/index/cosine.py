@@ -1,4 +1,4 @@
-"""The similarity that every index reports: one number for a pair, whichever was asked and whatever else is in it."""
+"""The similarity that every index reports: one number for a pair, whatever else the index holds."""
 
 from __future__ import annotations
 

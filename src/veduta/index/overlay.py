@@ -13,7 +13,7 @@ from veduta.types import Bool, Float32, Int64
 
 
 class OverlayIndex:
-    """An index as it was at one moment, with what was added to it and removed from it since.
+    """An index as of one moment, overlaid by the rows added and removed since.
 
     The other index may go on changing: what it gets later does not count, and what it has twice counts once.
 
@@ -75,7 +75,7 @@ class OverlayIndex:
         return merge_results([old[0], recent[0]], [old[1], recent[1]], k)
 
     def _search_base(self, descriptors: Float32, k: int, among: Int64 | None) -> tuple[Float32, Int64]:
-        """Return what the other index finds, asked for more until enough of that counts."""
+        """Return the base index's results, searching wider until enough of them count."""
         if not len(descriptors) and among is None:
             return np.zeros((0, min(k, self._count)), np.float32), np.zeros((0, min(k, self._count)), np.int64)
         among = among if among is None else among[self._visible(among)]

@@ -63,11 +63,11 @@ class AddJob:
 
     @property
     def kind(self) -> str:
-        """What it is called in a plan."""
+        """The name of the kind of job in a plan."""
         return "add"
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it this job. The gallery is not opened: only one machine at a time should do that."""
+        """Return the job's identity; the gallery stays closed, for only one machine at a time may open that."""
         return {
             "photos": str((self.source or Path(str(self.csv))).absolute()),
             "sha256": "" if self.csv is None else file_digest(self.csv),
@@ -86,7 +86,7 @@ class AddJob:
             yield item.id, asdict(item)
 
     def keep(self, folder: Path) -> dict[str, Any]:
-        """Write down what the gallery has, so that no shard need open it, and return its settings."""
+        """Write the digests of the gallery's contents, so that no shard need open that, and return its settings."""
         store = Store.open(self.gallery)
         try:
             digests = [bytes.fromhex(r.sha256) for key in store.landmarks() for r in store.references(key)]
@@ -136,7 +136,7 @@ class AddWorker:
         return features_digest(self._extractor.extract(probe_image()), self._embedder.embed([probe_image()]))
 
     def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
-        """Yield each photo's entry, or that the gallery has it, or why there is none."""
+        """Yield each photo's entry, the mark of one already in the gallery, or its failure."""
         with closing(in_order(self._look, items)) as looked:
             for _, result in looked:
                 yield result
@@ -157,7 +157,7 @@ class AddWorker:
 
 
 def to_listed(item: JobItem) -> LabeledPhoto:
-    """Return a photo of the listing as a plan keeps it."""
+    """Return a labeled photo from its item in a plan."""
     return LabeledPhoto(**item | {"landmark": Landmark(**item["landmark"])})
 
 
@@ -170,7 +170,7 @@ def pack_entry(entry: NewReference) -> bytes:
 
 
 def unpack_entry(data: bytes) -> NewReference:
-    """Return what `pack_entry` kept."""
+    """Return the entry in the bytes of `pack_entry`."""
     place, parts = LENGTHS.size, []
     for length in LENGTHS.unpack_from(data):
         parts.append(data[place : place + length])
@@ -199,7 +199,7 @@ def merge_added(
     progress: Progress | None = None,
     comparing: Progress | None = None,
 ) -> AddReport:
-    """Put what all shards made into the gallery, in the listing's order, and return what became of it.
+    """Add the results of all shards to the gallery, in the listing's order, and report on each photo.
 
     Args:
         plan: the job.
@@ -233,7 +233,7 @@ def _listed(pair: tuple[JobItem, Record]) -> tuple[LabeledPhoto, Record]:
 def _restored(
     known: ContentLookup, gallery: Path, settings: dict[str, Any], provider: str, item: LabeledPhoto, record: Record
 ) -> NewReference | Failure | None:
-    """Return what `prepare` would have returned for a photo now."""
+    """Return the result that `make_entry` would give for a photo now."""
     if record.failed:
         return Failure(**json.loads(record.content))
     kind, content = record.content[:1], record.content[1:]

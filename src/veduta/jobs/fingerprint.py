@@ -27,7 +27,7 @@ def probe_image() -> Image:
 
 
 def probe_digest(*arrays: npt.NDArray[Any]) -> str:
-    """Return what tells these numbers from others, to the last bit."""
+    """Return a digest of these numbers, to the last bit."""
     state = hashlib.sha256()
     for array in arrays:
         state.update(np.ascontiguousarray(array).tobytes())

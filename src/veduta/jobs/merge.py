@@ -23,7 +23,7 @@ MOST_NAMED = 8  # unfinished shards named in a message
 
 @dataclass(frozen=True)
 class MergeReport:
-    """What a job has come to.
+    """The outcome of a job.
 
     Attributes:
         kind: ``add``, ``recognize`` or ``verify``.
@@ -75,7 +75,7 @@ def merge_job(
 
 
 def _makers(plan: JobPlan) -> set[str]:
-    """Return the digests of all machines that had a part in it; JobError unless every shard is finished."""
+    """Return the fingerprints of all machines that took part; JobError unless every shard is finished."""
     shards = {number: FinishedShard.read(plan.shard_folder(number)) for number in range(1, plan.shards + 1)}
     missing = [f"{n}/{plan.shards}" for n, done in shards.items() if done is None or done.items != plan.counts[n - 1]]
     if missing:

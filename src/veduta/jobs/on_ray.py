@@ -100,7 +100,7 @@ def absolute(job: Job) -> Job:
 
 
 def shard_on_ray(row: dict[str, Any], job: Job, work: Path) -> dict[str, Any]:
-    """Do one shard in a worker and return what became of it; a fault of the world is an error in there."""
+    """Run one shard in a worker and report on that; errors of the world come back in the report."""
     try:
         _count_tries(work, row["shard"])
         report = run_shard(job, work, row["shard"], patience=RAY_TIMEOUT)
@@ -174,7 +174,7 @@ def _check_room(ray: Any, resources: dict[str, float]) -> None:
 
 
 def _rows(ray: Any, names: list[str], work: ShardWork, room: Room, progress: Progress | None) -> list[dict[str, Any]]:
-    """Return what became of each shard."""
+    """Return the report of each shard."""
     try:
         if ray.util.client.ray.is_connected():  # Ray Data has to be driven from inside the cluster
             drive = ray.remote(num_cpus=0)(_driven)
@@ -185,7 +185,7 @@ def _rows(ray: Any, names: list[str], work: ShardWork, room: Room, progress: Pro
 
 
 def _driven(names: list[str], work: ShardWork, room: Room, progress: Progress | None = None) -> list[dict[str, Any]]:
-    """Return what Ray Data makes of the shards; `room` is how many at a time, with the CPUs and GPUs of each."""
+    """Return Ray Data's reports of the shards; `room` is how many at a time, with the CPUs and GPUs of each."""
     import ray.data
 
     workers, cpus, gpus = room

@@ -1,4 +1,4 @@
-"""What a job is: made once in its work folder by whichever process comes first, and the same for all after it."""
+"""The plan of a job: made once in the work folder by the first process, and the same for all after that."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NAMES = {
 
 
 class Job(Protocol):
-    """What is to be done: one of `AddJob`, `RecognizeJob`, `VerifyJob`."""
+    """A kind of work: one of `AddJob`, `RecognizeJob`, `VerifyJob`."""
 
     @property
     def kind(self) -> str:
@@ -42,11 +42,11 @@ class Job(Protocol):
         ...
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it this job: photos, gallery, models, settings; all shards have to agree in it."""
+        """Return the job's identity: photos, gallery, models, settings; all shards have to agree on these."""
         ...
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
-        """Yield every item with what it is dealt to a shard by; what cannot be listed goes to `failures`."""
+        """Yield every item with the key that deals items to shards; unlistable folders go to `failures`."""
         ...
 
     def keep(self, folder: Path) -> dict[str, Any]:
@@ -54,7 +54,7 @@ class Job(Protocol):
         ...
 
     def worker(self, plan: JobPlan, shard: Path) -> AbstractContextManager[Worker]:
-        """Return what does the work, its models ready.
+        """Return the worker, its models ready.
 
         Args:
             plan: the job as it was begun.
@@ -67,7 +67,7 @@ class Worker(Protocol):
     """Does the work of a job."""
 
     def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
-        """Yield each item's result in turn, and whether it is a failure: then JSON with an error in it."""
+        """Yield each item's result in turn, and whether the result is a failure: JSON with an error then."""
         ...
 
     def fingerprint(self) -> str:
@@ -77,7 +77,7 @@ class Worker(Protocol):
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A job as it was begun.
+    """The plan of a job as begun.
 
     Attributes:
         work: its folder.
@@ -171,7 +171,7 @@ def _draw(job: Job, work: Path, shards: int) -> None:
 
 
 def identity_of(job: Job) -> dict[str, Any]:
-    """Return what makes a job this one, as JSON has it."""
+    """Return the job's identity as JSON values; shards with equal identities may share a work folder."""
     identity: dict[str, Any] = json.loads(json.dumps(job.identity() | {"veduta": __version__}))
     return identity
 
@@ -196,7 +196,7 @@ def _short(value: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the sha256 of a list of photos; DatasetError when it cannot be read."""
+    """Return the sha256 of a list of photos; DatasetError for an unreadable file."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The job that asks a gallery about many photos: one line of JSON for each, as `veduta recognize` prints it."""
+"""The job that recognizes many photos: one line of JSON for each, as `veduta recognize` prints."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class RecognizeJob:
 
     @property
     def kind(self) -> str:
-        """What it is called in a plan."""
+        """The name of the kind of job in a plan."""
         return "recognize"
 
     @property
@@ -63,7 +63,7 @@ class RecognizeJob:
         return Path(self.base, self.photos)
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it this job. A gallery is known by its content: each machine may have a copy of its own."""
+        """Return the job's identity; a gallery counts by content, for each machine may have a copy."""
         photos = self._place
         fields: dict[str, Any] = {"photos": str(photos.absolute()), "named": self.photos, "provider": self.provider}
         fields["sha256"] = "" if photos.is_dir() else file_digest(photos)
@@ -125,7 +125,7 @@ class RecognizeWorker:
 
 
 def load_item(plan: JobPlan, photo: str) -> Image | Failure:
-    """Return a photo of a job, called what the job calls it, or why it cannot be read."""
+    """Return a photo of a job under the job's name for the photo, or the failure to read that."""
     try:
         return load(os.path.join(plan.extra["base"], photo), name=photo)  # noqa: PTH118 - keeps the path as it is
     except ImageError as error:
@@ -133,7 +133,7 @@ def load_item(plan: JobPlan, photo: str) -> Image | Failure:
 
 
 def gallery_identity(gallery: Path) -> dict[str, Any]:
-    """Return what tells what a gallery holds, and is searched with, from others; every change of it shows."""
+    """Return the digest of a gallery's contents and index settings; every change of them shows."""
     store = Store.open(gallery)
     try:
         state, revision, references = hashlib.sha256(), store.revision(), store.counts()[1]

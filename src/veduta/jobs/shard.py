@@ -1,4 +1,4 @@
-"""One shard of a job: done by one process at a time, killed at any moment, gone on with where it was."""
+"""One shard of a job: run by one process at a time, killed at any moment, and resumed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAY = {PART, DONE, MAKERS, ".lock"}  # in the folder of a finished shard
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of one shard.
+    """The outcome of one shard.
 
     Attributes:
         work: the job's work folder.
@@ -83,7 +83,7 @@ class JobStatus:
 def run_shard(
     job: Job, work: Path, shard: str = "1/1", progress: Progress | None = None, patience: float = 0.0
 ) -> ShardReport:
-    """Do one shard of a job, or what is left of it, and return what became of it.
+    """Run one shard of a job, or the rest of one, and report on that.
 
     The first process that comes lists the photos; all go by that list. A shard that is finished is not done again.
 
@@ -111,7 +111,7 @@ def run_shard(
 
 @contextmanager
 def _alone(folder: Path, patience: float) -> Iterator[None]:
-    """Lock a shard, waiting for it as long as is said."""
+    """Lock a shard, waiting as long as `patience` allows."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -154,7 +154,7 @@ def _finish(
     failures: list[Failure],
     progress: Progress | None,
 ) -> None:
-    """Do what a shard has not done yet and note that it is finished."""
+    """Run the rest of a shard and mark the shard as finished."""
     folder, total = plan.shard_folder(number), plan.counts[number - 1]
     if present < total:
         with job.worker(plan, folder) as worker:

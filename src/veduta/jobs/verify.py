@@ -1,4 +1,4 @@
-"""The job that compares many pairs of photos: one line of JSON for each, as `veduta verify` finds it."""
+"""The job that compares many pairs of photos: one line of JSON for each, as `veduta verify` prints."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ class VerifyJob:
 
     @property
     def kind(self) -> str:
-        """What it is called in a plan."""
+        """The name of the kind of job in a plan."""
         return "verify"
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes it this job."""
+        """Return the job's identity."""
         return vars(self) | {"photos": str(self.pairs.absolute()), "sha256": file_digest(self.pairs), "pairs": None}
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
@@ -122,7 +122,7 @@ class FeatureStore:
         return photo in self._places
 
     def put(self, photo: str, features: LocalFeatures | Failure) -> None:
-        """Keep what a photo has, or why it has nothing."""
+        """Store a photo's local features, or its failure."""
         if isinstance(features, Failure):
             content = json_line(asdict(replace(features, photo=photo)))
         else:
@@ -133,7 +133,7 @@ class FeatureStore:
         self._places[photo] = self._file.append(record)
 
     def get(self, photo: str) -> LocalFeatures | Failure:
-        """Return what was kept of a photo."""
+        """Return a photo's stored features or failure."""
         record = self._file.at(self._places[photo])
         head = json.loads(_head(record))
         if record.failed:
@@ -170,7 +170,7 @@ class FeaturePairWorker:
         return features_digest(self._extractor.extract(probe_image()))
 
     def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
-        """Yield what each pair's comparison finds, or why it cannot be made; photos are decoded ahead."""
+        """Yield each pair's comparison or failure; photos are decoded ahead."""
         pairs = list(items)
         photos = _once((photo for item in pairs for photo in (item["a"], item["b"])), self._extracted)
         with closing(in_order(lambda photo: load_item(self._plan, photo), photos)) as loaded:
@@ -191,7 +191,7 @@ class FeaturePairWorker:
 
 
 def _once(photos: Iterable[str], store: FeatureStore) -> Iterator[str]:
-    """Yield each photo when it is first met, unless it is there already."""
+    """Yield each photo at its first occurrence, unless the store has that photo already."""
     met: set[str] = set()
     for photo in photos:
         if photo not in met and photo not in store:
@@ -216,7 +216,7 @@ class ImagePairWorker:
         return features_digest(query, matches.scores)
 
     def results(self, items: Iterator[JobItem]) -> Iterator[tuple[bytes, bool]]:
-        """Yield what each pair's comparison finds, or why it cannot be made."""
+        """Yield each pair's comparison or failure."""
         for item in items:
             yield _result(item, self._load(item["a"]), self._load(item["b"]), self._matcher.match_images)
 

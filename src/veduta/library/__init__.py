@@ -1,4 +1,4 @@
-"""What a person opens: a folder of photos, what is known of them, and what can be done with that."""
+"""The public API of one photo library: scan, review, group, tag, organize, undo."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Library:
         again: bool = False,
         progress: VerbProgress | None = None,
     ) -> ScanReport:
-        """Look at what is new or changed, ask a gallery about it, and return what was done.
+        """Read new and changed photos, recognize them by a gallery, and report on the scan.
 
         What is done is kept photo by photo: a scan that is stopped or killed goes on where it was. A file is read again
         only when its size or time of change is another; one that was moved keeps its answer.
@@ -157,7 +157,7 @@ class Library:
     # --- what is known ------------------------------------------------------------------------------------------
 
     def assets(self, floor: float = 0.5) -> list[Asset]:
-        """Return the photos, in the order of their paths, each with what it shows.
+        """Return the photos, in the order of their paths, each with its label.
 
         What a person said counts before what a gallery says, and for a whole burst.
 
@@ -250,7 +250,7 @@ class Library:
         return uncertain[:limit]
 
     def set_verdict(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Asset:
-        """Keep what a person says of a photo, and return it as it is known now; rescans do not change it.
+        """Store a person's verdict on a photo and return the photo with its new label; rescans keep verdicts.
 
         Args:
             photo: a file of the library, or the sha256 of a photo in it.
@@ -273,13 +273,13 @@ class Library:
         return self._shot(shot.sha256)
 
     def keep_verdict(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
-        """Keep what a person says of a content, whether it is in the library now or not; it is for its whole burst."""
+        """Store a person's verdict on a content, present in the library or not; the whole burst shares it."""
         for member in self._kin(sha256):
             self._state.clear_verdict(member)
         self._state.set_verdict(sha256, verdict, landmark)
 
     def clear_verdict(self, photo: str | os.PathLike[str]) -> Asset:
-        """Forget what a person said of a photo and its burst, and return it as it is known now."""
+        """Forget a person's verdict on a photo and its burst, and return the photo with its new label."""
         shot = self._shot(photo)
         for member in self._kin(shot.sha256):
             self._state.clear_verdict(member)
@@ -303,7 +303,7 @@ class Library:
     # --- changing, and taking back --------------------------------------------------------------------------------
 
     def tag(self, *, embed: bool = False, floor: float = WRITTEN) -> TagPlan:
-        """Return what would be written beside the photos, or into them; nothing is until the plan is applied.
+        """Return the plan of what to write beside the photos or into them; only `apply` writes.
 
         Args:
             embed: write into the photos themselves, not into sidecars.
@@ -335,7 +335,7 @@ class Library:
         return plan_order(self.assets(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
 
     def apply(self, plan: OrganizePlan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
-        """Carry out a plan and return what became of it; `undo` takes it back, also after a crash in the middle.
+        """Carry out a plan and report on each step; `undo` reverts that, also after a crash in the middle.
 
         Args:
             plan: of `tag` or `organize`.
@@ -366,11 +366,11 @@ class Library:
         return undone
 
     def history(self) -> list[journal.Action]:
-        """Return what was applied and taken back, oldest first."""
+        """Return the actions applied and undone, oldest first."""
         return journal.history(self.folder)
 
     def _followed(self, step: journal.Step, contents: Mapping[Path, str], written: dict[str, str]) -> journal.Step:
-        """Return a step that, before a photo is written into, lets what is known of it go over to its new content."""
+        """Return a step that moves a photo's records to its new content before the photo is written."""
         old, make = contents.get(step.target), step.make
         if old is None or make is None:
             return step

@@ -12,7 +12,7 @@ from veduta.text import utf8
 
 
 def write_whole(out: Path, parts: Iterable[str]) -> None:
-    """Write a file beside the one wanted, and give it its name when it is whole.
+    """Write a file atomically.
 
     Args:
         out: the file; one that is there is replaced.

@@ -1,4 +1,4 @@
-"""What is known of a library: one SQLite file, in which every answer belongs to a content, wherever its file lies.
+"""The catalog of a library: one SQLite file, in which every answer belongs to a content, whatever its path.
 
 Each photo is one transaction in write-ahead mode, so a scan killed at any moment loses the photo in hand at most. What
 a person said is in tables of its own, which no scan writes to.
@@ -60,7 +60,7 @@ VERDICTS = ("accepted", "rejected", "corrected", "named")
 
 @dataclass(frozen=True, eq=False)
 class PhotoContent:
-    """What is kept of a photo's content.
+    """The stored facts of a photo's content.
 
     Attributes:
         sha256: hex digest of its bytes.
@@ -87,7 +87,7 @@ class PhotoContent:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file as it was when it was last looked at.
+    """A file as of its last scan.
 
     Attributes:
         size: its length in bytes.
@@ -108,7 +108,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What a gallery says of a photo.
+    """A gallery's answer for a photo.
 
     Attributes:
         gallery: its folder.
@@ -129,7 +129,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a person says of a photo.
+    """A person's verdict on a photo.
 
     Attributes:
         verdict: ``accepted``, ``rejected`` (none of the landmarks known), ``corrected``, or ``named`` with its group.
@@ -255,7 +255,7 @@ class Catalog:
         }
 
     def put_file(self, path: str, row: FileRecord) -> None:
-        """Note what a file is, in the place of what it was."""
+        """Store a file's record, in the place of an earlier one."""
         self._ask(
             "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -316,7 +316,7 @@ class Catalog:
         }
 
     def appearances(self, present: Iterable[str]) -> tuple[list[str], Float32, list[bytes], list[float], list[str]]:
-        """Return what near-duplicates are told by, of the contents that are present, in the order of sha256.
+        """Return the fields near-duplicates are found by, of the contents present, in the order of sha256.
 
         sha256 of each; descriptors (N, D) float32 of norm 1; fingerprints; sharpness; models.
         """
@@ -337,7 +337,7 @@ class Catalog:
         return bytes(rows[0][0])
 
     def answers(self) -> dict[str, StoredAnswer]:
-        """Return sha256 -> what the gallery says of it."""
+        """Return sha256 -> the gallery's answer."""
         query = "SELECT sha256, gallery, revision, landmark, confidence, guesses, evidence FROM answer"
         return {
             sha256: StoredAnswer(
@@ -374,7 +374,7 @@ class Catalog:
     # --- what a person said -------------------------------------------------------------------------------------
 
     def verdicts(self) -> dict[str, Verdict]:
-        """Return sha256 -> what a person said of it, for every content with the same pixels."""
+        """Return sha256 -> the person's verdict, for every content with the same pixels."""
         query = """SELECT coalesce(s.sha256, v.sha256), v.verdict, v.landmark, v.said FROM verdict AS v
                    LEFT JOIN (SELECT sha256, origin FROM same UNION SELECT origin, origin FROM same) AS s
                    ON s.origin = v.sha256"""
@@ -408,7 +408,7 @@ class Catalog:
         return str(rows[0][0]) if rows else sha256
 
     def alias_content(self, old: str, new: str) -> None:
-        """Note that a content is now another with the same pixels: what is known of it goes with it."""
+        """Record that a content has become another with the same pixels, and move its rows there."""
         origin = self.origin(old)
         if origin in (new, self.origin(new)):
             return
@@ -429,25 +429,25 @@ class Catalog:
     # --- bursts and groups --------------------------------------------------------------------------------------
 
     def bursts(self) -> dict[str, tuple[int, bool]]:
-        """Return sha256 -> (number of its burst, whether it stands for it), for those in one."""
+        """Return sha256 -> (number of its burst, whether the content is the best of the burst)."""
         return {row[0]: (row[1], bool(row[2])) for row in self._ask("SELECT sha256, number, best FROM burst")}
 
     def set_bursts(self, bursts: Sequence[Sequence[str]]) -> None:
-        """Keep bursts, each with the one that stands for it first, in the place of those before."""
+        """Store bursts, the best of each first, in the place of those before."""
         rows = [(sha, number, i == 0) for number, members in enumerate(bursts, 1) for i, sha in enumerate(members)]
         with self.changing():
             self._db.execute("DELETE FROM burst")
             self._db.executemany("INSERT INTO burst VALUES (?, ?, ?)", rows)
 
     def groups(self) -> dict[int, list[str]]:
-        """Return number -> contents that show one place, the one that stands for it first."""
+        """Return number -> contents that show one place, the most typical first."""
         groups: dict[int, list[str]] = {}
         for number, sha256 in self._ask("SELECT number, sha256 FROM member ORDER BY number, rank"):
             groups.setdefault(number, []).append(sha256)
         return groups
 
     def set_groups(self, groups: Mapping[int, Sequence[str]]) -> None:
-        """Keep groups, each with the one that stands for it first, in the place of those before."""
+        """Store groups, the most typical content of each first, in the place of those before."""
         rows = [(sha, number, i) for number, members in groups.items() for i, sha in enumerate(members)]
         with self.changing():
             self._db.execute("DELETE FROM member")

@@ -25,7 +25,7 @@ CACHE_TAG = "CACHEDIR.TAG"  # bford.info/cachedir: a folder with this file in it
 
 @dataclass(frozen=True)
 class DiscoveredPhoto:
-    """A photo's file, as the folder shows it.
+    """A photo's file, as listed in its folder.
 
     Attributes:
         path: where it lies.

@@ -27,7 +27,7 @@ Properties = dict[str, Any]
 
 
 def export_assets(shots: Sequence[Asset], format: str, out: Path) -> int:
-    """Write shots to a file and return how many are in it; the file appears whole or not at all.
+    """Write assets to a file atomically and return how many there are.
 
     Args:
         shots: what is known of a library. The position is the camera's, else the landmark's, as `position_source` says.
@@ -73,7 +73,7 @@ def _csv(rows: Sequence[Properties]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a spreadsheet may have it: text that it would take for a formula begins with an apostrophe."""
+    """Return a value for a spreadsheet: text that would be a formula begins with an apostrophe."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
         return f"'{value}"
     return _plain(value) if isinstance(value, bool) else value
@@ -150,7 +150,7 @@ def _title(row: Properties) -> str:
 
 
 def _about(row: Properties) -> str:
-    """Return in one line where a photo lies, how sure it is what it shows, and whose its position is."""
+    """Return in one line a photo's path, its landmark with the confidence, and the source of its position."""
     sure = [] if row["landmark"] is None else [f"confidence {row['confidence']:.2f}, said by {row['by']}"]
     guessed = [keywords.ESTIMATE] if row["position_source"] == "landmark" else []
     return "; ".join([row["path"], *sure, *guessed])

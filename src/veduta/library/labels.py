@@ -1,4 +1,4 @@
-"""What each photo of a library shows: by what a person said of it or of its burst, else by what a gallery says."""
+"""Labels: each photo's landmark by a person's verdict on the photo or its burst, else by the gallery's answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from veduta.types import Landmark
 
 
 def labels_of(state: Catalog, present: Collection[str], floor: float) -> tuple[dict[str, Label], set[str]]:
-    """Return sha256 -> what it shows, for those of which that is known, and the contents that a person rejected.
+    """Return sha256 -> label, for contents that have one, and the contents that a person rejected.
 
     Args:
         state: what is known of the library.
@@ -43,7 +43,7 @@ def burst_members(state: Catalog, present: Collection[str]) -> dict[str, list[st
 def _label(
     sha256: str, kin: Sequence[str], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer], floor: float
 ) -> Label | None:
-    """Return what a photo shows: by the last verdict on its burst, or by the surest answer in its burst."""
+    """Return a content's label: by the last verdict on its burst, or by the most confident answer in the burst."""
     verdict = max(
         (verdicts[member] for member in (sha256, *kin) if member in verdicts), key=lambda v: v.at, default=None
     )

@@ -1,4 +1,4 @@
-"""The nouns of a library: what is known of one of its photos, and what may be written about it."""
+"""The nouns of a library: an asset and its label."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from veduta.types import Landmark
 
 @dataclass(frozen=True)
 class Label:
-    """What a photo shows, and who says so.
+    """The landmark a photo shows, and the source of that label.
 
     Attributes:
         landmark: what it shows.
@@ -28,7 +28,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Asset:
-    """One photo of a library, with every file that belongs to it.
+    """One photo of a library, with every file of the same content and their companions.
 
     Attributes:
         sha256: hex digest of its content; two files with the same bytes are one shot.
@@ -59,5 +59,5 @@ class Asset:
 
     @property
     def file(self) -> Path:
-        """The file that stands for it."""
+        """The first of the files."""
         return self.files[0]

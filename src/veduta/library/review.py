@@ -66,7 +66,7 @@ def collect_verdicts(library: Library) -> int:
 
 
 def _landmark(library: Library, item: ReviewItem) -> Landmark | None:
-    """Return what a photo shows by its verdict, with all that is known of it."""
+    """Return the landmark of a verdict, with all its known fields."""
     if item.landmark is None:
         return None
     guesses = [guess.get("landmark") for guess in item.answer.get("guesses", ())]
@@ -104,7 +104,7 @@ def _title(library: Library, doubt: UncertainAsset) -> str:
 
 
 def _content(file: Path) -> bytes:
-    """Return a photo as the page takes it: its bytes, or a JPEG of a RAW."""
+    """Return a photo in a form the page can show: its bytes, or a JPEG of a RAW."""
     photo = read_bytes(file)
     if photo.has_raw_suffix:
         return encode(load(photo, max_side=RAW_SIDE).pixels, "jpeg", RAW_QUALITY)
@@ -113,7 +113,7 @@ def _content(file: Path) -> bytes:
 
 
 def _answer(gallery: str, doubt: UncertainAsset) -> dict[str, Any]:
-    """Return an answer in the words of the native service, with the content it is about."""
+    """Return an answer in the form of the native service, with the sha256 of its photo."""
     answer, shot = doubt.answer, doubt.asset
     return {
         "content": shot.sha256,

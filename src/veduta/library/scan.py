@@ -86,7 +86,7 @@ class ScanLimits:
 
 @dataclass(frozen=True)
 class ScanReport:
-    """What a scan has done.
+    """The outcome of a scan.
 
     Attributes:
         files: photos there are, files.
@@ -113,7 +113,7 @@ class ScanReport:
 
 @dataclass(frozen=True)
 class _DecodedPhoto:
-    """What a thread has made of a file: its content's sha256, and its pixels where they are needed."""
+    """A thread's result for a file: its content's sha256, and its pixels where they are needed."""
 
     sha256: str | None
     image: Image | None = None
@@ -203,7 +203,7 @@ class Scan:
             self._failures.append(unreadable(photo.path, row.error))
 
     def _unanswered(self, photo: DiscoveredPhoto, row: FileRecord) -> list[DiscoveredPhoto]:
-        """Return a file that is as it was, if something about its content is not known yet: one of each content."""
+        """Yield one unchanged file for each content that lacks something."""
         if row.error is not None or row.sha256 is None or row.sha256 in self._due or not self._lacks(row.sha256):
             return []
         self._due.add(row.sha256)
@@ -213,7 +213,7 @@ class Scan:
         return (self.asking.gallery, self.asking.revision) if self.asking else ("", 0)
 
     def _lacks(self, sha256: str) -> bool:
-        """Return whether a content has to be decoded: it was never, or the gallery asked has not answered for it."""
+        """Return whether a content has to be decoded: never decoded, or not yet answered by this gallery."""
         if sha256 not in self._contents:
             return True
         if self.asking is None:
@@ -234,14 +234,14 @@ class Scan:
     # --- looking ------------------------------------------------------------------------------------------------
 
     def _look(self, tasks: list[DiscoveredPhoto]) -> Iterator[bool]:
-        """Look at each file and keep what is found; yield whether it was recognised."""
+        """Read each file, store the results, and yield whether the photo was recognized."""
         for photo, seen in in_order(self._see, tasks, self.limits.threads):
             with self.state.changing():
                 recognized = self._keep(photo, seen)
             yield recognized
 
     def _see(self, photo: DiscoveredPhoto) -> _DecodedPhoto:
-        """Read a file, and decode it where its content is not known. Runs in a thread, and touches no state."""
+        """Read a file, and decode one of unknown content. Runs in a thread, and touches no state."""
         try:
             content = read_bytes(photo.path, max_bytes=self.limits.bytes)
         except ImageError as error:
@@ -262,7 +262,7 @@ class Scan:
         return _DecodedPhoto(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
 
     def _keep(self, photo: DiscoveredPhoto, seen: _DecodedPhoto) -> bool:
-        """Keep what was found of a file, and return whether it was recognised."""
+        """Store a file's results, and return whether the photo was recognized."""
         recognized, before = False, self._before.get(photo.path)
         # Another file with this content may have been kept since it was read.
         if seen.image is not None and seen.sha256 is not None and self._lacks(seen.sha256):
@@ -276,7 +276,7 @@ class Scan:
         return recognized
 
     def _describe(self, sha256: str, image: Image, small: bytes) -> bool:
-        """Keep what a photo looks like, and what the gallery says of it."""
+        """Store a photo's appearance and the gallery's answer."""
         if self.asking is None:
             embedder, model = self._embedder()
             descriptor = np.asarray(embedder.embed([image])[0], np.float32)

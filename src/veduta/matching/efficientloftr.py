@@ -38,7 +38,7 @@ class EfficientLoftr:
         return "efficientloftr"
 
     def match_images(self, query: Image, reference: Image) -> tuple[LocalFeatures, LocalFeatures, Matches]:
-        """Return the points it pairs in either photo, in pixels of the upright originals, and the pairs.
+        """Return matched points of either photo, in pixels of the upright originals, and the pairs.
 
         The points have no descriptors: the one that stands i-th in one photo is the partner of the i-th in the other.
         """
@@ -66,7 +66,7 @@ class EfficientLoftr:
 
 
 def _inside(points: Float32, plane: Float32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return (M,) whether points are in the photo, not in the frame around it."""
+    """Return (M,) whether points are in the photo, not in its padding."""
     return np.asarray(((points >= 0) & (points <= np.array(plane.shape[::-1]) - 1)).all(1))
 
 

@@ -1,4 +1,4 @@
-"""LightGlue: attention over both photos' keypoints that stops once it is sure (Lindenberger et al., ICCV 2023)."""
+"""LightGlue: attention over both photos' keypoints, with early exit (Lindenberger et al., ICCV 2023)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MatchFunction = Callable[[dict[str, Any], dict[str, Any]], tuple[Any, Any]]
 
 
 class LightGlue:
-    """LightGlue for one kind of local features, run by torch, or by ONNX Runtime once it has been exported.
+    """LightGlue for one kind of local features, run by torch, or by ONNX Runtime after an export.
 
     Torch leaves out layers and keypoints it is sure it needs no more; the exported graph always goes through all.
 
@@ -63,7 +63,7 @@ class LightGlue:
         return [self.match(query, reference) for reference in references]
 
     def _tensors(self, torch: Any, features: LocalFeatures) -> dict[str, Any]:
-        """Return what a network is told of one photo: keypoints (1, N, 2) in the frame, descriptors (1, N, D)."""
+        """Return the network's inputs for one photo: keypoints (1, N, 2) in the frame, descriptors (1, N, D)."""
         keypoints = np.clip(centered(features, LIGHTGLUE_SIDE), 0, LIGHTGLUE_SIDE)
         return {
             "keypoints": torch.from_numpy(keypoints)[None].to(self._place),
@@ -73,7 +73,7 @@ class LightGlue:
 
 
 def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[MatchFunction, Any]:
-    """Return what asks kornia's LightGlue, and its device."""
+    """Return a function that runs kornia's LightGlue, and its device."""
     network, _ = open_kornia(name, min_probability, provider)
 
     def ask(query: dict[str, Any], reference: dict[str, Any]) -> tuple[Any, Any]:
@@ -84,7 +84,7 @@ def _of_kornia(name: str, min_probability: float, provider: str) -> tuple[MatchF
 
 
 def _of_transformers(name: str, min_probability: float, provider: str) -> tuple[MatchFunction, Any]:
-    """Return what asks the LightGlue of transformers, and its device."""
+    """Return a function that runs the LightGlue of transformers, and its device."""
     model, _ = open_transformers(name, "LightGlueForKeypointMatching", provider, filter_threshold=min_probability)
     padding = require_module("torch", name).nn.functional.pad
 

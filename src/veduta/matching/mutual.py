@@ -1,4 +1,4 @@
-"""What matchers share: lists of features padded to one length, and partners made into matches."""
+"""Mutual matches: feature lists padded to one length, and partners turned into matches."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class NearestMatcher:
 
 
 def _first_best(group: Int64, score: Float32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return (P,) whether each pair has the largest score of its group, and is the first with it."""
+    """Return (P,) whether each pair is the first with the largest score of its group."""
     order = np.lexsort((np.arange(len(group)), -score, group))
     first = np.ones(len(group), bool)
     first[1:] = group[order[1:]] != group[order[:-1]]

@@ -26,7 +26,7 @@ SHIPPED_MODELS = Path(__file__).parent
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What is known of a model.
+    """The card of a model: source, license, sizes, file and digest.
 
     Attributes:
         name: what settings and command lines call it.
@@ -290,7 +290,7 @@ def is_model(folder: str | os.PathLike[str]) -> bool:
 
 
 def read_card(folder: str | os.PathLike[str]) -> ModelCard:
-    """Return the card of the model in a folder, as training leaves it; ModelError when it cannot be used."""
+    """Return the card of the model in a folder, as training writes one; ModelError for an unusable one."""
     path = Path(folder) / CARD_FILE
     try:
         values = json.loads(path.read_bytes())
@@ -330,7 +330,7 @@ PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
 
 
 def _runtime() -> Any:
-    """Return the module onnxruntime, told before it is loaded to send and to store nothing about its use."""
+    """Return the module onnxruntime, with telemetry disabled before loading."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -339,7 +339,7 @@ def _runtime() -> Any:
 
 
 def provider_name(provider: str = "cpu") -> str:
-    """Return ONNX Runtime's name of an execution provider; ModelError when this machine cannot run it."""
+    """Return ONNX Runtime's name of an execution provider; ModelError for one this machine cannot run."""
     if provider not in PROVIDERS:
         raise ModelError(f"no execution provider is called {provider!r}; there are {', '.join(PROVIDERS)}")
     onnxruntime = _runtime()
@@ -380,7 +380,7 @@ def open_session(
 
 
 def open_arrays(name: str) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays in the ``.npz`` file of model `name`; ModelError when it is unknown or not the card's."""
+    """Return the arrays in the ``.npz`` file of model `name`; ModelError for an unknown or altered one."""
     import io
 
     import numpy as np

@@ -17,7 +17,7 @@ _SAID: set[str] = set()
 
 
 def require_module(module: str, what: str) -> Any:
-    """Return a module of the extra [torch]; ModelError with the line that installs it when it is not there."""
+    """Return a module of the extra [torch]; ModelError with the line that installs a missing one."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

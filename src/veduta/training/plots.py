@@ -16,7 +16,7 @@ COLOURS = ("#b5651d", "#1f7a4d", "#2b5fa4")
 
 
 def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]]) -> None:
-    """Draw, for each series of answers, how often a confidence was right, and how many answers had it.
+    """Draw, for each series of answers, how often each confidence was right, and the number of answers.
 
     On the diagonal, of a hundred answers of 70 % seventy are right. Bars are 90 % intervals (Wilson's).
     """

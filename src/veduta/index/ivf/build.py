@@ -48,7 +48,7 @@ def build(
     earlier: Path | None = None,
     progress: ShareProgress = lambda what, share: None,
 ) -> Manifest:
-    """Build an approximate index in a folder, going on where an earlier call was killed, and return what it became.
+    """Build an approximate index in a folder, resuming an earlier call that was killed; return its manifest.
 
     Args:
         folder: where it is to be; nothing else may be in it.

@@ -36,7 +36,7 @@ READ_ROWS = 32_768  # rows compared at a time
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an approximate index on disk is, and what it was measured to find.
+    """The description of an approximate index on disk, with its measured recall.
 
     Attributes:
         dim: length D of a descriptor.
@@ -70,7 +70,7 @@ class Manifest:
     source: dict[str, Any]
 
     def write(self, folder: Path) -> None:
-        """Write it, which makes a folder an index."""
+        """Write the manifest, which makes a folder an index."""
         draft = folder / f".{MANIFEST}"
         draft.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", "utf-8")
         draft.replace(folder / MANIFEST)
@@ -128,7 +128,7 @@ class BaseIndex:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def nearest(self, query: Float32, k: int, selection: Selection, rank: int = NUM_NEAREST) -> tuple[Float32, Int64]:
-        """Return cosines (k,) and positions (k,) of the nearest that it finds, the most similar first.
+        """Return cosines (k,) and positions (k,) of the nearest within reach, the most similar first.
 
         Args:
             query: (D,) float32.
@@ -216,7 +216,7 @@ class ApproximateIndex:
 
     @property
     def manifest(self) -> Manifest | None:
-        """What is on disk, None for nothing."""
+        """The manifest on disk, None for none."""
         return self.base.manifest if self.base else None
 
     @property
@@ -252,7 +252,7 @@ class ApproximateIndex:
         return descriptors
 
     def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
-        """Return cosines (Q, k') and ids (Q, k') of the nearest that it finds, nearest first, then id rising.
+        """Return cosines (Q, k') and ids (Q, k') of the nearest within reach, nearest first, then by id.
 
         The cosines are exact, and k' = min(k, how many there are to find) is always reached.
 

@@ -76,12 +76,12 @@ class ListStatistics:
         return cls(mean.astype(np.float32), (variance / (counts + MIN_MEMBERS)).astype(np.float32), max(freedom, 1.0))
 
     def write(self, path: Path) -> None:
-        """Keep it in a file."""
+        """Write the statistics to a file."""
         np.save(path, np.stack([self.mean, self.variance, np.full_like(self.mean, self.freedom)]))
 
     @classmethod
     def read(cls, path: Path) -> ListStatistics:
-        """Return that kept in a file; GalleryError if it cannot be read."""
+        """Return the statistics in a file; GalleryError for an unreadable one."""
         try:
             mean, variance, freedom = np.load(path)
             return cls(mean, variance, float(freedom[0]))
@@ -105,7 +105,7 @@ class InvertedFile:
 
     @classmethod
     def read(cls, path: Path) -> InvertedFile:
-        """Return the inverted file kept in a file, with its spread beside it; GalleryError if it cannot be read."""
+        """Return the inverted file in a file, with its statistics beside; GalleryError for unreadable ones."""
         try:
             return cls(faiss.read_index(str(path)), ListStatistics.read(path.with_name(SPREAD)))
         except RuntimeError as error:
@@ -113,7 +113,7 @@ class InvertedFile:
             raise GalleryError(f"{path}: cannot be read ({reason}); build the index again") from error
 
     def write(self, path: Path) -> None:
-        """Keep it in a file, which is there as a whole or not at all, and its spread beside it."""
+        """Write the inverted file atomically, and its statistics beside."""
         self.spread.write(path.with_name(SPREAD))
         draft = path.with_name(f".{path.name}")
         faiss.write_index(self.index, str(draft))
@@ -124,7 +124,7 @@ class InvertedFile:
 
     @property
     def count(self) -> int:
-        """How many descriptors it holds."""
+        """The number of descriptors."""
         return int(self.index.ntotal)
 
     def add(self, descriptors: Float32) -> None:

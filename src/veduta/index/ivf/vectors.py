@@ -97,7 +97,7 @@ def _close(files: list[int]) -> None:
 
 
 def append_rows(folder: Path, segment: int, source: DescriptorSource, dim: int, after: int = -1) -> int:
-    """Write a segment, going on where an earlier call for it was killed, and return how many rows it has.
+    """Write a segment, resuming an earlier call that was killed, and return its number of rows.
 
     Args:
         folder: where the segments are.

@@ -46,7 +46,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True)
 class RequestFailure:
-    """Why a request failed: what is wrong, what to do, and whether it may be sent again, after how long at least."""
+    """The reason why a request failed: problem, remedy, and whether and when to retry."""
 
     wrong: str
     remedy: str
@@ -102,7 +102,7 @@ class QdrantConnection:
         return client(url=node, port=port, timeout=self.patience.seconds, check_compatibility=False, **known)
 
     def ask(self, what: str, call: Callable[[Any], T]) -> T:
-        """Return what `call` returns of a client, asked again while that may help.
+        """Return the result of `call` with a client, retried while that may help.
 
         A node that cannot be reached, does not answer in time or is overloaded is left for the next one of the address.
 
@@ -127,7 +127,7 @@ class QdrantConnection:
         raise ValueError("expected at least one try")  # Patience has seen to that
 
     def do(self, what: str, method: str, *args: Any, **options: Any) -> Any:
-        """Return what a client's method of this name returns, asked as `ask` does."""
+        """Return the result of a client's method of this name, retried as in `ask`."""
         return self.ask(what, lambda client: getattr(client, method)(*args, **options))
 
     def _pause(self, attempt: int, fault: RequestFailure) -> None:
@@ -170,7 +170,7 @@ def _of_transport(source: Exception, seconds: int) -> RequestFailure:
 
 
 def _said(error: Exception) -> str:
-    """Return what Qdrant said of an error, on one line."""
+    """Return Qdrant's message of an error, on one line."""
     content = getattr(error, "content", b"")
     try:
         return " ".join(str(json.loads(content)["status"]["error"]).split())[:300]
@@ -179,7 +179,7 @@ def _said(error: Exception) -> str:
 
 
 def _faults() -> tuple[type[Exception], ...]:
-    """Return what a client raises: its own exceptions, and of Qdrant in this process plain ones."""
+    """Return the exceptions a client raises: its own, and plain ones of Qdrant in this process."""
     from qdrant_client.http.exceptions import ApiException
 
     plain = ValueError, RuntimeError, OSError, sqlite3.Error
@@ -205,7 +205,7 @@ def request_types() -> Any:
 
 @atexit.register
 def _close() -> None:
-    """Close the folders still open, while that is possible: qdrant-client would try when it is too late."""
+    """Close the folders still open, before interpreter shutdown, when qdrant-client would try too late."""
     for client in list(_OPENED.values()):
         client.close()
 

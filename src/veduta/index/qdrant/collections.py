@@ -57,18 +57,18 @@ class CollectionVersion:
 
     @property
     def collection(self) -> str:
-        """What Qdrant calls it."""
+        """The collection's name in Qdrant."""
         return f"{self.name}--{self.model}-{self.number}"
 
     @classmethod
     def parse(cls, collection: str) -> CollectionVersion | None:
-        """Return what a collection's name says of it, None if it is not one of ours."""
+        """Return the version in a collection's name, None for a name in another form."""
         match = re.fullmatch(r"(.+)--([0-9a-f]{12})-(\d+)", collection)
         return cls(int(match[3]), match[1], match[2]) if match else None
 
 
 def check_collection_name(name: str) -> str:
-    """Return the name itself; ValueError if Qdrant or a web address might not take it."""
+    """Return the name itself; ValueError for one that Qdrant or a web address might refuse."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
         raise ValueError(f"name: expected letters, digits, '.', '_' and '-', at most 100, got {name!r}")
     return name
@@ -109,7 +109,7 @@ def resolve(link: QdrantConnection, name: str, model: str | None = None) -> str:
 
 
 def propose(link: QdrantConnection, name: str, model: str) -> CollectionVersion:
-    """Return the next version of a name, by the sha256 of its model, without making it."""
+    """Return the next version of a name, by the sha256 of its model, without creating a collection."""
     number = 1 + max((version.number for version in versions(link, check_collection_name(name))), default=0)
     return CollectionVersion(number, name, model[:DIGITS])
 
@@ -117,7 +117,7 @@ def propose(link: QdrantConnection, name: str, model: str) -> CollectionVersion:
 def create_collection(
     link: QdrantConnection, version: CollectionVersion, dim: int, shape: CollectionSettings | None = None
 ) -> None:
-    """Make a version's collection, empty, or what is missing of it; its alias stays where it is.
+    """Create a version's collection, empty, or its missing parts; the alias stays unchanged.
 
     Descriptors lie on disk, and one byte a component of them in memory; Qdrant compares by those and then again by the
     descriptors.
@@ -150,7 +150,7 @@ def create_collection(
 
 
 def switch(link: QdrantConnection, version: CollectionVersion) -> str | None:
-    """Let a version's name lead to it, at once, and return the collection it led to before, if there was one."""
+    """Point a version's alias at the version, at once, and return the collection before, if any."""
     aliases = link.do("listing aliases", "get_aliases").aliases
     before = next((alias.collection_name for alias in aliases if alias.alias_name == version.name), None)
     kinds, changes = request_types(), []

@@ -58,7 +58,7 @@ class LandmarkGroup:
 
 @dataclass(frozen=True, eq=False)
 class ExactResults:
-    """What Qdrant found for one query, compared once more: cosines (n,), falling, ids (n,), and its lowest score."""
+    """Qdrant's results for one query, compared exactly: cosines (n,), falling, ids (n,), and the lowest score."""
 
     similarity: Float32
     ids: Int64
@@ -119,7 +119,7 @@ class QdrantIndex:
             pass
 
     def upsert(self, points: PointBatch, confirmed: Callable[[int], None] = lambda id: None) -> None:
-        """Keep these references, new or in the place of those with their numbers; doing it twice changes nothing.
+        """Store these references, new or in the place of those with their ids; repeating changes nothing.
 
         Args:
             points: the references.

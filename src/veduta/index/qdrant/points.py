@@ -1,4 +1,4 @@
-"""What Qdrant keeps of a reference beside its descriptor, and what can be asked of that."""
+"""Points in Qdrant: the payload of a reference beside its descriptor, and filters over payloads."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class PointBatch:
             raise ValueError(f"Points: expected {len(self.ids)} of each, got {[len(field) for field in fields]}")
 
     def payloads(self) -> list[dict[str, Any]]:
-        """Return what is kept of each beside its descriptor; nothing for what is not known."""
+        """Return each reference's payload; unknown fields are left out."""
         rows = zip(self.references, self.landmarks, self.positions, self.licenses, strict=True)
         return [_payload(*row) for row in rows]
 
@@ -66,7 +66,7 @@ def _payload(
 
 
 def to_filter(where: PointFilter | None) -> list[Any]:
-    """Return what has to be true of a point that counts, as Qdrant takes it."""
+    """Return the conditions of a point filter, as Qdrant takes them."""
     kinds, conditions = request_types(), []
     if where is not None and where.landmarks is not None:
         match = kinds.MatchAny(any=sorted(set(where.landmarks)))

@@ -1,4 +1,4 @@
-"""What grouping makes on its way and can make again: local features, and how pairs of photos agree."""
+"""The cache of grouping: local features, and inliers of pairs, all of which can be made again."""
 
 from __future__ import annotations
 

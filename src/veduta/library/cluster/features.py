@@ -41,17 +41,17 @@ class GroupingModels:
 
     @property
     def embedding(self) -> str:
-        """What made the descriptors, for telling them from those of other models."""
+        """The key of the descriptors' model."""
         return model_key(self.embedder.name, self.embedder.sha256)
 
     @property
     def model(self) -> str:
-        """What made descriptors and local features, likewise."""
+        """The key of the models behind descriptors and local features."""
         return f"{self.embedding} {model_key(self.extractor.name, self.extractor.sha256)}"
 
 
 def model_key(name: str, sha256: str) -> str:
-    """Return what a model is known by."""
+    """Return the key of a model in the cache."""
     return f"{name} {sha256[:16]}"
 
 
@@ -119,7 +119,7 @@ def find_groups(cache: FeatureCache, contents: Sequence[str], progress: VerbProg
 
 
 def _weights(count: int, pairs: PhotoPairs, chances: Float64, places: Sequence[Sequence[int]]) -> Float64:
-    """Return (N,) how well each photo stands for its place: its inliers with others of it, by how likely they are."""
+    """Return (N,) how well each photo represents its place: inliers with its others, weighted by probability."""
     of = np.full(count, -1)
     for number, members in enumerate(places):
         of[members] = number
@@ -175,7 +175,7 @@ def _matched(
 def number_groups(
     places: Sequence[Sequence[str]], before: Mapping[int, Sequence[str]], last: int = 0
 ) -> dict[int, list[str]]:
-    """Return number -> place, each with the number of the earlier one it shares most photos with, or a new one.
+    """Return number -> place, numbered like the earlier one with most photos in common, or anew.
 
     Args:
         places: contents of each.

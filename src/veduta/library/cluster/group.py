@@ -1,4 +1,4 @@
-"""What a group of photos of one place is to a person: pictures, dates, a place, a name, and references of it."""
+"""Groups of photos of one place, as a person sees them: pictures, dates, a place, a name, and references."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def add_references(
 def describe_group(
     number: int, shots: Sequence[Asset], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer]
 ) -> Group:
-    """Return a group with what is known of its photos, the one that stands for it first."""
+    """Return a group with its name, position and dates, the most typical photo first."""
     named = [v.landmark for s in shots if (v := verdicts.get(s.sha256)) and v.verdict == "named" and v.landmark]
     by_verdict: dict[str, list[Landmark]] = {}
     for shot in shots:

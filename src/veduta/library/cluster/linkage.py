@@ -1,4 +1,4 @@
-"""Pairs to places: photos are joined while what joins them is likely on average and geometry has seen it twice."""
+"""Average linkage: photos are joined while their pairs are probable on average and geometry links them twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIRMED_SHARE = 0.5  # share of a group's photos that geometry has to link wit
 
 @dataclass
 class _Linkage:
-    """What lies between two groups: the sum of their pairs' probabilities, and how many geometry links."""
+    """The pairs between two groups: the sum of their probabilities, and how many geometry links."""
 
     chance: float = 0.0
     links: int = 0

@@ -97,7 +97,7 @@ class UnionFind:
         return i
 
     def join(self, a: int, b: int) -> None:
-        """Make one set of those of `a` and `b`; the smaller number stands for it."""
+        """Merge the sets of `a` and `b`; the smaller number represents the union."""
         low, high = sorted((self.find(a), self.find(b)))
         self._above[high] = low
 

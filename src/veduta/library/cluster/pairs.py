@@ -1,4 +1,4 @@
-"""How likely two photos of a library show one place: what the pair says, and then what the photos around it say.
+"""The probability that two photos show one place: from the pair alone, then from the photos around the pair.
 
 A pair by itself says little: a facade and its portal share no keypoint, and two windows of one maker share many. So
 each photo's likely partners are found first, by a logistic regression over the pair alone, and then a second one
@@ -125,7 +125,7 @@ def pair_features(pairs: PhotoPairs, nothing: Float32) -> Float64:
 
 
 def context_features(pairs: PhotoPairs, nothing: Float32, likely: WeightedGraph, neighbours: Int64) -> Float64:
-    """Return (P, F) what each pair says by itself and by the partners it has in common.
+    """Return (P, F) features of each pair alone and of the partners in common.
 
     Args:
         pairs: all of them.

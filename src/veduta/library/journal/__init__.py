@@ -35,7 +35,7 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class Applied:
-    """What became of the steps.
+    """The outcome of applying steps.
 
     Attributes:
         done: how many were carried out.
@@ -73,7 +73,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Undone:
-    """What was taken back.
+    """The outcome of an undo.
 
     Attributes:
         action: the action, as it stands now.
@@ -152,7 +152,7 @@ def undo(
 
 
 def recover(folder: Path, root: Path | None = None) -> None:
-    """Take back the one step during which the last action was killed, if it was; its finished steps stay.
+    """Revert the one step during which the last action was killed, if any; finished steps stay.
 
     `apply` begins with it. Whoever looks at the files to plan what to apply calls it before.
 
@@ -275,7 +275,7 @@ def _take_back(book: OperationLog, story: LogReplay, progress: CountProgress | N
 
 
 def _attempt(intent: Intent, story: LogReplay, *, resumed: bool) -> str | None:
-    """Take back a step; return None when it is, or one line on why not. A full disk is an OSError: it ends the undo."""
+    """Revert a step; return None on success, or one line on why not. A full disk is an OSError: that ends the undo."""
     try:
         why = revert(intent, story.done.get(intent.number), resumed=resumed)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""An action while it is applied: each step written down, carried out, and taken back at once when it fails."""
+"""An action being applied: each step logged, performed, and reverted at once on failure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ActionRun:
         self._known: set[Path] = set()  # folders that the journal speaks of
 
     def take(self, step: Step) -> None:
-        """Carry out one step, or note why it cannot be."""
+        """Perform one step, or record why that failed."""
         self._number += 1
         try:
             prepared = make_intent(step, self._number, self._book.backups)
@@ -113,7 +113,7 @@ class ActionRun:
 
 
 def _cleared(intent: Intent, error: OSError | VedutaError, missing: list[Path]) -> str | None:
-    """Take back what there is of a failed step; return None when that is all of it, or what stays and why."""
+    """Revert the remains of a failed step; return None when nothing is left, else what stays and why."""
     try:
         if isinstance(error, FileExistsError):  # what is there is not ours
             discard(intent.parts[0])

@@ -34,7 +34,7 @@ COARSE_NS = 2_000_000_000  # the coarsest clock of a file system: FAT counts in 
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells an edited file from an untouched one.
+    """The size, time and mode that tell an edited file from an untouched one.
 
     Attributes:
         size: in bytes.
@@ -82,7 +82,7 @@ def discard(path: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder if it is there and empty."""
+    """Remove a folder if one is there and empty."""
     try:
         if lstat_or_none(folder) is not None:  # a read-only disk refuses even where there is nothing to remove
             folder.rmdir()
@@ -98,7 +98,7 @@ def content_sha256(path: Path) -> str:
 
 
 def is_redundant(path: Path, original: Path) -> bool:
-    """Return whether a file can go because another one, or another name of it, keeps its content."""
+    """Return whether a file can go because another file, or another name of the same one, keeps its content."""
     own, other = lstat_or_none(path), lstat_or_none(original)
     if own is None or other is None or not (S_ISREG(own.st_mode) and S_ISREG(other.st_mode)):
         return False
@@ -113,7 +113,7 @@ def names_in(folder: Path) -> str:
 
 
 def write_new(path: Path, chunks: Iterable[bytes], finish: Callable[[], None] = lambda: None) -> str:
-    """Write a new file and flush it to the disk; return the sha256 of what was written, in hex.
+    """Write a new file, flush that to the disk, and return the sha256 of the content, in hex.
 
     Args:
         path: where; FileExistsError if something is there.
@@ -135,7 +135,7 @@ def write_new(path: Path, chunks: Iterable[bytes], finish: Callable[[], None] = 
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, however little the operating system takes at once."""
+    """Write all the data, however little the operating system takes at once."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
@@ -147,7 +147,7 @@ def copy_new(source: Path, path: Path, stamp: Stamp) -> str:
 
 
 def copy_verified(source: Path, path: Path, stamp: Stamp) -> None:
-    """Copy a file to a new one and read it again; OSError, and no copy, unless it reads as it was written."""
+    """Copy a file to a new one and read the copy again; OSError, and no copy, unless both are equal."""
     if copy_new(source, path, stamp) != content_sha256(path):
         path.unlink()
         raise OSError(errno.EIO, "it does not read as it was written", str(path))

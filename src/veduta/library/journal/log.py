@@ -1,4 +1,4 @@
-r"""The file that remembers one applied action: lines of JSON, appended before each change and after it.
+r"""The log of one applied action: lines of JSON, appended before each change and after.
 
 ::
 
@@ -39,7 +39,7 @@ JOURNAL_NAME = re.compile(r"[0-9]{4,}-[^. ]+\.jsonl")  # not the copies that pro
 
 @dataclass
 class LogReplay:
-    """What a journal tells.
+    """The state of an action as replayed from its log.
 
     Attributes:
         what: name of the action.
@@ -71,7 +71,7 @@ class LogReplay:
 
     @property
     def state(self) -> JournalState:
-        """What became of the action."""
+        """The state of the action."""
         match self.phase:
             case "applying":
                 return "interrupted"
@@ -92,7 +92,7 @@ class LogReplay:
 
     @property
     def unfinished(self) -> Intent | None:
-        """The step during which the action was killed, if it was."""
+        """The step during which the action was killed, or None."""
         newest = self.open[0] if self.phase == "applying" and self.open else None
         return None if newest is None or newest.number in self.done else newest
 
@@ -166,7 +166,7 @@ class OperationLog:
 
     @property
     def state(self) -> Path:
-        """The state folder it lies in."""
+        """The state folder with this log."""
         return self.path.parent.parent
 
     @property
@@ -180,7 +180,7 @@ class OperationLog:
         return self._descriptor is not None and os.fstat(self._descriptor).st_size > 0
 
     def read(self) -> LogReplay | None:
-        """Return what it tells; None when it was killed before its first line was written.
+        """Return the replayed log; None when the action was killed before its first line was written.
 
         Raises:
             LibraryError: a line is damaged, or of another version.
@@ -251,7 +251,7 @@ def normalized(path: Path) -> Path:
 
 
 def now() -> str:
-    """Return the time, as journals have it."""
+    """Return the time in the journal's format."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

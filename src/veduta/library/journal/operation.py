@@ -59,7 +59,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Intent:
-    """A step as the journal has it: everything needed to take it back.
+    """A step as logged: everything needed to revert that step.
 
     Attributes:
         number: of the step in its action, from 1.
@@ -88,7 +88,7 @@ class Intent:
     link: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as the journal's line has it."""
+        """Return the intent as a line of the log."""
         line: dict[str, Any] = {"step": self.number, "kind": self.kind, "target": str(self.target)}
         if self.kind == "write":
             line |= {"before": self.before, "after": self.after, "keep_times": self.keep_times}
@@ -100,7 +100,7 @@ class Intent:
 
     @classmethod
     def of(cls, line: dict[str, Any]) -> Intent:
-        """Return what `as_dict` made a line of."""
+        """Return the intent in a line of `as_dict`."""
         target = Path(line["target"])
         return cls(
             line["step"],
@@ -176,7 +176,7 @@ def _prepare_write(step: Step, make: Callable[[], bytes], bare: Intent, backups:
 
 
 def perform(intent: Intent, content: bytes) -> None:
-    """Make the change; when it fails, `reverting.revert` takes back what there is of it.
+    """Make the change; on failure, `rollback.revert` undoes the part that was made.
 
     Raises:
         LibraryError: the file was changed meanwhile.
@@ -240,7 +240,7 @@ def _dress_written(intent: Intent) -> None:
 
 
 def _keep(target: Path, backup: Path, was: Stamp) -> None:
-    """Keep a file under a second name, or a copy of it where that is on another disk."""
+    """Keep a file under a second name, or a copy where the second name lies on another disk."""
     backup.parent.mkdir(parents=True, exist_ok=True)
     try:
         backup.hardlink_to(target)

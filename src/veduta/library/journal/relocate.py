@@ -1,4 +1,4 @@
-"""What a journal tells, read after its library was moved or copied to another place: with the paths of today."""
+"""Logs read after their library was moved or copied elsewhere: with the paths of today."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from veduta.library.journal.operation import Intent
 
 
 def relocated(story: LogReplay, book: OperationLog, root: Path | None) -> LogReplay:
-    """Return the story with what lay in the library, and what was kept for it, where it lies now.
+    """Return the replay with paths in the library, and of its backups, as they are now.
 
     Args:
         story: as the journal has it.
@@ -39,7 +39,7 @@ def relocated(story: LogReplay, book: OperationLog, root: Path | None) -> LogRep
 
 
 def _root_now(story: LogReplay, state: Path, root: Path | None) -> Path | None:
-    """Return where the library is, or None where it did not move as far as can be told.
+    """Return the library's root now, or None for one that did not move as far as can be told.
 
     A state folder inside it that is elsewhere now has taken the library with it. With one outside, the library is
     taken to have moved only if nothing is left at its old place: else another library would be taken for it.

@@ -1,4 +1,4 @@
-"""One step taken back, wherever it is: finished, failed half-way, or killed at any moment; then the folders.
+"""Reverting one step, in whatever state: finished, failed half-way, or killed at any moment; then the folders.
 
 What is there is looked at instead of trusting that the step was finished, so taking back a step twice does no harm. A
 file is removed only where its content is seen to lie somewhere else, or is just what a ``write`` wrote.
@@ -33,7 +33,7 @@ MISSING_REASON = "is gone: it was renamed, moved or removed since"
 
 
 def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> str | None:  # noqa: FBT001, FBT002
-    """Take a step back, wherever it is; return None when it is, or why its target is left as it is.
+    """Revert a step, in whatever state; return None on success, or the reason why its target is left alone.
 
     Args:
         intent: the step.
@@ -61,7 +61,7 @@ def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> 
 
 
 def _is_reserved(intent: Intent, target: os.stat_result) -> bool:
-    """Whether this is the empty file that `rename` puts where it is about to rename to."""
+    """Return whether this is the empty file by which `rename` reserves a name."""
     fresh = intent.was is None or (intent.kind != "write" and lstat_or_none(intent.source) is not None)
     return fresh and S_ISREG(target.st_mode) and target.st_size == 0
 
@@ -81,7 +81,7 @@ def _remove_made(intent: Intent, target: os.stat_result) -> str | None:
 
 
 def _links(intent: Intent) -> set[str]:
-    """Return what a symbolic link may say to be ours."""
+    """Return the targets a symbolic link made by this step may have."""
     return {str(intent.source), intent.link or str(intent.source)}
 
 

@@ -1,4 +1,4 @@
-"""Names for a photo and the files that belong to it, which keep what they have in common."""
+"""File names for a photo and its companions, which keep their common stem."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def with_stem(names: Sequence[str], stem: str, ending: str = "") -> list[str]:
-    """Return the names with another stem: first the photo's, then those of the files that belong to it.
+    """Return the names with another stem: first the photo's, then those of its companions.
 
     Each has at most 255 bytes, for which the stem is cut, never the ending.
 

@@ -1,4 +1,4 @@
-"""Where a photo belongs, as a person writes it: ``Sorted/{country}/{landmark}/{date:%Y}``."""
+"""Path templates, as a person writes them: ``Sorted/{country}/{landmark}/{date:%Y}``."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def truncate_utf8(text: str, limit: int) -> str:
 
 
 def name_key(name: str) -> str:
-    """Return what two names have in common that some file system takes for the same name."""
+    """Return a key that is equal for names which some file system takes for the same."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 

@@ -30,7 +30,7 @@ MOST_OF_A_NAME = 100_000  # photos of one name in one folder
 
 @dataclass(frozen=True)
 class OrganizePlan:
-    """What putting a library in order would do.
+    """The steps and totals of sorting a library into folders.
 
     Attributes:
         root: the folder below which everything is placed.
@@ -147,7 +147,7 @@ class _Planner:
             self._leave(shot.file, f"cannot be compared with what is there ({error.strerror}: {error.filename})")
 
     def plan(self) -> OrganizePlan:
-        """Return the plan, if the disk has room for it."""
+        """Return the plan; LibraryError for a disk without enough room."""
         if self._room > (free := shutil.disk_usage(self.folders.existing).free):
             needs = f"{self._room / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
             raise LibraryError(f"{self.folders.root}: this disk has too little room ({needs}); choose another")
@@ -172,7 +172,7 @@ class _Planner:
         self._left.append(Failure(str(path), f"{path}: {why}", "skipped"))
 
     def _stay(self, shot: Asset, files: list[Path], contents: FolderContents, name_there: str) -> None:
-        """Count a photo that is in its place; its companions follow it, unless they would be moved without it."""
+        """Count a photo that is in its place; companions follow, unless they would move without their photo."""
         self._already += 1
         if self._mode == "move":
             own = os.path.realpath(contents.path / name_there)
@@ -204,7 +204,7 @@ class _Planner:
         return (link, inside, os.fsencode(file)) if self._mode == "move" else (inside, link, os.fsencode(file))
 
     def _go(self, shot: Asset, files: list[Path], source: Path, contents: FolderContents) -> None:
-        """Place a photo and what belongs to it."""
+        """Place a photo and its companions."""
         group = [source, *self._companions(shot, source, files)]
         names = self._choose(group, contents)
         if names is None:
@@ -222,7 +222,7 @@ class _Planner:
                 self._add(file, contents, name)
 
     def _tell_of_links(self, files: list[Path], source: Path) -> None:
-        """Say which links to a photo will lead nowhere when it has been moved."""
+        """List the links to a photo that will lead nowhere after the move."""
         real = os.path.realpath(source)
         for file in files:
             if file.is_symlink() and os.path.realpath(file) == real:

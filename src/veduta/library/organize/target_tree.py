@@ -16,7 +16,7 @@ from veduta.library.organize.path_template import name_key
 
 @dataclass
 class FolderContents:
-    """What lies in one folder or is going to.
+    """The present and planned contents of one folder.
 
     Attributes:
         path: the folder.
@@ -48,7 +48,7 @@ class FolderContents:
         self.sizes.setdefault(status.st_size, []).append(name)
 
     def name_of(self, status: os.stat_result, sha256: str) -> str | None:
-        """Return the name under which a content is or will be here, None if it will not; reads no file twice.
+        """Return the name of a content in this folder, present or planned, or None; no file is read twice.
 
         Args:
             status: of a file with this content.
@@ -64,7 +64,7 @@ class FolderContents:
 
 
 class TargetTree:
-    """The target root and the folders below it.
+    """The target root and its folders.
 
     Args:
         root: absolute.

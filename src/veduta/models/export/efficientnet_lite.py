@@ -45,7 +45,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def _relu6(x: torch.Tensor) -> torch.Tensor:
-    """Return a map with its values cut to 0 to 6, in place where nobody else has it: the maps are what takes time."""
+    """Return a map with its values cut to 0 to 6, in place where nobody else uses the map, to save time."""
     return F.relu6(x, inplace=not torch.compiler.is_exporting())
 
 

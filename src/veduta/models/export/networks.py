@@ -114,7 +114,7 @@ def _lite2() -> nn.Module:
 
 
 def _plain(x: torch.Tensor) -> torch.Tensor:
-    """Return a (1, 1, h, w) as it is, laid out so that ONNX Runtime resizes it without fifteen empty channels."""
+    """Return a (1, 1, h, w) unchanged but contiguous, so that ONNX Runtime resizes one channel, not sixteen."""
     return x.permute(0, 2, 3, 1).reshape(1, 1, x.shape[2], x.shape[3])
 
 
@@ -319,7 +319,7 @@ def _write(module: nn.Module, recipe: ExportSpec, path: Path) -> None:
 
 
 def _without_remarks(model: Any) -> Any:
-    """Return the model without what the exporter notes of the machine it ran on: the same weights, the same bytes."""
+    """Return the model without the exporter's notes on the machine: the same weights give the same bytes."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]

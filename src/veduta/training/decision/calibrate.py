@@ -1,4 +1,4 @@
-"""Fit the decision to one gallery and photos whose landmarks are known, keep it there, and draw how honest it is.
+"""Calibration: fit the decision to one gallery with labeled photos, store the result there, and plot reliability.
 
 Needs the extra ``[calibrate]`` (scipy, matplotlib).
 """
@@ -44,7 +44,7 @@ REPORTED_PRECISIONS = (0.9, 0.95, 0.98)
 
 @dataclass(frozen=True)
 class Quality:
-    """What a decision is worth on the photos given, each judged without having been learned from.
+    """The figures of a decision on the photos given, each judged by models that had not seen the photo.
 
     Attributes:
         gap: global average precision.
@@ -63,7 +63,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate_gallery` found and kept.
+    """The result of `calibrate_gallery`.
 
     Attributes:
         known: photos that show a landmark of the gallery.
@@ -95,7 +95,7 @@ def calibrate_gallery(
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
-    """Fit a gallery's decision to photos whose landmarks are known, and keep it in the gallery.
+    """Fit a gallery's decision to photos whose landmarks are known, and store the result in the gallery.
 
     Photos that are references are left out. A landmark the gallery does not have stands for none. Where no photo shows
     none, each is asked again with its own landmark withheld. Calibrating again starts again from what ships.
@@ -160,7 +160,7 @@ def calibrate_gallery(
 
 
 class _Asking:
-    """Asks a gallery about photos and keeps what it would decide from."""
+    """Recognizes photos and keeps the evidence that the decision sees."""
 
     def __init__(self, gallery: Gallery) -> None:
         self._recognizer: Recognizer = gallery.recognizer(effort="thorough", floor=0.0, gps=False)
@@ -215,7 +215,7 @@ class _Asking:
 
 
 def quality(cases: Sequence[Example], answers: Sequence[HeldOutAnswer]) -> Quality:
-    """Return what these answers to these cases are worth."""
+    """Return the figures of these answers to these examples."""
     truth = {str(i): sorted(case.truth) for i, case in enumerate(cases)}
     predictions = [Prediction(str(i), a.landmark or "-", a.confidence) for i, a in enumerate(answers)]
     figures = evaluate(truth, predictions, 0.5, resamples=0)
@@ -228,7 +228,7 @@ def quality(cases: Sequence[Example], answers: Sequence[HeldOutAnswer]) -> Quali
 def _fit(
     cases: Sequence[Example], before: LearnedDecider | None, centres: Float32
 ) -> tuple[LearnedDecider, list[HeldOutAnswer], str]:
-    """Return what did best on cases held out, its answers to them, and what of it is new.
+    """Return the option that did best on held-out examples, with its answers and a name for the new part.
 
     Tried: the decision that ships, if there is one; the same with its calibration fitted; one learned anew, if there
     are photos enough. In all cases the floors are measured on the photos given.

@@ -30,14 +30,14 @@ def landmark_halves(landmarks: Iterable[str]) -> tuple[frozenset[str], frozenset
 
 
 def part_of(id: str, landmark: str, both: tuple[Collection[str], Collection[str]]) -> int:
-    """Return the half a photo belongs to: that of its landmark, or one drawn by its id if it shows none."""
+    """Return the half a photo belongs to: that of its landmark, or one drawn by the photo's id without any."""
     if landmark:
         return int(landmark in both[1])
     return int(hashlib.sha256(id.encode()).hexdigest(), 16) % 2
 
 
 def train_half(data: Path, out: Path, part: int, recipe: TrainConfig = SHIPPED, say: Log = lambda text: None) -> Path:
-    """Return the folder of the model trained on one half and the bank, training it unless it is there.
+    """Return the folder of the model trained on one half and the bank, training unless the folder exists.
 
     Args:
         data: the data set.

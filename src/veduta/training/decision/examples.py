@@ -1,4 +1,4 @@
-"""Photos to cases: what a recognizer would find of each, with landmarks withheld, so that a decision can learn from it.
+"""Photos to examples: the evidence a recognizer would see for each, with landmarks withheld, to learn from.
 
 A photo of the gallery is asked of the gallery without itself: it neither is a candidate, nor has it confirmed any
 keypoint, nor is it a relative.
@@ -27,7 +27,7 @@ GeometryPair = tuple[int, PairGeometry]
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo with what is known of it.
+    """A photo with its landmark and local features.
 
     Attributes:
         id: unique.
@@ -66,7 +66,7 @@ class PhotoCollection:
         self._compare(reference_similarity, references)
 
     def _compare(self, likeness: Float32, references: Int64) -> None:
-        """Hold every reference against its nearest relatives; both learn from it."""
+        """Compare every reference with its nearest ones of the same landmark; both count the confirmations."""
         compared: set[tuple[int, int]] = set()
         for i in references.tolist():
             family = references[(self.landmark[references] == self.landmark[i]) & (references != i)]
@@ -209,7 +209,7 @@ def empty_example(query: str, group: str) -> Example:
 def with_fine_matches(
     case: Example, candidates: Sequence[Candidate], context: CandidateContext, glued: Mapping[str, int]
 ) -> Example:
-    """Return the case with what the costlier matcher found; as it was if it was not asked."""
+    """Return the example with the fine matcher's inliers, or unchanged without any."""
     if not glued:
         return case
     landmarks, evidence = _side_by_side(candidates, replace(context, fine_inliers=glued))

@@ -53,7 +53,7 @@ class Example:
 
 @dataclass(frozen=True)
 class HeldOutAnswer:
-    """What a decision says of a case.
+    """A decision's answer to an example.
 
     Attributes:
         query: the photo.
@@ -175,7 +175,7 @@ def recalibrate(
 
 
 def answer_example(case: Example, decision: LearnedDecider, effort: str) -> HeldOutAnswer:
-    """Return what a decision says of a case, going through the stages of an effort as a recognizer does."""
+    """Return a decision's answer to an example, through the stages of an effort as a recognizer goes."""
     best: tuple[float, float, str] | None = None
     reached = ""
     for name in CASCADES[effort]:
@@ -197,7 +197,7 @@ def answer_example(case: Example, decision: LearnedDecider, effort: str) -> Held
 def held_out_answers(
     cases: Sequence[Example], decisions: Sequence[LearnedDecider], effort: str, fold_of: FoldOf = fold_of
 ) -> list[HeldOutAnswer]:
-    """Return what the decision of each case's fold, which has not seen its group, says of it."""
+    """Return for each example the answer of its fold's decision, which has not seen the example's group."""
     return [answer_example(case, decisions[fold_of(case.group)], effort) for case in cases]
 
 

@@ -1,4 +1,4 @@
-"""Learn the decision that ships from a data set in the competition's layout, and write it as one file.
+"""Learn the decision that ships from a data set in the competition's layout, and write that as one file.
 
     python -m veduta.training.decision.cross_fit DATA --out RUNS
     python -m veduta.training.decision.ship DATA --runs RUNS --out src/veduta/models/decision.npz

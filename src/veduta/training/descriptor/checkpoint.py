@@ -1,4 +1,4 @@
-"""What a run needs to go on where it was stopped, in one file that is either the old one or the new one, never half."""
+"""Checkpoints: everything a stopped run needs to resume, in one file written atomically."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHECKPOINT_FORMAT = 1
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write a state of tensors, numbers, texts, lists and dictionaries of these; the old one stays until it is whole.
+    """Write a state of tensors, numbers, texts, lists and dictionaries, atomically.
 
     Raises:
         TrainingError: the folder cannot be written; the old checkpoint is still there.

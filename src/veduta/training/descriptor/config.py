@@ -127,7 +127,7 @@ class TrainConfig:
         return self.sizes[min(epoch * len(self.sizes) // self.epochs, len(self.sizes) - 1)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the configuration as a JSON object."""
         return asdict(self) | {"sizes": list(self.sizes)}
 
 

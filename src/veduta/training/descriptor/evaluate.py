@@ -1,4 +1,4 @@
-"""What is asked of a network beside its steps: where to start, what it is worth, which photos have wrong labels."""
+"""Evaluation beside the training steps: the start, the validation figures, and photos with wrong labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FOR_JUDGING = 1_000  # photos from which one is learned only to judge by
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """What is asked of the network beside its steps; the first process asks, the others are told."""
+    """Evaluates the network beside its steps; the first process does the work and broadcasts the results."""
 
     recipe: TrainConfig
     dataset: Dataset
@@ -107,7 +107,7 @@ class Evaluator:
         return best
 
     def figures(self, network: Descriptor) -> list[RetrievalMetrics]:
-        """Return what a network is worth, on landmarks not trained on first."""
+        """Return a network's validation figures, on landmarks not trained on first."""
         photos = self.held.validation()
         if not len(photos):
             return []
@@ -115,12 +115,12 @@ class Evaluator:
         return [evaluate_protocol(protocol, descriptors, photos) for protocol in self.held.protocols]
 
     def used(self, network: Descriptor, most: int) -> tuple[Descriptor, Callable[[Tensor], Tensor]]:
-        """Return a network and what its photos become when it is used."""
+        """Return the network as deployed, with the transform of its inputs."""
         layer = self.layer(network, most)
         return network, lambda pixels: normalize(layer(network.pooled(pixels)), dim=1)
 
     def layer(self, network: Descriptor, most: int = ENOUGH) -> nn.Linear:
-        """Return the last layer as it is used: a whitening learned from `most` photos, or the projection as trained."""
+        """Return the last layer as deployed: a whitening learned from `most` photos, or the projection as trained."""
         if not self.recipe.whiten or self.recipe.dim > network.backbone.channels:
             return network.last_layer()
         rng = np.random.default_rng((self.recipe.seed, 4))

@@ -1,4 +1,4 @@
-"""What a run leaves: the descriptor as an ONNX file, checked against torch, variants of it, and a card for each.
+"""Export of a run: the descriptor as an ONNX file, checked against torch, its variants, and a card for each.
 
 The last layer is the whitening of what the network pools, or the trained projection with its batch norm, folded into
 one matrix. Variants: weights kept at half precision and widened when loaded (the one to use), full precision, and
@@ -42,7 +42,7 @@ MODEL = "model"
 
 
 class DeployedDescriptor(nn.Module):
-    """A descriptor as it is used: backbone, GeM, norm 1, one linear layer, norm 1."""
+    """A descriptor as deployed: backbone, GeM, norm 1, one linear layer, norm 1."""
 
     def __init__(self, backbone: Backbone, pool: GeM, layer: nn.Linear) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ def _lost(before: Sequence[RetrievalMetrics], after: Sequence[RetrievalMetrics])
 
 
 def _figures(embedder: Embedder, outcome: TrainResult) -> tuple[RetrievalMetrics, ...]:
-    """Return what an embedder is worth by the run's validation, computed the way a gallery computes."""
+    """Return an embedder's validation figures, computed the way a gallery computes."""
     photos = outcome.split.validation()
     if not len(photos):
         return ()

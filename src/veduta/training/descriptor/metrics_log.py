@@ -1,4 +1,4 @@
-"""What a run writes down: a line of JSON for each step and each epoch, and the curves drawn from them."""
+"""The metrics log of a run: a line of JSON for each step and each epoch, and the curves drawn from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process or many, started by torchrun: which one this is, where it works, and what they agree on."""
+"""One process or many, started by torchrun: the rank of this one, its device, and collective operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Thing = TypeVar("Thing")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Which of how many processes this is, and on which device it works.
+    """The rank of this process, the number of processes, and the device.
 
     Attributes:
         rank: its number.
@@ -38,7 +38,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def broadcast(self, thing: Thing) -> Thing:
-        """Return what the first process has in this place."""
+        """Return the first process's value on every process."""
         if self.world == 1:
             return thing
         box = [thing]

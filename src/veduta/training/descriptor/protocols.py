@@ -1,4 +1,4 @@
-"""Judging a descriptor as it will be used: references, queries, distractors, and the best neighbour's similarity.
+"""Judging a descriptor as used in practice: references, queries, distractors, and the best neighbor's similarity.
 
 No classifier is asked. What counts is GAP, closed and open, of landmarks the network was trained on and, above all, of
 landmarks it was not.
@@ -27,7 +27,7 @@ EMBED_BATCH = 16
 
 @dataclass(frozen=True)
 class RetrievalMetrics:
-    """What a descriptor is worth on one protocol, by its best neighbour alone.
+    """The figures of a descriptor on one protocol, by its best neighbor alone.
 
     Attributes:
         protocol: ``seen`` or ``unseen``: whether the landmarks were trained on.

@@ -1,4 +1,4 @@
-"""What a run has learned, and what it leaves."""
+"""The result of a run: the trained network and the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from veduta.training.descriptor.protocols import RetrievalMetrics
 
 @dataclass(frozen=True, eq=False)
 class TrainResult:
-    """What a run has learned.
+    """A trained network with its data and figures.
 
     Attributes:
         dataset: all photos that can be read.
@@ -62,7 +62,7 @@ class ExportedVariant:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a run has done.
+    """The report of a run.
 
     Attributes:
         folder: the run's.
@@ -89,7 +89,7 @@ class TrainReport:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the report as a JSON object."""
         from dataclasses import asdict
 
         return asdict(self)

@@ -60,7 +60,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
     progress: VerbProgress = lambda *_: None,
     say: Log = lambda text: None,
 ) -> TrainReport | None:
-    """Train a descriptor, leave it in a folder, and return what was done; a run that was stopped goes on.
+    """Train a descriptor, export the result into a folder, and report on the run; a stopped run resumes.
 
     Args:
         data: a data set, see `veduta.training.descriptor.data.dataset`.
@@ -187,7 +187,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
 
 
 def _open(out: Path, recipe: TrainConfig, data: Path, bank: Path | None, place: ProcessGroup) -> None:
-    """Make the run's folder, or make sure that it belongs to this run."""
+    """Make the run's folder, or check that the folder belongs to this run."""
     settings = {
         "recipe": recipe.as_dict(),
         "data": str(data.absolute()),
@@ -278,7 +278,7 @@ def _memory_explained(recipe: TrainConfig, place: ProcessGroup) -> Iterator[None
 
 @contextmanager
 def _stop_asked() -> Iterator[threading.Event]:
-    """Yield an event that is set when the process is asked to stop; asked again, it stops at once."""
+    """Yield an event that is set on a signal to stop; a second signal stops at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""What learns: a network, the moving average of its weights, the head with the centres, and their optimisers."""
+"""The state of training: a network, the moving average of its weights, the head, and their optimizers."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class TrainState:
                 group["lr"] = rate * factor
 
     def _follow(self) -> None:
-        """Let the moving average follow; at first closely, so that it forgets where it began."""
+        """Update the moving average; quickly at first, to forget the start."""
         keep = min(self.recipe.average, (1 + self.step) / (10 + self.step)) if self.recipe.average else 0.0
         with torch.no_grad():
             for own, trained in zip(self.average.parameters(), self.network.parameters(), strict=True):
@@ -177,7 +177,7 @@ class TrainState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; RuntimeError when it is another network's."""
+        """Restore a state; RuntimeError for the state of another network."""
         self.step = int(state["step"])
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])

@@ -47,7 +47,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What a look at all photos found.
+    """The result of auditing a data set.
 
     Attributes:
         readable: (N,) whether each photo of the data set can be read.
@@ -65,7 +65,7 @@ class Audit:
 
 
 def audit_dataset(dataset: Dataset, progress: Progress | None = None) -> Audit:
-    """Return what a look at all photos of a data set finds.
+    """Return the unreadable photos and near-duplicates of a data set.
 
     Args:
         dataset: the photos, and those of the test set.
@@ -81,7 +81,7 @@ def audit_dataset(dataset: Dataset, progress: Progress | None = None) -> Audit:
 
 
 def load_or_audit(path: Path, dataset: Dataset, progress: Progress | None = None) -> Audit:
-    """Return a survey from a file, or make one and keep it there: a run that goes on need not look again."""
+    """Return an audit from a file, or make one and store that: a resumed run need not repeat the audit."""
     if path.exists():
         try:
             stored = json.loads(path.read_text("utf-8", errors="surrogateescape"))

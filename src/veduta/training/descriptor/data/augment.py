@@ -97,13 +97,13 @@ def whole(pixels: UInt8, side: int) -> UInt8:
 
 
 def _saved(picture: UInt8, quality: int) -> UInt8:
-    """Return the picture as JPEG leaves it."""
+    """Return the picture after JPEG compression."""
     _, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1]
 
 
 def _hidden(picture: UInt8, rng: np.random.Generator) -> UInt8:
-    """Return the picture with a rectangle of up to a fifth of it painted over."""
+    """Return the picture with a rectangle of up to a fifth of the area painted over."""
     side = picture.shape[0]
     share = rng.uniform(0.02, 0.2)
     ratio = np.exp(rng.uniform(-0.9, 0.9))

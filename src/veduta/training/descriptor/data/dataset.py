@@ -1,4 +1,4 @@
-"""What there is to learn from: photos with their landmarks, photos of nothing, and what is held back to judge by.
+"""The data of a training run: photos with landmarks, distractors, and photos held out for validation.
 
 A data set is a folder in the competition's layout (train.csv, train/a/b/c/ID.jpg), a folder with a subfolder of photos
 for each landmark, or a table with the columns photo,landmark.
@@ -61,7 +61,7 @@ class Dataset:
 
 
 def read_dataset(data: Path, bank: Path | None = None, against: Path | None = None) -> tuple[Dataset, list[Failure]]:
-    """Return a data set and what of it was passed over.
+    """Return a data set and the photos left out.
 
     Args:
         data: its folder, or a table.
@@ -118,7 +118,7 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """What is trained on, and what is judged by.
+    """The photos trained on, and the protocols of the validation.
 
     Attributes:
         train: (T,) numbers of photos.

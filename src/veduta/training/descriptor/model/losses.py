@@ -90,7 +90,7 @@ def _check_counts(counts: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a head takes.
+    """The memory and time of a head.
 
     Attributes:
         classes: C.
@@ -199,7 +199,7 @@ class MarginHead(nn.Module):
         return (self.weights[target] * F.cross_entropy(logits, place, reduction="none")).mean()
 
     def cost(self, batch: int) -> Cost:
-        """Return what the head takes with B = `batch` photos a step; the time is that of one step, tried on noise."""
+        """Return the head's memory and time with B = `batch` photos a step, measured on one step of noise."""
         total, wide = self.centers.num_embeddings, self.subcenters * self.dim
         looked = self.sample or total
         values = 3 * total * wide + 2 * looked * wide + 4 * batch * looked * self.subcenters

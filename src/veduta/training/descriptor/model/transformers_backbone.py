@@ -41,7 +41,7 @@ class FeatureMap(nn.Module):
         self.how = {"interpolate_pos_encoding": True} if able else {}
 
     def state(self, x: Tensor) -> Tensor:
-        """Return what the model says of a (B, 3, H, W)."""
+        """Return the model's output for (B, 3, H, W)."""
         return self.model(pixel_values=x, **self.how).last_hidden_state
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def _tried(folder: Path, kind: str, model: Any) -> tuple[int, int, bool]:
 
 
 def _layers(model: nn.Module) -> list[nn.Module]:
-    """Return what comes before the stages or layers of a model, then each of these."""
+    """Return the modules before the stages or layers of a model, then each of these."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     stages = max(lists, key=lambda modules: sum(p.numel() for p in modules.parameters()), default=nn.ModuleList())
     before = []
@@ -128,7 +128,7 @@ def _statistics(folder: Path) -> tuple[list[float], list[float]]:
 
 
 def _licence(folder: Path) -> str:
-    """Return the licence a model folder's README states, as the hub writes it; ``unknown`` if it does not."""
+    """Return the license a model folder's README states, as the hub writes that; ``unknown`` without one."""
     try:
         lines = (folder / "README.md").read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
