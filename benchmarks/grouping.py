@@ -29,8 +29,8 @@ import machine
 import numpy as np
 import PIL.Image
 
+from veduta.decision.candidates import distractor_similarity
 from veduta.decision.model import shipped_decider
-from veduta.decision.terms import distractor_similarity
 from veduta.embedders import make_embedder
 from veduta.features import make_extractor
 from veduta.images import read_bytes

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from veduta.concurrency import in_order, one_blas_thread
-from veduta.decision.terms import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS
+from veduta.decision.candidates import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS
 from veduta.embedders import make_embedder
 from veduta.errors import ModelError
 from veduta.features import EXTRACTORS, make_extractor

@@ -29,7 +29,7 @@ from rich.table import Table
 from veduta.gallery import Gallery
 from veduta.images import load
 from veduta.metrics import Prediction, accuracy, bootstrap_gap, gap, open_set
-from veduta.models import card
+from veduta.models.cards import card
 
 STAGES = ("decode", "embed", "retrieve", "gather")
 

@@ -14,7 +14,8 @@ from veduta.errors import GalleryError
 from veduta.index import ApproximateIndex, Manifest
 from veduta.index.ivf import build as build_module
 from veduta.index.ivf.build import build, lists_for
-from veduta.index.ivf.index import FEW, LISTS, MANIFEST
+from veduta.index.ivf.index import FEW, LISTS
+from veduta.index.ivf.manifest import MANIFEST
 from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, RowFiles, append_rows
 
 
@@ -176,7 +177,7 @@ class KilledError(Exception):
 @pytest.fixture
 def hasty(monkeypatch):
     """Builds in many parts, and measured with few queries: it is not what is found that matters."""
-    for name, value in (("PART", 2_000), ("SAVED", 4_000), ("QUERIES", 40)):
+    for name, value in (("PART", 2_000), ("SAVED", 4_000), ("MEASURED_QUERIES", 40)):
         monkeypatch.setattr(build_module, name, value)
 
 

@@ -21,7 +21,7 @@ from support.processes import COMMAND, is_whole, references, started, veduta, wa
 from veduta import __version__
 from veduta.gallery import Gallery
 from veduta.gallery.store import GALLERY_FILE
-from veduta.models import SHIPPED_MODELS, cards
+from veduta.models.cards import SHIPPED_MODELS, cards
 from veduta.models.weights import pull_weights
 from veduta.pair import verify
 from veduta.training.decision.calibrate import calibrate_gallery

@@ -9,24 +9,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decision.model import (
-    CASCADES,
-    CONTINUE_BETWEEN,
-    DEFAULT_EFFORT,
+from veduta.decision.answer import (
     DEFAULT_FLOOR,
     MAX_EVIDENCE,
-    NUM_VERIFIED,
-    CalibratedLogistic,
-    HeuristicDecider,
     LandmarkScore,
-    LearnedDecider,
     decide,
     landmark_votes,
     place_prior,
     rank_candidates,
+)
+from veduta.decision.candidates import candidate_score
+from veduta.decision.model import (
+    CASCADES,
+    CONTINUE_BETWEEN,
+    DEFAULT_EFFORT,
+    NUM_VERIFIED,
+    CalibratedLogistic,
+    HeuristicDecider,
+    LearnedDecider,
     shipped_decider,
 )
-from veduta.decision.terms import TERM_NAMES, TERM_SIGNS, candidate_score
+from veduta.decision.terms import TERM_NAMES, TERM_SIGNS
 from veduta.errors import GalleryError
 from veduta.types import Candidate
 

@@ -9,7 +9,8 @@ from support import components, world
 from support.cli import run, run_json
 
 from veduta.cascade import FINE_PAIRS, CascadeSettings, fine_candidates, stage_of
-from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, LandmarkScore, shipped_decider
+from veduta.decision.answer import LandmarkScore
+from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, shipped_decider
 from veduta.errors import GalleryError
 from veduta.images import from_array
 from veduta.index import ExactIndex

@@ -9,16 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from veduta.decision.terms import (
-    LANDMARKS,
-    TERM_NAMES,
-    TERM_SIGNS,
-    TERMS,
-    UNKNOWN_EXPECTED_INLIERS,
-    CandidateContext,
-    compute_terms,
-    distractor_similarity,
-)
+from veduta.decision.candidates import UNKNOWN_EXPECTED_INLIERS, CandidateContext, distractor_similarity
+from veduta.decision.terms import LANDMARKS, TERM_NAMES, TERM_SIGNS, TERMS, compute_terms
 from veduta.types import Candidate, PairGeometry
 
 DECISION = Path(__file__).parents[1] / "docs" / "decision.md"

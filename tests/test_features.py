@@ -9,7 +9,7 @@ from support import components, world
 
 from veduta.features import EXTRACTORS, make_extractor
 from veduta.images import from_array, load
-from veduta.models import card
+from veduta.models.cards import card
 from veduta.types import Image
 
 

@@ -17,14 +17,15 @@ from support import world
 from support.galleries import recognized
 from support.processes import content, is_whole, references, started, veduta, wait_until
 
-from veduta.decision.model import CONTINUE_BETWEEN, decide
+from veduta.decision.answer import decide
+from veduta.decision.model import CONTINUE_BETWEEN
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.gallery.explain import explain_image
 from veduta.gallery.ingest import ADD_BATCH
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
-from veduta.models import card
+from veduta.models.cards import card
 from veduta.serialization import to_dict
 from veduta.types import Failure, Landmark, Recognition
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from support import canonical, components
 
-from veduta import models
 from veduta.decision.model import LEARNED
 from veduta.embedders import EMBEDDERS, make_embedder
 from veduta.errors import ModelError
@@ -21,12 +20,14 @@ from veduta.features import EXTRACTORS, XFeat, make_extractor
 from veduta.images import from_array
 from veduta.masks import MASKS
 from veduta.matching import MATCHERS, PAIR_MATCHERS, LighterGlue, make_matcher
+from veduta.models.cards import CARDS, SHIPPED_MODELS, card, cards
+from veduta.models.session import open_session, read_file
 from veduta.models.weights import SOURCES
 from veduta.types import LocalFeatures
 
 ROOT = Path(__file__).parents[1]
-WITH_FILE = [c.name for c in models.cards() if c.file]
-EXPORTED = [c.name for c in models.cards() if "veduta.models.export.networks" in c.export]
+WITH_FILE = [c.name for c in cards() if c.file]
+EXPORTED = [c.name for c in cards() if "veduta.models.export.networks" in c.export]
 RECORDED = canonical.recorded()
 LIGHTGLUES = {f"lightglue-{extractor}" for extractor in MATCHERS["lightglue"][1]}
 
@@ -36,23 +37,23 @@ LIGHTGLUES = {f"lightglue-{extractor}" for extractor in MATCHERS["lightglue"][1]
 
 @pytest.mark.parametrize("name", WITH_FILE)
 def test_the_file_is_the_one_on_the_card(name):
-    card = models.card(name)
-    assert hashlib.sha256((models.SHIPPED_MODELS / card.file).read_bytes()).hexdigest() == card.sha256
+    known = card(name)
+    assert hashlib.sha256((SHIPPED_MODELS / known.file).read_bytes()).hexdigest() == known.sha256
 
 
 def test_no_model_ships_without_a_card():
-    assert sorted(p.name for p in models.SHIPPED_MODELS.iterdir() if p.suffix in (".onnx", ".npz")) == sorted(
-        c.file for c in models.cards() if c.file
+    assert sorted(p.name for p in SHIPPED_MODELS.iterdir() if p.suffix in (".onnx", ".npz")) == sorted(
+        c.file for c in cards() if c.file
     )
 
 
-@pytest.mark.parametrize("card", models.cards(), ids=lambda c: c.name)
+@pytest.mark.parametrize("card", cards(), ids=lambda c: c.name)
 def test_the_notice_names_where_the_weights_come_from(card):
     package = card.name if card.name in SOURCES else card.source.split()[0].removesuffix("'s")
     assert re.search(rf"(?<![\w-]){re.escape(package)}(?![\w-])", (ROOT / "NOTICE").read_text("utf-8")), package
 
 
-@pytest.mark.parametrize("card", models.cards(), ids=lambda c: c.name)
+@pytest.mark.parametrize("card", cards(), ids=lambda c: c.name)
 def test_a_card_says_all_there_is_to_say(card):
     assert all((card.license, card.source, card.paper, card.input, card.output))
     assert bool(card.file) == bool(card.sha256) == bool(card.export)
@@ -61,9 +62,7 @@ def test_a_card_says_all_there_is_to_say(card):
 
 
 def test_every_stage_has_exactly_the_plugs_that_have_cards():
-    by_stage = {
-        stage: {c.name for c in models.cards() if c.stage == stage} for stage in {c.stage for c in models.CARDS}
-    }
+    by_stage = {stage: {c.name for c in cards() if c.stage == stage} for stage in {c.stage for c in CARDS}}
     assert by_stage == {
         "embedder": set(EMBEDDERS),
         "extractor": set(EXTRACTORS),
@@ -76,7 +75,7 @@ def test_every_stage_has_exactly_the_plugs_that_have_cards():
 # --- errors
 
 
-@pytest.mark.parametrize("make", [models.card, models.open_session, make_embedder, make_extractor, make_matcher])
+@pytest.mark.parametrize("make", [card, open_session, make_embedder, make_extractor, make_matcher])
 def test_an_unknown_model_is_told_with_those_there_are(make):
     with pytest.raises(ModelError, match=r"called 'delg'; there are .*(xfeat|nearest|gem)"):
         make("delg")
@@ -86,19 +85,19 @@ def test_an_unknown_model_is_told_with_those_there_are(make):
 def folder(tmp_path, monkeypatch):
     """A folder of the models' files that may be damaged."""
     for name in WITH_FILE:
-        shutil.copy(models.SHIPPED_MODELS / models.card(name).file, tmp_path)
-    monkeypatch.setattr(models, "SHIPPED_MODELS", tmp_path)
+        shutil.copy(SHIPPED_MODELS / card(name).file, tmp_path)
+    monkeypatch.setattr("veduta.models.cards.SHIPPED_MODELS", tmp_path)
     return tmp_path
 
 
 @pytest.mark.parametrize("name", WITH_FILE)
 def test_a_damaged_file_is_not_opened(folder, name):
-    path = folder / models.card(name).file
+    path = folder / card(name).file
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ModelError, match=f"{models.card(name).file}: is not the file on the card .* reinstall veduta"):
-        models.read_file(models.card(name))
+    with pytest.raises(ModelError, match=f"{card(name).file}: is not the file on the card .* reinstall veduta"):
+        read_file(card(name))
 
 
 def test_a_missing_file_is_told_by_its_path(folder):
@@ -109,12 +108,12 @@ def test_a_missing_file_is_told_by_its_path(folder):
 
 def test_a_method_without_weights_has_no_session():
     with pytest.raises(ModelError, match="'rootsift' has no weights"):
-        models.open_session("rootsift")
+        open_session("rootsift")
 
 
 def test_an_unknown_provider_is_told_with_those_there_are():
     with pytest.raises(ModelError, match="called 'tpu'; there are cpu, cuda, coreml, openvino"):
-        models.open_session("xfeat", "tpu")
+        open_session("xfeat", "tpu")
 
 
 def test_a_provider_that_is_not_installed_is_told_with_what_to_install(monkeypatch):
@@ -133,7 +132,7 @@ def test_a_provider_that_does_not_start_is_no_silent_fallback_to_the_cpu(monkeyp
         pytest.skip("needs a build of ONNX Runtime without CUDA")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     with pytest.raises(ModelError, match="'cuda' is installed but does not start here; use 'cpu'"):
-        models.open_session("lighterglue", "cuda")
+        open_session("lighterglue", "cuda")
 
 
 def test_a_matcher_refuses_features_it_was_not_trained_on():
@@ -151,11 +150,11 @@ def test_no_keypoints_at_all_are_the_programmers_mistake(wrong):
 
 
 def test_the_number_of_threads_is_the_one_asked_for(monkeypatch):
-    asked = models.open_session("lighterglue", threads=1).get_session_options().intra_op_num_threads
+    asked = open_session("lighterglue", threads=1).get_session_options().intra_op_num_threads
     assert asked == 1
     monkeypatch.delattr("os.sched_getaffinity", raising=False)  # as on macOS and Windows
-    assert models.open_session("lighterglue", threads=1).get_session_options().intra_op_num_threads == 1
-    assert models.open_session("lighterglue").get_session_options().intra_op_num_threads == 0
+    assert open_session("lighterglue", threads=1).get_session_options().intra_op_num_threads == 1
+    assert open_session("lighterglue").get_session_options().intra_op_num_threads == 0
 
 
 SIDES = [64, 96, 160, 384, 992, 2048]
@@ -163,7 +162,7 @@ SIDES = [64, 96, 160, 384, 992, 2048]
 
 @pytest.mark.parametrize("name", ["efficientnet-lite2-gem", "xfeat"])
 def test_a_network_takes_every_size_on_its_card(name):
-    session = models.open_session(name)
+    session = open_session(name)
     for height, width in [(64, side) for side in SIDES] + [(side, 64) for side in SIDES] + [(416, 352)]:
         count = {"count": np.array(4096)} if name == "xfeat" else {}
         out = session.run(None, {"image": canonical.picture(height, width, 9)[None], **count})
@@ -173,7 +172,7 @@ def test_a_network_takes_every_size_on_its_card(name):
 
 @pytest.mark.parametrize(("n0", "n1"), [(1, 1), (1, 300), (300, 1), (2, 3), (513, 40)])
 def test_lighterglue_takes_any_number_of_keypoints(n0, n1):
-    session = models.open_session("lighterglue")
+    session = open_session("lighterglue")
     rng = np.random.default_rng(0)
     inputs = {}
     for i, n in enumerate((n0, n1)):
@@ -282,7 +281,7 @@ def test_the_file_agrees_with_torch_itself(name):
     from veduta.models.export import networks
 
     recipe = networks.EXPORT_SPECS[name]
-    differences = networks.compare(recipe.build(), recipe, models.SHIPPED_MODELS / f"{name}.onnx")
+    differences = networks.compare(recipe.build(), recipe, SHIPPED_MODELS / f"{name}.onnx")
     assert set(differences) == set(recipe.outputs)
     assert all(differences[output] <= recipe.allowed[output] for output in recipe.outputs)
 

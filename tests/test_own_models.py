@@ -16,7 +16,9 @@ from veduta.embedders.gem import resized
 from veduta.errors import GalleryError, ModelError
 from veduta.gallery import Gallery
 from veduta.images import from_array, load
-from veduta.models import CARD_FILE, ModelCard, is_model, open_session, read_card, write_card
+from veduta.models.cards import ModelCard
+from veduta.models.folder import CARD_FILE, is_model, read_card, write_card
+from veduta.models.session import open_session
 
 DIM = 12
 

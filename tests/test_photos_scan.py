@@ -19,11 +19,12 @@ from support.processes import PATIENCE
 from support.raw import dng, needs_rawpy, small
 
 from veduta.errors import LibraryError
+from veduta.files import MEGABYTE
 from veduta.gallery import Gallery
 from veduta.library import Library
 from veduta.library.catalog import FILE, STATE_FOLDER
 from veduta.library.discover import discover_photos
-from veduta.library.scan import MEGABYTE, RESTING, ScanLimits
+from veduta.library.scan_limits import RESTING, ScanLimits
 from veduta.types import Landmark
 
 

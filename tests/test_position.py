@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support import components, world
 from support.image_files import TURNED_HEIC
 
-from veduta.decision.model import LandmarkScore, place_prior
+from veduta.decision.answer import LandmarkScore, place_prior
 from veduta.geo import Area, great_circle_km
 from veduta.images import from_array, load
 from veduta.types import Landmark

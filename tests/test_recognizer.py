@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support import components, world
 
 from veduta.cascade import CascadeSettings
-from veduta.decision.model import CASCADES, rank_candidates
+from veduta.decision.answer import rank_candidates
+from veduta.decision.model import CASCADES
 from veduta.errors import ImageError, ModelError
 from veduta.images import from_array
 from veduta.pair import verify

@@ -16,15 +16,8 @@ from support.vectors import clustered, exact, search_all, unit
 from veduta.errors import BusyError, GalleryError, NotFoundError
 from veduta.files import locked
 from veduta.gallery import Gallery, live_index
-from veduta.gallery.live_index import (
-    INDEX_FOLDER,
-    IndexChoice,
-    LiveIndex,
-    build_index,
-    describe_index,
-    latest_build,
-    needs_rebuild,
-)
+from veduta.gallery.index_build import build_index
+from veduta.gallery.live_index import INDEX_FOLDER, IndexChoice, LiveIndex, describe_index, latest_build, needs_rebuild
 from veduta.gallery.store import Store
 from veduta.geo import Circle
 from veduta.index import ApproximateIndex, ExactIndex, Manifest

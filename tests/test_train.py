@@ -30,7 +30,7 @@ from veduta.embedders import make_embedder
 from veduta.embedders.gem import resized
 from veduta.errors import DatasetError, ModelError, TrainingError
 from veduta.images import load
-from veduta.models import read_card
+from veduta.models.folder import read_card
 from veduta.training.descriptor import checkpoint, export, train
 from veduta.training.descriptor.config import SHIPPED, TrainConfig
 from veduta.training.descriptor.data.dataset import read_dataset, split_dataset

@@ -11,15 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import components, world
 
+from veduta.decision.candidates import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS
 from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, NUM_VERIFIED, CalibratedLogistic, LearnedDecider
-from veduta.decision.terms import (
-    CHANCE_INLIERS,
-    INLIER_WEIGHT,
-    SATURATED_INLIERS,
-    TERM_NAMES,
-    TERM_SIGNS,
-    compute_terms,
-)
+from veduta.decision.terms import TERM_NAMES, TERM_SIGNS, compute_terms
 from veduta.gallery import Gallery
 from veduta.gallery.match_graph import MAX_KEYPOINTS
 from veduta.gallery.store import Store, pack_features, unpack_features
@@ -36,10 +30,8 @@ from veduta.training.decision.examples import (
 )
 from veduta.training.decision.fit import (
     ANSWERS,
-    FINE_TERMS,
     FLOORS,
     FOLDS,
-    GEOMETRY,
     Example,
     answer_example,
     fold_of,
@@ -48,6 +40,7 @@ from veduta.training.decision.fit import (
     precision_curve,
     recalibrate,
 )
+from veduta.training.decision.regression import FINE_TERMS, GEOMETRY
 from veduta.training.decision.ship import fit_heuristic
 from veduta.training.descriptor.model import whitening
 from veduta.types import Candidate

@@ -17,7 +17,8 @@ from support.vectors import clustered, exact, search_all
 
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery, live_index, qdrant_sync
-from veduta.gallery.live_index import INDEX_FOLDER, IndexChoice, LiveIndex, build_index, describe_index, needs_rebuild
+from veduta.gallery.index_build import build_index
+from veduta.gallery.live_index import INDEX_FOLDER, IndexChoice, LiveIndex, describe_index, needs_rebuild
 from veduta.gallery.store import Store
 from veduta.geo import Circle
 from veduta.index import ExactIndex

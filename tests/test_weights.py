@@ -16,7 +16,7 @@ import pytest
 from support.processes import PATIENCE
 
 from veduta.errors import ModelError
-from veduta.models import card
+from veduta.models.cards import card
 from veduta.models.weights import SOURCES, describe_weights, file_sha256, find_weights, pull_weights
 
 CONFIG = json.dumps({"model_type": "superpoint"}).encode()

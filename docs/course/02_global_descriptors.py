@@ -70,7 +70,8 @@ import onnxruntime
 
 from veduta.embedders import make_embedder
 from veduta.embedders.gem import resized
-from veduta.models import card, read_file
+from veduta.models.session import read_file
+from veduta.models.cards import card
 
 known = card("efficientnet-lite2-gem")
 graph = onnx.load_from_string(read_file(known))

@@ -297,7 +297,8 @@ import onnxruntime
 from shown import photo
 
 from veduta.matching.mutual import centered
-from veduta.models import card, read_file
+from veduta.models.session import read_file
+from veduta.models.cards import card
 
 graph = onnx.load_from_string(read_file(card("lighterglue")))
 softmaxes = [node.output[0] for node in graph.graph.node if node.op_type == "Softmax"]

@@ -37,9 +37,10 @@ _HOMES = {
     "LibraryError": "veduta.errors",
     "LocalFeatures": "veduta.types",
     "Matches": "veduta.types",
-    "ModelCard": "veduta.models",
+    "ModelCard": "veduta.models.cards",
     "ModelError": "veduta.errors",
     "NotFoundError": "veduta.errors",
+    "NotInstalledError": "veduta.errors",
     "PairVerification": "veduta.pair",
     "PrecisionError": "veduta.errors",
     "Recognition": "veduta.types",
@@ -50,7 +51,7 @@ _HOMES = {
     "TrainingError": "veduta.errors",
     "VedutaError": "veduta.errors",
     "Verification": "veduta.types",
-    "cards": "veduta.models",
+    "cards": "veduta.models.cards",
     "load": "veduta.images",
     "verify": "veduta.pair",
 }
@@ -79,6 +80,7 @@ __all__ = [
     "ModelCard",
     "ModelError",
     "NotFoundError",
+    "NotInstalledError",
     "PairVerification",
     "PrecisionError",
     "Recognition",
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
         LibraryError,
         ModelError,
         NotFoundError,
+        NotInstalledError,
         PrecisionError,
         TooLargeError,
         TrainingError,
@@ -114,7 +117,7 @@ if TYPE_CHECKING:
     from veduta.images import load
     from veduta.library import Library
     from veduta.library.model import Asset, Label
-    from veduta.models import ModelCard, cards
+    from veduta.models.cards import ModelCard, cards
     from veduta.pair import PairVerification, verify
     from veduta.recognizer import Recognizer
     from veduta.types import (

@@ -6,7 +6,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from veduta.decision.model import CASCADES, DEFAULT_EFFORT, NUM_VERIFIED, LandmarkScore, rank_candidates
+from veduta.decision.answer import LandmarkScore, rank_candidates
+from veduta.decision.model import CASCADES, DEFAULT_EFFORT, NUM_VERIFIED
 from veduta.types import Candidate
 
 FINE_PAIRS = 2  # candidates of the likeliest landmark, and half as many of the next, for the fine matcher

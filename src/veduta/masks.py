@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import ModelError
-from veduta.models import open_arrays
+from veduta.models.session import open_arrays
 from veduta.models.torch_models import open_transformers, require_module, to_numpy
 from veduta.protocols import Extractor, Mask
 from veduta.types import Float32, Image, LocalFeatures, UInt8

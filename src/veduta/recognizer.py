@@ -11,16 +11,9 @@ import numpy as np
 
 from veduta.cascade import CascadeSettings, fine_candidates, is_over, stage_of
 from veduta.concurrency import one_blas_thread
-from veduta.decision.model import (
-    CONTINUE_BETWEEN,
-    DEFAULT_FLOOR,
-    Decider,
-    LandmarkScore,
-    decide,
-    place_prior,
-    rank_candidates,
-)
-from veduta.decision.terms import CandidateContext, distractor_similarity
+from veduta.decision.answer import DEFAULT_FLOOR, LandmarkScore, decide, place_prior, rank_candidates
+from veduta.decision.candidates import CandidateContext, distractor_similarity
+from veduta.decision.model import CONTINUE_BETWEEN, Decider
 from veduta.geo import Area, distance_km
 from veduta.geometry import describe_pair
 from veduta.index.cosine import TIE_MARGIN

@@ -19,7 +19,7 @@ def models_callback(context: typer.Context, format: AsListing = Listing.table) -
     """Show the cards of all models: source, licence, sha256, and where their weights are."""
     if context.invoked_subcommand is not None:
         return
-    from veduta.models import cards
+    from veduta.models.cards import cards
     from veduta.models.weights import describe_weights
 
     output.print_cards(
@@ -35,7 +35,8 @@ def show_command(
     format: AsListing = Listing.table,
 ) -> None:
     """Show the cards of some models, or of trained ones."""
-    from veduta.models import card, is_model, read_card
+    from veduta.models.cards import card
+    from veduta.models.folder import is_model, read_card
 
     cards = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
     output.print_cards([asdict(card) for card in cards], as_json=format is Listing.json)
@@ -50,7 +51,7 @@ def pull_command(
     revision: Annotated[str, typer.Option(help="Branch, tag or commit on the hub.")] = "main",
 ) -> None:
     """Fetch weights that do not ship, from the hub or a folder; one that was cut off goes on when run again."""
-    from veduta.models import card
+    from veduta.models.cards import card
     from veduta.models.weights import SOURCES, find_weights
     from veduta.models.weights import pull_weights as fetch
 

@@ -14,8 +14,8 @@ import typer
 from veduta.cli import output
 from veduta.cli.options import Provider
 from veduta.errors import VedutaError
+from veduta.files import MEGABYTE
 
-MEGABYTE = 2**20
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

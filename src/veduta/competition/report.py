@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from veduta.competition.recipes import Recipe
+from veduta.competition.retrieval import RetrievedCandidates
 from veduta.competition.score import Score
-from veduta.competition.stages import RetrievedCandidates
 from veduta.competition.submissions import read_submission
 from veduta.datasets.gldv2 import read_recognition_solution
 from veduta.datasets.layout import PhotoFolder

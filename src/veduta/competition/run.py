@@ -19,19 +19,16 @@ from veduta.competition.embed import embed_split
 from veduta.competition.feature_file import FeatureFile, check_ids_differ, extract_all
 from veduta.competition.recipes import RECIPES, Recipe, squashed, unsquashed
 from veduta.competition.report import Evidence, write_report
+from veduta.competition.retrieval import RetrievedCandidates, load_candidates, retrieve, save_candidates
 from veduta.competition.score import Score, score_submission
 from veduta.competition.stages import (
-    RetrievedCandidates,
     decide_all,
     digest_of,
     extractor_of,
     gather_evidence,
     key_of,
-    load_candidates,
     matched_keypoints,
     matcher_of,
-    retrieve,
-    save_candidates,
     weights_of,
 )
 from veduta.competition.submissions import read_submission, write_submission
@@ -42,7 +39,8 @@ from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
 from veduta.files import locked
 from veduta.geometry import HomographyVerifier
-from veduta.models import card, is_model, read_card
+from veduta.models.cards import card
+from veduta.models.folder import is_model, read_card
 from veduta.progress import StageProgress
 from veduta.types import Float32
 

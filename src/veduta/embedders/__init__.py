@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from veduta.embedders.gem import GemEmbedder
 from veduta.errors import ModelError
-from veduta.models import is_model, read_card
+from veduta.models.folder import is_model, read_card
 from veduta.protocols import Embedder
 
 __all__ = ["DEFAULT_EMBEDDER", "EMBEDDERS", "GemEmbedder", "make_embedder"]

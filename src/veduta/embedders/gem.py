@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from veduta.errors import ModelError
-from veduta.models import ModelCard, card, open_session
+from veduta.models.cards import ModelCard, card
+from veduta.models.session import open_session
 from veduta.types import Float32, Image, UInt8
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from veduta.images.resize import Frame, in_photo
-from veduta.models import card
+from veduta.models.cards import card
 from veduta.models.torch_models import load_weights, open_state, require_module, to_numpy
 from veduta.types import Image, LocalFeatures
 

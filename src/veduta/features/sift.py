@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from veduta.images.resize import Frame, rescale
-from veduta.models import card
+from veduta.models.cards import card
 from veduta.types import Image, LocalFeatures
 
 

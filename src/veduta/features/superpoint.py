@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from veduta.images.resize import Frame, grey, in_photo
-from veduta.models import card, open_session
+from veduta.models.cards import card
+from veduta.models.session import open_session
 from veduta.models.torch_models import open_transformers, require_module, to_numpy, warn_license
 from veduta.models.weights import exported, find_weights
 from veduta.types import Image, LocalFeatures

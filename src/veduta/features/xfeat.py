@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from veduta.images.resize import Frame, rescale
-from veduta.models import card, open_session
+from veduta.models.cards import card
+from veduta.models.session import open_session
 from veduta.types import Image, LocalFeatures
 
 STEP, LEAST = 32, 64  # sides the network takes: multiples of 32, and enough pixels for its most keypoints

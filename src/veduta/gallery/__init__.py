@@ -13,15 +13,17 @@ from typing import Any, Literal, Unpack
 
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
-from veduta.decision.model import DEFAULT_FLOOR, Decider, LearnedDecider
+from veduta.decision.answer import DEFAULT_FLOOR
+from veduta.decision.model import Decider, LearnedDecider
 from veduta.embedders import DEFAULT_EMBEDDER
 from veduta.errors import GalleryError, ImageError, NotFoundError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR
 from veduta.gallery.components import GalleryModels, keep_model, new_settings
 from veduta.gallery.evidence_page import write_page
 from veduta.gallery.explain import explain_image
+from veduta.gallery.index_build import build_index
 from veduta.gallery.ingest import AddReport, add_listed
-from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, build_index, describe_index
+from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, describe_index
 from veduta.gallery.live_references import LiveReferences, StoredDecision
 from veduta.gallery.options import DEFAULT_MATCHER, RecognizeChanges, RecognizeOptions
 from veduta.gallery.qdrant_sync import SyncState
@@ -30,7 +32,8 @@ from veduta.gallery.store import Store
 from veduta.geometry import HomographyVerifier
 from veduta.images import PhotoBytes, load, walk
 from veduta.index import Manifest
-from veduta.models import is_model, provider_name, read_card
+from veduta.models.folder import is_model, read_card
+from veduta.models.session import provider_name
 from veduta.progress import Progress, ShareProgress
 from veduta.recognizer import Recognizer
 from veduta.text import utf8

@@ -15,7 +15,9 @@ from veduta.gallery.options import DEFAULT_MATCHER
 from veduta.gallery.store import MODELS_FOLDER
 from veduta.geometry import HomographyVerifier
 from veduta.matching import make_matcher
-from veduta.models import ModelCard, card, is_model, read_card, read_file, write_card
+from veduta.models.cards import ModelCard, card
+from veduta.models.folder import is_model, read_card, write_card
+from veduta.models.session import read_file
 from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Matcher
 from veduta.recognizer import Components

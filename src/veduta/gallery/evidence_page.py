@@ -65,8 +65,8 @@ class Explanation:
 def confidence_phrase(confidence: float) -> str:
     """Return a confidence in words.
 
-    >>> words(0.99), words(0.8), words(0.55), words(0.2)
-    ('almost certainly', 'probably', 'perhaps', 'unlikely')
+    >>> [confidence_phrase(p) for p in (0.99, 0.8, 0.55, 0.2)]
+    ['almost certainly', 'probably', 'perhaps', 'unlikely']
     """
     steps = ((0.95, "almost certainly"), (0.75, "probably"), (0.5, "perhaps"))
     return next((word for least, word in steps if confidence >= least), "unlikely")

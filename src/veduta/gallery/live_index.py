@@ -8,24 +8,19 @@ by a process of its own, and every open gallery goes over to the new one at its 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
-from veduta.files import locked
-from veduta.gallery.qdrant_sync import SYNC_FILE, SyncState, SyncTarget, open_synced, sync
+from veduta.gallery.qdrant_sync import SYNC_FILE, SyncState, SyncTarget, open_synced
 from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ExactIndex, Manifest, OverlayIndex
-from veduta.index.ivf.build import build, can_extend
 from veduta.index.qdrant.client import addresses
 from veduta.index.qdrant.collections import CollectionSettings, check_collection_name
-from veduta.progress import ShareProgress
 from veduta.protocols import Index
 from veduta.types import Float32, Int64
 
@@ -222,97 +217,6 @@ def descriptor_batches(store: Store, after: int) -> Iterator[tuple[Int64, Float3
             return
         yield rows, descriptors
         after = int(rows[-1])
-
-
-def build_index(
-    store: Store, dim: int, progress: ShareProgress = lambda work, share: None, *, rebuild: bool = False
-) -> Manifest | SyncState:
-    """Build or rebuild a gallery's index, swap the old one for the new at once, and return its manifest.
-
-    Centres are learned again only where the gallery has grown much. A build that was killed is gone on with.
-
-    Raises:
-        GalleryError: another process is building it, the gallery's folder cannot be written, or of a Qdrant whatever
-            `veduta.gallery.qdrant_sync.sync` says of it.
-    """
-    choice, home = IndexChoice.of(store), store.path / INDEX_FOLDER
-    try:
-        home.mkdir(exist_ok=True)
-        with locked(home):
-            if choice.target is not None:
-                return sync(store, choice.target, dim, home, progress, rebuild=rebuild)
-            return _build(store, dim, choice, home, progress, rebuild=rebuild)
-    except OSError as error:
-        reason = error.strerror or error
-        raise GalleryError(f"{home}: cannot be written ({reason}); make room or give the right") from error
-
-
-def _build(
-    store: Store, dim: int, choice: IndexChoice, home: Path, progress: ShareProgress, *, rebuild: bool
-) -> Manifest:
-    earlier = None if rebuild else _extendable(store, home)
-    plan, draft = _plan(store, choice, earlier), home / DRAFT
-    if not _same_plan(draft, plan):
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        (draft / "plan.json").write_text(json.dumps(plan), "utf-8")
-    manifest = _draw(store, dim, choice, draft, progress, earlier)
-    number = 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
-    (draft / "plan.json").unlink()
-    draft.replace(home / f"{number:06d}")
-    pointer = home / f".{CURRENT_FILE}"
-    pointer.write_text(f"{number:06d}\n", "utf-8")
-    pointer.replace(home / CURRENT_FILE)
-    for old in home.iterdir():  # who has one of these open keeps it: what is mapped stays
-        if old.name.isdigit() and int(old.name) < number:
-            shutil.rmtree(old, ignore_errors=True)
-    return manifest
-
-
-def _draw(
-    store: Store, dim: int, choice: IndexChoice, draft: Path, progress: ShareProgress, earlier: Path | None
-) -> Manifest:
-    """Build in the draft's folder from what is in the store now."""
-    plan = json.loads((draft / "plan.json").read_text("utf-8"))
-
-    def source(after: int) -> Iterator[tuple[Int64, Float32]]:
-        for rows, descriptors in descriptor_batches(store, after):
-            planned = rows <= plan["row"]
-            if planned.any():
-                yield rows[planned], descriptors[planned]
-            if not planned.all():
-                return
-
-    origin = {"row": plan["row"], "removals": plan["removals"]}
-    return build(draft, dim, source, choice.recall, origin=origin, earlier=earlier, progress=progress)
-
-
-def _plan(store: Store, choice: IndexChoice, earlier: Path | None) -> dict[str, Any]:
-    """Return the contents of the next index; a draft begun for the same contents is resumed.
-
-    What is removed from now on is to be removed again when it is opened; of an earlier one, what went since that.
-    """
-    removals = store.rows.removals() if earlier is None else Manifest.read(earlier).source["removals"]
-    name = earlier.name if earlier else None
-    return {"recall": choice.recall, "earlier": name, "row": store.rows.last(), "removals": removals}
-
-
-def _same_plan(draft: Path, plan: dict[str, Any]) -> bool:
-    with suppress(OSError, ValueError):
-        begun = json.loads((draft / "plan.json").read_text("utf-8"))
-        return bool({**begun, "row": 0, "removals": 0} == {**plan, "row": 0, "removals": 0})
-    return False
-
-
-def _extendable(store: Store, home: Path) -> Path | None:
-    """Return the folder of an index whose centres serve for what is in the store now."""
-    folder = latest_build(home.parent)
-    if folder is None:
-        return None
-    manifest = Manifest.read(folder)
-    removed = len(store.rows.removed_since(int(manifest.source["removals"]))[1])
-    grown = can_extend(manifest, store.counts()[1]) and removed <= REMOVED_SHARE * manifest.count
-    return folder if grown and manifest.count else None
 
 
 def describe_index(store: Store) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from veduta.decision.model import DECISION_FORMAT
 from veduta.files import write_json
-from veduta.models import CARD_FILE
+from veduta.models.folder import CARD_FILE
 from veduta.sqlite import transaction
 
 SCHEMA_VERSION = 4

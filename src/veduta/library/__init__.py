@@ -13,6 +13,7 @@ from types import TracebackType
 from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
 from veduta.features import make_extractor
+from veduta.files import MEGABYTE
 from veduta.gallery import Gallery
 from veduta.library import journal
 from veduta.library.catalog import STATE_FOLDER, Catalog, StoredAnswer, Verdict
@@ -35,7 +36,8 @@ from veduta.library.metadata.tag import plan_tags as plan_tags
 from veduta.library.model import Asset
 from veduta.library.organize.plan import OrganizePlan
 from veduta.library.organize.plan import plan_organize as plan_order
-from veduta.library.scan import MEGABYTE, GalleryQuery, Scan, ScanLimits, ScanReport, unreadable
+from veduta.library.scan import GalleryQuery, Scan, unreadable
+from veduta.library.scan_limits import ScanLimits, ScanReport
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder
 from veduta.text import utf8

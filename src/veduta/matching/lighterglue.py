@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from veduta.matching.mutual import NO_MATCHES, match_with_session
-from veduta.models import open_session
+from veduta.models.session import open_session
 from veduta.types import LocalFeatures, Matches
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from veduta.matching.mutual import NO_MATCHES, centered, match_with_session
-from veduta.models import open_session
+from veduta.models.session import open_session
 from veduta.models.torch_models import open_kornia, open_transformers, require_module, to_numpy
 from veduta.models.weights import exported, find_weights
 from veduta.types import LocalFeatures, Matches

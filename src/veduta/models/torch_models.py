@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import ModelError
-from veduta.models import card
+from veduta.models.cards import card
 from veduta.models.weights import NEEDS, PACKAGE, SOURCES, Weights, find_weights
 
 _SAID: set[str] = set()

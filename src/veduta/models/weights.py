@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import ModelError
-from veduta.models import ModelCard, card, write_card
+from veduta.models.cards import ModelCard, card
+from veduta.models.folder import write_card
 
 HUGGING_FACE = ("config.json", "model.safetensors")
 ONNX, ABOUT_ONNX = "model.onnx", "onnx.json"  # what `veduta.models.export.features` makes of weights

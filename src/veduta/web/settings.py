@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-MEGABYTE = 2**20
+from veduta.files import MEGABYTE
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from veduta.index.brute_force import search_blocks
-from veduta.index.ivf.index import AXES, FEW, LISTS, STEPS, BaseIndex, Manifest, Selection
+from veduta.index.ivf.index import FEW, BaseIndex, Selection
 from veduta.index.ivf.inverted_file import NUM_NEAREST, SPREAD, InvertedFile, train_inverted_file
+from veduta.index.ivf.manifest import AXES, LISTS, STEPS, Manifest
 from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, DescriptorSource, RowFiles, append_rows
 from veduta.progress import ShareProgress
 from veduta.types import Int64

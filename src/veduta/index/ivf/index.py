@@ -9,9 +9,7 @@ never changes, so opening takes no time whatever the size. What came or went sin
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,65 +21,15 @@ from veduta.errors import GalleryError
 from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines, roughly
 from veduta.index.exact import ExactIndex
 from veduta.index.ivf.inverted_file import NUM_NEAREST, InvertedFile
+from veduta.index.ivf.manifest import AXES, LISTS, STEPS, Manifest
 from veduta.index.ivf.vectors import CODES, RowFiles
 from veduta.index.overlay import merge_results
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
-MANIFEST, LISTS, AXES, STEPS = "manifest.json", "lists.faiss", "axes.npy", "steps.npy"
 FEW = 4_096  # as many are compared exactly, one by one
 SHARE = 0.02  # where fewer of all than this count, their codes are compared one by one
 READ_ROWS = 32_768  # rows compared at a time
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """The description of an approximate index on disk, with its measured recall.
-
-    Attributes:
-        dim: length D of a descriptor.
-        code: components of a code, at most D.
-        count: descriptors in it.
-        lists: lists of the inverted file.
-        reach: by how many standard deviations a list's members may be less similar than the 30th found for it to be
-            looked at; None: all lists are.
-        candidates: how many times the neighbours wanted are chosen by the inverted file, at least.
-        rescored: how many times the neighbours wanted are compared exactly.
-        recall: share of the true neighbours that it was to find.
-        measured: share found, of the 30 nearest of rows of its own, others than those `reach` was chosen by.
-        queries: how many rows that is the mean of.
-        trained: descriptors in it when its centres were learned.
-        seconds: what building it took.
-        source: what the maker wants to know of it again.
-    """
-
-    dim: int
-    code: int
-    count: int
-    lists: int
-    reach: float | None
-    candidates: int
-    rescored: int
-    recall: float
-    measured: float
-    queries: int
-    trained: int
-    seconds: float
-    source: dict[str, Any]
-
-    def write(self, folder: Path) -> None:
-        """Write the manifest, which makes a folder an index."""
-        draft = folder / f".{MANIFEST}"
-        draft.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", "utf-8")
-        draft.replace(folder / MANIFEST)
-
-    @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """Return that of a folder; GalleryError if there is none that this Veduta understands."""
-        try:
-            return cls(**json.loads((folder / MANIFEST).read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise GalleryError(f"{folder}: is not an approximate index ({error}); build it again") from error
 
 
 class Selection:

@@ -26,7 +26,7 @@ def in_page(value: str) -> str:
 def escape_html(value: str) -> str:
     """Return text as HTML may hold it, within an element as within quotes.
 
-    >>> text('<b> & "c"')
+    >>> escape_html('<b> & "c"')
     '&lt;b&gt; &amp; &quot;c&quot;'
     """
     return escape(in_page(value))

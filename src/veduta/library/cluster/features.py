@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
+from veduta.decision.candidates import distractor_similarity
 from veduta.decision.model import shipped_decider
-from veduta.decision.terms import distractor_similarity
 from veduta.errors import ImageError
 from veduta.geometry import HomographyVerifier
 from veduta.images import load

@@ -30,7 +30,7 @@ def xml_text(text: str) -> str:
 def xml_line(text: str) -> str:
     """Return text on one line, without what XML cannot hold.
 
-    >>> clean(" Dom" + chr(7) + "  zu Köln")
+    >>> xml_line(" Dom" + chr(7) + "  zu Köln")
     'Dom zu Köln'
     """
     return " ".join(xml_text(text).split())
@@ -50,7 +50,7 @@ def keywords(label: Label) -> list[str]:
 def hierarchical_keyword(label: Label, separator: str) -> list[str]:
     """Return the one tag within tags: Places, the country where it is known, the landmark.
 
-    >>> nested(Label(Landmark("1", "AC/DC Lane"), 0.9, "veduta", "Australia"), "/")
+    >>> hierarchical_keyword(Label(Landmark("1", "AC/DC Lane"), 0.9, "veduta", "Australia"), "/")
     ['Places/Australia/AC-DC Lane']
     """
     # A separator inside a name would make a level of its own.
@@ -80,7 +80,7 @@ def same_place(a: tuple[float, float], b: tuple[float, float]) -> bool:
 def xmp_coordinate(degrees: float, sides: str) -> str:
     """Return a coordinate as XMP writes it, degrees and minutes and a letter, to 2 mm.
 
-    >>> letters(-33.8568, "NS"), letters(179.9999999999, "EW")
+    >>> xmp_coordinate(-33.8568, "NS"), xmp_coordinate(179.9999999999, "EW")
     ('33,51.408000S', '180,00.000000E')
     """
     # Rounded as one whole number, so that 59.9999999 minutes become a degree and not 60 minutes.
@@ -91,7 +91,7 @@ def xmp_coordinate(degrees: float, sides: str) -> str:
 def parse_xmp_coordinate(text: str) -> float | None:
     """Return the degrees of a coordinate as XMP writes it, ``D,M.mK`` or ``D,M,SK``, or None for anything else.
 
-    >>> from_letters("33,51.408S"), from_letters("33,51,24.48S"), from_letters("somewhere")
+    >>> parse_xmp_coordinate("33,51.408S"), parse_xmp_coordinate("33,51,24.48S"), parse_xmp_coordinate("somewhere")
     (-33.8568, -33.8568, None)
     """
     found = re.fullmatch(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])", text, re.ASCII)

@@ -34,7 +34,7 @@ def qualified_name(name: str) -> str:
 def marker_property(name: str) -> str:
     """Return the property of ours that tells which words we added to a list.
 
-    >>> marked("dc:subject")
+    >>> marker_property("dc:subject")
     'veduta:addedSubject'
     """
     # Not the same local name: programs that look for a Subject take the first of any namespace.

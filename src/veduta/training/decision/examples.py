@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
+from veduta.decision.candidates import CandidateContext, distractor_similarity
 from veduta.decision.model import NUM_VERIFIED
-from veduta.decision.terms import TERM_NAMES, CandidateContext, compute_terms, distractor_similarity
+from veduta.decision.terms import TERM_NAMES, compute_terms
 from veduta.gallery.match_graph import MAX_PAIRS, count_confirmed, expected_inliers, keep_confirmed
 from veduta.geometry import describe_pair
 from veduta.protocols import Matcher, Verifier

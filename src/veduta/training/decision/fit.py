@@ -13,16 +13,14 @@ from typing import Any
 import numpy as np
 
 from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, CalibratedLogistic, LearnedDecider
-from veduta.decision.terms import TERM_NAMES, TERM_SIGNS
+from veduta.decision.terms import TERM_NAMES
+from veduta.training.decision.regression import fit_calibration, fit_regression, usable_terms
 from veduta.types import Bool, Float32, Float64, Int64
 
 FOLDS = 5
-DECISION_RIDGE = 0.01  # per case: what keeps terms that say the same from sharing large weights of opposite sign
 FLOORS = np.linspace(0, 0.99, 100)
 ANSWERS = 20  # fewer answers than this at a floor say nothing about its precision
-FINE_TERMS = ("glue inliers", "glue margin")
 STAGE_NAMES = ("similarity", "first", "full", "fine")
-GEOMETRY = TERM_NAMES.index("inliers")  # this term and all after it need verified candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,19 +121,19 @@ def learn_decider(
                 parts[k][name] = parts[k]["full"]
             continue
         _check_both(rows.right)
-        usable = allowed & _usable(name)
+        usable = allowed & usable_terms(name)
         fold = folds[rows.case]
         held = np.array([fold_of(landmark) for landmark in rows.landmark])
         for k in range(FOLDS):
             seen = (fold != k) & (held != k)
-            parts[k][name] = _regress(rows.evidence[seen], rows.right[seen], rows.weight[seen], usable)
+            parts[k][name] = fit_regression(rows.evidence[seen], rows.right[seen], rows.weight[seen], usable)
         scores, right = _best_guesses(cases, rows, name, [parts[k][name] for k in range(FOLDS)], fold)
         for k in range(FOLDS):
             others = fold != k
-            calibration = _calibrate(scores[others], right[others], rows.calibration_weight[others])
+            calibration = fit_calibration(scores[others], right[others], rows.calibration_weight[others])
             parts[k][name] = replace(parts[k][name], calibration=calibration)
-        whole = _regress(rows.evidence, rows.right, rows.weight, usable)
-        stages[name] = replace(whole, calibration=_calibrate(scores, right, rows.calibration_weight))
+        whole = fit_regression(rows.evidence, rows.right, rows.weight, usable)
+        stages[name] = replace(whole, calibration=fit_calibration(scores, right, rows.calibration_weight))
     decisions = [LearnedDecider(part, centres, {}, {}) for part in parts]
     return LearnedDecider(stages, centres, precision_curves(cases, decisions, fold_of), dict(metadata or {})), decisions
 
@@ -163,10 +161,10 @@ def recalibrate(
         _check_both(rows.right)
         fold = folds[rows.case]
         scores, right = _best_guesses(cases, rows, name, [stage] * FOLDS, fold)
-        stages[name] = replace(stage, calibration=_calibrate(scores, right, rows.calibration_weight))
+        stages[name] = replace(stage, calibration=fit_calibration(scores, right, rows.calibration_weight))
         for k in range(FOLDS):
             others = fold != k
-            part = _calibrate(scores[others], right[others], rows.calibration_weight[others])
+            part = fit_calibration(scores[others], right[others], rows.calibration_weight[others])
             parts[k][name] = replace(stage, calibration=part)
     held_out = [LearnedDecider(part, decision.centers, {}, {}) for part in parts]
     return LearnedDecider(
@@ -269,66 +267,3 @@ def _best_guesses(
         best = int(fold_scores.argmax())
         scores[i], right[i] = fold_scores[best], cases[number].landmarks[name][best] in cases[number].truth
     return scores, right
-
-
-def _usable(stage: str) -> Bool:
-    """Return (T,) which terms a stage has evidence for."""
-    usable = np.ones(len(TERM_NAMES), bool)
-    if stage == "similarity":
-        usable[GEOMETRY:] = False
-    if stage != "fine":
-        usable[[TERM_NAMES.index(name) for name in FINE_TERMS]] = False
-    return usable
-
-
-def _regress(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> CalibratedLogistic:
-    """Return the logistic regression of least regularised loss among those whose weights have the terms' signs."""
-    from scipy.optimize import minimize
-
-    share = weight / weight.sum()
-    mean = share @ evidence
-    scale = np.sqrt(share @ (evidence - mean) ** 2)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    standard = np.clip((evidence - mean) / scale, -4, 4)
-    y = right.astype(np.float64)
-
-    def loss(parameters: Float64) -> tuple[float, Float64]:
-        weights, bias = parameters[:-1], parameters[-1]
-        z = standard @ weights + bias
-        error = share * (1 / (1 + np.exp(-z)) - y)
-        value = share @ (np.logaddexp(0, z) - y * z) + DECISION_RIDGE / 2 * weights @ weights
-        return float(value), np.append(standard.T @ error + DECISION_RIDGE * weights, error.sum())
-
-    bounds = [_bound(sign, free) for sign, free in zip(TERM_SIGNS.tolist(), usable.tolist(), strict=True)]
-    start = np.zeros(len(TERM_NAMES) + 1)
-    solution = minimize(
-        loss, start, jac=True, bounds=[*bounds, (None, None)], method="L-BFGS-B", options={"maxiter": 500}
-    )
-    return CalibratedLogistic(mean, scale, solution.x[:-1], float(solution.x[-1]))
-
-
-def _bound(sign: int, free: bool) -> tuple[float | None, float | None]:  # noqa: FBT001
-    if not free:
-        return 0.0, 0.0
-    return {1: (0.0, None), -1: (None, 0.0), 0: (None, None)}[sign]
-
-
-def _calibrate(scores: Float64, right: Bool, weight: Float64) -> tuple[float, float, float]:
-    """Return (a, b, c) of the beta calibration of least loss, a and b not negative."""
-    from scipy.optimize import minimize
-
-    share, y = weight / weight.sum(), right.astype(np.float64)
-    num_positive = np.count_nonzero(share)
-    columns = np.stack((-np.logaddexp(0, -scores), np.logaddexp(0, scores), np.ones(len(scores))))
-
-    def loss(parameters: Float64) -> tuple[float, Float64]:
-        z = parameters @ columns
-        error = share * (1 / (1 + np.exp(-z)) - y)
-        pull = parameters - (1, 1, 0)  # towards leaving the scores alone: a few photos cannot say better
-        value = share @ (np.logaddexp(0, z) - y * z) + 0.5 / num_positive * pull @ pull
-        return float(value), columns @ error + pull / num_positive
-
-    bounds = [(0.05, None), (0.05, None), (None, None)]  # never flat: the order of the scores stays
-    solution = minimize(loss, np.array([1.0, 1.0, 0.0]), jac=True, bounds=bounds, method="L-BFGS-B")
-    a, b, c = solution.x.tolist()
-    return a, b, c

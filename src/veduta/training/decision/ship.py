@@ -23,8 +23,10 @@ import numpy as np
 
 from veduta.cascade import fine_candidates
 from veduta.concurrency import in_order
-from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, DEFAULT_FLOOR, LandmarkScore, LearnedDecider
-from veduta.decision.terms import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS, TERM_NAMES
+from veduta.decision.answer import DEFAULT_FLOOR, LandmarkScore
+from veduta.decision.candidates import CHANCE_INLIERS, INLIER_WEIGHT, SATURATED_INLIERS
+from veduta.decision.model import CASCADES, CONTINUE_BETWEEN, LearnedDecider
+from veduta.decision.terms import TERM_NAMES
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.features import make_extractor
 from veduta.features_codec import pack_features, unpack_features

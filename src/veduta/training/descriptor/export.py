@@ -23,10 +23,11 @@ from torch.nn.functional import normalize
 from veduta.embedders.gem import GemEmbedder, resized
 from veduta.errors import ImageError, TrainingError
 from veduta.images import load
-from veduta.models import ModelCard, write_card
+from veduta.models.cards import ModelCard
 from veduta.models.export.networks import ExportSpec as Export
 from veduta.models.export.networks import compare, export_spec, halve_weights, noise_photos
 from veduta.models.export.quantize import convolutions, quantize
+from veduta.models.folder import write_card
 from veduta.progress import Log
 from veduta.protocols import Embedder
 from veduta.training.descriptor.config import TrainConfig

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from veduta.errors import TrainingError
-from veduta.models import check_model_name
+from veduta.models.folder import check_model_name
 from veduta.progress import Log, VerbProgress
 from veduta.training.descriptor import checkpoint
 from veduta.training.descriptor.config import TrainConfig
