@@ -100,10 +100,10 @@ def test_a_photo_is_named_and_the_matching_points_are_shown(page, view, distract
     lines = card.get_by_test_id("evidence-lines").locator("line")
     lines.first.wait_for()
     assert lines.count() >= 8
-    before = card.get_by_test_id("stage").screenshot()
+    before = card.get_by_test_id("pair-viewer").screenshot()
     card.get_by_test_id("mask-toggle").check()
     page.wait_for_timeout(500)
-    assert card.get_by_test_id("stage").screenshot() != before
+    assert card.get_by_test_id("pair-viewer").screenshot() != before
     assert card.get_by_test_id("candidate").count() >= 2
     if PICTURES:  # the one in docs/service.md
         card.get_by_test_id("mask-toggle").uncheck()

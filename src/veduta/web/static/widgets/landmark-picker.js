@@ -1,7 +1,7 @@
 /** Choose a landmark by typing a part of its name; optionally a new one. A combobox with a list of results. */
 
-import { getLandmark, listLandmarks } from "./api.js";
-import { fill, h, later } from "./dom.js";
+import { getLandmark, listLandmarks } from "../api.js";
+import { fill, h, later } from "../dom.js";
 
 let serial = 0;
 

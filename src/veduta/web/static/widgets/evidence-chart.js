@@ -1,6 +1,6 @@
 /** What speaks for an answer and against it: a small bar chart, and the same as a table. */
 
-import { h, percent } from "./dom.js";
+import { h, percent } from "../dom.js";
 
 const LEAST = 0.05;
 const MOST = 10;
@@ -40,7 +40,7 @@ const PLAIN = {
 };
 
 /** The chart and table of an answer's terms, or null. */
-export function termsBlock(terms, confidence) {
+export function evidenceChart(terms, confidence) {
   if (!terms?.length) return null;
   const sorted = [...terms].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
   const shown = sorted.filter((term) => Math.abs(term.value) >= LEAST).slice(0, MOST);

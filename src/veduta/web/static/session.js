@@ -39,7 +39,7 @@ export function save(patch) {
   try {
     localStore().setItem(KEPT, JSON.stringify(settings));
   } catch {
-    // a browser that keeps nothing still honours them until the page is closed
+    // a browser that keeps nothing still honors them until the page is closed
   }
   applyScheme();
   changes.dispatchEvent(new Event("change"));
