@@ -65,6 +65,22 @@ def load(
     return Image(pixels, width, height, name, digest, _position(exif), _taken(exif))
 
 
+def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> None:
+    """Raise TooLargeError, as `load` does, for a photo of too many bytes or pixels by its header; decode nothing.
+
+    Bytes without a header that can be read pass: decoding them says why.
+    """
+    _check_length(len(data), printable(name), max_bytes)
+    kind = _kind(data)
+    if kind is None:
+        return
+    try:
+        size = _opened(data, kind).size
+    except Exception:
+        return
+    _check_pixels(size, printable(name), max_pixels)
+
+
 def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = 256 * 2**20) -> tuple[bytes, str]:
     """Return a photo file's bytes, undecoded, and their sha256 as hex digits; ImageError as `load`."""
     name = os.fsdecode(path)
@@ -178,14 +194,19 @@ def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
         raise TooLargeError(shown, much, "make it smaller or raise max_pixels")
 
 
+def _opened(data: bytes, kind: str) -> ImageFile.ImageFile:
+    """Return the photo in these bytes with its header read and its pixels not yet decoded."""
+    return _decoder(kind)(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")
+
+
 def _decode(data: bytes, shown: str, max_side: int, max_pixels: int) -> tuple[UInt8, tuple[int, int], object]:
     """Return the pixels (H, W, 3), upright and reduced, the upright size (width, height) before that, and the EXIF."""
     kind = _kind(data)
     if kind is None:
         raise ImageError(shown, f"is {_stranger(data)}, not a photo in {_KNOWN}")
-    decoder = _decoder(kind)
+    _decoder(kind)  # a library that is missing is no fault of the photo
     try:
-        photo = decoder(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")  # its header only
+        photo = _opened(data, kind)
         _check_pixels(photo.size, shown, max_pixels)
         exif = _boxed_exif(data) if kind in _BOXED else data if kind == "TIFF" else photo.info.get("exif")
         return *_upright(photo, kind, max_side), exif
