@@ -1,11 +1,13 @@
 """The native services, asked as the page and other programs ask them: real galleries, real photos, no network."""
 
 import contextlib
+import hashlib
 import io
 import json
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -20,11 +22,13 @@ from support.servers import BEARER, TOKEN, base64_of, check_error, contents, fil
 
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
+from veduta.features.xfeat import XFeat
 from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import confidence_phrase
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
 from veduta.review_queue import ReviewQueue
+from veduta.types import Image
 from veduta.web.app import STATIC, create_app
 from veduta.web.limits import loopback_names
 from veduta.web.settings import Settings
@@ -182,6 +186,72 @@ def test_keypoints_come_when_asked_for(reading, view):
     assert ((places[:, 2] >= 0) & (places[:, 2] <= 1)).all()
     assert np.ptp(places[:, 2]) > 0
     assert "keypoints" not in recognized(reading, view, keypoints="false")[0]
+
+
+def test_the_inliers_of_verified_candidates_come_with_the_keypoints(reading, view):
+    (answer,) = recognized(reading, view, keypoints="true")
+    plain = ["reference", "landmark", "similarity", "num_inliers"]
+    verified = [c for c in answer["candidates"] if c["num_inliers"] is not None]
+    assert verified[0]["num_inliers"] > 20
+    for candidate in verified:
+        assert list(candidate) == [*plain, "inliers", "problem", "reference_size"]
+        fields = {"reference": candidate["reference"]}
+        pair = reading.post("/v1/verify", files=files(view, field="photo"), data=fields).json()
+        assert {key: candidate[key] for key in list(candidate)[3:]} == {key: pair[key] for key in list(candidate)[3:]}
+        assert answer["size"] == pair["query_size"]
+    (fast,) = recognized(reading, view, keypoints="true", effort="fast")
+    for candidate in recognized(reading, view)[0]["candidates"] + fast["candidates"]:
+        assert list(candidate) == plain or candidate["num_inliers"] is not None
+    assert all(list(candidate) == plain for candidate in recognized(reading, view)[0]["candidates"])
+
+
+class Work(NamedTuple):
+    """The work done on photos: the digests of those decoded and of those hashed, and the sizes of those extracted."""
+
+    decoded: list
+    hashed: list
+    extracted: list
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Count every decoded photo, every hash and every extraction of this process."""
+    work = Work([], [], [])
+
+    def count(owner, name, note):
+        original = getattr(owner, name)
+
+        def counted(*args, **options):
+            note(*args)
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    digest = hashlib.sha256
+    count(Image, "__post_init__", lambda image: image.sha256 and work.decoded.append(image.sha256))
+    count(hashlib, "sha256", lambda data=b"": work.hashed.append(digest(data).hexdigest()))
+    count(XFeat, "extract", lambda _, image: work.extracted.append(image.sha256))
+    return work
+
+
+@pytest.mark.parametrize("keypoints", ["true", "false"])
+def test_a_photo_is_decoded_hashed_and_extracted_once(reading, view, work, keypoints):
+    (answer,) = recognized(reading, view, keypoints=keypoints)
+    assert answer["landmark"]["id"] == "palazzo-0"
+    sha256 = work.decoded[0]
+    assert (work.decoded, work.hashed.count(sha256), work.extracted) == ([sha256], 1, [sha256])
+
+
+def test_cloud_visions_box_needs_no_second_extraction(reading, view, work):
+    response = reading.post("/v1/images:annotate", json={"requests": [vision_request(view)]})
+    assert "boundingPoly" in response.json()["responses"][0]["landmarkAnnotations"][0]
+    assert len(work.extracted) == len(work.decoded) == 1
+
+
+def test_a_new_reference_is_decoded_and_extracted_once(client, work):
+    photo = [("photos", ("x.jpg", jpeg(world.facade(40)), "image/jpeg"))]
+    (added,) = client.post("/v1/references", files=photo, data={"landmark": "new"}).json()["added"]
+    assert work.decoded.count(added["sha256"]) == work.extracted.count(added["sha256"]) == 1
 
 
 def test_the_floor_decides_what_is_answered(reading, view):
@@ -1039,6 +1109,28 @@ def test_the_description_names_every_service(reading):
     assert {"/v1/recognize", "/v1/verify", "/v1/review/{number}", "/v1/images:annotate"} <= set(told["paths"])
     body = told["paths"]["/v1/recognize"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/json"}
+
+
+def test_every_answer_in_json_is_described_by_its_fields(reading):
+    description = reading.get("/openapi.json").json()
+    schemas = description["components"]["schemas"]
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            for response in operation["responses"].values():
+                schema = response.get("content", {}).get("application/json", {}).get("schema")
+                if schema:
+                    assert schemas[schema["$ref"].rpartition("/")[2]]["properties"], (method, path)
+
+
+def test_a_photo_beyond_the_limits_never_becomes_a_reference(gallery_path):
+    content = jpeg(world.facade(40, 192, 144))
+    for limits in ({"max_photo": len(content) - 1}, {"max_pixels": 192 * 144 - 1}):
+        with inside(gallery_path, **limits) as client:
+            photo = [("photos", ("x.jpg", content, "image/jpeg"))]
+            report = client.post("/v1/references", files=photo, data={"landmark": "new"}).json()
+        (failure,) = report["failures"]
+        assert (failure["photo"], failure["error"]["code"], report["added"]) == ("x.jpg", 400, [])
+        assert "more than" in failure["error"]["message"]
 
 
 def test_health_and_readiness_are_told(reading):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -110,6 +111,31 @@ def test_a_photo_is_named_and_the_matching_points_are_shown(page, view, distract
         page.wait_for_timeout(500)
         shown = PIL.Image.open(io.BytesIO(card.screenshot()))
         shown.crop((0, 0, shown.width, 960)).save(Path(PICTURES) / "page.webp", quality=80, method=6)
+
+
+def test_why_asks_the_server_for_nothing_more_about_candidates_that_were_verified(page, view):
+    from playwright.sync_api import expect
+
+    posts = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    ask(page, view)
+    expect(names(page)).to_have_text(["palazzo-0"])
+    assert [url.rpartition("/")[2] for url in posts] == ["recognize"]
+    page.get_by_test_id("why-button").click()
+    verified = page.get_by_test_id("candidate").filter(has_not_text="not checked")
+    assert verified.count() > 3
+    lines = page.get_by_test_id("evidence-lines").locator("line")
+    for i in range(verified.count()):
+        verified.nth(i).click()
+        expect(verified.nth(i)).to_have_attribute("aria-pressed", "true")
+        inliers = re.search(r"(\d+) matching point", verified.nth(i).inner_text())
+        expect(lines).to_have_count(2 * int(inliers[1]) if inliers else 0)  # each with a darker one under it
+    assert len(posts) == 1
+    unverified = page.get_by_test_id("candidate").filter(has_text="not checked")
+    if unverified.count():
+        unverified.first.click()
+        page.wait_for_function("document.querySelector('.pair-viewer:not(.busy)')")
+        assert [url.rpartition("/")[2] for url in posts] == ["recognize", "verify"]
 
 
 def test_a_photo_can_be_dropped(page, view):

@@ -77,7 +77,8 @@ def first_problem(problems: Sequence[Any], skip: int = 0) -> str:
         problems: as a validation error lists them.
         skip: leading parts of a field's place that are not of the body.
     """
-    message = str(problems[0]["msg"])
+    object_expected = problems[0]["type"] in ("model_type", "dict_type")  # pydantic would name the class
+    message = "expected an object" if object_expected else str(problems[0]["msg"])
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problems[0]["loc"][skip:])
     field = "".join(parts).removeprefix(".")
     return f"{field}: {message}" if field else message

@@ -197,10 +197,11 @@ class BatchResponse(BaseModel):
     responses: list[AnnotateResponse]
 
 
-class OperationResult(BatchResponse):
+class OperationResult(BaseModel):
     """The answers to a batch, with their type as protocol buffers name it."""
 
     type: str = Field(serialization_alias="@type")
+    responses: list[AnnotateResponse]
 
 
 class Operation(BaseModel):

@@ -8,7 +8,7 @@ import { evidenceChart } from "./evidence-chart.js";
 export class Evidence {
   /** @param {{answer: object, photo: Blob, url: string}} subject the answer, its photo and a blob URL of it */
   constructor({ answer, photo, url }) {
-    Object.assign(this, { answer, photo, url, found: new Map(), chosen: -1 });
+    Object.assign(this, { answer, photo, url, pairs: new Map(), chosen: -1 });
     this.controller = new AbortController();
     this.status = h("div", { class: "verdict", role: "status" });
     this.point = h("span", { class: "soft point", "aria-live": "polite" });
@@ -71,7 +71,7 @@ export class Evidence {
     return h("span", { class: "mask" }, h("label", { class: "check" }, box, "Show what counts in the photo"), legend);
   }
 
-  /** Choose a reference and look for its matching points, once. */
+  /** Choose a reference and show its matching points. */
   async pick(index) {
     const candidate = this.answer.candidates[index];
     if (!candidate || index === this.chosen) return;
@@ -80,7 +80,7 @@ export class Evidence {
     fill(this.status, "Looking for matching points …");
     this.viewer.element.classList.add("busy");
     try {
-      const pair = await this.look(candidate);
+      const pair = pairOf(candidate, this.answer.size) ?? await this.ask(candidate);
       if (index === this.chosen) this.show(candidate, pair);
     } catch (error) {
       if (error.name !== "AbortError" && index === this.chosen) fill(this.status, problem(error));
@@ -89,13 +89,14 @@ export class Evidence {
     }
   }
 
-  look({ reference }) {
-    if (!this.found.has(reference)) {
-      const asked = verify(this.photo, reference, this.answer.gallery, this.controller.signal);
-      asked.catch(() => this.found.delete(reference));
-      this.found.set(reference, asked);
+  /** Ask the server for the points of a candidate whose answer has none, once. */
+  ask({ reference }) {
+    if (!this.pairs.has(reference)) {
+      const pair = verify(this.photo, reference, this.answer.gallery, this.controller.signal);
+      pair.catch(() => this.pairs.delete(reference));
+      this.pairs.set(reference, pair);
     }
-    return this.found.get(reference);
+    return this.pairs.get(reference);
   }
 
   async show(candidate, pair) {
@@ -115,6 +116,11 @@ export class Evidence {
     const text = index < 0 ? "" : `point ${index + 1} of ${total}`;
     fill(this.point, text);
   }
+}
+
+/** The points that came with the answer, or null for a candidate that was not verified then. */
+function pairOf({ inliers, problem, reference_size }, query_size) {
+  return inliers && reference_size ? { inliers, problem, reference_size, query_size } : null;
 }
 
 /** "Not verified" and "verified, nothing found" are two things. */
