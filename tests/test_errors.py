@@ -120,7 +120,7 @@ def test_the_status_follows_from_the_type_whatever_the_sentence_says(error, code
 def test_the_status_of_a_failed_reference_follows_from_its_code(code, status, sentence):
     from contextlib import nullcontext
 
-    from veduta.web.routes.api import add_photos
+    from veduta.web.routes.gallery import add_photos
 
     report = AddReport((), 0, (Failure("a", sentence, code),))
     served = SimpleNamespace(lock=nullcontext(), gallery=SimpleNamespace(add_contents=lambda photos, landmark: report))

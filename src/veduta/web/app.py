@@ -16,7 +16,7 @@ from veduta.web import errors, metrics
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
 from veduta.web.limits import LimitsMiddleware
-from veduta.web.routes import api, photoprism, review, vision
+from veduta.web.routes import api, gallery, photoprism, review, vision
 from veduta.web.schemas import StatusResponse
 from veduta.web.settings import Settings
 
@@ -72,7 +72,7 @@ def create_app(
     engine.on_answer = meter.count
     _add_pages(app)
     metrics.add_metrics_route(app, meter, engine)
-    for router in (api.info_router, api.api_router, review.review_router, vision.vision_router):
+    for router in (api.info_router, api.api_router, gallery.gallery_router, review.review_router, vision.vision_router):
         app.include_router(router, responses=errors.ERROR_RESPONSES)
     app.include_router(photoprism.photoprism_router)  # its errors have the shape its clients read
     app.add_middleware(LimitsMiddleware, settings=settings)

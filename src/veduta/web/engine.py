@@ -81,7 +81,7 @@ class ServedGallery:
             self.gallery.recognizer().recognize(gray)
 
     def recognize(self, image: Image, area: Area | None = None, **options: Any) -> tuple[Recognition, Recognizer]:
-        """Return the answer for one photo, and the recognizer that gave it."""
+        """Return the answer for one photo, and its recognizer."""
         with self.lock:
             recognizer = self.gallery.recognizer(**options)
             return recognizer.recognize(image, area=area), recognizer
@@ -190,7 +190,7 @@ class Engine:
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """Let a request in before its body is read, if there is room for it.
+        """Admit a request before its body is read, if there is room.
 
         Raises:
             ApiError: there is none; the client is to come again later.

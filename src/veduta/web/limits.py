@@ -66,7 +66,7 @@ class LimitsMiddleware:
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message.get("headers", []), *self._headers]
-                if not body.complete:  # what is left of it is not read: the connection cannot be used again
+                if not body.complete:  # its rest is not read: the connection cannot be used again
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 

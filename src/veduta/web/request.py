@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import unicodedata
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Request
@@ -224,31 +225,22 @@ def describe_body(model: type[BaseModel], *, form: bool = False) -> dict[str, An
         model: of the body.
         form: whether the body may also come as a form with files.
     """
-    schema = model.model_json_schema()
-    schema = _inlined(schema, schema.pop("$defs", {}))
+    described = model.model_json_schema()
+    definitions = described.pop("$defs", {})
+    schema = _replaced(described, lambda part: definitions.get(str(part.get("$ref")).rpartition("/")[2]))
     content = {"application/json": {"schema": schema}}
     if form:
-        content = {"multipart/form-data": {"schema": _as_form(schema)}, **content}
+        files = _replaced(schema, lambda part: FILE_SCHEMA if "content" in part.get("properties", ()) else None)
+        content = {"multipart/form-data": {"schema": files}, **content}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """Return a schema with each reference replaced by its definition."""
+def _replaced(schema: Any, replacement: Callable[[dict[str, Any]], Any]) -> Any:
+    """Return a schema with each part for which there is a replacement replaced."""
     if isinstance(schema, list):
-        return [_inlined(part, definitions) for part in schema]
+        return [_replaced(part, replacement) for part in schema]
     if not isinstance(schema, dict):
         return schema
-    if "$ref" in schema:
-        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {key: _inlined(value, definitions) for key, value in schema.items()}
-
-
-def _as_form(schema: Any) -> Any:
-    """Return a schema with files in the place of photos in JSON."""
-    if isinstance(schema, list):
-        return [_as_form(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "content" in schema.get("properties", ()):
-        return FILE_SCHEMA
-    return {key: _as_form(value) for key, value in schema.items()}
+    if (new := replacement(schema)) is not None:
+        return _replaced(new, replacement)
+    return {key: _replaced(value, replacement) for key, value in schema.items()}

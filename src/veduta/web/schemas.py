@@ -190,9 +190,7 @@ class Answer(BaseModel):
     terms: list[TermValue]
     position: list[float] | None = Field(description="Degrees north and east, as the camera wrote them.")
     seconds: float
-    keypoints: list[list[float]] = Field(
-        default=[], description="[x, y, probability that another photo confirms it], with `keypoints` only."
-    )
+    keypoints: list[list[float]] = Field(default=[], description="[x, y, repeatability], with `keypoints` only.")
 
     @classmethod
     def of(
@@ -296,8 +294,6 @@ def inlier_lines(query: LocalFeatures, reference: LocalFeatures, pairs: Any) -> 
 
 
 def keypoint_rows(features: LocalFeatures, repeatability: Float32) -> list[list[float]]:
-    """Return [x, y, probability that another photo confirms it] of each keypoint."""
-    return [
-        [round(float(x), 1), round(float(y), 1), round(float(p), 3)]
-        for (x, y), p in zip(features.keypoints, repeatability, strict=True)
-    ]
+    """Return [x, y, probability of confirmation by another photo] of each keypoint."""
+    rows = zip(features.keypoints, repeatability, strict=True)
+    return [[round(float(x), 1), round(float(y), 1), round(float(p), 3)] for (x, y), p in rows]

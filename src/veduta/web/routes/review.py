@@ -15,7 +15,8 @@ from veduta.viz import encode
 from veduta.web.engine import Engine, ServedGallery
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.request import MAX_TEXT, Photos, RequestModel, Text, UploadedPhoto, describe_body, is_text, read
-from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, add_photos, checked_id
+from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
+from veduta.web.routes.gallery import add_photos
 from veduta.web.schemas import Answer, KeepResponse, PhotoFailure, ReviewItemSchema, ReviewResponse
 
 review_router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
@@ -101,7 +102,7 @@ async def photo(number: int, engine: EngineDependency, gallery: GalleryName = No
 async def judge(
     number: int, verdict: VerdictRequest, engine: EngineDependency, gallery: GalleryName = None
 ) -> ReviewItemSchema:
-    """Note a verdict; the photo may become a reference of what it shows."""
+    """Note a verdict; the photo may become a reference of the landmark in it."""
     served = engine.named(gallery)
     return await engine.run(_judge, engine, served, _number(number), verdict)
 

@@ -11,32 +11,46 @@ import urllib.error
 import urllib.request
 import uuid
 from http.client import HTTPException
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
-from pydantic.alias_generators import to_camel
 
 from veduta.errors import ImageError
 from veduta.geo import Area
 from veduta.types import Image, Landmark, Recognition
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, one_line
-from veduta.web.request import Base64, Number, RequestModel, check_count, describe_body, parse, read_json
+from veduta.web.request import check_count, describe_body, parse, read_json
 from veduta.web.routes.api import WORKING, EngineDependency
+from veduta.web.routes.vision_schemas import (
+    FEATURE,
+    MAX_IMAGES,
+    AnnotateRequest,
+    AnnotateResponse,
+    Annotation,
+    BatchRequest,
+    BatchResponse,
+    BoundingPoly,
+    DescribedBatch,
+    LatLng,
+    LatLongRect,
+    LocationInfo,
+    Operation,
+    OperationResult,
+    RpcStatus,
+    Vertex,
+    VisionImage,
+)
 from veduta.web.settings import Settings
 
 vision_router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
-MAX_IMAGES = 16  # requests of one batch
-FEATURE = ("LANDMARK_DETECTION", 2)  # by name and by number
 MAX_RESULTS = 10  # unless a request says otherwise
 FLOOR = 0.5
 BAD_IMAGE, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12  # google.rpc.Code
 FETCH_SECONDS = 10.0
 BATCH_TYPE = "type.googleapis.com/google.cloud.vision.v1.BatchAnnotateImagesResponse"
-CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)  # or names as in protocol buffers
 
 
 class FaultError(Exception):
@@ -45,174 +59,6 @@ class FaultError(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
-
-
-# --- requests ---------------------------------------------------------------------------------------------------
-
-
-class Coordinates(RequestModel):
-    """A place in degrees; zero is left out."""
-
-    latitude: Number = 0.0
-    longitude: Number = 0.0
-
-
-class LatLongRect(RequestModel):
-    """The corners of a rectangle on the map."""
-
-    model_config = CAMEL_CASE
-
-    min_lat_lng: Coordinates = Field(default_factory=Coordinates)
-    max_lat_lng: Coordinates = Field(default_factory=Coordinates)
-
-
-class ImageContext(RequestModel):
-    """Hints about an image."""
-
-    model_config = CAMEL_CASE
-
-    lat_long_rect: LatLongRect | None = None
-
-
-class ImageSource(RequestModel):
-    """The address of an image."""
-
-    model_config = CAMEL_CASE
-
-    image_uri: str = ""
-    gcs_image_uri: str = ""
-
-
-class VisionImage(RequestModel):
-    """An image, or its address."""
-
-    content: Base64 = b""
-    source: ImageSource = Field(default_factory=ImageSource)
-
-
-class VisionFeature(RequestModel):
-    """A kind of annotation, by its name or number, and how many of them at most."""
-
-    model_config = CAMEL_CASE
-
-    type: Annotated[Any, WithJsonSchema({"enum": [FEATURE[0]]})] = 0
-    max_results: int = 0
-
-
-class AnnotateRequest(RequestModel):
-    """An image and the annotations to make."""
-
-    model_config = CAMEL_CASE
-
-    image: VisionImage = Field(default_factory=VisionImage)
-    features: list[VisionFeature] = Field(default_factory=list)
-    image_context: ImageContext = Field(default_factory=ImageContext)
-
-
-class OutputConfig(RequestModel):
-    """The place to write results to, of which there is none here."""
-
-    model_config = CAMEL_CASE
-
-    gcs_destination: Any = None
-
-
-class BatchRequest(RequestModel):
-    """Requests, each parsed by itself: one that is malformed has an error of its own."""
-
-    model_config = CAMEL_CASE
-
-    requests: list[dict[str, Any]] = Field(min_length=1)
-    output_config: OutputConfig = Field(default_factory=OutputConfig)
-
-
-class DescribedBatch(RequestModel):
-    """A batch as the description of the service has it."""
-
-    requests: list[AnnotateRequest] = Field(min_length=1, max_length=MAX_IMAGES)
-
-
-# --- answers: a field that is zero or empty is left out, as protocol buffers write them ------------------------------
-
-
-class Vertex(BaseModel):
-    """A corner in pixels of the upright image."""
-
-    x: int = 0
-    y: int = 0
-
-
-class BoundingPoly(BaseModel):
-    """The box around the matched points."""
-
-    vertices: list[Vertex]
-
-
-class LatLng(BaseModel):
-    """A place in degrees."""
-
-    latitude: float = 0.0
-    longitude: float = 0.0
-
-
-class LocationInfo(BaseModel):
-    """The place of a landmark."""
-
-    model_config = CAMEL_CASE
-
-    lat_lng: LatLng
-
-
-class Annotation(BaseModel):
-    """A landmark in an image: its id, name, confidence, box and place."""
-
-    model_config = CAMEL_CASE
-
-    mid: str
-    description: str
-    score: float
-    bounding_poly: BoundingPoly | None = None
-    locations: list[LocationInfo] = []
-
-
-class RpcStatus(BaseModel):
-    """An error with a code of google.rpc."""
-
-    code: int
-    message: str
-
-
-class AnnotateResponse(BaseModel):
-    """The landmarks in one image, or an error."""
-
-    model_config = CAMEL_CASE
-
-    landmark_annotations: list[Annotation] = []
-    error: RpcStatus | None = None
-
-
-class BatchResponse(BaseModel):
-    """The answers to a batch, in the order of its requests."""
-
-    responses: list[AnnotateResponse]
-
-
-class OperationResult(BaseModel):
-    """The answers to a batch, with their type as protocol buffers name it."""
-
-    type: str = Field(serialization_alias="@type")
-    responses: list[AnnotateResponse]
-
-
-class Operation(BaseModel):
-    """An operation that is done."""
-
-    name: str
-    done: bool
-    response: OperationResult
-
-
-# --- routes -----------------------------------------------------------------------------------------------------
 
 
 @vision_router.post("/images:annotate", openapi_extra=describe_body(DescribedBatch), response_model_exclude_unset=True)
@@ -288,7 +134,7 @@ def _image(engine: Engine, image: VisionImage) -> Image:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """An allowed address does not speak for the one it points to."""
+    """A handler that follows no redirect: an allowed address does not speak for its target."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
