@@ -15,7 +15,6 @@ from veduta.cli import output
 from veduta.cli.options import Provider
 from veduta.errors import VedutaError
 
-MEGABYTE = 2**20
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -52,7 +51,7 @@ def serve_command(
         from veduta.web.app import create_app
         from veduta.web.limits import loopback_names
         from veduta.web.server import make_server
-        from veduta.web.settings import Settings
+        from veduta.web.settings import MEGABYTE, Settings
     except ModuleNotFoundError as error:
         raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
     names = loopback_names(host_name or ()) if host in LOOPBACK else tuple(host_name or ())

@@ -108,14 +108,16 @@ def _check_number(value: object) -> object:
 
 
 Base64 = Annotated[bytes, PlainValidator(decode_base64), WithJsonSchema(BASE64_SCHEMA)]
-Photo = Annotated[UploadedPhoto, PlainValidator(_to_photo), WithJsonSchema(PHOTO_SCHEMA)]
-OnePhoto = Annotated[Photo, BeforeValidator(lambda value: value[0] if isinstance(value, list) and value else value)]
+PhotoField = Annotated[UploadedPhoto, PlainValidator(_to_photo), WithJsonSchema(PHOTO_SCHEMA)]
+OnePhoto = Annotated[
+    PhotoField, BeforeValidator(lambda value: value[0] if isinstance(value, list) and value else value)
+]
 Photos = Annotated[
-    list[Photo], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+    list[PhotoField], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
 ]
 Text = Annotated[str, AfterValidator(_check_text)]
 Identifier = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
-Address = Annotated[Text, AfterValidator(_check_address)]
+WebAddress = Annotated[Text, AfterValidator(_check_address)]
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_check_number)]
 
 
@@ -136,7 +138,7 @@ class RequestModel(BaseModel):
 Body = TypeVar("Body", bound=RequestModel)
 
 
-def parse(model: type[Body], fields: object, context: str = "json") -> Body:
+def parse_body(model: type[Body], fields: object, context: str = "json") -> Body:
     """Return a body as its model.
 
     Raises:
@@ -162,9 +164,9 @@ async def read(request: Request, settings: Settings, model: type[Body]) -> Body:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        body = parse(model, await _read_form(request, settings), "form")
+        body = parse_body(model, await _read_form(request, settings), "form")
     elif kind == "application/json":
-        body = parse(model, await read_json(request))
+        body = parse_body(model, await read_json(request))
     else:
         shown = ascii(kind or "no content type")[:60]
         raise ApiError(415, f"expected multipart/form-data or application/json, got {shown}")

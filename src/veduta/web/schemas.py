@@ -12,7 +12,7 @@ from veduta.gallery.evidence_page import confidence_phrase
 from veduta.review_queue import ReviewItem
 from veduta.types import Candidate, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
 
-MAX_GUESSES = 5
+TOP_GUESSES = 5
 Probability = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(ge=0, le=1)]
 Size = Annotated[tuple[int, int], Field(description="Width and height in pixels, upright.")]
 Lines = Annotated[list[list[float]], Field(description="[x, y, x, y] of each inlier, in pixels of both photos.")]
@@ -218,7 +218,7 @@ class Answer(BaseModel):
             words=confidence_phrase(recognition.confidence),
             guesses=[
                 Guess(landmark=LandmarkSchema.model_validate(guess), confidence=probability)
-                for guess, probability in recognition.guesses[:MAX_GUESSES]
+                for guess, probability in recognition.guesses[:TOP_GUESSES]
             ],
             candidates=[CandidateSchema.of(c, query, references.get(c.reference)) for c in recognition.evidence],
             terms=[TermValue(name=name, value=round(value, 3)) for name, value in recognition.terms],

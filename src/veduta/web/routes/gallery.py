@@ -16,13 +16,13 @@ from veduta.web.engine import Engine, ServedGallery
 from veduta.web.errors import error_detail
 from veduta.web.request import (
     MAX_TEXT,
-    Address,
     Identifier,
     Number,
     Photos,
     RequestModel,
     Text,
     UploadedPhoto,
+    WebAddress,
     describe_body,
     read,
 )
@@ -55,7 +55,7 @@ class LandmarkChange(BaseModel):
     name: Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)] | None = None
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
-    url: Annotated[Address, Field(max_length=2000)] | None = None
+    url: Annotated[WebAddress, Field(max_length=2000)] | None = None
 
 
 @gallery_router.get("/landmarks", tags=["landmarks"])
@@ -132,7 +132,7 @@ class AddRequest(RequestModel):
     name: Annotated[Text, Field(max_length=MAX_TEXT)] = ""
     latitude: Annotated[Number, Field(ge=-90, le=90)] | None = None
     longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
-    url: Address | None = None
+    url: WebAddress | None = None
     gallery: Text | None = None
 
 
@@ -163,7 +163,7 @@ async def references(
     dependencies=WRITING,
     openapi_extra=describe_body(AddRequest, form=True),
 )
-async def add_references(request: Request, engine: EngineDependency) -> AddResponse:
+async def post_references(request: Request, engine: EngineDependency) -> AddResponse:
     """Add photos as references of a landmark, known or new. A reference in the answer is on disk."""
     body = await read(request, engine.settings, AddRequest)
     landmark = Landmark(body.landmark, body.name, body.latitude, body.longitude, body.url)

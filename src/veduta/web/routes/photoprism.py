@@ -17,7 +17,7 @@ from veduta import __version__
 from veduta.errors import ImageError
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
-from veduta.web.request import RequestModel, check_count, decode_base64, describe_body, is_text, parse, read_json
+from veduta.web.request import RequestModel, check_count, decode_base64, describe_body, is_text, parse_body, read_json
 from veduta.web.routes.api import EngineDependency
 
 photoprism_router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
@@ -42,7 +42,7 @@ class LabelsRequest(RequestModel):
     images: list[DataUrl] = Field(min_length=1)
 
 
-class Label(BaseModel):
+class PhotoLabel(BaseModel):
     """A landmark as a label."""
 
     name: str
@@ -56,7 +56,7 @@ class Label(BaseModel):
 class LabelsResult(BaseModel):
     """The labels of a photo."""
 
-    labels: list[Label]
+    labels: list[PhotoLabel]
 
 
 class LabelsModel(BaseModel):
@@ -107,7 +107,7 @@ async def labels(request: Request, engine: EngineDependency, gallery: str | None
 
 
 def _labels(engine: Engine, fields: dict[str, Any], gallery: str | None) -> LabelsResult:
-    images = parse(LabelsRequest, fields).images
+    images = parse_body(LabelsRequest, fields).images
     check_count("images", images, engine.settings.max_photos)
     confidences: dict[str, float] = {}
     for number, content in enumerate(images):
@@ -120,4 +120,6 @@ def _labels(engine: Engine, fields: dict[str, Any], gallery: str | None) -> Labe
             name = recognition.landmark.name
             confidences[name] = max(recognition.confidence, confidences.get(name, 0.0))
     ranked = sorted(confidences.items(), key=lambda item: (-item[1], item[0]))
-    return LabelsResult(labels=[Label(name=name, confidence=round(p, 6), topicality=round(p, 6)) for name, p in ranked])
+    return LabelsResult(
+        labels=[PhotoLabel(name=name, confidence=round(p, 6), topicality=round(p, 6)) for name, p in ranked]
+    )

@@ -43,7 +43,7 @@ class KeepRequest(RequestModel):
 
 
 @review_router.get("", response_model_exclude_unset=True)
-async def items(
+async def list_items(
     engine: EngineDependency, gallery: GalleryName = None, state: Literal["open", "done", "all"] = "open"
 ) -> ReviewResponse:
     """Return the photos kept, those longest there first."""

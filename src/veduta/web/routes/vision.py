@@ -22,7 +22,7 @@ from veduta.geo import Area
 from veduta.types import Image, Landmark, Recognition
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, one_line
-from veduta.web.request import check_count, describe_body, parse, read_json
+from veduta.web.request import check_count, describe_body, parse_body, read_json
 from veduta.web.routes.api import WORKING, EngineDependency
 from veduta.web.routes.vision_schemas import (
     FEATURE,
@@ -46,7 +46,7 @@ from veduta.web.routes.vision_schemas import (
 from veduta.web.settings import Settings
 
 vision_router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
-MAX_RESULTS = 10  # unless a request says otherwise
+DEFAULT_RESULTS = 10  # unless a request says otherwise
 FLOOR = 0.5
 BAD_IMAGE, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12  # google.rpc.Code
 FETCH_SECONDS = 10.0
@@ -64,7 +64,7 @@ class FaultError(Exception):
 @vision_router.post("/images:annotate", openapi_extra=describe_body(DescribedBatch), response_model_exclude_unset=True)
 async def annotate(request: Request, engine: EngineDependency, gallery: str | None = None) -> BatchResponse:
     """Name the landmarks in up to 16 images."""
-    body = parse(BatchRequest, await read_json(request))
+    body = parse_body(BatchRequest, await read_json(request))
     return BatchResponse(responses=await _batch(engine, body, gallery))
 
 
@@ -73,7 +73,7 @@ async def annotate(request: Request, engine: EngineDependency, gallery: str | No
 )
 async def annotate_later(request: Request, engine: EngineDependency, gallery: str | None = None) -> Operation:
     """Do the same at once, and answer with an operation that is done; nothing is written to any storage."""
-    body = parse(BatchRequest, await read_json(request))
+    body = parse_body(BatchRequest, await read_json(request))
     if body.output_config.gcs_destination:
         raise ApiError(400, "outputConfig: this server writes to no storage; leave it out and read the response")
     result = OperationResult(type=BATCH_TYPE, responses=await _batch(engine, body, gallery))
@@ -110,7 +110,7 @@ def _annotate(engine: Engine, fields: dict[str, Any], gallery: str | None) -> An
 
 def _parse(fields: dict[str, Any]) -> AnnotateRequest:
     try:
-        return parse(AnnotateRequest, fields)
+        return parse_body(AnnotateRequest, fields)
     except ApiError as error:
         raise FaultError(BAD_IMAGE, error.message) from error
 
@@ -120,7 +120,7 @@ def _features(request: AnnotateRequest) -> tuple[int | None, list[str]]:
     most = None
     for feature in request.features:
         if feature.type in FEATURE:
-            most = feature.max_results if feature.max_results > 0 else MAX_RESULTS
+            most = feature.max_results if feature.max_results > 0 else DEFAULT_RESULTS
     return most, [str(feature.type)[:40] for feature in request.features if feature.type not in FEATURE]
 
 

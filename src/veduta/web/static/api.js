@@ -52,10 +52,10 @@ async function reach(address, init) {
 }
 
 async function failure(response) {
-  const told = (await response.json().catch(() => null))?.error;
-  const message = told?.message || `The server answered ${response.status} ${response.statusText}`.trim();
+  const error = (await response.json().catch(() => null))?.error;
+  const message = error?.message || `The server answered ${response.status} ${response.statusText}`.trim();
   if (response.status === 401 && session.valid) note({ valid: false });
-  return new ApiError(response.status, told?.status || "", message, secondsToWait(response.headers.get("Retry-After")));
+  return new ApiError(response.status, error?.status || "", message, secondsToWait(response.headers.get("Retry-After")));
 }
 
 function secondsToWait(header) {

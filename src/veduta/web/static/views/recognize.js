@@ -8,13 +8,13 @@ import { changes, chosenGallery, galleries, isWritable, session, settings } from
 import { acceptDrops } from "../widgets/uploads.js";
 
 const BUSY = new Set(["queued", "sending", "waiting"]);
-let kept = null;
+let view = null;
 
 /** Show the view, with the cards it had. */
 export function recognizeView(main) {
-  kept ??= new RecognizeView();
-  main.append(kept.element);
-  return kept.enter();
+  view ??= new RecognizeView();
+  main.append(view.element);
+  return view.enter();
 }
 
 class RecognizeView {

@@ -42,7 +42,7 @@ export class Evidence {
     if (!this.nameOf(candidate))
       landmarkName(this.answer.gallery, candidate.landmark).then((text) => (name.textContent = text));
     const facts = h("span", { class: "soft" }, `similarity ${candidate.similarity.toFixed(2)}`);
-    const check = h("span", { class: candidate.num_inliers ? "found" : "soft" }, checkWords(candidate.num_inliers));
+    const check = h("span", { class: candidate.num_inliers ? "matched" : "soft" }, checkWords(candidate.num_inliers));
     return h("li", {}, h("button", { type: "button", class: "candidate", "aria-pressed": false, data: { testid: "candidate" },
       onclick: () => this.pick(i) }, image, name, facts, check));
   }

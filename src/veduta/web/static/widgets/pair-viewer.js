@@ -4,8 +4,8 @@ import { h, s } from "../dom.js";
 import { PanZoom } from "./pan-zoom.js";
 
 const GAP = 10;
-const FARTHEST = 14;
-const NEAR = 30; // pixels within which a point is meant
+const MAX_ZOOM = 14;
+const MAX_DISTANCE = 30; // pixels within which a point is meant
 
 /**
  * @typedef {object} Pair
@@ -87,7 +87,7 @@ export class PairViewer {
   move({ k, x, y }) {
     if (!this.size) return;
     const { width, height } = this.size;
-    const zoom = Math.min(Math.max(k, 1), FARTHEST);
+    const zoom = Math.min(Math.max(k, 1), MAX_ZOOM);
     const within = (value, extent) => Math.min(0, Math.max(value, extent - extent * zoom));
     this.view = { k: zoom, x: within(x, width), y: within(y, height) };
     this.element.classList.toggle("zoomed", zoom > 1.01);
@@ -101,7 +101,7 @@ export class PairViewer {
   /** Zoom by a factor around a point of the viewer; its middle by default. */
   zoom(factor, cx = this.size?.width / 2, cy = this.size?.height / 2) {
     if (!this.size) return;
-    const k = Math.min(Math.max(this.view.k * factor, 1), FARTHEST);
+    const k = Math.min(Math.max(this.view.k * factor, 1), MAX_ZOOM);
     const ratio = k / this.view.k;
     this.move({ k, x: cx - (cx - this.view.x) * ratio, y: cy - (cy - this.view.y) * ratio });
   }
@@ -124,7 +124,7 @@ export class PairViewer {
   /** Highlight the point nearest to a place of the viewer, if one is near. */
   point(x, y) {
     let best = -1;
-    let least = NEAR;
+    let least = MAX_DISTANCE;
     this.points.forEach(([ax, ay, bx, by], i) => {
       const distance = Math.min(Math.hypot(ax - x, ay - y), Math.hypot(bx - x, by - y));
       if (distance < least) [best, least] = [i, distance];
