@@ -120,12 +120,12 @@ def test_the_status_follows_from_the_type_whatever_the_sentence_says(error, code
 def test_the_status_of_a_failed_reference_follows_from_its_code(code, status, sentence):
     from contextlib import nullcontext
 
-    from veduta.web.routes.api import add_photos
+    from veduta.web.routes.gallery import add_photos
 
     report = AddReport((), 0, (Failure("a", sentence, code),))
     served = SimpleNamespace(lock=nullcontext(), gallery=SimpleNamespace(add_contents=lambda photos, landmark: report))
-    (failure,) = add_photos(None, served, [], Landmark("b"))["failures"]
-    assert (failure["error"]["code"], failure["error"]["message"]) == (status, sentence)
+    (failure,) = add_photos(None, served, [], Landmark("b")).failures
+    assert (failure.error.code, failure.error.message) == (status, sentence)
 
 
 @pytest.mark.parametrize(
@@ -138,16 +138,18 @@ def test_the_status_of_a_failed_reference_follows_from_its_code(code, status, se
     ids=lambda value: type(value).__name__,
 )
 def test_only_an_unreachable_precision_is_the_fault_of_the_option(error, code):
-    from veduta.web.errors import answer_to
-    from veduta.web.routes.api import _answer
+    from veduta.web.errors import error_response
+    from veduta.web.request import UploadedPhoto
+    from veduta.web.routes.api import RecognizeRequest, _answer
 
     def best(*_, **options):
         raise error
 
     engine = SimpleNamespace(decode=lambda content, name: None, best=best)
+    photo = UploadedPhoto("a.jpg", b"")
     with pytest.raises(Exception) as raised:  # noqa: PT011 - either kind, as the server would turn it into an answer
-        _answer(engine, [], "a.jpg", b"", {"precision": 0.9}, keypoints=False)
-    answer = json.loads(answer_to(raised.value).body)["error"]
+        _answer(engine, [], photo, RecognizeRequest(photos=[photo], precision=0.9))
+    answer = json.loads(error_response(raised.value).body)["error"]
     assert answer["code"] == code
     assert "/srv" not in answer["message"]
 

@@ -60,8 +60,8 @@ def client(copied):
 def check_folder(gallery):
     """Expect nothing in a gallery's folder that a request could have named."""
     names = {path.relative_to(gallery).as_posix() for path in gallery.rglob("*") if not path.is_dir()}
-    kept = r"(gallery|review)\.sqlite(-wal|-shm)?|photos/[0-9a-f]{64}"
-    assert not [name for name in names if not re.fullmatch(kept, name)]
+    allowed = r"(gallery|review)\.sqlite(-wal|-shm)?|photos/[0-9a-f]{64}"
+    assert not [name for name in names if not re.fullmatch(allowed, name)]
     assert {path.name for path in gallery.parent.iterdir()} == {gallery.name}
 
 
@@ -146,15 +146,15 @@ ROUTES = {
 def fault_of(route, response):
     """Return what is told of the one photo that was sent, or None if it was taken."""
     assert response.status_code < 500, response.text
-    told = response.json()
+    body = response.json()
     if response.status_code == 400:
-        return told["error"] if route == "labels" else check_error(response, 400)
+        return body["error"] if route == "labels" else check_error(response, 400)
     assert response.status_code in (200, 201)
-    if "failures" in told:
-        return told["failures"][0]["error"]["message"] if told["failures"] else None
+    if "failures" in body:
+        return body["failures"][0]["error"]["message"] if body["failures"] else None
     for key in ("results", "responses"):
-        if key in told:
-            return told[key][0].get("error", {}).get("message")
+        if key in body:
+            return body[key][0].get("error", {}).get("message")
     return None
 
 
@@ -231,8 +231,8 @@ def test_a_name_is_shown_at_most_and_never_reaches_the_disk(client, copied, name
         if response.status_code >= 400:
             check_error(response, response.status_code)
             continue
-        told = response.json()
-        for row in told.get("results", []) + told.get("items", []):
+        answer = response.json()
+        for row in answer.get("results", []) + answer.get("items", []):
             assert row["photo"].isprintable()
             assert 0 < len(row["photo"]) <= 200
             assert not set(row["photo"]) & set("/\\\0")
@@ -321,8 +321,8 @@ def test_a_body_that_turns_out_too_large_is_read_no_further(abused, path):
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
     heard = ask_raw(abused, head_of("PUT" if "landmarks" in path else "POST", path, **headers) + chunks)
     assert status_of(heard) == 413
-    told = json_of(heard)
-    assert 413 in (told.get("code"), told["error"]["code"] if isinstance(told["error"], dict) else 0)
+    body = json_of(heard)
+    assert 413 in (body.get("code"), body["error"]["code"] if isinstance(body["error"], dict) else 0)
     assert answers(abused)
 
 
@@ -438,9 +438,9 @@ def test_a_body_that_stops_or_never_ends_is_answered_and_hung_up_on(abused, path
         assert hung_up
         assert httpx.get(f"{abused}/v1/server", timeout=PATIENCE).status_code == 200
         stopped.settimeout(SOON)
-        for said in (heard, hear(stopped)):
-            assert status_of(said) == 408
-            assert json_of(said)["error"]["status"] == "DEADLINE_EXCEEDED"
+        for answer in (heard, hear(stopped)):
+            assert status_of(answer) == 408
+            assert json_of(answer)["error"]["status"] == "DEADLINE_EXCEEDED"
 
 
 def test_a_client_that_leaves_before_its_answer_harms_nobody(abused, caplog):
@@ -502,20 +502,20 @@ def test_many_at_once_are_all_answered_or_told_to_come_again(copied):
 # --- ends -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_request_in_work_is_answered_before_the_server_ends(built, view, told):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_work_is_answered_before_the_server_ends(built, view, number):
     with serving(built, token=None) as started, connect(started.address) as connection:
         body = multipart({}, b"x.jpg", Path(view).read_bytes())
         headers = {"Content_Type": BODIES["/v1/recognize"], "Content_Length": len(body), "Expect": "100-continue"}
         connection.sendall(head_of("POST", "/v1/recognize", **headers))
         assert status_of(connection.recv(65536)) == 100  # it has been let in
-        started.process.send_signal(told)
+        started.process.send_signal(number)
         wait_for(lambda: not answers(started.address))
         connection.sendall(body)
         heard = hear(connection)
         assert status_of(heard) == 200
         assert json_of(heard)["results"][0]["landmark"]["id"] == "palazzo-0"
-        assert started.process.wait(PATIENCE) == (0 if told == signal.SIGTERM else 130)
+        assert started.process.wait(PATIENCE) == (0 if number == signal.SIGTERM else 130)
     assert not any("Traceback" in line for line in started.lines), "".join(started.lines)
 
 
@@ -532,7 +532,7 @@ def test_what_was_acknowledged_is_there_after_a_kill(copied, tmp_path, view):
                 sent = {"photos": (f"{i}.jpg", content, "image/jpeg")}
                 response = client.post("/v1/references", files=sent, data={"landmark": f"tower {i % 3}"})
                 assert response.status_code == 201
-                acknowledged.extend(each["sha256"] for each in response.json()["added"])
+                acknowledged.extend(reference["sha256"] for reference in response.json()["added"])
 
     def stream(address):
         with contextlib.suppress(httpx.TransportError):
@@ -558,8 +558,8 @@ def test_what_was_acknowledged_is_there_after_a_kill(copied, tmp_path, view):
         draft.unlink()
     check_folder(path)
     with serving(path) as started:
-        told = httpx.get(f"{started.address}/v1/references?limit=1000", timeout=PATIENCE).json()
-        assert set(acknowledged) <= {each["sha256"] for each in told["references"]}
+        listed = httpx.get(f"{started.address}/v1/references?limit=1000", timeout=PATIENCE).json()
+        assert set(acknowledged) <= {reference["sha256"] for reference in listed["references"]}
 
 
 def test_a_port_that_is_taken_is_one_line_and_no_server(built):

@@ -1,11 +1,13 @@
 """The native services, asked as the page and other programs ask them: real galleries, real photos, no network."""
 
 import contextlib
+import hashlib
 import io
 import json
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 import httpx
@@ -20,11 +22,13 @@ from support.servers import BEARER, TOKEN, base64_of, check_error, contents, fil
 
 from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
+from veduta.features.xfeat import XFeat
 from veduta.gallery import Gallery
 from veduta.gallery.evidence_page import confidence_phrase
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
 from veduta.review_queue import ReviewQueue
+from veduta.types import Image
 from veduta.web.app import STATIC, create_app
 from veduta.web.limits import loopback_names
 from veduta.web.settings import Settings
@@ -110,34 +114,34 @@ def test_answers_are_the_librarys_field_by_field(reading, built, views, distract
         expected = list(gallery.recognize(paths))
     results = recognized(reading, *paths)
     assert len(results) == len(paths)
-    for path, answer, found in zip(paths, results, expected, strict=True):
+    for path, answer, recognition in zip(paths, results, expected, strict=True):
         assert answer["photo"] == Path(path).name
         assert answer["gallery"] == "gallery"
         assert tuple(answer["size"]) == load(path).size
-        assert answer["landmark"] == (None if found.landmark is None else as_json(found.landmark))
-        assert answer["confidence"] == pytest.approx(found.confidence, abs=1e-5)
-        assert answer["words"] == confidence_phrase(found.confidence)
-        assert [guess["landmark"] for guess in answer["guesses"]] == [as_json(g) for g, _ in found.guesses[:5]]
+        assert answer["landmark"] == (None if recognition.landmark is None else as_json(recognition.landmark))
+        assert answer["confidence"] == pytest.approx(recognition.confidence, abs=1e-5)
+        assert answer["words"] == confidence_phrase(recognition.confidence)
+        assert [guess["landmark"] for guess in answer["guesses"]] == [as_json(g) for g, _ in recognition.guesses[:5]]
         assert [guess["confidence"] for guess in answer["guesses"]] == pytest.approx(
-            [p for _, p in found.guesses[:5]], abs=1e-5
+            [p for _, p in recognition.guesses[:5]], abs=1e-5
         )
         shown = [(c["reference"], c["landmark"], c["num_inliers"]) for c in answer["candidates"]]
-        assert shown == [(c.reference, c.landmark, c.num_inliers) for c in found.evidence]
+        assert shown == [(c.reference, c.landmark, c.num_inliers) for c in recognition.evidence]
         assert [c["similarity"] for c in answer["candidates"]] == pytest.approx(
-            [c.similarity for c in found.evidence], abs=1e-5
+            [c.similarity for c in recognition.evidence], abs=1e-5
         )
-        assert {t["name"]: t["value"] for t in answer["terms"]} == pytest.approx(dict(found.terms), abs=2e-3)
+        assert {t["name"]: t["value"] for t in answer["terms"]} == pytest.approx(dict(recognition.terms), abs=2e-3)
         assert answer["position"] is None
         assert answer["seconds"] > 0
         assert "keypoints" not in answer
 
 
 def test_several_photos_are_answered_in_their_order(reading, views, distractors):
-    asked = [*list(views)[::3], *distractors[:2]]
-    results = recognized(reading, *asked)
-    assert [answer["photo"] for answer in results] == [Path(path).name for path in asked]
-    said = [answer["landmark"] and answer["landmark"]["id"] for answer in results]
-    assert said == [views.get(path) for path in asked]
+    paths = [*list(views)[::3], *distractors[:2]]
+    results = recognized(reading, *paths)
+    assert [answer["photo"] for answer in results] == [Path(path).name for path in paths]
+    ids = [answer["landmark"] and answer["landmark"]["id"] for answer in results]
+    assert ids == [views.get(path) for path in paths]
 
 
 def test_none_is_an_answer_with_the_best_guess_beside_it(reading, distractors):
@@ -182,6 +186,72 @@ def test_keypoints_come_when_asked_for(reading, view):
     assert ((places[:, 2] >= 0) & (places[:, 2] <= 1)).all()
     assert np.ptp(places[:, 2]) > 0
     assert "keypoints" not in recognized(reading, view, keypoints="false")[0]
+
+
+def test_the_inliers_of_verified_candidates_come_with_the_keypoints(reading, view):
+    (answer,) = recognized(reading, view, keypoints="true")
+    plain = ["reference", "landmark", "similarity", "num_inliers"]
+    verified = [c for c in answer["candidates"] if c["num_inliers"] is not None]
+    assert verified[0]["num_inliers"] > 20
+    for candidate in verified:
+        assert list(candidate) == [*plain, "inliers", "problem", "reference_size"]
+        fields = {"reference": candidate["reference"]}
+        pair = reading.post("/v1/verify", files=files(view, field="photo"), data=fields).json()
+        assert {key: candidate[key] for key in list(candidate)[3:]} == {key: pair[key] for key in list(candidate)[3:]}
+        assert answer["size"] == pair["query_size"]
+    (fast,) = recognized(reading, view, keypoints="true", effort="fast")
+    for candidate in recognized(reading, view)[0]["candidates"] + fast["candidates"]:
+        assert list(candidate) == plain or candidate["num_inliers"] is not None
+    assert all(list(candidate) == plain for candidate in recognized(reading, view)[0]["candidates"])
+
+
+class Work(NamedTuple):
+    """The work done on photos: the digests of those decoded and of those hashed, and the sizes of those extracted."""
+
+    decoded: list
+    hashed: list
+    extracted: list
+
+
+@pytest.fixture
+def work(monkeypatch):
+    """Count every decoded photo, every hash and every extraction of this process."""
+    work = Work([], [], [])
+
+    def count(owner, name, note):
+        original = getattr(owner, name)
+
+        def counted(*args, **options):
+            note(*args)
+            return original(*args, **options)
+
+        monkeypatch.setattr(owner, name, counted)
+
+    digest = hashlib.sha256
+    count(Image, "__post_init__", lambda image: image.sha256 and work.decoded.append(image.sha256))
+    count(hashlib, "sha256", lambda data=b"": work.hashed.append(digest(data).hexdigest()))
+    count(XFeat, "extract", lambda _, image: work.extracted.append(image.sha256))
+    return work
+
+
+@pytest.mark.parametrize("keypoints", ["true", "false"])
+def test_a_photo_is_decoded_hashed_and_extracted_once(reading, view, work, keypoints):
+    (answer,) = recognized(reading, view, keypoints=keypoints)
+    assert answer["landmark"]["id"] == "palazzo-0"
+    sha256 = work.decoded[0]
+    assert (work.decoded, work.hashed.count(sha256), work.extracted) == ([sha256], 1, [sha256])
+
+
+def test_cloud_visions_box_needs_no_second_extraction(reading, view, work):
+    response = reading.post("/v1/images:annotate", json={"requests": [vision_request(view)]})
+    assert "boundingPoly" in response.json()["responses"][0]["landmarkAnnotations"][0]
+    assert len(work.extracted) == len(work.decoded) == 1
+
+
+def test_a_new_reference_is_decoded_and_extracted_once(client, work):
+    photo = [("photos", ("x.jpg", jpeg(world.facade(40)), "image/jpeg"))]
+    (added,) = client.post("/v1/references", files=photo, data={"landmark": "new"}).json()["added"]
+    assert work.decoded.count(added["sha256"]) == work.extracted.count(added["sha256"]) == 1
 
 
 def test_the_floor_decides_what_is_answered(reading, view):
@@ -249,39 +319,39 @@ def test_inliers_lie_where_the_drawn_view_says(reading, photos, view):
     other = files(view, field="photo") + files(photos / "palazzo-0" / "photo-0.jpg", field="other")
     by_photo = reading.post("/v1/verify", files=other)
     for response in (by_reference, by_photo):
-        found = response.json()
-        lines = np.array(found["inliers"])
-        assert found["num_inliers"] == len(lines) > 20
-        assert found["problem"] is None
-        assert found["query_size"] == found["reference_size"] == [world.WIDTH, world.HEIGHT]
+        pair = response.json()
+        lines = np.array(pair["inliers"])
+        assert pair["num_inliers"] == len(lines) > 20
+        assert pair["problem"] is None
+        assert pair["query_size"] == pair["reference_size"] == [world.WIDTH, world.HEIGHT]
         assert np.median(distance(carry(truth, lines[:, :2]), lines[:, 2:])) < 3
-        assert np.median(distance(carry(found["homography"], lines[:, :2]), lines[:, 2:])) < 3
+        assert np.median(distance(carry(pair["homography"], lines[:, :2]), lines[:, 2:])) < 3
 
 
 def test_two_photos_of_different_things_have_no_homography(reading, view, distractors):
     sent = files(view, field="photo") + files(distractors[0], field="other")
-    found = reading.post("/v1/verify", files=sent).json()
-    assert found["num_inliers"] == len(found["inliers"]) < 20
-    assert (found["homography"] is None) == (found["problem"] is not None)
+    pair = reading.post("/v1/verify", files=sent).json()
+    assert pair["num_inliers"] == len(pair["inliers"]) < 20
+    assert (pair["homography"] is None) == (pair["problem"] is not None)
 
 
 def test_verify_wants_a_reference_that_is_there_or_another_photo(reading, view, corrupt):
     photo = files(view, field="photo")
-    told = check_error(reading.post("/v1/verify", files=photo, data={"reference": "palazzo-9/x.jpg"}), 404)
-    assert told == "there is no reference 'palazzo-9/x.jpg'"
+    message = check_error(reading.post("/v1/verify", files=photo, data={"reference": "palazzo-9/x.jpg"}), 404)
+    assert message == "there is no reference 'palazzo-9/x.jpg'"
     check_error(reading.post("/v1/verify", files=photo), 400)
     both = photo + files(view, field="other")
     check_error(reading.post("/v1/verify", files=both, data={"reference": "palazzo-0/photo-0.jpg"}), 400)
     check_error(reading.post("/v1/verify", files=files(view, field="other")), 400)
-    told = check_error(reading.post("/v1/verify", files=photo + files(corrupt, field="other")), 400)
-    assert told.startswith("corrupt.jpg: ")
+    message = check_error(reading.post("/v1/verify", files=photo + files(corrupt, field="other")), 400)
+    assert message.startswith("corrupt.jpg: ")
     check_error(reading.post("/v1/verify", files=photo, data={"other": "text, not a file"}), 400)
 
 
 def test_verify_takes_json_too(reading, view):
     (photo,) = contents(view)
-    found = reading.post("/v1/verify", json={"photo": photo, "reference": "palazzo-0/photo-0.jpg"}).json()
-    assert found["num_inliers"] > 20
+    pair = reading.post("/v1/verify", json={"photo": photo, "reference": "palazzo-0/photo-0.jpg"}).json()
+    assert pair["num_inliers"] > 20
 
 
 # --- landmarks --------------------------------------------------------------------------------------------------
@@ -302,8 +372,8 @@ def test_landmarks_are_listed_searched_and_paged(reading):
     }
     page = reading.get("/v1/landmarks?offset=4&limit=3").json()
     assert (page["total"], [row["id"] for row in page["landmarks"]]) == (6, ["palazzo-4", "palazzo-5"])
-    found = reading.get("/v1/landmarks?search=PALAZZO-3").json()
-    assert (found["total"], [row["id"] for row in found["landmarks"]]) == (1, ["palazzo-3"])
+    matching = reading.get("/v1/landmarks?search=PALAZZO-3").json()
+    assert (matching["total"], [row["id"] for row in matching["landmarks"]]) == (1, ["palazzo-3"])
     assert reading.get("/v1/landmarks?search=chateau").json() == {"landmarks": [], "total": 0}
     for query in ("offset=-1", "limit=0", "limit=1001", "limit=x", f"offset={10**30}"):
         check_error(reading.get(f"/v1/landmarks?{query}"), 400)
@@ -317,10 +387,10 @@ def test_one_landmark_is_given_as_the_list_has_it(reading):
 
 @pytest.mark.parametrize("id", ODD_IDS)
 def test_ids_may_be_anything_that_is_text(far, id):
-    made = far.put(url("landmarks", id), json={"name": f"Name of {id}", "latitude": 1.5, "longitude": -2})
-    assert made.status_code == 200, made.text
-    assert (made.json()["id"], made.json()["name"]) == (id, f"Name of {id}")
-    assert far.get(url("landmarks", id)).json() == made.json()
+    created = far.put(url("landmarks", id), json={"name": f"Name of {id}", "latitude": 1.5, "longitude": -2})
+    assert created.status_code == 200, created.text
+    assert (created.json()["id"], created.json()["name"]) == (id, f"Name of {id}")
+    assert far.get(url("landmarks", id)).json() == created.json()
     photo = [("photos", ("x.jpg", jpeg(world.facade(40)), "image/jpeg"))]
     (added,) = far.post("/v1/references", files=photo, data={"landmark": id}).json()["added"]
     assert added["landmark"] == id
@@ -408,27 +478,27 @@ def test_a_landmark_goes_with_its_references(client):
 def test_photos_added_are_what_the_next_photo_is_recognised_by(client, gallery_path):
     sent = [("photos", (f"{j}.jpg", jpeg(world.view(world.facade(50), j).pixels), "image/jpeg")) for j in range(2)]
     fields = {"landmark": "torre/1", "name": "Torre", "latitude": "41.5", "longitude": "12.25", "url": "http://x.it/"}
-    asked = [("photos", ("later.jpg", jpeg(world.view(world.facade(50), 77).pixels), "image/jpeg"))]
-    assert client.post("/v1/recognize", files=asked).json()["results"][0]["landmark"] is None
+    later = [("photos", ("later.jpg", jpeg(world.view(world.facade(50), 77).pixels), "image/jpeg"))]
+    assert client.post("/v1/recognize", files=later).json()["results"][0]["landmark"] is None
     response = client.post("/v1/references", files=sent, data=fields)
     assert response.status_code == 201, response.text
     report = response.json()
     assert (len(report["added"]), report["skipped"], report["failures"]) == (2, 0, [])
-    assert all(each["landmark"] == "torre/1" and len(each["sha256"]) == 64 for each in report["added"])
+    assert all(reference["landmark"] == "torre/1" and len(reference["sha256"]) == 64 for reference in report["added"])
     landmark = {"id": "torre/1", "name": "Torre", "latitude": 41.5, "longitude": 12.25, "url": "http://x.it/"}
-    (answer,) = client.post("/v1/recognize", files=asked).json()["results"]
+    (answer,) = client.post("/v1/recognize", files=later).json()["results"]
     assert answer["landmark"] == landmark
-    assert {c["reference"] for c in answer["candidates"][:2]} == {each["id"] for each in report["added"]}
-    kept = sorted(path.name for path in (gallery_path / "photos").iterdir())
-    assert kept == sorted(each["sha256"] for each in report["added"])
+    assert {c["reference"] for c in answer["candidates"][:2]} == {reference["id"] for reference in report["added"]}
+    names = sorted(path.name for path in (gallery_path / "photos").iterdir())
+    assert names == sorted(reference["sha256"] for reference in report["added"])
     again = client.post("/v1/references", files=sent, data={"landmark": "torre/1"})
     assert (again.status_code, again.json()) == (201, {"added": [], "skipped": 2, "failures": []})
     assert client.get("/v1/landmarks/torre%2F1").json()["name"] == "Torre"
-    for each in report["added"]:
-        assert client.delete(url("references", each["id"])).json() == {"removed": 1}
-        check_error(client.delete(url("references", each["id"])), 404)
+    for reference in report["added"]:
+        assert client.delete(url("references", reference["id"])).json() == {"removed": 1}
+        check_error(client.delete(url("references", reference["id"])), 404)
     assert list((gallery_path / "photos").iterdir()) == []
-    assert client.post("/v1/recognize", files=asked).json()["results"][0]["landmark"] is None
+    assert client.post("/v1/recognize", files=later).json()["results"][0]["landmark"] is None
     assert client.get("/v1/landmarks/torre%2F1").json()["references"] == 0
 
 
@@ -486,10 +556,10 @@ def test_references_of_no_landmark_or_a_senseless_one_are_refused(client, fields
 def test_references_are_listed_and_paged_without_saying_where_their_photos_lie(reading, photos):
     whole = reading.get("/v1/references").json()
     assert whole["total"] == 12
-    assert [list(each) for each in whole["references"]] == [["id", "landmark", "sha256"]] * 12
+    assert [list(reference) for reference in whole["references"]] == [["id", "landmark", "sha256"]] * 12
     assert reading.get("/v1/references?offset=10&limit=5").json()["references"] == whole["references"][10:]
-    some = reading.get("/v1/references?landmark=palazzo-3").json()
-    assert [each["id"] for each in some["references"]] == ["palazzo-3/photo-0.jpg", "palazzo-3/photo-1.jpg"]
+    part = reading.get("/v1/references?landmark=palazzo-3").json()
+    assert [reference["id"] for reference in part["references"]] == ["palazzo-3/photo-0.jpg", "palazzo-3/photo-1.jpg"]
     assert reading.get("/v1/references?landmark=nobody").json() == {"references": [], "total": 0}
 
 
@@ -521,18 +591,18 @@ def test_pictures_are_small_or_as_large_as_the_photo_still_is(tmp_path, built):
 def test_all_galleries_are_asked_and_the_surest_answer_is_given(built, others, view, distractors):
     villa = [("photos", ("villa.jpg", jpeg(world.view(world.facade(21), 5).pixels), "image/jpeg"))]
     with inside(built, others, token=None) as client:
-        assert [each["name"] for each in client.get("/v1/server").json()["galleries"]] == ["gallery", "others"]
+        assert [gallery["name"] for gallery in client.get("/v1/server").json()["galleries"]] == ["gallery", "others"]
         sent = [*files(view), *villa, *files(distractors[0])]
         results = client.post("/v1/recognize", files=sent).json()["results"]
-        said = [(answer["gallery"], answer["landmark"] and answer["landmark"]["id"]) for answer in results]
-        assert said[:2] == [("gallery", "palazzo-0"), ("others", "villa-21")]
-        assert said[2][1] is None
+        answers = [(answer["gallery"], answer["landmark"] and answer["landmark"]["id"]) for answer in results]
+        assert answers[:2] == [("gallery", "palazzo-0"), ("others", "villa-21")]
+        assert answers[2][1] is None
         named = client.post("/v1/recognize", files=villa, data={"gallery": "gallery"}).json()["results"][0]
         assert (named["gallery"], named["landmark"]) == ("gallery", None)
         assert client.get("/v1/landmarks?gallery=others").json()["total"] == 2
         assert client.get("/v1/landmarks").json()["total"] == 6
-        told = client.get(url("landmarks", "villa-20", gallery="others")).json()
-        assert told["references"] == 1
+        landmark = client.get(url("landmarks", "villa-20", gallery="others")).json()
+        assert landmark["references"] == 1
         check_error(client.get("/v1/landmarks/villa-20"), 404)
         assert client.get(url("pictures", "villa-20/straight.jpg", gallery="others")).status_code == 200
         sure = client.post(
@@ -596,9 +666,9 @@ def writing_routes():
     app = create_app([], warm=False)
     nested = (getattr(route, "original_router", None) for route in app.routes)
     every = [*app.routes, *(route for router in nested if router for route in router.routes)]
-    asked = {(method, route.path) for route in every for method in getattr(route, "methods", None) or ()}
-    changing = {(method, path) for method, path in asked if method not in ("GET", "HEAD") and path not in ASKING}
-    return sorted(changing | {(method, path) for method, path in asked if "review" in path or "session" in path})
+    routes = {(method, route.path) for route in every for method in getattr(route, "methods", None) or ()}
+    changing = {(method, path) for method, path in routes if method not in ("GET", "HEAD") and path not in ASKING}
+    return sorted(changing | {(method, path) for method, path in routes if "review" in path or "session" in path})
 
 
 @pytest.mark.parametrize(("method", "path"), writing_routes())
@@ -606,8 +676,8 @@ def test_no_change_without_the_token(gallery_path, method, path):
     place = path.replace("{id:path}", "palazzo-0").replace("{number}", "1")
     with inside(gallery_path, token=None) as client:
         for headers in ({}, BEARER, {"Authorization": "Bearer "}, {"Authorization": "Bearer None"}):
-            told = check_error(client.request(method, place, headers=headers, json=None), 403)
-            assert "only reads" in told
+            message = check_error(client.request(method, place, headers=headers, json=None), 403)
+            assert "only reads" in message
     wrong = [
         None,
         "Bearer",
@@ -659,18 +729,18 @@ def test_a_token_that_can_be_guessed_is_refused():
 
 def test_the_server_says_what_it_has_and_what_it_takes(built, gallery_path):
     with inside(built, token=None) as client:
-        told = client.get("/v1/server").json()
-    assert set(told) == {"version", "galleries", "writable", "limits", "tiles"}
-    (gallery,) = told["galleries"]
+        facts = client.get("/v1/server").json()
+    assert set(facts) == {"version", "galleries", "writable", "limits", "tiles"}
+    (gallery,) = facts["galleries"]
     assert (gallery["name"], gallery["landmarks"], gallery["references"]) == ("gallery", 6, 12)
-    assert (told["writable"], told["tiles"]) == (False, None)
-    assert told["limits"] == {"photo_bytes": 26214400, "body_bytes": 67108864, "photos": 16}
+    assert (facts["writable"], facts["tiles"]) == (False, None)
+    assert facts["limits"] == {"photo_bytes": 26214400, "body_bytes": 67108864, "photos": 16}
     tiles = ("https://tile.example/{z}/{x}/{y}.png", "© everybody")
     with inside(gallery_path, tiles=tiles, max_photos=3) as client:
         response = client.get("/v1/server")
-    told = response.json()
-    assert (told["writable"], told["limits"]["photos"]) == (True, 3)
-    assert told["tiles"] == {"url": tiles[0], "attribution": tiles[1]}
+    facts = response.json()
+    assert (facts["writable"], facts["limits"]["photos"]) == (True, 3)
+    assert facts["tiles"] == {"url": tiles[0], "attribution": tiles[1]}
     assert "img-src 'self' blob: data: https://tile.example;" in response.headers["content-security-policy"]
 
 
@@ -755,16 +825,16 @@ def test_a_gallery_that_breaks_meanwhile_is_told_without_saying_where_it_is(gall
 # --- the review queue -------------------------------------------------------------------------------------------
 
 
-def kept(client, *paths):
+def keep(client, *paths):
     response = client.post("/v1/review", files=files(*paths))
     assert response.status_code == 200, response.text
     return response.json()["items"]
 
 
 def listed(client, state="open"):
-    told = client.get(f"/v1/review?state={state}").json()
-    assert told["total"] == len(told["items"])
-    return [item["id"] for item in told["items"]]
+    body = client.get(f"/v1/review?state={state}").json()
+    assert body["total"] == len(body["items"])
+    return [item["id"] for item in body["items"]]
 
 
 def test_photos_are_kept_with_their_answer_and_shown(client, view, distractors, corrupt):
@@ -776,7 +846,7 @@ def test_photos_are_kept_with_their_answer_and_shown(client, view, distractors, 
     assert (first["photo"], first["verdict"], first["landmark"]) == (Path(view).name, None, None)
     assert second["answer"]["landmark"] is None
     assert list(first) == ["id", "photo", "sha256", "added", "answer", "verdict", "landmark"]
-    assert kept(client, view) == [first]  # once
+    assert keep(client, view) == [first]  # once
     assert client.get("/v1/review").json() == {"items": [first, second], "total": 2}
     shown = client.get(f"/v1/review/{first['id']}/photo")
     assert shown.headers["content-type"] == "image/jpeg"
@@ -787,14 +857,14 @@ def test_photos_are_kept_with_their_answer_and_shown(client, view, distractors, 
 def test_verdicts_are_noted_and_survive_a_restart(gallery_path, views, distractors):
     paths = list(views)
     with inside(gallery_path) as client:
-        numbers = [item["id"] for item in kept(client, paths[0], distractors[0], paths[2], paths[4])]
-        said = client.post(f"/v1/review/{numbers[0]}", json={"verdict": "accept"}).json()
-        assert (said["verdict"], said["landmark"]) == ("accepted", "palazzo-0")
-        said = client.post(f"/v1/review/{numbers[1]}", json={"verdict": "reject"}).json()
-        assert (said["verdict"], said["landmark"]) == ("rejected", None)
+        numbers = [item["id"] for item in keep(client, paths[0], distractors[0], paths[2], paths[4])]
+        judged = client.post(f"/v1/review/{numbers[0]}", json={"verdict": "accept"}).json()
+        assert (judged["verdict"], judged["landmark"]) == ("accepted", "palazzo-0")
+        judged = client.post(f"/v1/review/{numbers[1]}", json={"verdict": "reject"}).json()
+        assert (judged["verdict"], judged["landmark"]) == ("rejected", None)
         correction = {"verdict": "correct", "landmark": "il castello, vecchio"}
-        said = client.post(f"/v1/review/{numbers[2]}", json=correction).json()
-        assert (said["verdict"], said["landmark"]) == ("corrected", "il castello, vecchio")
+        judged = client.post(f"/v1/review/{numbers[2]}", json=correction).json()
+        assert (judged["verdict"], judged["landmark"]) == ("corrected", "il castello, vecchio")
         assert (listed(client), listed(client, "done"), listed(client, "all")) == (numbers[3:], numbers[:3], numbers)
         before = client.get("/v1/review?state=all").json()
     with inside(gallery_path) as client:
@@ -806,14 +876,14 @@ def test_verdicts_are_noted_and_survive_a_restart(gallery_path, views, distracto
 
 
 def test_a_verdict_makes_a_reference(client, gallery_path, strangers, view):
-    asked = [("photos", ("x.jpg", jpeg(world.view(world.facade(500), 901).pixels), "image/jpeg"))]
-    stranger, known = kept(client, strangers[0], view)
+    later = [("photos", ("x.jpg", jpeg(world.view(world.facade(500), 901).pixels), "image/jpeg"))]
+    stranger, known = keep(client, strangers[0], view)
     verdict = {"verdict": "correct", "landmark": "rocca", "name": "La Rocca", "reference": True}
-    said = client.post(f"/v1/review/{stranger['id']}", json=verdict).json()
-    assert (said["verdict"], said["landmark"]) == ("corrected", "rocca")
-    made = client.get("/v1/landmarks/rocca").json()
-    assert (made["name"], made["references"]) == ("La Rocca", 1)
-    assert client.post("/v1/recognize", files=asked).json()["results"][0]["landmark"]["id"] == "rocca"
+    judged = client.post(f"/v1/review/{stranger['id']}", json=verdict).json()
+    assert (judged["verdict"], judged["landmark"]) == ("corrected", "rocca")
+    landmark = client.get("/v1/landmarks/rocca").json()
+    assert (landmark["name"], landmark["references"]) == ("La Rocca", 1)
+    assert client.post("/v1/recognize", files=later).json()["results"][0]["landmark"]["id"] == "rocca"
     client.post(f"/v1/review/{known['id']}", json={"verdict": "accept", "reference": True})
     assert client.get("/v1/landmarks/palazzo-0").json()["references"] == 3
     # A photo is a reference of one landmark: the second thought is refused and the first verdict stays.
@@ -823,7 +893,7 @@ def test_a_verdict_makes_a_reference(client, gallery_path, strangers, view):
 
 
 def test_a_verdict_that_makes_no_sense_is_refused(client, distractors):
-    (item,) = kept(client, distractors[0])
+    (item,) = keep(client, distractors[0])
     for verdict in (
         {"verdict": "accept"},  # none was answered
         {"verdict": "correct"},
@@ -845,7 +915,7 @@ def test_a_verdict_that_makes_no_sense_is_refused(client, distractors):
 def test_verdicts_are_exported_as_a_table_that_calibrate_reads(gallery_path, views, distractors, tmp_path):
     paths = list(views)
     with inside(gallery_path) as client:
-        numbers = [item["id"] for item in kept(client, paths[0], distractors[0], paths[2], paths[4])]
+        numbers = [item["id"] for item in keep(client, paths[0], distractors[0], paths[2], paths[4])]
         client.post(f"/v1/review/{numbers[0]}", json={"verdict": "accept"})
         client.post(f"/v1/review/{numbers[1]}", json={"verdict": "reject"})
         client.post(f"/v1/review/{numbers[2]}", json={"verdict": "correct", "landmark": 'a "b", c'})
@@ -894,24 +964,24 @@ def test_figures_count_what_was_asked_and_answered(gallery_path, view, distracto
             client.get(f"/v1/landmarks/{id}")
         client.get("/made-up-1")
         client.request("BREW", "/v1/server")
-        found = figures(client)
+        values = figures(client)
 
         def requests(method, route, status):
             labels = sorted({"method": method, "route": route, "status": str(status)}.items())
-            return found.get(("veduta_requests_total", *labels), 0)
+            return values.get(("veduta_requests_total", *labels), 0)
 
         assert requests("POST", "/v1/recognize", 200) == 1
         assert requests("POST", "/v1/images:annotate", 200) == 1
         assert requests("GET", "/v1/landmarks/{id:path}", 404) == 2
         assert requests("GET", "other", 404) == 1
-        assert sum(v for key, v in found.items() if key[0] == "veduta_requests_total" and "other" in str(key)) == 2
+        assert sum(v for key, v in values.items() if key[0] == "veduta_requests_total" and "other" in str(key)) == 2
         answers = ("veduta_answers_total", ("answer", "landmark"), ("gallery", "gallery"))
-        assert found[answers] == 2
-        assert found["veduta_answers_total", ("answer", "none"), ("gallery", "gallery")] == 1
-        assert found["veduta_references", ("gallery", "gallery")] == 12
-        assert found[("veduta_requests_admitted",)] == 0
-        assert found["veduta_request_seconds_count", ("route", "/v1/recognize")] == 1
-        assert "made-up" not in str(found)
+        assert values[answers] == 2
+        assert values["veduta_answers_total", ("answer", "none"), ("gallery", "gallery")] == 1
+        assert values["veduta_references", ("gallery", "gallery")] == 12
+        assert values[("veduta_requests_admitted",)] == 0
+        assert values["veduta_request_seconds_count", ("route", "/v1/recognize")] == 1
+        assert "made-up" not in str(values)
         assert (
             figures(client)["veduta_requests_total", ("method", "GET"), ("route", "/metrics"), ("status", "200")] == 1
         )
@@ -973,7 +1043,7 @@ def test_a_server_answers_to_its_own_names_only(built):
 def test_pages_of_other_sites_change_and_ask_nothing(built, view):
     with inside(built, token=None) as client:
 
-        def asked(**headers):
+        def post(**headers):
             headers = {name.replace("_", "-"): value for name, value in headers.items()}
             return client.post("/v1/recognize", files=files(view), headers=headers)
 
@@ -988,14 +1058,14 @@ def test_pages_of_other_sites_change_and_ask_nothing(built, view):
             {"Sec_Fetch_Site": "cross-site"},
             {"Sec_Fetch_Site": "same-site"},
         ):
-            check_error(asked(**headers), 403)
+            check_error(post(**headers), 403)
         for headers in (
             {},
             {"Origin": "http://testserver"},
             {"Origin": "http://testserver", "Sec_Fetch_Site": "same-origin"},
             {"Sec_Fetch_Site": "none"},
         ):
-            assert asked(**headers).status_code == 200
+            assert post(**headers).status_code == 200
         looked = client.get("/v1/server", headers={"Origin": "https://evil.example"})
         assert looked.status_code == 200
         assert "access-control-allow-origin" not in looked.headers
@@ -1004,8 +1074,10 @@ def test_pages_of_other_sites_change_and_ask_nothing(built, view):
 def test_a_site_that_is_allowed_may_use_the_services(built, view):
     site = "https://album.example"
     with inside(built, token=None, content_aliases=(site,)) as client:
-        asked = {"Origin": site, "Access-Control-Request-Method": "POST"}
-        allowed = client.options("/v1/recognize", headers=asked | {"Access-Control-Request-Headers": "authorization"})
+        preflight_headers = {"Origin": site, "Access-Control-Request-Method": "POST"}
+        allowed = client.options(
+            "/v1/recognize", headers=preflight_headers | {"Access-Control-Request-Headers": "authorization"}
+        )
         assert allowed.status_code == 200
         assert allowed.headers["access-control-allow-origin"] == site
         response = client.post("/v1/recognize", files=files(view), headers={"Origin": site})
@@ -1015,7 +1087,7 @@ def test_a_site_that_is_allowed_may_use_the_services(built, view):
             refused = client.post("/v1/recognize", files=files(view), headers={"Origin": other})
             check_error(refused, 403)
             assert "access-control-allow-origin" not in refused.headers
-            preflight = client.options("/v1/recognize", headers=asked | {"Origin": other})
+            preflight = client.options("/v1/recognize", headers=preflight_headers | {"Origin": other})
             assert preflight.status_code == 400
             assert "access-control-allow-origin" not in preflight.headers
 
@@ -1035,10 +1107,32 @@ def test_the_page_and_all_it_needs_are_served(reading):
 
 
 def test_the_description_names_every_service(reading):
-    told = reading.get("/openapi.json").json()
-    assert {"/v1/recognize", "/v1/verify", "/v1/review/{number}", "/v1/images:annotate"} <= set(told["paths"])
-    body = told["paths"]["/v1/recognize"]["post"]["requestBody"]["content"]
+    description = reading.get("/openapi.json").json()
+    assert {"/v1/recognize", "/v1/verify", "/v1/review/{number}", "/v1/images:annotate"} <= set(description["paths"])
+    body = description["paths"]["/v1/recognize"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/json"}
+
+
+def test_every_answer_in_json_is_described_by_its_fields(reading):
+    description = reading.get("/openapi.json").json()
+    schemas = description["components"]["schemas"]
+    for path, methods in description["paths"].items():
+        for method, operation in methods.items():
+            for response in operation["responses"].values():
+                schema = response.get("content", {}).get("application/json", {}).get("schema")
+                if schema:
+                    assert schemas[schema["$ref"].rpartition("/")[2]]["properties"], (method, path)
+
+
+def test_a_photo_beyond_the_limits_never_becomes_a_reference(gallery_path):
+    content = jpeg(world.facade(40, 192, 144))
+    for limits in ({"max_photo": len(content) - 1}, {"max_pixels": 192 * 144 - 1}):
+        with inside(gallery_path, **limits) as client:
+            photo = [("photos", ("x.jpg", content, "image/jpeg"))]
+            report = client.post("/v1/references", files=photo, data={"landmark": "new"}).json()
+        (failure,) = report["failures"]
+        assert (failure["photo"], failure["error"]["code"], report["added"]) == ("x.jpg", 400, [])
+        assert "more than" in failure["error"]["message"]
 
 
 def test_health_and_readiness_are_told(reading):

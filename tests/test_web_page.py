@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -51,18 +52,18 @@ def opened(chromium, server, **options):
     from playwright.sync_api import expect
 
     expect.set_options(timeout=60_000)
-    context, complaints, asked = chromium.new_context(**options), [], []
+    context, complaints, requested = chromium.new_context(**options), [], []
     page = context.new_page()
     page.set_default_timeout(20_000)
     # That an id is free is found out by asking for it: the browser notes the 404.
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" and "404" not in m.text else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(server)
     yield page
     context.close()
     assert complaints == []
-    assert [url for url in asked if not url.startswith((server, "blob:", "data:"))] == []  # nothing from elsewhere
+    assert [url for url in requested if not url.startswith((server, "blob:", "data:"))] == []  # nothing from elsewhere
 
 
 def ask(page, *paths):
@@ -85,8 +86,12 @@ def serious(page):
     import axe_playwright_python
 
     page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text("utf-8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [(each["id"], each["nodes"][0]["html"][:120]) for each in found if each["impact"] in ("serious", "critical")]
+    violations = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [
+        (violation["id"], violation["nodes"][0]["html"][:120])
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
+    ]
 
 
 def test_a_photo_is_named_and_the_matching_points_are_shown(page, view, distractors):
@@ -100,16 +105,39 @@ def test_a_photo_is_named_and_the_matching_points_are_shown(page, view, distract
     lines = card.get_by_test_id("evidence-lines").locator("line")
     lines.first.wait_for()
     assert lines.count() >= 8
-    before = card.get_by_test_id("stage").screenshot()
+    before = card.get_by_test_id("pair-viewer").screenshot()
     card.get_by_test_id("mask-toggle").check()
     page.wait_for_timeout(500)
-    assert card.get_by_test_id("stage").screenshot() != before
+    assert card.get_by_test_id("pair-viewer").screenshot() != before
     assert card.get_by_test_id("candidate").count() >= 2
     if PICTURES:  # the one in docs/service.md
         card.get_by_test_id("mask-toggle").uncheck()
         page.wait_for_timeout(500)
         shown = PIL.Image.open(io.BytesIO(card.screenshot()))
         shown.crop((0, 0, shown.width, 960)).save(Path(PICTURES) / "page.webp", quality=80, method=6)
+
+
+def test_why_asks_the_server_for_nothing_more_about_candidates_that_were_verified(page, view):
+    from playwright.sync_api import expect
+
+    posts = []
+    page.on("request", lambda request: posts.append(request.url) if request.method == "POST" else None)
+    ask(page, view)
+    expect(names(page)).to_have_text(["palazzo-0"])
+    assert [url.rpartition("/")[2] for url in posts] == ["recognize"]
+    page.get_by_test_id("why-button").click()
+    verified = page.get_by_test_id("candidate").filter(has_not_text="not checked")
+    assert verified.count() > 3
+    lines = page.get_by_test_id("evidence-lines").locator("line")
+    for i in range(verified.count()):
+        verified.nth(i).click()
+        expect(verified.nth(i)).to_have_attribute("aria-pressed", "true")
+        inliers = re.search(r"(\d+)\s+matching point", verified.nth(i).inner_text())
+        expect(lines).to_have_count(2 * int(inliers[1]) if inliers else 0)  # each with a darker one under it
+    assert len(posts) == 1
+    with page.expect_response("**/v1/verify"):
+        page.get_by_test_id("candidate").filter(has_text="not checked").first.click()
+    assert len(posts) == 2
 
 
 def test_a_photo_can_be_dropped(page, view):
@@ -225,13 +253,13 @@ def test_no_view_is_wider_than_its_window_or_has_a_serious_fault_for_a_screen_re
         checked(page)
         sign_in(page)
         checked(page)
-        for route, there in (
+        for route, testid in (
             ("landmarks", "landmark-row"),
             ("add", "add-landmark-form"),
             ("landmarks/palazzo-0", "reference"),
         ):
             page.goto(f"{server}/#/{route}")
-            page.get_by_test_id(there).first.wait_for()
+            page.get_by_test_id(testid).first.wait_for()
             checked(page)
         page.get_by_test_id("nav-review").click()
         page.wait_for_timeout(300)

@@ -40,10 +40,10 @@ class Site(http.server.BaseHTTPRequestHandler):
     """A site of photos, with other things beside them."""
 
     pages: dict = {}  # noqa: RUF012
-    asked: list = []  # noqa: RUF012
+    requested: list = []  # noqa: RUF012
 
     def do_GET(self):
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         if self.path.startswith("/allowed/garbage"):
             self.wfile.write(b"this is no HTTP\r\n\r\n")
             return
@@ -91,7 +91,7 @@ class Asked(NamedTuple):
 
     address: str
     client: object
-    said: list
+    lines: list
 
 
 @pytest.fixture(scope="module")
@@ -156,16 +156,16 @@ def test_a_bad_image_in_a_batch_has_an_error_of_its_own(google, view, distractor
     assert [response.error.code for response in responses] == [0, 3, 0, 3]
     assert [len(response.landmark_annotations) for response in responses] == [1, 0, 0, 0]
     assert "image.content" in responses[1].error.message
-    assert google.said[1:] == []
+    assert google.lines[1:] == []
 
 
 def test_googles_client_is_told_what_is_not_done_here(google, view):
     kinds = vision.Feature.Type
-    asked = [vision.Feature(type_=kind) for kind in (kinds.LANDMARK_DETECTION, kinds.LABEL_DETECTION)]
-    both = google.client.annotate_image({"image": google_image(view), "features": asked})
+    features = [vision.Feature(type_=kind) for kind in (kinds.LANDMARK_DETECTION, kinds.LABEL_DETECTION)]
+    both = google.client.annotate_image({"image": google_image(view), "features": features})
     assert [annotation.mid for annotation in both.landmark_annotations] == ["palazzo-0"]
     assert both.error.code == 12
-    label = google.client.annotate_image({"image": google_image(view), "features": asked[1:]})
+    label = google.client.annotate_image({"image": google_image(view), "features": features[1:]})
     assert (len(label.landmark_annotations), label.error.code) == (0, 12)
 
 
@@ -193,12 +193,12 @@ def test_a_rectangle_far_from_the_landmark_speaks_against_it(google, views, id, 
     def score(context=None):
         response = google.client.landmark_detection(image=google_image(path), image_context=context)
         assert response.error.code == 0
-        return {each.mid: each.score for each in response.landmark_annotations}.get(id, 0.0)
+        return {annotation.mid: annotation.score for annotation in response.landmark_annotations}.get(id, 0.0)
 
     plain, near = score(), score(rectangle(north - 0.01, east - 0.01, north + 0.01, east + 0.01))
-    far, around = score(rectangle(60, -150, 65, -140)), score(rectangle(-90, -180, 90, 180))
+    far, whole = score(rectangle(60, -150, 65, -140)), score(rectangle(-90, -180, 90, 180))
     assert far < plain <= near
-    assert plain <= around
+    assert plain <= whole
 
 
 def test_an_image_at_an_address_is_fetched_where_that_is_allowed(google, site):
@@ -221,7 +221,7 @@ def test_what_an_allowed_address_gives_is_no_reason_to_fail(google, site, path, 
     error = google.client.landmark_detection(image=image).error
     assert error.code == 3
     assert message in error.message
-    assert "/private/secret.jpg" not in Site.asked
+    assert "/private/secret.jpg" not in Site.requested
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,10 @@ def test_what_an_allowed_address_gives_is_no_reason_to_fail(google, site, path, 
 )
 def test_no_other_address_is_fetched(google, site, address):
     image = vision.Image(source=vision.ImageSource(image_uri=address.format(site=site, host=site[7:])))
-    before = len(Site.asked)
+    before = len(Site.requested)
     response = google.client.landmark_detection(image=image)
     assert response.error.code == 7
-    assert len(Site.asked) == before
+    assert len(Site.requested) == before
 
 
 def test_an_allowed_site_is_no_other_that_begins_like_it():
@@ -286,34 +286,34 @@ def test_an_operation_that_is_done_is_what_googles_messages_understand(google, v
     assert operation.name.startswith("operations/")
     answer = vision.BatchAnnotateImagesResponse.pb()()
     assert operation.response.Unpack(answer)
-    assert [len(each.landmark_annotations) for each in answer.responses] == [1, 0, 0]
-    assert [each.error.code for each in answer.responses] == [0, 3, 0]
+    assert [len(one.landmark_annotations) for one in answer.responses] == [1, 0, 0]
+    assert [one.error.code for one in answer.responses] == [0, 3, 0]
 
 
 # --- what goes over the wire ------------------------------------------------------------------------------------
 
 
 def test_what_is_zero_or_empty_goes_without_saying(plain, view, distractors):
-    found, none = annotated(plain, request_for(view), request_for(distractors[0]))
+    answer, none = annotated(plain, request_for(view), request_for(distractors[0]))
     assert none == {}
-    assert list(found) == ["landmarkAnnotations"]
-    (annotation,) = found["landmarkAnnotations"]
+    assert list(answer) == ["landmarkAnnotations"]
+    (annotation,) = answer["landmarkAnnotations"]
     assert list(annotation) == ["mid", "description", "score", "boundingPoly", "locations"]
     assert all(value != 0 for vertex in annotation["boundingPoly"]["vertices"] for value in vertex.values())
-    json_format.ParseDict(found, vision.AnnotateImageResponse.pb()())
+    json_format.ParseDict(answer, vision.AnnotateImageResponse.pb()())
 
 
 def test_a_place_on_equator_and_meridian_is_still_told(gallery_path, view):
     with Gallery.open(gallery_path) as gallery:
         gallery.put_landmark(Landmark("palazzo-0", "Null", 0.0, 0.0))
     with inside(gallery_path, token=None) as client:
-        (found,) = annotated(client, request_for(view))
-    assert found["landmarkAnnotations"][0]["locations"] == [{"latLng": {}}]
+        (answer,) = annotated(client, request_for(view))
+    assert answer["landmarkAnnotations"][0]["locations"] == [{"latLng": {}}]
 
 
 def test_a_landmark_whose_place_nobody_said_has_no_location(plain, views):
-    (found,) = annotated(plain, request_for(list(views)[4]))
-    (annotation,) = found["landmarkAnnotations"]
+    (answer,) = annotated(plain, request_for(list(views)[4]))
+    (annotation,) = answer["landmarkAnnotations"]
     assert annotation["mid"] == annotation["description"] == "palazzo-2"
     assert "locations" not in annotation
 
@@ -329,8 +329,8 @@ def drawn_box(seed, way):
 
 def test_the_box_lies_in_the_photo_and_around_the_drawn_building(plain, views):
     for i in range(6):
-        (found,) = annotated(plain, request_for(list(views)[2 * i]))
-        (annotation,) = found["landmarkAnnotations"]
+        (answer,) = annotated(plain, request_for(list(views)[2 * i]))
+        (annotation,) = answer["landmarkAnnotations"]
         vertices = [(v.get("x", 0), v.get("y", 0)) for v in annotation["boundingPoly"]["vertices"]]
         (left, top), (_, _), (right, bottom), _ = vertices
         assert vertices == [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -355,14 +355,14 @@ def test_fields_may_be_called_as_in_json_or_as_in_protocol_buffers(plain, view):
 
 def test_max_results_is_a_most(plain, view):
     for most in (1, 50, 0, -1):
-        asked = request_for(view)
-        asked["features"] = [{"type": "LANDMARK_DETECTION", "maxResults": most}]
-        (found,) = annotated(plain, asked)
-        assert len(found["landmarkAnnotations"]) == 1
+        request = request_for(view)
+        request["features"] = [{"type": "LANDMARK_DETECTION", "maxResults": most}]
+        (answer,) = annotated(plain, request)
+        assert len(answer["landmarkAnnotations"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("fields", "code"),
     [
         ({}, 12),
         ({"features": []}, 12),
@@ -386,8 +386,8 @@ def test_max_results_is_a_most(plain, view):
     ],
     ids=lambda value: json.dumps(value)[:60],
 )
-def test_each_request_of_a_batch_fails_by_itself(plain, view, asked, code):
-    bad, good = annotated(plain, asked, request_for(view))
+def test_each_request_of_a_batch_fails_by_itself(plain, view, fields, code):
+    bad, good = annotated(plain, fields, request_for(view))
     assert list(bad) == ["error"]
     assert list(bad["error"]) == ["code", "message"]
     assert bad["error"]["code"] == code
@@ -408,9 +408,9 @@ def test_each_request_of_a_batch_fails_by_itself(plain, view, asked, code):
 )
 def test_a_rectangle_that_is_none_is_an_error_of_its_request(plain, view, corner):
     context = {"latLongRect": {"minLatLng": corner, "maxLatLng": corner}}
-    (found,) = annotated(plain, request_for(view, imageContext=context))
-    assert found["error"]["code"] == 3
-    assert "latLongRect" in found["error"]["message"]
+    (answer,) = annotated(plain, request_for(view, imageContext=context))
+    assert answer["error"]["code"] == 3
+    assert "latLongRect" in answer["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -450,18 +450,18 @@ def test_photoprism_reads_the_landmark_as_a_label(plain, view):
     id = str(uuid.uuid4())
     response = plain.post(LABELS, json={"id": id, "model": "landmarks", "images": [data_url(view)]})
     assert response.status_code == 200
-    told = response.json()
-    assert (told["id"], told["code"], told["model"]["type"]) == (id, 200, "labels")
-    (label,) = told["result"]["labels"]
+    body = response.json()
+    assert (body["id"], body["code"], body["model"]["type"]) == (id, 200, "labels")
+    (label,) = body["result"]["labels"]
     assert (label["name"], label["source"], label["categories"]) == ("The palazzo-0", "image", ["landmark"])
     assert 0.5 <= label["confidence"] == label["topicality"] <= 1
 
 
 def test_photoprism_reads_no_label_for_none_and_each_landmark_once(plain, views, distractors):
     def labels(*paths):
-        told = plain.post(LABELS, json={"images": [data_url(path) for path in paths]}).json()
-        assert told["code"] == 200
-        return [label["name"] for label in told["result"]["labels"]]
+        body = plain.post(LABELS, json={"images": [data_url(path) for path in paths]}).json()
+        assert body["code"] == 200
+        return [label["name"] for label in body["result"]["labels"]]
 
     paths = list(views)
     assert labels(distractors[0]) == []
@@ -490,12 +490,12 @@ def test_photoprism_reads_no_label_for_none_and_each_landmark_once(plain, views,
 def test_photoprism_reads_errors_as_text(plain, body, code):
     response = plain.post(LABELS, json=body)
     assert response.status_code == code
-    told = response.json()
-    assert told["code"] == code
-    assert isinstance(told["error"], str)
-    assert told["error"]
-    assert told["result"] == {"labels": []}
-    assert told["id"]
+    answer = response.json()
+    assert answer["code"] == code
+    assert isinstance(answer["error"], str)
+    assert answer["error"]
+    assert answer["result"] == {"labels": []}
+    assert answer["id"]
 
 
 def test_photoprism_is_told_of_a_gallery_that_is_not_served(plain, view):

@@ -14,7 +14,6 @@ import typer
 from veduta.cli import output
 from veduta.cli.options import Provider
 from veduta.errors import VedutaError
-from veduta.files import MEGABYTE
 
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -40,7 +39,7 @@ def serve_command(
     ] = None,
     tile_attribution: Annotated[str, typer.Option(help="What to say of where the tiles are from.")] = "",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Photos decoded at once; one is recognised meanwhile.")
+        int | None, typer.Option(min=1, help="Photos decoded at once; one is recognized meanwhile.")
     ] = None,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are told to come again.")] = 32,
     max_body: Annotated[int, typer.Option(min=1, help="Megabytes of a request at most.")] = 64,
@@ -52,7 +51,8 @@ def serve_command(
         from veduta.web.app import create_app
         from veduta.web.limits import loopback_names
         from veduta.web.server import make_server
-        from veduta.web.settings import Settings
+        from veduta.files import MEGABYTE
+    from veduta.web.settings import Settings
     except ModuleNotFoundError as error:
         raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
     names = loopback_names(host_name or ()) if host in LOOPBACK else tuple(host_name or ())
@@ -85,7 +85,7 @@ def serve_command(
 def on_page(
     galleries: list[Path], token: str, port: int, provider: str, queue: Path
 ) -> Iterator[tuple[Callable[[], None], str]]:
-    """Yield a server of the page on loopback with its address; the server stops when the body ends.
+    """Yield a function that serves the page on loopback until a signal stops it, and the page's address.
 
     Args:
         galleries: folders of galleries.
@@ -109,9 +109,9 @@ def on_page(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; VedutaError when the address cannot be used."""
+    """Return a socket bound to an address; VedutaError when the address is taken or not of this machine."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Only of a socket that says it is TCP does asyncio send what is small at once; else each answer waits 40 ms.
+    # asyncio sets TCP_NODELAY only on a socket that says it is TCP; without, each answer waits 40 ms.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -134,7 +134,7 @@ def export_command(
     from veduta.gallery import Gallery
     from veduta.review_queue import ReviewQueue
 
-    with Gallery.open(gallery):  # says what is wrong with it, if anything is
+    with Gallery.open(gallery):  # an error says why it is no gallery
         reviewed = ReviewQueue(gallery)
     count = reviewed.export(folder)
     reviewed.close()

@@ -59,6 +59,23 @@ def load(
     return Image(pixels, width, height, name, photo.sha256, opened.position, opened.taken)
 
 
+def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> None:
+    """Raise TooLargeError, as `load` does, for a photo of too many bytes or pixels by its header; decode nothing.
+
+    Bytes without a readable header pass: decoding them gives the reason.
+    """
+    check_length(len(data), printable(name), max_bytes)
+    photo = PhotoBytes(data, "", name)  # its digest is not needed here
+    kind = formats.identify(photo)
+    if kind is None or kind == "RAW":
+        return
+    try:
+        size = formats.open_photo(data, kind).picture.size
+    except Exception:
+        return
+    _check_pixels(size, printable(name), max_pixels)
+
+
 def _photo_bytes(source: str | os.PathLike[str] | bytes | PhotoBytes, name: str | None, max_bytes: int) -> PhotoBytes:
     """Return the bytes of a photo, within the limit."""
     if not isinstance(source, PhotoBytes | bytes):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi import FastAPI
+from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
@@ -17,7 +16,8 @@ from veduta.web import errors, metrics
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
 from veduta.web.limits import LimitsMiddleware
-from veduta.web.routes import api, photoprism, review, vision
+from veduta.web.routes import api, gallery, photoprism, review, vision
+from veduta.web.schemas import StatusResponse
 from veduta.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -54,21 +54,26 @@ def create_app(
             served.warm()
 
     @asynccontextmanager
-    async def living(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         engine.close()
 
     app = FastAPI(
-        title="Veduta", version=__version__, description=API_DESCRIPTION, lifespan=living, docs_url=None, redoc_url=None
+        title="Veduta",
+        version=__version__,
+        description=API_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.engine = engine
     errors.add_error_handlers(app)
     meter = metrics.Metrics(engine)
-    engine.counted = meter.count
+    engine.on_answer = meter.count
     _add_pages(app)
     metrics.add_metrics_route(app, meter, engine)
-    for router in (api.info_router, api.api_router, review.review_router, vision.vision_router):
-        app.include_router(router, responses=_ERRORS)
+    for router in (api.info_router, api.api_router, gallery.gallery_router, review.review_router, vision.vision_router):
+        app.include_router(router, responses=errors.ERROR_RESPONSES)
     app.include_router(photoprism.photoprism_router)  # its errors have the shape its clients read
     app.add_middleware(LimitsMiddleware, settings=settings)
     if settings.content_aliases:
@@ -77,38 +82,6 @@ def create_app(
         )
     app.add_middleware(metrics.MetricsMiddleware, meter=meter)
     return app
-
-
-_ERROR_SCHEMA = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "status", "message"],
-            "properties": {
-                "code": {"type": "integer"},
-                "status": {"type": "string"},
-                "message": {"type": "string"},
-            },
-        }
-    },
-}
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    code: {"description": what, "content": {"application/json": {"schema": _ERROR_SCHEMA}}}
-    for code, what in {
-        400: "Something in the request is wrong.",
-        401: "The token is missing or wrong.",
-        403: "The server only reads, or another site's page asked.",
-        404: "There is no such thing.",
-        408: "The request came too slowly.",
-        409: "It is there already.",
-        413: "The request is too large.",
-        415: "The body is of another kind.",
-        422: "Not used: wrong fields are told with 400.",
-        429: "Too many requests at once; come again after Retry-After.",
-    }.items()
-}
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -121,24 +94,23 @@ def _add_pages(app: FastAPI) -> None:
         return FileResponse(STATIC / "icon.svg", media_type="image/svg+xml")
 
     @app.get("/healthz", tags=["server"])
-    async def healthy() -> dict[str, str]:
+    async def healthy() -> StatusResponse:
         """Say that the server runs."""
-        return {"status": "ok"}
+        return StatusResponse()
 
     @app.get("/readyz", tags=["server"])
-    async def ready(request: Request) -> Response:
-        """Say whether the galleries can be asked."""
-        engine: Engine = request.app.state.engine
+    async def ready(engine: api.EngineDependency) -> StatusResponse:
+        """Say whether the galleries can be read."""
 
-        def look() -> None:
+        def count() -> None:
             for served in engine.served.values():
                 with served.lock:
                     served.gallery.counts()
 
         try:
-            await engine.run(look)
+            await engine.run(count)
         except Exception as error:
             raise ApiError(503, "a gallery cannot be read; see the server's log") from error
-        return JSONResponse({"status": "ok"})
+        return StatusResponse()
 
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")

@@ -1,4 +1,4 @@
-"""The galleries of a server and the threads that ask them: loaded once, and never more work than there is room for."""
+"""The galleries of a server and its pool of threads: loaded once, and never more work than there is room for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ import numpy as np
 from veduta.errors import GalleryError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.geo import Area
-from veduta.images import from_array, load
+from veduta.images import check_limits, from_array, load
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
 from veduta.review_queue import ReviewQueue
@@ -25,14 +26,29 @@ from veduta.web.errors import ApiError
 from veduta.web.settings import Settings
 
 Returned = TypeVar("Returned")
-WAIT_SECONDS = 1  # what a client that found no room is told to wait, for each round of work that is queued
+WAIT_SECONDS = 1  # wait asked of a client for which there is no room, for each round of work that is queued
+
+
+@dataclass(frozen=True, eq=False)
+class Overlay:
+    """The points that can be drawn over a recognized photo and its candidates.
+
+    Attributes:
+        features: of the photo.
+        repeatability: (N,) probability that another photo confirms each keypoint; None where no mask knows them.
+        references: id -> features of the references that were verified.
+    """
+
+    features: LocalFeatures
+    repeatability: Float32 | None
+    references: dict[str, LocalFeatures]
 
 
 class ServedGallery:
-    """One gallery, asked by one thread at a time: its networks use all cores by themselves.
+    """One gallery, used by one thread at a time: its networks use all cores by themselves.
 
     Args:
-        name: what it is called in requests.
+        name: its name in requests.
         path: its folder.
         provider: execution provider.
         queue: folder of the photos kept for review; the gallery's own when it is None.
@@ -53,33 +69,40 @@ class ServedGallery:
 
     @property
     def review(self) -> ReviewQueue:
-        """The photos kept for review; their file is made when it is first asked for."""
+        """The photos kept for review; their file is created at the first use."""
         if self._review is None:
             self._review = ReviewQueue(self._queue)
         return self._review
 
     def warm(self) -> None:
-        """Load what the first request would wait for."""
-        grey = from_array(np.full((256, 256, 3), 128, np.uint8))
+        """Load the networks and the index, so that the first request need not wait."""
+        gray = from_array(np.full((256, 256, 3), 128, np.uint8))
         with self.lock:
-            self.gallery.recognizer().recognize(grey)
+            self.gallery.recognizer().recognize(gray)
 
     def recognize(self, image: Image, area: Area | None = None, **options: Any) -> tuple[Recognition, Recognizer]:
-        """Return the answer for one photo, and the recognizer that gave it."""
+        """Return the answer for one photo, and its recognizer."""
         with self.lock:
             recognizer = self.gallery.recognizer(**options)
             return recognizer.recognize(image, area=area), recognizer
 
-    def repeatability(self, image: Image, recognizer: Recognizer) -> tuple[LocalFeatures, Float32] | None:
-        """Return a photo's keypoints and how likely each is to stay; None where no mask knows the keypoints."""
-        if self.gallery.settings["extractor"]["name"] != "xfeat":
-            return None
+    def overlay(self, image: Image, recognition: Recognition, recognizer: Recognizer) -> Overlay:
+        """Return the points of a recognized photo and of its verified candidates; extract them only where none was."""
+        row_ids = {
+            c.row_id: c.reference for c in recognition.evidence if c.inliers is not None and c.row_id is not None
+        }
         with self.lock:
-            found = recognizer.extract(image)
-            return found, make_mask(DEFAULT_MASK).repeatability(image, found)
+            features = recognition.features
+            if features is None:
+                features = recognizer.extract(image)
+            stored = recognizer.references.features(list(row_ids))
+        references = {row_ids[row_id]: reference for row_id, (reference, _) in stored.items()}
+        if self.gallery.settings["extractor"]["name"] != "xfeat":
+            return Overlay(features, None, references)
+        return Overlay(features, make_mask(DEFAULT_MASK).repeatability(image, features), references)
 
     def compare(self, image: Image, other: Image | str) -> tuple[LocalFeatures, LocalFeatures, Matches, Verification]:
-        """Return the features of a photo and of another, or of a reference, their matches, and what geometry says."""
+        """Return the features of a photo and of another, or of a reference, their matches and their verification."""
         with self.lock:
             recognizer = self.gallery.recognizer()
             reference = self.gallery.reference(other).features if isinstance(other, str) else recognizer.extract(other)
@@ -98,10 +121,10 @@ class ServedGallery:
     def landmark(self, id: str) -> tuple[Landmark, int]:
         """Return a landmark and its number of references; NotFoundError if there is no such landmark."""
         with self.lock:
-            found = {landmark.id: (landmark, count) for landmark, count in self.gallery.landmarks()}.get(id)
-        if found is None:
+            rows = {landmark.id: (landmark, count) for landmark, count in self.gallery.landmarks()}
+        if id not in rows:
             raise NotFoundError("landmark", id, str(self.path), "see the list")
-        return found
+        return rows[id]
 
 
 def encode_webp(image: Image) -> bytes:
@@ -115,7 +138,7 @@ class Engine:
     """The galleries of one server, and a bounded pool of threads.
 
     Args:
-        galleries: their folders; a folder's name is what it is called.
+        galleries: their folders, whose names are theirs.
         settings: how many may work and wait.
         provider: execution provider.
         queue: folder of the photos kept for review; each gallery's own when it is None.
@@ -131,7 +154,7 @@ class Engine:
         self.served: dict[str, ServedGallery] = {}
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
         self._admitted = 0
-        self.counted: Callable[[ServedGallery, Recognition], None] = lambda served, found: None
+        self.on_answer: Callable[[ServedGallery, Recognition], None] = lambda served, recognition: None
         for path in galleries:
             name = path.resolve().name
             if name in self.served:
@@ -153,7 +176,7 @@ class Engine:
         """Return the gallery of this name, or the first one.
 
         Raises:
-            RefusalError: there is none of this name.
+            ApiError: there is none of this name.
         """
         if not name:
             return next(iter(self.served.values()))
@@ -167,10 +190,10 @@ class Engine:
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[None]:
-        """Let a request in before its body is read, if there is room for it.
+        """Admit a request before its body is read, if there is room.
 
         Raises:
-            RefusalError: there is none; it says when to come again.
+            ApiError: there is none; the client is to come again later.
         """
         if self._admitted >= self.settings.workers + self.settings.queue:
             seconds = WAIT_SECONDS * (1 + self._admitted // (4 * self.settings.workers))
@@ -182,22 +205,30 @@ class Engine:
             self._admitted -= 1
 
     async def run(self, work: Callable[..., Returned], *values: Any) -> Returned:
-        """Return what `work` returns, done by a thread of the pool."""
+        """Return the result of `work`, run by a thread of the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *values)
 
     def decode(self, content: bytes, name: str) -> Image:
-        """Return the photo in these bytes, within the server's limits.
+        """Return the photo in these bytes, decoded, within the server's limits.
 
         Raises:
-            ImageError: it is none, or is too large.
+            ImageError: the bytes are no photo, or too large a one.
         """
         return load(content, name=name, max_bytes=self.settings.max_photo, max_pixels=self.settings.max_pixels)
+
+    def check_limits(self, content: bytes, name: str) -> None:
+        """Refuse a photo beyond the server's limits by its length and its header; nothing is decoded.
+
+        Raises:
+            TooLargeError: the photo has too many bytes or pixels.
+        """
+        check_limits(content, name, max_bytes=self.settings.max_photo, max_pixels=self.settings.max_pixels)
 
     def best(
         self, image: Image, served: Sequence[ServedGallery], area: Area | None = None, **options: Any
     ) -> tuple[ServedGallery, Recognition, Recognizer]:
-        """Return the surest answer among those of several galleries, and who gave it."""
-        answers = [(each, *each.recognize(image, area, **options)) for each in served]
-        best = max(answers, key=lambda a: (a[1].landmark is not None, a[1].confidence))
-        self.counted(best[0], best[1])
+        """Return the surest answer of several galleries, with the gallery and the recognizer that gave it."""
+        answers = [(gallery, *gallery.recognize(image, area, **options)) for gallery in served]
+        best = max(answers, key=lambda answer: (answer[1].landmark is not None, answer[1].confidence))
+        self.on_answer(best[0], best[1])
         return best

@@ -1,8 +1,10 @@
-"""What is told of an error: one shape for every route, and never anything of the server's own."""
+"""Errors as HTTP answers: one shape for every route, and nothing that names the server's folders."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -11,30 +13,41 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from veduta.errors import ImageError, NotFoundError, VedutaError
+from veduta.web.schemas import ErrorDetail, ErrorResponse
 
 # HTTP status -> the name Google's services give it.
 STATUSES = {
-    400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "UNIMPLEMENTED",
     408: "DEADLINE_EXCEEDED",
     409: "ALREADY_EXISTS",
-    413: "INVALID_ARGUMENT",
-    415: "INVALID_ARGUMENT",
-    421: "INVALID_ARGUMENT",
-    422: "INVALID_ARGUMENT",
     429: "RESOURCE_EXHAUSTED",
-    431: "INVALID_ARGUMENT",
     500: "INTERNAL",
     503: "UNAVAILABLE",
+    **dict.fromkeys((400, 413, 415, 421, 422, 431), "INVALID_ARGUMENT"),
+}
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    code: {"description": description, "model": ErrorResponse}
+    for code, description in {
+        400: "Something in the request is wrong.",
+        401: "The token is missing or wrong.",
+        403: "The server only reads, or another site's page asked.",
+        404: "There is no such thing.",
+        408: "The request came too slowly.",
+        409: "It is there already.",
+        413: "The request is too large.",
+        415: "The body is of another kind.",
+        422: "Not used: wrong fields are answered with 400.",
+        429: "Too many requests at once; come again after Retry-After.",
+    }.items()
 }
 log = logging.getLogger("veduta.web")
 
 
 class ApiError(HTTPException):  # FastAPI lets no other error out of the reading of a body
-    """A request that cannot be answered, with the HTTP status and what to tell.
+    """A request that cannot be answered, with the HTTP status and the message for the client.
 
     Args:
         code: the HTTP status.
@@ -46,14 +59,10 @@ class ApiError(HTTPException):  # FastAPI lets no other error out of the reading
         super().__init__(code, message, headers or {})
         self.code, self.message = code, message
 
-    def body(self) -> dict[str, dict[str, int | str]]:
-        """Return what is told."""
-        return error_body(self.code, self.message)
 
-
-def error_body(code: int, message: str) -> dict[str, dict[str, int | str]]:
-    """Return the JSON of an error."""
-    return {"error": {"code": code, "status": STATUSES.get(code, "UNKNOWN"), "message": one_line(message)}}
+def error_detail(code: int, message: str) -> ErrorDetail:
+    """Return the error of a failed request or photo, as JSON has it."""
+    return ErrorDetail(code=code, status=STATUSES.get(code, "UNKNOWN"), message=one_line(message))
 
 
 def one_line(message: str) -> str:
@@ -61,8 +70,22 @@ def one_line(message: str) -> str:
     return " ".join(message.encode("utf-8", "backslashreplace").decode().splitlines())
 
 
+def first_problem(problems: Sequence[Any], skip: int = 0) -> str:
+    """Return the first of pydantic's problems with a body as a message that begins with the field's name.
+
+    Args:
+        problems: as a validation error lists them.
+        skip: leading parts of a field's place that are not of the body.
+    """
+    object_expected = problems[0]["type"] in ("model_type", "dict_type")  # pydantic would name the class
+    message = "expected an object" if object_expected else str(problems[0]["msg"])
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in problems[0]["loc"][skip:])
+    field = "".join(parts).removeprefix(".")
+    return f"{field}: {message}" if field else message
+
+
 def to_api_error(error: VedutaError) -> ApiError:
-    """Return what to tell of one of the library's errors: folders of the server are not told."""
+    """Return one of the library's errors as an HTTP error, without the server's folders."""
     if isinstance(error, ImageError):
         return ApiError(400, str(error))
     if isinstance(error, NotFoundError):
@@ -72,34 +95,27 @@ def to_api_error(error: VedutaError) -> ApiError:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make every error of this application one shape."""
+    """Give every error of this application one shape."""
 
-    @app.exception_handler(ApiError)
-    @app.exception_handler(VedutaError)
-    @app.exception_handler(Exception)
-    async def failed(_request: Request, error: Exception) -> JSONResponse:
-        return answer_to(error)
+    async def handle(_request: Request, error: Exception) -> JSONResponse:
+        return error_response(error)
 
-    @app.exception_handler(HTTPException)
-    async def http(_request: Request, error: HTTPException) -> JSONResponse:
-        headers = dict(error.headers or {})
-        return JSONResponse(error_body(error.status_code, str(error.detail)), error.status_code, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first.get("loc", ())[1:])
-        message = f"{where}: {first.get('msg', 'is not valid')}" if where else str(first.get("msg", "is not valid"))
-        return JSONResponse(error_body(400, message), 400)
+    for kind in (HTTPException, RequestValidationError, VedutaError, Exception):
+        app.add_exception_handler(kind, handle)
 
 
-def answer_to(error: Exception) -> JSONResponse:
-    """Return what is told of an error; a fault of the program is noted in the log."""
-    if isinstance(error, ClientDisconnect):  # nobody hears this
-        error = ApiError(400, "the request ended before all of it had come")
-    elif isinstance(error, VedutaError):
+def error_response(error: Exception) -> JSONResponse:
+    """Return the answer to a request that ended in an error; a fault of the program is noted in the log."""
+    code, headers = 500, {}
+    if isinstance(error, VedutaError):
         error = to_api_error(error)
-    elif not isinstance(error, ApiError):
+    if isinstance(error, HTTPException):
+        code, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
+    elif isinstance(error, RequestValidationError):
+        code, message = 400, first_problem(error.errors(), skip=1)
+    elif isinstance(error, ClientDisconnect):  # nobody hears this
+        code, message = 400, "the request ended before all of it had come"
+    else:
         log.error("unexpected", exc_info=error)
-        error = ApiError(500, "something went wrong; see the server's log")
-    return JSONResponse(error.body(), error.code, error.headers)
+        message = "something went wrong; see the server's log"
+    return JSONResponse(ErrorResponse(error=error_detail(code, message)).model_dump(), code, headers)

@@ -1,4 +1,4 @@
-"""What stands before every route: sizes and times of a request, who may ask, and what a browser is told."""
+"""Limits before every route: size and time of a request, hosts and origins, and the security headers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from veduta.web.errors import ApiError, answer_to
+from veduta.web.errors import ApiError, error_response
 from veduta.web.settings import Settings
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
 def headers_of(settings: Settings) -> list[tuple[bytes, bytes]]:
-    """Return what every answer carries: a browser is to load nothing from elsewhere and to guess nothing."""
+    """Return the headers of every answer: a browser is to load nothing from elsewhere and to guess nothing."""
     tiles = f" {_origin(settings.tiles[0])}" if settings.tiles else ""
     policy = {
         "default-src": "'none'",
@@ -31,21 +31,21 @@ def headers_of(settings: Settings) -> list[tuple[bytes, bytes]]:
         "frame-ancestors": "'none'",
         "base-uri": "'none'",
     }
-    told = {
+    headers = {
         "Content-Security-Policy": "; ".join(f"{key} {value}" for key, value in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
         "Permissions-Policy": "geolocation=(), microphone=()",
     }
-    return [(key.lower().encode(), value.encode()) for key, value in told.items()]
+    return [(key.lower().encode(), value.encode()) for key, value in headers.items()]
 
 
 class LimitsMiddleware:
-    """Refuses what is too large, too slow, or asked by another site's page; sends the security headers.
+    """Middleware that refuses requests too large, too slow or from other sites' pages, and adds security headers.
 
     Args:
-        app: what comes after it.
+        app: the application behind this middleware.
         settings: the limits.
     """
 
@@ -66,7 +66,7 @@ class LimitsMiddleware:
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message.get("headers", []), *self._headers]
-                if not body.complete:  # what is left of it is not read: the connection cannot be used again
+                if not body.complete:  # its rest is not read: the connection cannot be used again
                     message["headers"].append((b"connection", b"close"))
             await send(message)
 
@@ -76,7 +76,7 @@ class LimitsMiddleware:
         except Exception as error:  # whoever catches it further out would send no security headers
             if started:
                 raise
-            await answer_to(error)(scope, receive, sending)
+            await error_response(error)(scope, receive, sending)
 
     def _check(self, scope: Scope) -> None:
         headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
@@ -90,7 +90,7 @@ class LimitsMiddleware:
             raise _too_large(self.settings)
 
     def _check_origin(self, headers: dict[bytes, str], host: str) -> None:
-        """Refuse what a page of another site sends: its owner did not ask for it."""
+        """Refuse the requests of other sites' pages: the browser's owner did not ask for them."""
         origin = headers.get(b"origin")
         if origin is None and headers.get(b"sec-fetch-site", "none") in ("none", "same-origin"):
             return
@@ -100,7 +100,7 @@ class LimitsMiddleware:
 
 
 class _Body:
-    """The body of a request, counted and timed while it is read."""
+    """The body of a request, counted and timed while being read."""
 
     def __init__(self, settings: Settings, receive: Receive, *, complete: bool) -> None:
         self._settings, self._receive, self.complete = settings, receive, complete

@@ -1,4 +1,4 @@
-"""What a server tells Prometheus of itself."""
+"""Figures of a server for Prometheus."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Metrics:
     """The figures of one server.
 
     Args:
-        engine: what it asks for the load and the galleries.
+        engine: the source of the load and the galleries.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -29,15 +29,15 @@ class Metrics:
         self.seconds = Histogram(
             "veduta_request_seconds", "Time to answer.", ["route"], registry=self.registry, buckets=BUCKETS
         )
-        self.answers = Counter("veduta_answers", "Photos recognised.", ["gallery", "answer"], registry=self.registry)
+        self.answers = Counter("veduta_answers", "Photos recognized.", ["gallery", "answer"], registry=self.registry)
         load = Gauge("veduta_requests_admitted", "Requests at work or waiting.", registry=self.registry)
         load.set_function(lambda: engine.load)
         self._references = Gauge("veduta_references", "References in a gallery.", ["gallery"], registry=self.registry)
         self._engine = engine
 
-    def count(self, served: ServedGallery, found: Recognition) -> None:
+    def count(self, served: ServedGallery, recognition: Recognition) -> None:
         """Count an answer."""
-        self.answers.labels(served.name, "none" if found.landmark is None else "landmark").inc()
+        self.answers.labels(served.name, "none" if recognition.landmark is None else "landmark").inc()
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' format."""
@@ -48,18 +48,18 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """Counts and times every request, by route: what a client makes up never becomes a label.
+    """Counts and times every request, by route: a path that a client makes up never becomes a label.
 
     Args:
-        app: what comes after it.
-        meter: where to.
+        app: the application behind this middleware.
+        meter: the figures.
     """
 
     def __init__(self, app: ASGIApp, meter: Metrics) -> None:
         self.app, self.meter = app, meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on and note what became of it."""
+        """Pass one request on and note its status and time."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

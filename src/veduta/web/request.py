@@ -1,4 +1,4 @@
-"""What clients send: photos as files of a form or as base64 in JSON, and the options beside them."""
+"""Bodies of requests: JSON or forms as pydantic models, photos in them as files or as base64."""
 
 from __future__ import annotations
 
@@ -6,100 +6,178 @@ import base64
 import binascii
 import json
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from fastapi import Request
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from veduta.web.errors import ApiError
+from veduta.web.errors import ApiError, first_problem
 from veduta.web.settings import Settings
 
-LONGEST_NAME = 200
-MOST_FIELDS = 64
+MAX_NAME = 200  # characters of a photo's name
+MAX_TEXT = 500  # characters of an id or a name
+MAX_FIELDS = 64
+BASE64_SCHEMA = {"type": "string", "contentEncoding": "base64"}
+FILE_SCHEMA = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+PHOTO_SCHEMA = {
+    "type": "object",
+    "required": ["content"],
+    "properties": {"name": {"type": "string"}, "content": BASE64_SCHEMA},
+}
 
 
-@dataclass(frozen=True)
-class RequestBody:
-    """What one request brought.
+# --- fields -----------------------------------------------------------------------------------------------------
 
-    Attributes:
-        files: field -> (name, bytes) of its files.
-        fields: the other fields; texts from a form, anything from JSON.
+
+class UploadedPhoto(NamedTuple):
+    """A photo as a client sent it: a name to show, and the file's bytes."""
+
+    name: str
+    content: bytes
+
+
+def decode_base64(content: object) -> bytes:
+    """Return the bytes of base64, or of a data URL of it."""
+    if not isinstance(content, str):
+        raise PydanticCustomError("base64", "expected base64")
+    head, comma, _ = content[:200].partition(",")
+    if comma and head.startswith("data:"):
+        content = content[len(head) + 1 :]
+    try:
+        return base64.b64decode(content.replace("-", "+").replace("_", "/").encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise PydanticCustomError("base64", "is not base64") from None
+
+
+def _to_photo(value: object, info: ValidationInfo) -> UploadedPhoto:
+    """Return a file of a form, or in JSON {"name", "content"} or base64 alone, as a photo."""
+    if isinstance(value, UploadedPhoto):
+        return value
+    if info.context == "form":
+        raise PydanticCustomError("photo", "expected a file, got text; name the file in the form")
+    name, content = (value.get("name"), value.get("content")) if isinstance(value, dict) else (None, value)
+    return UploadedPhoto(clean_name(name if isinstance(name, str) else None), decode_base64(content))
+
+
+def clean_name(name: str | None) -> str:
+    """Return a client's name of a photo, fit to be shown; no path of the server is ever made from it."""
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    printable = "".join(c for c in last if unicodedata.category(c)[0] != "C")[:MAX_NAME]
+    return printable or "photo"
+
+
+def is_text(value: str) -> bool:
+    """Return whether a text can be stored."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
+
+
+def _check_text(value: str) -> str:
+    if not is_text(value):
+        raise PydanticCustomError("text", "expected text that can be stored")
+    return value
+
+
+def _check_address(value: str) -> str:
+    if value and not value.startswith(("https://", "http://")):
+        raise PydanticCustomError("address", "expected an address that begins with https:// or http://")
+    return value
+
+
+def _check_number(value: object) -> object:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "expected a number")
+    return value
+
+
+Base64 = Annotated[bytes, PlainValidator(decode_base64), WithJsonSchema(BASE64_SCHEMA)]
+PhotoField = Annotated[UploadedPhoto, PlainValidator(_to_photo), WithJsonSchema(PHOTO_SCHEMA)]
+OnePhoto = Annotated[
+    PhotoField, BeforeValidator(lambda value: value[0] if isinstance(value, list) and value else value)
+]
+Photos = Annotated[
+    list[PhotoField], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+]
+Text = Annotated[str, AfterValidator(_check_text)]
+Identifier = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
+WebAddress = Annotated[Text, AfterValidator(_check_address)]
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_check_number)]
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------
+
+
+class RequestModel(BaseModel):
+    """The body of a request; a field that is null or empty counts as left out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, fields: Any) -> Any:
+        if not isinstance(fields, dict):
+            return fields
+        return {key: value for key, value in fields.items() if value is not None and value != ""}
+
+
+Body = TypeVar("Body", bound=RequestModel)
+
+
+def parse_body(model: type[Body], fields: object, context: str = "json") -> Body:
+    """Return a body as its model.
+
+    Raises:
+        ApiError: a field is missing or of another kind; the message begins with its name.
     """
-
-    files: Mapping[str, list[tuple[str, bytes]]]
-    fields: Mapping[str, Any]
-
-    def text(self, name: str) -> str | None:
-        """Return a field as text, or None where it is missing or empty."""
-        value = self.fields.get(name)
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str) or not is_text(value):
-            raise ApiError(400, f"{name}: expected text, got {_shown(value)}")
-        return value
-
-    def number(self, name: str, low: float, high: float) -> float | None:
-        """Return a field as a number between two bounds, or None where it is missing or empty."""
-        value = self.fields.get(name)
-        if value is None or value == "":
-            return None
-        try:
-            number = float(value) if not isinstance(value, bool) else float("nan")
-        except (OverflowError, TypeError, ValueError):
-            number = float("nan")
-        if not low <= number <= high:
-            raise ApiError(400, f"{name}: expected a number from {low:g} to {high:g}, got {_shown(value)}")
-        return number
-
-    def choice(self, name: str, of: tuple[str, ...], unless: str) -> str:
-        """Return a field that is one of several words."""
-        value = self.text(name) or unless
-        if value not in of:
-            raise ApiError(400, f"{name}: expected one of {', '.join(of)}, got {_shown(value)}")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """Return whether a field says yes."""
-        value = self.fields.get(name, False)
-        if isinstance(value, bool):
-            return value
-        if value in ("true", "1", "on", "yes"):
-            return True
-        if value in ("false", "0", "off", "no", "", None):
-            return False
-        raise ApiError(400, f"{name}: expected true or false, got {_shown(value)}")
-
-    def photos(self, name: str, settings: Settings) -> list[tuple[str, bytes]]:
-        """Return the photos of a field, at least one."""
-        found = self.files.get(name, [])
-        if not found:
-            raise ApiError(400, f"{name}: expected at least one photo, got none")
-        if len(found) > settings.max_photos:
-            raise ApiError(400, f"{name}: expected at most {settings.max_photos} photos, got {len(found)}")
-        return found
+    try:
+        return model.model_validate(fields, context=context)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False, include_input=False)
+        raise ApiError(400, first_problem(problems)) from None
 
 
-async def read(request: Request, settings: Settings, files: tuple[str, ...]) -> RequestBody:
-    """Return what a request brought, as a form or as JSON.
+async def read(request: Request, settings: Settings, model: type[Body]) -> Body:
+    """Return the body of a request, sent as a form or as JSON.
 
     Args:
         request: its body has not been read.
         settings: the limits.
-        files: the fields that hold photos; in JSON each is a list of {"name", "content"}, or one of them.
+        model: of the body.
 
     Raises:
-        RefusalError: it is neither, or is malformed.
+        ApiError: the body is neither, is malformed, or has too many photos.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await _read_form(request, settings, files)
-    if kind == "application/json":
-        return _sent(await read_json(request), files)
-    raise ApiError(415, f"expected multipart/form-data or application/json, got {_shown(kind or 'no content type')}")
+        body = parse_body(model, await _read_form(request, settings), "form")
+    elif kind == "application/json":
+        body = parse_body(model, await read_json(request))
+    else:
+        shown = ascii(kind or "no content type")[:60]
+        raise ApiError(415, f"expected multipart/form-data or application/json, got {shown}")
+    check_count("photos", getattr(body, "photos", ()), settings.max_photos)
+    return body
+
+
+def check_count(name: str, items: Any, most: int) -> None:
+    """Refuse a list with more than `most` items."""
+    if len(items) > most:
+        raise ApiError(400, f"{name}: expected at most {most}, got {len(items)}")
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -119,72 +197,52 @@ class _Form(MultiPartParser):
     spool_max_size = 2**40
 
 
-async def _read_form(request: Request, settings: Settings, files: tuple[str, ...]) -> RequestBody:
-    most = {"max_files": settings.max_photos + 1, "max_fields": MOST_FIELDS}
+async def _read_form(request: Request, settings: Settings) -> dict[str, Any]:
+    """Return the fields of a form: texts, and lists of the files of one name."""
+    limits = {"max_files": settings.max_photos + 1, "max_fields": MAX_FIELDS}
     try:
-        form = await _Form(request.headers, request.stream(), **most).parse()
+        form = await _Form(request.headers, request.stream(), **limits).parse()
     except (MultiPartException, KeyError, ValueError) as error:
         raise ApiError(400, f"the form is malformed ({getattr(error, 'message', error)})") from None
-    found: dict[str, list[tuple[str, bytes]]] = {}
-    fields: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+    texts: dict[str, Any] = {}
     try:
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
-                found.setdefault(key, []).append((clean_name(value.filename), await value.read()))
+                files.setdefault(key, []).append(UploadedPhoto(clean_name(value.filename), await value.read()))
             else:
-                fields[key] = value
+                texts[key] = value
     finally:
         await form.close()
-    wrong = [key for key in files if key in fields]
-    if wrong:
-        raise ApiError(400, f"{wrong[0]}: expected a file, got text; name the file in the form")
-    return RequestBody(found, fields)
+    return files | texts
 
 
-def _sent(body: dict[str, Any], files: tuple[str, ...]) -> RequestBody:
-    found: dict[str, list[tuple[str, bytes]]] = {}
-    for key in files:
-        if key in body:
-            given = body[key] if isinstance(body[key], list) else [body[key]]
-            found[key] = [_photo(f"{key}[{i}]", each) for i, each in enumerate(given)]
-    return RequestBody(found, {key: value for key, value in body.items() if key not in files})
+# --- their description ------------------------------------------------------------------------------------------
 
 
-def _photo(where: str, given: object) -> tuple[str, bytes]:
-    """Return the name and bytes of {"name", "content"} or of base64 alone."""
-    content = given.get("content") if isinstance(given, dict) else given
-    name = given.get("name") if isinstance(given, dict) else None
-    if not isinstance(content, str):
-        raise ApiError(400, f"{where}: expected base64, or an object with base64 as its content, got {_shown(given)}")
-    return clean_name(name if isinstance(name, str) else None), decode_base64(content, where)
+def describe_body(model: type[BaseModel], *, form: bool = False) -> dict[str, Any]:
+    """Return the part of a route's OpenAPI description for a body that is read by hand.
+
+    Args:
+        model: of the body.
+        form: whether the body may also come as a form with files.
+    """
+    described = model.model_json_schema()
+    definitions = described.pop("$defs", {})
+    schema = _replaced(described, lambda part: definitions.get(str(part.get("$ref")).rpartition("/")[2]))
+    content = {"application/json": {"schema": schema}}
+    if form:
+        files = _replaced(schema, lambda part: FILE_SCHEMA if "content" in part.get("properties", ()) else None)
+        content = {"multipart/form-data": {"schema": files}, **content}
+    return {"requestBody": {"required": True, "content": content}}
 
 
-def decode_base64(content: str, where: str) -> bytes:
-    """Return what base64, or a data URL of it, stands for."""
-    head, comma, _ = content[:200].partition(",")
-    if comma and head.startswith("data:"):
-        content = content[len(head) + 1 :]
-    try:
-        return base64.b64decode(content.replace("-", "+").replace("_", "/").encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise ApiError(400, f"{where}: is not base64") from None
-
-
-def clean_name(name: str | None) -> str:
-    """Return what a client calls a photo, fit to be shown: it is never a path here."""
-    last = (name or "").replace("\\", "/").rpartition("/")[2]
-    shown = "".join(c for c in last if unicodedata.category(c)[0] != "C")[:LONGEST_NAME]
-    return shown or "photo"
-
-
-def is_text(value: str) -> bool:
-    """Return whether a text can be stored."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in value
-
-
-def _shown(value: object) -> str:
-    return ascii(value)[:60]
+def _replaced(schema: Any, replacement: Callable[[dict[str, Any]], Any]) -> Any:
+    """Return a schema with each part for which there is a replacement replaced."""
+    if isinstance(schema, list):
+        return [_replaced(part, replacement) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if (new := replacement(schema)) is not None:
+        return _replaced(new, replacement)
+    return {key: _replaced(value, replacement) for key, value in schema.items()}

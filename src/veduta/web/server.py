@@ -29,7 +29,7 @@ class TimedProtocol(H11Protocol):
         self._wind()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come; wait no longer when a head is complete."""
+        """Pass bytes on; stop waiting when a head is complete."""
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before:
@@ -60,18 +60,18 @@ class TimedProtocol(H11Protocol):
 
 
 class StoppableServer(uvicorn.Server):
-    """A server that has done well when it ended because it was told to: it does not die of the signal afterwards."""
+    """A server that ends with status 0 on SIGTERM instead of dying of the signal afterwards."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Let signals stop the server; only a Ctrl-C is passed on when it has."""
         with super().capture_signals():
             yield
-            self._captured_signals[:] = [told for told in self._captured_signals if told != signal.SIGTERM]
+            self._captured_signals[:] = [number for number in self._captured_signals if number != signal.SIGTERM]
 
 
 def make_server(app: FastAPI, settings: Settings, host: str, port: int, log_level: str = "warning") -> uvicorn.Server:
-    """Return a server for the application; its `run` blocks until it is told to stop, then lets requests finish."""
+    """Return a server for the application; its `run` blocks until a signal stops it, then lets requests finish."""
     config = uvicorn.Config(
         app,
         host=host,

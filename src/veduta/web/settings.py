@@ -1,4 +1,4 @@
-"""What a server may be told, with what it does unless told."""
+"""Settings of a server, with their defaults."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Settings:
 
     Attributes:
         token: whoever shows it may write; None for a server that only reads.
-        workers: photos in work at once; while one is recognised the others are decoded.
-        queue: requests that may wait for a worker; more are told to come again.
+        workers: photos in work at once; while one is recognized the others are decoded.
+        queue: requests that may wait for a worker; more are answered with 429.
         max_body: bytes of a request at most.
         max_photo: bytes of a photo at most.
         max_pixels: pixels of a photo at most, asked of its header before it is decoded.
@@ -26,7 +26,7 @@ class Settings:
         stop_seconds: how long requests in work may take when the server is stopped.
         hosts: names the server answers to; empty for all.
         content_aliases: other sites whose pages may use the services.
-        image_prefixes: beginnings of the addresses that photos may be fetched from; none unless said.
+        image_prefixes: beginnings of the addresses that photos may be fetched from; none by default.
         tiles: (address with {z}, {x}, {y}; attribution) of map tiles that the page may show, or None.
     """
 

@@ -1,32 +1,44 @@
-"""The native services: recognise, verify, landmarks, references, pictures."""
+"""The native services that ask: the server itself, recognize, verify; and who is let in."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from veduta import __version__
-from veduta.decision.model import CASCADES
-from veduta.errors import ImageError, NotFoundError, PrecisionError
-from veduta.types import Failure, Landmark
+from veduta.errors import ImageError, PrecisionError
 from veduta.web.engine import Engine, ServedGallery
-from veduta.web.errors import ApiError, error_body
+from veduta.web.errors import ApiError, error_detail
 from veduta.web.limits import may_write
-from veduta.web.openapi import FORM_OR_JSON, REFERENCES_FORM, VERIFY_FORM
-from veduta.web.request import RequestBody, is_text, read
-from veduta.web.schemas import answer_json, keypoints_json, landmark_json, pair_json, reference_json
+from veduta.web.request import (
+    MAX_TEXT,
+    Number,
+    OnePhoto,
+    Photos,
+    RequestModel,
+    Text,
+    UploadedPhoto,
+    describe_body,
+    is_text,
+    read,
+)
+from veduta.web.schemas import (
+    Answer,
+    GallerySummary,
+    MapTiles,
+    PairResponse,
+    PhotoFailure,
+    RecognizeResponse,
+    ServerLimits,
+    ServerResponse,
+    keypoint_rows,
+)
 
-PAGE, MOST = 100, 1000
-MAX_TEXT = 500  # characters of an id or a name
-
-GalleryName = Annotated[str | None, Query(description="Name of the gallery; the first one unless said.")]
-Offset = Annotated[int, Query(ge=0, le=10**9)]
-Limit = Annotated[int, Query(ge=1, le=MOST)]
+GalleryName = Annotated[str | None, Query(description="Name of the gallery; the first one by default.")]
 
 
 def engine_of(request: Request) -> Engine:
@@ -45,7 +57,7 @@ WRITING = [Depends(writer)]
 
 
 async def in_room(engine: EngineDependency) -> AsyncIterator[None]:
-    """Let a request in if there is room for it, before its body is read."""
+    """Admit a request before its body is read, if there is room."""
     async with engine.admit():
         yield
 
@@ -66,31 +78,23 @@ def checked_id(id: str) -> str:
 
 
 @info_router.get("/server")
-async def server(engine: EngineDependency) -> dict[str, Any]:
+async def server(engine: EngineDependency) -> ServerResponse:
     """Return the galleries, the limits, and whether anything may be changed."""
-
-    def galleries() -> list[dict[str, Any]]:
-        return [_gallery_json(each) for each in engine.served.values()]
-
     settings = engine.settings
-    return {
-        "version": __version__,
-        "galleries": await engine.run(galleries),
-        "writable": settings.token is not None and any(each.gallery.writable for each in engine.served.values()),
-        "limits": {
-            "photo_bytes": settings.max_photo,
-            "body_bytes": settings.max_body,
-            "photos": settings.max_photos,
-        },
-        "tiles": None if settings.tiles is None else {"url": settings.tiles[0], "attribution": settings.tiles[1]},
-    }
+    return ServerResponse(
+        version=__version__,
+        galleries=await engine.run(lambda: [_summary(served) for served in engine.served.values()]),
+        writable=settings.token is not None and any(served.gallery.writable for served in engine.served.values()),
+        limits=ServerLimits(photo_bytes=settings.max_photo, body_bytes=settings.max_body, photos=settings.max_photos),
+        tiles=None if settings.tiles is None else MapTiles(url=settings.tiles[0], attribution=settings.tiles[1]),
+    )
 
 
-def _gallery_json(served: ServedGallery) -> dict[str, Any]:
+def _summary(served: ServedGallery) -> GallerySummary:
     with served.lock:
         landmarks, references = served.gallery.counts()
         writable = served.gallery.writable
-    return {"name": served.name, "landmarks": landmarks, "references": references, "writable": writable}
+    return GallerySummary(name=served.name, landmarks=landmarks, references=references, writable=writable)
 
 
 @info_router.get("/session", status_code=204, dependencies=WRITING)
@@ -99,248 +103,80 @@ async def session() -> Response:
     return Response(status_code=204)
 
 
-# --- recognising ------------------------------------------------------------------------------------------------
+# --- recognition ------------------------------------------------------------------------------------------------
 
 
-@api_router.post("/recognize", tags=["recognising"], openapi_extra=FORM_OR_JSON)
-async def recognize(request: Request, engine: EngineDependency) -> dict[str, Any]:
-    """Name the landmark in each photo, or say that none is known, with the evidence."""
-    sent = await read(request, engine.settings, ("photos",))
-    photos = sent.photos("photos", engine.settings)
-    asked, options = engine.select_galleries(sent.text("gallery")), options_of(sent)
-    keypoints = sent.flag("keypoints")
+class RecognizeRequest(RequestModel):
+    """Photos, and the options of a recognizer."""
 
-    def one(name: str, content: bytes) -> dict[str, Any]:
-        return _answer(engine, asked, name, content, options, keypoints=keypoints)
+    photos: Photos
+    gallery: Annotated[Text, Field(description="Name of the gallery; all of them by default.")] | None = None
+    effort: Literal["fast", "default", "thorough"] = "default"
+    floor: Annotated[Number, Field(ge=0, le=1, description="Least confidence of an answer.")] | None = None
+    precision: Annotated[Number, Field(ge=0, le=1)] | None = None
+    budget_ms: Annotated[Number, Field(ge=0, le=1e9)] | None = None
+    keypoints: Annotated[bool, Field(description="Answer with keypoints and inlier lines too.")] = False
 
-    return {"results": await asyncio.gather(*(engine.run(one, *photo) for photo in photos))}
-
-
-def options_of(sent: RequestBody) -> dict[str, Any]:
-    """Return the options of a recognizer among what was sent."""
-    floor = sent.number("floor", 0, 1)
-    return {
-        "effort": sent.choice("effort", tuple(CASCADES), "default"),
-        "floor": floor,
-        "precision": sent.number("precision", 0, 1) if floor is None else None,
-        "budget_ms": sent.number("budget_ms", 0, 1e9),
-    }
-
-
-def _answer(
-    engine: Engine, asked: list[ServedGallery], name: str, content: bytes, options: dict[str, Any], *, keypoints: bool
-) -> dict[str, Any]:
-    try:
-        image = engine.decode(content, name)
-    except ImageError as error:
-        return {"photo": name, **error_body(400, str(error))}
-    try:
-        served, found, recognizer = engine.best(image, asked, **options)
-    except PrecisionError as error:
-        raise ApiError(400, f"precision: {error}") from error
-    answer = answer_json(served.name, image, found)
-    stays = served.repeatability(image, recognizer) if keypoints else None
-    return answer if stays is None else {**answer, "keypoints": keypoints_json(*stays)}
-
-
-@api_router.post("/verify", tags=["recognising"], openapi_extra=VERIFY_FORM)
-async def verify(request: Request, engine: EngineDependency) -> dict[str, Any]:
-    """Say whether a photo shows what a reference, or another photo, shows, point by point."""
-    sent = await read(request, engine.settings, ("photo", "other"))
-    name, content = sent.photos("photo", engine.settings)[0]
-    served, reference = engine.named(sent.text("gallery")), sent.text("reference")
-    others = sent.files.get("other", [])
-    if (reference is None) == (not others):
-        raise ApiError(400, "expected either reference (an id) or other (a photo)")
-
-    def work() -> dict[str, Any]:
-        image = engine.decode(content, name)
-        other = engine.decode(others[0][1], others[0][0]) if others else str(reference)
-        return pair_json(*served.compare(image, other))
-
-    return await engine.run(work)
-
-
-# --- landmarks --------------------------------------------------------------------------------------------------
-
-
-class LandmarkChange(BaseModel):
-    """What is to be known of a landmark; what is not said stays as it is."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str | None = Field(None, min_length=1, max_length=MAX_TEXT)
-    latitude: float | None = Field(None, ge=-90, le=90)
-    longitude: float | None = Field(None, ge=-180, le=180)
-    url: str | None = Field(None, max_length=2000)
-
-
-@api_router.get("/landmarks", tags=["landmarks"])
-async def landmarks(
-    engine: EngineDependency, gallery: GalleryName = None, search: str = "", offset: Offset = 0, limit: Limit = PAGE
-) -> dict[str, Any]:
-    """Return the landmarks whose id or name has a text in it, in the order of names."""
-    served = engine.named(gallery)
-
-    def work() -> dict[str, Any]:
-        with served.lock:
-            known, covers = served.gallery.landmarks(), served.gallery.covers()
-        wanted = search.casefold()
-        found = [row for row in known if wanted in row[0].name.casefold() or wanted in row[0].id.casefold()]
-        found.sort(key=lambda row: (row[0].name.casefold(), row[0].id))
-        rows = [_counted(*row, covers.get(row[0].id)) for row in found[offset : offset + limit]]
-        return {"landmarks": rows, "total": len(found)}
-
-    return await engine.run(work)
-
-
-def _counted(landmark: Landmark, count: int, cover: str | None) -> dict[str, Any]:
-    return {**landmark_json(landmark), "references": count, "cover": cover}
-
-
-def _one(served: ServedGallery, id: str) -> dict[str, Any]:
-    landmark, count = served.landmark(id)
-    with served.lock:
-        first = next((reference.id for reference in served.gallery.references(id)), None)
-    return _counted(landmark, count, first)
-
-
-@api_router.get("/landmarks/{id:path}", tags=["landmarks"])
-async def landmark(id: str, engine: EngineDependency, gallery: GalleryName = None) -> dict[str, Any]:
-    """Return one landmark."""
-    return await engine.run(_one, engine.named(gallery), checked_id(id))
-
-
-@api_router.put("/landmarks/{id:path}", tags=["landmarks"], dependencies=WRITING)
-async def put_landmark(
-    id: str, change: LandmarkChange, engine: EngineDependency, gallery: GalleryName = None
-) -> dict[str, Any]:
-    """Rename a landmark, or say where it is; make it if it is not there."""
-    served, id = engine.named(gallery), checked_id(id)
-    said = change.model_dump(exclude_unset=True)
-    if not all(is_text(value) for value in said.values() if isinstance(value, str)):
-        raise ApiError(400, "expected text that can be stored")
-    _check_url(said.get("url"))
-
-    def work() -> dict[str, Any]:
-        try:
-            known, _ = served.landmark(id)
-        except NotFoundError:
-            known = Landmark(id)
-        with served.lock:
-            served.gallery.put_landmark(replace(known, **{**said, "name": said.get("name") or known.name}))
-        return _one(served, id)
-
-    return await engine.run(work)
-
-
-def _check_url(url: object) -> None:
-    if url and not str(url).startswith(("https://", "http://")):
-        raise ApiError(400, "url: expected an address that begins with https:// or http://")
-
-
-@api_router.delete("/landmarks/{id:path}", tags=["landmarks"], dependencies=WRITING)
-async def remove_landmark(id: str, engine: EngineDependency, gallery: GalleryName = None) -> dict[str, int]:
-    """Remove a landmark with all its references."""
-    served = engine.named(gallery)
-
-    def work() -> dict[str, int]:
-        with served.lock:
-            return {"removed": served.gallery.remove(landmark=checked_id(id))}
-
-    return await engine.run(work)
-
-
-# --- references -------------------------------------------------------------------------------------------------
-
-
-@api_router.get("/references", tags=["references"])
-async def references(
-    engine: EngineDependency,
-    gallery: GalleryName = None,
-    landmark: Annotated[str | None, Query(description="Only those of this landmark.")] = None,
-    offset: Offset = 0,
-    limit: Limit = PAGE,
-) -> dict[str, Any]:
-    """Return the references, of one landmark or of all, in the order of ids."""
-    served = engine.named(gallery)
-
-    def work() -> dict[str, Any]:
-        with served.lock:
-            found = served.gallery.references(None if landmark is None else checked_id(landmark))
-        return {"references": [reference_json(each) for each in found[offset : offset + limit]], "total": len(found)}
-
-    return await engine.run(work)
+    def options(self) -> dict[str, Any]:
+        """Return the options of a recognizer; a floor goes before a precision."""
+        precision = self.precision if self.floor is None else None
+        return {"effort": self.effort, "floor": self.floor, "precision": precision, "budget_ms": self.budget_ms}
 
 
 @api_router.post(
-    "/references", tags=["references"], status_code=201, dependencies=WRITING, openapi_extra=REFERENCES_FORM
+    "/recognize",
+    tags=["recognition"],
+    openapi_extra=describe_body(RecognizeRequest, form=True),
+    response_model_exclude_unset=True,
 )
-async def add_references(request: Request, engine: EngineDependency) -> dict[str, Any]:
-    """Add photos as references of a landmark, known or new. What is answered is on disk."""
-    sent = await read(request, engine.settings, ("photos",))
-    photos = sent.photos("photos", engine.settings)
-    served, told = engine.named(sent.text("gallery")), _landmark_of(sent)
-    return await engine.run(add_photos, engine, served, photos, told)
+async def recognize(request: Request, engine: EngineDependency) -> RecognizeResponse:
+    """Name the landmark in each photo, or say that none is known, with the evidence."""
+    body = await read(request, engine.settings, RecognizeRequest)
+    galleries = engine.select_galleries(body.gallery)
+    work = (engine.run(_answer, engine, galleries, photo, body) for photo in body.photos)
+    return RecognizeResponse(results=await asyncio.gather(*work))
 
 
-def _landmark_of(sent: RequestBody) -> Landmark:
-    name, url = sent.text("name"), sent.text("url")
-    _check_url(url)
-    if len(name or "") > MAX_TEXT:
-        raise ApiError(400, f"name: expected at most {MAX_TEXT} characters")
-    return Landmark(
-        checked_id(sent.text("landmark") or ""),
-        name or "",
-        sent.number("latitude", -90, 90),
-        sent.number("longitude", -180, 180),
-        url,
-    )
+def _answer(
+    engine: Engine, galleries: list[ServedGallery], photo: UploadedPhoto, body: RecognizeRequest
+) -> Answer | PhotoFailure:
+    try:
+        image = engine.decode(photo.content, photo.name)
+    except ImageError as error:
+        return PhotoFailure(photo=photo.name, error=error_detail(400, str(error)))
+    try:
+        served, recognition, recognizer = engine.best(image, galleries, **body.options())
+    except PrecisionError as error:
+        raise ApiError(400, f"precision: {error}") from error
+    if not body.keypoints:
+        return Answer.of(served.name, image, recognition)
+    overlay = served.overlay(image, recognition, recognizer)
+    answer = Answer.of(served.name, image, recognition, overlay.references)
+    if overlay.repeatability is not None:
+        answer.keypoints = keypoint_rows(overlay.features, overlay.repeatability)
+    return answer
 
 
-def add_photos(
-    engine: Engine, served: ServedGallery, photos: list[tuple[str, bytes]], landmark: Landmark
-) -> dict[str, Any]:
-    """Add photos to a gallery and return what became of them."""
-    good, failures = [], []
-    for name, content in photos:
-        try:  # its size is looked at before the gallery would decode it
-            engine.decode(content, name)
-            good.append((name, content))
-        except ImageError as error:
-            failures.append(Failure.of(name, error))
-    with served.lock:
-        report = served.gallery.add_contents(good, landmark)
-    return {
-        "added": [reference_json(each) for each in report.added],
-        "skipped": report.skipped,
-        "failures": [
-            {"photo": each.photo, **error_body(409 if each.code == "conflict" else 400, each.error)}
-            for each in (*failures, *report.failures)
-        ],
-    }
+class VerifyRequest(RequestModel):
+    """A photo, and either the id of a reference or another photo."""
+
+    photo: OnePhoto
+    other: OnePhoto | None = None
+    reference: Text | None = None
+    gallery: Text | None = None
 
 
-@api_router.delete("/references/{id:path}", tags=["references"], dependencies=WRITING)
-async def remove_reference(id: str, engine: EngineDependency, gallery: GalleryName = None) -> dict[str, int]:
-    """Remove one reference."""
-    served = engine.named(gallery)
+@api_router.post("/verify", tags=["recognition"], openapi_extra=describe_body(VerifyRequest, form=True))
+async def verify(request: Request, engine: EngineDependency) -> PairResponse:
+    """Compare a photo with a reference, or with another photo, point by point."""
+    body = await read(request, engine.settings, VerifyRequest)
+    served = engine.named(body.gallery)
+    if (body.reference is None) == (body.other is None):
+        raise ApiError(400, "expected either reference (an id) or other (a photo)")
 
-    def work() -> dict[str, int]:
-        with served.lock:
-            return {"removed": served.gallery.remove(reference=checked_id(id))}
+    def work() -> PairResponse:
+        image = engine.decode(body.photo.content, body.photo.name)
+        other = engine.decode(body.other.content, body.other.name) if body.other else str(body.reference)
+        return PairResponse.of(*served.compare(image, other))
 
     return await engine.run(work)
-
-
-@api_router.get("/pictures/{id:path}", tags=["references"], responses={200: {"content": {"image/webp": {}}}})
-async def picture(
-    id: str,
-    engine: EngineDependency,
-    gallery: GalleryName = None,
-    size: Annotated[str, Query(pattern="^(small|large)$")] = "small",
-) -> Response:
-    """Return the picture of a reference: small, or as large as is still to be had."""
-    served = engine.named(gallery)
-    data = await engine.run(lambda: served.picture(checked_id(id), small=size == "small"))
-    return Response(data, media_type="image/webp", headers={"Cache-Control": "private, max-age=300"})

@@ -6,65 +6,120 @@ https://docs.photoprism.app/developer-guide/vision/
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from veduta import __version__
 from veduta.errors import ImageError
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
-from veduta.web.openapi import LABELS_BODY
-from veduta.web.request import decode_base64, is_text, read_json
+from veduta.web.request import RequestModel, check_count, decode_base64, describe_body, is_text, parse_body, read_json
 from veduta.web.routes.api import EngineDependency
 
 photoprism_router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
 PRIORITY = 10  # of a landmark among a photo's labels
 
 
-@photoprism_router.post("/labels", openapi_extra=LABELS_BODY)
-async def labels(request: Request, engine: EngineDependency, gallery: str | None = None) -> JSONResponse:
+def _decode_data_url(address: object) -> bytes:
+    if not isinstance(address, str) or not address.startswith("data:"):
+        raise PydanticCustomError("address", "expected a data URL; no address is fetched")
+    return decode_base64(address)
+
+
+DataUrl = Annotated[
+    bytes, PlainValidator(_decode_data_url), WithJsonSchema({"type": "string", "description": "A data URL."})
+]
+
+
+class LabelsRequest(RequestModel):
+    """Pictures of one photo; the id comes back in the answer."""
+
+    id: Any = Field(default=None, json_schema_extra={"type": "string"})
+    images: list[DataUrl] = Field(min_length=1)
+
+
+class PhotoLabel(BaseModel):
+    """A landmark as a label."""
+
+    name: str
+    source: str = "image"
+    priority: int = PRIORITY
+    confidence: float
+    topicality: float
+    categories: list[str] = ["landmark"]
+
+
+class LabelsResult(BaseModel):
+    """The labels of a photo."""
+
+    labels: list[PhotoLabel]
+
+
+class LabelsModel(BaseModel):
+    """The program that gave the labels."""
+
+    type: str = "labels"
+    name: str = "veduta"
+    version: str = __version__
+
+
+class LabelsResponse(BaseModel):
+    """The labels of a photo."""
+
+    id: str
+    code: int = 200
+    model: LabelsModel = LabelsModel()
+    result: LabelsResult
+
+
+class LabelsError(BaseModel):
+    """A request that failed, as PhotoPrism reads it."""
+
+    id: str
+    code: int
+    error: str
+    result: LabelsResult = LabelsResult(labels=[])
+
+
+@photoprism_router.post(
+    "/labels",
+    response_model=LabelsResponse,
+    responses={400: {"description": "Something in the request is wrong.", "model": LabelsError}},
+    openapi_extra=describe_body(LabelsRequest),
+)
+async def labels(request: Request, engine: EngineDependency, gallery: str | None = None) -> Any:
     """Return the landmarks of a photo given as data URLs of its pictures, as labels."""
     id = uuid.uuid4().hex
     try:
         async with engine.admit():
-            body = await read_json(request)
-            given = body.get("id")
+            fields = await read_json(request)
+            given = fields.get("id")
             id = given[:200] if isinstance(given, str) and given and is_text(given) else id
-            images = body.get("images")
-            if not isinstance(images, list) or not images or not all(isinstance(each, str) for each in images):
-                raise ApiError(400, "images: expected a list of data URLs")
-            if len(images) > engine.settings.max_photos:
-                raise ApiError(400, f"images: expected at most {engine.settings.max_photos}, got {len(images)}")
-            found = await engine.run(_labels, engine, images, gallery)
+            result = await engine.run(_labels, engine, fields, gallery)
     except ApiError as error:  # its clients read an error as text
-        told = {"id": id, "code": error.code, "error": error.message, "result": {"labels": []}}
-        return JSONResponse(told, error.code, error.headers)
-    model = {"type": "labels", "name": "veduta", "version": __version__}
-    return JSONResponse({"id": id, "code": 200, "model": model, "result": {"labels": found}})
+        answer = LabelsError(id=id, code=error.code, error=error.message)
+        return JSONResponse(answer.model_dump(), error.code, error.headers)
+    return LabelsResponse(id=id, result=result)
 
 
-def _labels(engine: Engine, images: list[str], gallery: str | None) -> list[dict[str, Any]]:
-    sure: dict[str, float] = {}
-    for number, address in enumerate(images):
-        if not address.startswith("data:"):
-            raise ApiError(400, f"images[{number}]: expected a data URL; no address is fetched")
+def _labels(engine: Engine, fields: dict[str, Any], gallery: str | None) -> LabelsResult:
+    images = parse_body(LabelsRequest, fields).images
+    check_count("images", images, engine.settings.max_photos)
+    confidences: dict[str, float] = {}
+    for number, content in enumerate(images):
         try:
-            image = engine.decode(decode_base64(address, f"images[{number}]"), f"images[{number}]")
+            image = engine.decode(content, f"images[{number}]")
         except ImageError as error:
             raise ApiError(400, str(error)) from error
-        _, found, _ = engine.best(image, engine.select_galleries(gallery))
-        if found.landmark is not None:
-            sure[found.landmark.name] = max(found.confidence, sure.get(found.landmark.name, 0.0))
-    return [
-        {
-            "name": name,
-            "source": "image",
-            "priority": PRIORITY,
-            "confidence": round(confidence, 6),
-            "topicality": round(confidence, 6),
-            "categories": ["landmark"],
-        }
-        for name, confidence in sorted(sure.items(), key=lambda item: (-item[1], item[0]))
-    ]
+        _, recognition, _ = engine.best(image, engine.select_galleries(gallery))
+        if recognition.landmark is not None:
+            name = recognition.landmark.name
+            confidences[name] = max(recognition.confidence, confidences.get(name, 0.0))
+    ranked = sorted(confidences.items(), key=lambda item: (-item[1], item[0]))
+    return LabelsResult(
+        labels=[PhotoLabel(name=name, confidence=round(p, 6), topicality=round(p, 6)) for name, p in ranked]
+    )

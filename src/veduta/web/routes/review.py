@@ -1,8 +1,8 @@
-"""The queue of photos that a person looks at: kept, judged, made references, forgotten."""
+"""The review queue: photos kept for a person, their verdicts, and references that come of them."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import PIL.Image
 from fastapi import APIRouter, Request, Response
@@ -13,32 +13,39 @@ from veduta.review_queue import ReviewItem
 from veduta.types import Landmark
 from veduta.viz import encode
 from veduta.web.engine import Engine, ServedGallery
-from veduta.web.errors import ApiError, error_body
-from veduta.web.openapi import REVIEW_FORM
-from veduta.web.request import is_text, read
-from veduta.web.routes.api import MAX_TEXT, WORKING, WRITING, EngineDependency, GalleryName, add_photos, checked_id
-from veduta.web.schemas import answer_json, item_json
+from veduta.web.errors import ApiError, error_detail
+from veduta.web.request import MAX_TEXT, Photos, RequestModel, Text, UploadedPhoto, describe_body, is_text, read
+from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
+from veduta.web.routes.gallery import add_photos
+from veduta.web.schemas import Answer, KeepResponse, PhotoFailure, ReviewItemSchema, ReviewResponse
 
 review_router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
 VERDICT_OF = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
 MAX_ITEM_NUMBER = 2**62
 
 
-class VerdictBody(BaseModel):
-    """What a person says of an answer."""
+class VerdictRequest(BaseModel):
+    """A person's verdict on an answer."""
 
     model_config = ConfigDict(extra="forbid")
 
     verdict: Literal["accept", "reject", "correct"]
-    landmark: str | None = Field(None, max_length=MAX_TEXT, description="Id of what it shows; for correct.")
-    name: str | None = Field(None, max_length=MAX_TEXT, description="Its name, if it is new.")
-    reference: bool = Field(default=False, description="Whether the photo becomes a reference of what it shows.")
+    landmark: str | None = Field(None, max_length=MAX_TEXT, description="Id of the landmark it shows; for correct.")
+    name: str | None = Field(None, max_length=MAX_TEXT, description="Name of that landmark, if it is new.")
+    reference: bool = Field(default=False, description="Whether the photo becomes a reference of that landmark.")
 
 
-@review_router.get("")
-async def items(
+class KeepRequest(RequestModel):
+    """Photos to keep, and the gallery that answers."""
+
+    photos: Photos
+    gallery: Annotated[Text, Field(description="Name of the gallery; the first one by default.")] | None = None
+
+
+@review_router.get("", response_model_exclude_unset=True)
+async def list_items(
     engine: EngineDependency, gallery: GalleryName = None, state: Literal["open", "done", "all"] = "open"
-) -> dict[str, Any]:
+) -> ReviewResponse:
     """Return the photos kept, those longest there first."""
     served = engine.named(gallery)
 
@@ -46,30 +53,30 @@ async def items(
         with served.lock:
             return served.review.items(state)
 
-    found = await engine.run(work)
-    return {"items": [item_json(item) for item in found], "total": len(found)}
+    kept_items = [ReviewItemSchema.of(item) for item in await engine.run(work)]
+    return ReviewResponse(items=kept_items, total=len(kept_items))
 
 
-@review_router.post("", openapi_extra=REVIEW_FORM)
-async def keep(request: Request, engine: EngineDependency) -> dict[str, Any]:
-    """Recognise photos and keep them for review; those that are no photos are told and not kept."""
-    sent = await read(request, engine.settings, ("photos",))
-    photos, served = sent.photos("photos", engine.settings), engine.named(sent.text("gallery"))
-    kept, failures = [], []
-    for name, content in photos:
+@review_router.post("", openapi_extra=describe_body(KeepRequest, form=True), response_model_exclude_unset=True)
+async def keep(request: Request, engine: EngineDependency) -> KeepResponse:
+    """Recognize photos and keep them for review; files that are no photos are reported and not kept."""
+    body = await read(request, engine.settings, KeepRequest)
+    served, response = engine.named(body.gallery), KeepResponse(items=[], failures=[])
+    for photo in body.photos:
         try:
-            kept.append(item_json(await engine.run(_keep, engine, served, name, content)))
+            response.items.append(ReviewItemSchema.of(await engine.run(_keep, engine, served, photo)))
         except ImageError as error:
-            failures.append({"photo": name, **error_body(400, str(error))})
-    return {"items": kept, "failures": failures}
+            response.failures.append(PhotoFailure(photo=photo.name, error=error_detail(400, str(error))))
+    return response
 
 
-def _keep(engine: Engine, served: ServedGallery, name: str, content: bytes) -> ReviewItem:
-    image = engine.decode(content, name)
-    found, _ = served.recognize(image)
-    engine.counted(served, found)
+def _keep(engine: Engine, served: ServedGallery, photo: UploadedPhoto) -> ReviewItem:
+    image = engine.decode(photo.content, photo.name)
+    recognition, _ = served.recognize(image)
+    engine.on_answer(served, recognition)
+    answer = Answer.of(served.name, image, recognition).model_dump(mode="json", exclude_unset=True)
     with served.lock:
-        return served.review.keep(name, content, answer_json(served.name, image, found))
+        return served.review.keep(photo.name, photo.content, answer)
 
 
 def _number(number: int) -> int:
@@ -91,39 +98,40 @@ async def photo(number: int, engine: EngineDependency, gallery: GalleryName = No
     return Response(await engine.run(work), media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
 
-@review_router.post("/{number}")
+@review_router.post("/{number}", response_model_exclude_unset=True)
 async def judge(
-    number: int, verdict: VerdictBody, engine: EngineDependency, gallery: GalleryName = None
-) -> dict[str, Any]:
-    """Note a verdict; the photo may become a reference of what it shows."""
+    number: int, verdict: VerdictRequest, engine: EngineDependency, gallery: GalleryName = None
+) -> ReviewItemSchema:
+    """Note a verdict; the photo may become a reference of the landmark in it."""
     served = engine.named(gallery)
     return await engine.run(_judge, engine, served, _number(number), verdict)
 
 
-def _judge(engine: Engine, served: ServedGallery, number: int, verdict: VerdictBody) -> dict[str, Any]:
+def _judge(engine: Engine, served: ServedGallery, number: int, verdict: VerdictRequest) -> ReviewItemSchema:
     with served.lock:
         item, content = served.review.item(number), served.review.content(number)
-    landmark = _shown(served, item, verdict)
+    landmark = _landmark_of(served, item, verdict)
     if verdict.reference and landmark is not None:
-        report = add_photos(engine, served, [(item.photo, content)], landmark)
-        if report["failures"]:
-            raise ApiError(409, report["failures"][0]["error"]["message"])
+        report = add_photos(engine, served, [UploadedPhoto(item.photo, content)], landmark)
+        if report.failures:
+            raise ApiError(409, report.failures[0].error.message)
     with served.lock:
         if landmark is not None and verdict.name and landmark.id not in served.gallery.covers():
             served.gallery.put_landmark(landmark)  # a new one: its name is kept for the day it gets a reference
-        said = served.review.set_verdict(number, VERDICT_OF[verdict.verdict], None if landmark is None else landmark.id)
-    return item_json(said)
+        id = None if landmark is None else landmark.id
+        judged = served.review.set_verdict(number, VERDICT_OF[verdict.verdict], id)
+    return ReviewItemSchema.of(judged)
 
 
-def _shown(served: ServedGallery, item: ReviewItem, verdict: VerdictBody) -> Landmark | None:
-    """Return what a photo shows by a verdict, or None."""
+def _landmark_of(served: ServedGallery, item: ReviewItem, verdict: VerdictRequest) -> Landmark | None:
+    """Return the landmark that a photo shows by a verdict, or None."""
     if verdict.verdict == "reject":
         return None
     if verdict.verdict == "accept":
-        answered = item.answer.get("landmark")
-        if answered is None:
+        answer = item.answer.get("landmark")
+        if answer is None:
             raise ApiError(400, "the answer was none; reject it if that is right, or say what it shows")
-        id = answered["id"]
+        id = answer["id"]
     else:
         id = checked_id(verdict.landmark or "")
     if not is_text(verdict.name or ""):

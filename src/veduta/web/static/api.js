@@ -1,6 +1,6 @@
 /** Talking to the server: one function per route, errors as ApiError, patience when it is busy. */
 
-import { note, session } from "./state.js";
+import { note, session } from "./session.js";
 
 /** An error with the server's own line. */
 export class ApiError extends Error {
@@ -52,10 +52,10 @@ async function reach(address, init) {
 }
 
 async function failure(response) {
-  const told = (await response.json().catch(() => null))?.error;
-  const message = told?.message || `The server answered ${response.status} ${response.statusText}`.trim();
+  const error = (await response.json().catch(() => null))?.error;
+  const message = error?.message || `The server answered ${response.status} ${response.statusText}`.trim();
   if (response.status === 401 && session.valid) note({ valid: false });
-  return new ApiError(response.status, told?.status || "", message, secondsToWait(response.headers.get("Retry-After")));
+  return new ApiError(response.status, error?.status || "", message, secondsToWait(response.headers.get("Retry-After")));
 }
 
 function secondsToWait(header) {
@@ -99,7 +99,7 @@ const id = encodeURIComponent;
 export const readServer = () => request("GET", "/v1/server");
 export const checkToken = () => request("GET", "/v1/session", { auth: true });
 
-/** Recognise one photo; resolves to its answer, throws its error. */
+/** Recognize one photo; resolves to its answer, throws its error. */
 export async function recognize(photo, { gallery, effort, floor }, { signal, onWait }) {
   const form = formOf({ photos: photo, gallery, effort, floor, keypoints: "true" });
   const body = await request("POST", "/v1/recognize", { form, signal, onWait, tries: Infinity });

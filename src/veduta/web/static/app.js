@@ -2,13 +2,13 @@
 
 import { checkToken, readServer } from "./api.js";
 import { button, fill, h, problem } from "./dom.js";
-import { landmarkView } from "./landmark.js";
-import { newLandmarkView } from "./landmark-form.js";
-import { landmarksView } from "./landmarks.js";
-import { recognizeView } from "./recognize.js";
-import { reviewView } from "./review.js";
-import { settingsView } from "./settings.js";
-import { changes, note, session } from "./state.js";
+import { landmarkView } from "./views/landmark.js";
+import { newLandmarkView } from "./views/landmark-form.js";
+import { landmarksView } from "./views/landmarks.js";
+import { recognizeView } from "./views/recognize.js";
+import { reviewView } from "./views/review.js";
+import { settingsView } from "./views/settings.js";
+import { changes, note, session } from "./session.js";
 
 const TITLES = { recognize: "Veduta", landmarks: "Landmarks · Veduta", review: "Review · Veduta", settings: "Settings · Veduta" };
 const main = document.getElementById("main");
@@ -62,7 +62,7 @@ async function show({ first = false } = {}) {
 
 function missing(place) {
   place.append(h("div", { class: "view narrow" }, h("h1", { tabindex: -1 }, "There is no such page"),
-    h("p", {}, h("a", { href: "#/" }, "Recognise a photo"), " instead?")));
+    h("p", {}, h("a", { href: "#/" }, "Recognize a photo"), " instead?")));
 }
 
 /** A token may come in the part of the address that is not sent: keep it for this tab, and take it out of sight. */

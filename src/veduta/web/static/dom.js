@@ -74,8 +74,8 @@ export function fill(element, ...children) {
 /** Say something to people who do not see the page. */
 export function announce(text) {
   document.getElementById("live").append(h("p", {}, text));
-  const said = document.querySelectorAll("#live p");
-  if (said.length > 6) said[0].remove();
+  const lines = document.querySelectorAll("#live p");
+  if (lines.length > 6) lines[0].remove();
 }
 
 /** "97 %"; never a round 0 or 100. */

@@ -1,4 +1,4 @@
-/** Photos waiting to be recognised: one request each, two at a time, patient when the server is busy. */
+/** Photos waiting to be recognized: one request each, two at a time, patient when the server is busy. */
 
 import { ApiError, recognize } from "./api.js";
 

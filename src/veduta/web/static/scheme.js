@@ -1,4 +1,4 @@
-// Runs before the first paint, so that a chosen colour scheme does not flash.
+// Runs before the first paint, so that a chosen color scheme does not flash.
 try {
   const scheme = JSON.parse(localStorage.getItem("veduta.settings") || "{}").scheme;
   if (scheme === "light" || scheme === "dark") document.documentElement.dataset.scheme = scheme;

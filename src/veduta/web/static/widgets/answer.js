@@ -1,6 +1,6 @@
-/** An answer in words: the name, how sure, what else it could be. Shared by the recognise and the review view. */
+/** An answer in words: the name, how sure, what else it could be. Shared by the recognize and the review view. */
 
-import { h, icon, isWeb, percent } from "./dom.js";
+import { h, icon, isWeb, percent } from "../dom.js";
 
 /** "Pantheon, almost certainly, 97 %", for those who listen. */
 export function spoken(answer) {

@@ -1,10 +1,10 @@
 /** Browse the landmarks of a gallery: search, covers, pages, a map of the page; and the way to add one. */
 
-import { listLandmarks, pictureUrl } from "./api.js";
-import { hasPlace } from "./answer.js";
-import { announce, button, count, fill, h, icon, later, problem } from "./dom.js";
-import { PlaceMap } from "./map.js";
-import { galleries, galleryToBrowse, isWritable, mayWrite } from "./state.js";
+import { listLandmarks, pictureUrl } from "../api.js";
+import { hasPlace } from "../widgets/answer.js";
+import { announce, button, count, fill, h, icon, later, problem } from "../dom.js";
+import { PlaceMap } from "../widgets/map.js";
+import { galleries, galleryToBrowse, isWritable, mayWrite } from "../session.js";
 
 const PAGE = 48;
 
@@ -27,7 +27,7 @@ class LandmarksView {
     this.search = query.get("search") ?? "";
     this.offset = Math.max(0, Number(query.get("offset")) || 0);
     this.grid = h("ul", { class: "tiles" });
-    this.pager = h("nav", { class: "row centre pager", "aria-label": "Pages" });
+    this.pager = h("nav", { class: "row center pager", "aria-label": "Pages" });
     this.mapBox = h("div", {});
     this.total = h("p", { class: "soft", role: "status" });
     this.element = h("div", { class: "view" }, this.head(), this.controls(), this.total, this.mapBox, this.grid, this.pager);

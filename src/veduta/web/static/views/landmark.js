@@ -1,14 +1,14 @@
 /** One landmark: its references, its place, and what can be changed about it. */
 
-import { deleteLandmark, deleteReference, forgetNames, getLandmark, listReferences, pictureUrl, putLandmark } from "./api.js";
-import { hasPlace, placeLine } from "./answer.js";
-import { announce, button, count, fill, h, icon, problem } from "./dom.js";
-import { ask, confirmLoss } from "./dialog.js";
+import { deleteLandmark, deleteReference, forgetNames, getLandmark, listReferences, pictureUrl, putLandmark } from "../api.js";
+import { hasPlace, placeLine } from "../widgets/answer.js";
+import { announce, button, count, fill, h, icon, problem } from "../dom.js";
+import { ask, confirmLoss } from "../widgets/dialog.js";
 import { landmarkFields } from "./landmark-form.js";
 import { writingNote } from "./landmarks.js";
-import { PlaceMap } from "./map.js";
-import { galleryToBrowse, mayWrite } from "./state.js";
-import { acceptDrops, addReferences, photoField, uploadReport } from "./uploads.js";
+import { PlaceMap } from "../widgets/map.js";
+import { galleryToBrowse, mayWrite } from "../session.js";
+import { acceptDrops, addReferences, photoField, uploadReport } from "../widgets/uploads.js";
 
 const PAGE = 60;
 
@@ -26,7 +26,7 @@ class LandmarkView {
     this.place = h("div", {});
     this.tally = h("h2", {});
     this.grid = h("ul", { class: "references" });
-    this.more = h("div", { class: "row centre" });
+    this.more = h("div", { class: "row center" });
     this.adding = h("div", {});
     this.notes = h("div", { class: "notes" });
     this.element = h("div", { class: "view" },

@@ -1,11 +1,11 @@
 /** The fields of a landmark, and the page that adds one. */
 
-import { forgetNames, getLandmark, putLandmark } from "./api.js";
-import { announce, fill, h, icon, problem } from "./dom.js";
+import { forgetNames, getLandmark, putLandmark } from "../api.js";
+import { announce, fill, h, icon, problem } from "../dom.js";
 import { galleryChoice, landmarkAddress, writingNote } from "./landmarks.js";
-import { freeId } from "./picker.js";
-import { galleryToBrowse, mayWrite } from "./state.js";
-import { addReferences, photoField, uploadReport } from "./uploads.js";
+import { freeId } from "../widgets/landmark-picker.js";
+import { galleryToBrowse, mayWrite } from "../session.js";
+import { addReferences, photoField, uploadReport } from "../widgets/uploads.js";
 
 let serial = 0;
 

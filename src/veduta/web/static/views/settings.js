@@ -1,8 +1,8 @@
 /** Settings: how to answer, how the page looks, and the token that allows changes. */
 
-import { checkToken } from "./api.js";
-import { button, fill, h, percent, problem } from "./dom.js";
-import { galleries, note, save, session, settings } from "./state.js";
+import { checkToken } from "../api.js";
+import { button, fill, h, percent, problem } from "../dom.js";
+import { galleries, note, save, session, settings } from "../session.js";
 
 const EFFORTS = {
   fast: ["Fast", "the least work a photo"],
@@ -15,7 +15,7 @@ export function settingsView(main) {
   main.append(h("div", { class: "view narrow" }, h("h1", { tabindex: -1 }, "Settings"),
     section("Answers", galleryField(), choices("Effort", "effort", EFFORTS), floorField()),
     section("Changes", writing()),
-    section("Appearance", choices("Colours", "scheme", SCHEMES), tilesField())));
+    section("Appearance", choices("Colors", "scheme", SCHEMES), tilesField())));
 }
 
 function section(title, ...children) {
@@ -68,7 +68,7 @@ function tilesField() {
 
 function writing() {
   if (!session.server?.writable)
-    return h("div", { class: "notice", data: { testid: "read-only" } }, "This server is read-only: photos can be recognised, but nothing can be added or changed.");
+    return h("div", { class: "notice", data: { testid: "read-only" } }, "This server is read-only: photos can be recognized, but nothing can be added or changed.");
   const status = h("div", { role: "status", data: { testid: "token-status" } });
   const input = h("input", { id: "token", type: "password", autocomplete: "off", spellcheck: "false", value: session.token, data: { testid: "token-input" },
     "aria-describedby": "token-hint" });

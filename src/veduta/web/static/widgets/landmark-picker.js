@@ -1,7 +1,7 @@
 /** Choose a landmark by typing a part of its name; optionally a new one. A combobox with a list of results. */
 
-import { getLandmark, listLandmarks } from "./api.js";
-import { fill, h, later } from "./dom.js";
+import { getLandmark, listLandmarks } from "../api.js";
+import { fill, h, later } from "../dom.js";
 
 let serial = 0;
 
@@ -44,9 +44,9 @@ export class LandmarkPicker {
   async find() {
     const text = this.input.value.trim();
     if (this.chosen || document.activeElement !== this.input) return;
-    const found = await listLandmarks(this.gallery, { search: text, limit: 8 }).catch(() => ({ landmarks: [] }));
+    const page = await listLandmarks(this.gallery, { search: text, limit: 8 }).catch(() => ({ landmarks: [] }));
     if (this.chosen || text !== this.input.value.trim()) return;
-    this.options = found.landmarks;
+    this.options = page.landmarks;
     const known = this.options.some((one) => one.name.toLowerCase() === text.toLowerCase());
     if (this.allowNew && text && !known) this.options = [...this.options, { id: "", name: text, isNew: true }];
     this.render();

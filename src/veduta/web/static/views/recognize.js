@@ -1,20 +1,20 @@
 /** The first view: drop, paste, choose or take photos; an answer for each. It lives as long as the page. */
 
-import { spoken } from "./answer.js";
-import { Card } from "./card.js";
-import { announce, button, count, fill, h, icon } from "./dom.js";
-import { Queue } from "./queue.js";
-import { changes, chosenGallery, galleries, isWritable, session, settings } from "./state.js";
-import { acceptDrops } from "./uploads.js";
+import { spoken } from "../widgets/answer.js";
+import { PhotoCard } from "../widgets/photo-card.js";
+import { announce, button, count, fill, h, icon } from "../dom.js";
+import { Queue } from "../queue.js";
+import { changes, chosenGallery, galleries, isWritable, session, settings } from "../session.js";
+import { acceptDrops } from "../widgets/uploads.js";
 
 const BUSY = new Set(["queued", "sending", "waiting"]);
-let kept = null;
+let view = null;
 
 /** Show the view, with the cards it had. */
 export function recognizeView(main) {
-  kept ??= new RecognizeView();
-  main.append(kept.element);
-  return kept.enter();
+  view ??= new RecognizeView();
+  main.append(view.element);
+  return view.enter();
 }
 
 class RecognizeView {
@@ -70,7 +70,7 @@ class RecognizeView {
       h("div", { class: "zone-inner" },
         h("h1", {}, "What was the name of that place?"),
         h("p", { class: "lead" }, "Give me a photo. I name the landmark, say how sure I am and show why, or say that I know none."),
-        h("div", { class: "row centre" },
+        h("div", { class: "row center" },
           h("label", { class: "button main large" }, icon("photo"), "Choose photos", choose),
           h("label", { class: "button large camera-only" }, icon("camera"), "Take a photo", shoot)),
         h("p", { class: "soft fine-only" }, "or drop them anywhere here, or paste one"),
@@ -82,7 +82,7 @@ class RecognizeView {
   take(files) {
     const jobs = [...files].map((file) => ({ file, url: URL.createObjectURL(file), state: "queued", wait: 0 }));
     if (!jobs.length) return;
-    const cards = jobs.map((job) => new Card(job, { again: (one) => this.ask(one), close: (card) => this.close(card) }));
+    const cards = jobs.map((job) => new PhotoCard(job, { again: (one) => this.ask(one), close: (card) => this.close(card) }));
     cards.forEach((card) => this.cards.set(card.job, card));
     this.list.prepend(...cards.map((card) => card.element));
     this.element.classList.add("has-cards");
@@ -99,7 +99,7 @@ class RecognizeView {
     this.cards.get(job)?.update();
     if (job.state === "done") announce(spoken(job.answer));
     if (job.state === "failed") announce(`${job.file.name}: ${job.error}`);
-    this.summarise();
+    this.summarize();
   }
 
   close(card) {
@@ -110,10 +110,10 @@ class RecognizeView {
     card.destroy();
     (next?.querySelector("button") ?? this.element.querySelector("input")).focus({ preventScroll: true });
     if (!this.cards.size) this.element.classList.remove("has-cards");
-    this.summarise();
+    this.summarize();
   }
 
-  summarise() {
+  summarize() {
     const jobs = [...this.cards.keys()];
     const busy = jobs.filter((job) => BUSY.has(job.state)).length;
     this.summary.hidden = jobs.length < 2 && !busy;

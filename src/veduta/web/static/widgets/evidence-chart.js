@@ -1,9 +1,9 @@
 /** What speaks for an answer and against it: a small bar chart, and the same as a table. */
 
-import { h, percent } from "./dom.js";
+import { h, percent } from "../dom.js";
 
-const LEAST = 0.05;
-const MOST = 10;
+const MIN_VALUE = 0.05;
+const MAX_ROWS = 10;
 
 /** Plain words for the kinds of evidence; an unknown one keeps its own name. */
 const PLAIN = {
@@ -40,10 +40,10 @@ const PLAIN = {
 };
 
 /** The chart and table of an answer's terms, or null. */
-export function termsBlock(terms, confidence) {
+export function evidenceChart(terms, confidence) {
   if (!terms?.length) return null;
   const sorted = [...terms].sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
-  const shown = sorted.filter((term) => Math.abs(term.value) >= LEAST).slice(0, MOST);
+  const shown = sorted.filter((term) => Math.abs(term.value) >= MIN_VALUE).slice(0, MAX_ROWS);
   const rest = sorted.slice(shown.length);
   const total = terms.reduce((sum, term) => sum + term.value, 0);
   return h("section", { class: "terms" },
@@ -58,7 +58,7 @@ function chart(shown, rest) {
   const widest = Math.max(...shown.map((term) => Math.abs(term.value)), 0.1);
   const rows = shown.map((term) => bar(PLAIN[term.name] ?? term.name, term.value, widest));
   const left = rest.reduce((sum, term) => sum + term.value, 0);
-  if (rest.length && Math.abs(left) >= LEAST / 2) rows.push(bar(`${rest.length} smaller ones`, left, widest));
+  if (rest.length && Math.abs(left) >= MIN_VALUE / 2) rows.push(bar(`${rest.length} smaller ones`, left, widest));
   return h("div", { class: "bars", "aria-hidden": true }, rows);
 }
 

@@ -1,11 +1,11 @@
 /** One photo kept for review, with its answer and the verdict on it. */
 
-import { forget, judge, landmarkName, reviewPhoto } from "./api.js";
+import { forget, judge, landmarkName, reviewPhoto } from "../api.js";
 import { answerBlock, photoOf } from "./answer.js";
-import { button, fill, h, problem } from "./dom.js";
+import { button, fill, h, problem } from "../dom.js";
 import { ask, confirmLoss } from "./dialog.js";
 import { Evidence } from "./evidence.js";
-import { LandmarkPicker } from "./picker.js";
+import { LandmarkPicker } from "./landmark-picker.js";
 
 const VERDICTS = { accepted: "Accepted", rejected: "Rejected: none of the gallery's landmarks", corrected: "Corrected" };
 

@@ -1,11 +1,11 @@
 /** Two pictures side by side and the lines between their matching points, under one zoom. */
 
-import { h, s } from "./dom.js";
-import { Gestures } from "./gestures.js";
+import { h, s } from "../dom.js";
+import { PanZoom } from "./pan-zoom.js";
 
 const GAP = 10;
-const FARTHEST = 14;
-const NEAR = 30; // pixels within which a point is meant
+const MAX_ZOOM = 14;
+const MAX_DISTANCE = 30; // pixels within which a point is meant
 
 /**
  * @typedef {object} Pair
@@ -15,7 +15,7 @@ const NEAR = 30; // pixels within which a point is meant
  * @property {[number, number]} referenceSize
  * @property {number[][]} lines [x, y, rx, ry]
  */
-export class Stage {
+export class PairViewer {
   /** @param {(index: number, total: number) => void} onPoint called with the highlighted point, -1 for none */
   constructor(onPoint) {
     this.onPoint = onPoint;
@@ -27,15 +27,15 @@ export class Stage {
     this.dots = s("g", { class: "dots" });
     this.lines = s("g", { class: "lines", data: { testid: "evidence-lines" } });
     this.svg = s("svg", { class: "overlay", "aria-hidden": true }, this.dots, this.lines);
-    this.element = h("div", { class: "stage", tabindex: 0, role: "group", data: { testid: "stage" } }, this.pictures, this.svg);
-    this.gestures = new Gestures(this.element, this);
+    this.element = h("div", { class: "pair-viewer", tabindex: 0, role: "group", data: { testid: "pair-viewer" } }, this.pictures, this.svg);
+    this.panZoom = new PanZoom(this.element, this);
     this.observer = new ResizeObserver(() => this.arrange());
     this.observer.observe(this.element);
   }
 
   destroy() {
     this.observer.disconnect();
-    this.gestures.destroy();
+    this.panZoom.destroy();
   }
 
   /** @param {Pair} pair */
@@ -67,7 +67,7 @@ export class Stage {
     this.draw();
   }
 
-  /** Work out where both pictures lie at zoom 1, and how high the stage is. */
+  /** Work out where both pictures lie at zoom 1, and how high the viewer is. */
   arrange() {
     const width = this.element.clientWidth;
     if (!this.pair || !width) return;
@@ -87,7 +87,7 @@ export class Stage {
   move({ k, x, y }) {
     if (!this.size) return;
     const { width, height } = this.size;
-    const zoom = Math.min(Math.max(k, 1), FARTHEST);
+    const zoom = Math.min(Math.max(k, 1), MAX_ZOOM);
     const within = (value, extent) => Math.min(0, Math.max(value, extent - extent * zoom));
     this.view = { k: zoom, x: within(x, width), y: within(y, height) };
     this.element.classList.toggle("zoomed", zoom > 1.01);
@@ -98,10 +98,10 @@ export class Stage {
     this.move({ k: this.view.k, x: this.view.x + dx, y: this.view.y + dy });
   }
 
-  /** Zoom by a factor around a point of the stage; its middle by default. */
+  /** Zoom by a factor around a point of the viewer; its middle by default. */
   zoom(factor, cx = this.size?.width / 2, cy = this.size?.height / 2) {
     if (!this.size) return;
-    const k = Math.min(Math.max(this.view.k * factor, 1), FARTHEST);
+    const k = Math.min(Math.max(this.view.k * factor, 1), MAX_ZOOM);
     const ratio = k / this.view.k;
     this.move({ k, x: cx - (cx - this.view.x) * ratio, y: cy - (cy - this.view.y) * ratio });
   }
@@ -121,10 +121,10 @@ export class Stage {
     if (x < 0 || y < 0 || x > width || y > height) this.pan(width / 2 - x, height / 2 - y);
   }
 
-  /** Highlight the point nearest to a place of the stage, if one is near. */
+  /** Highlight the point nearest to a place of the viewer, if one is near. */
   point(x, y) {
     let best = -1;
-    let least = NEAR;
+    let least = MAX_DISTANCE;
     this.points.forEach(([ax, ay, bx, by], i) => {
       const distance = Math.min(Math.hypot(ax - x, ay - y), Math.hypot(bx - x, by - y));
       if (distance < least) [best, least] = [i, distance];
@@ -171,12 +171,12 @@ function picture(url, name) {
   return image;
 }
 
-/** A line with its two ends; the hue follows the height in the photo, so that neighbours can be told apart. */
+/** A line with its two ends; the hue follows the height in the photo, so that neighbors can be told apart. */
 function mark(share) {
-  const colour = `hsl(${Math.round(48 + 130 * share)} 95% ${Math.round(66 - 8 * share)}%)`;
+  const color = `hsl(${Math.round(48 + 130 * share)} 95% ${Math.round(66 - 8 * share)}%)`;
   const under = s("line", { class: "under" });
-  const line = s("line", { class: "line", style: { stroke: colour } });
-  const ends = [0, 1].map(() => s("circle", { r: 3, style: { fill: colour } }));
+  const line = s("line", { class: "line", style: { stroke: color } });
+  const ends = [0, 1].map(() => s("circle", { r: 3, style: { fill: color } }));
   return { group: s("g", {}, under, line, ends), under, line, ends };
 }
 

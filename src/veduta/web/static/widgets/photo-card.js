@@ -2,15 +2,15 @@
 
 import { addAsReference, keepForReview } from "./actions.js";
 import { answerBlock, hasPlace, photoOf } from "./answer.js";
-import { button, fill, h, problem } from "./dom.js";
+import { button, fill, h, problem } from "../dom.js";
 import { Evidence } from "./evidence.js";
 import { PlaceMap } from "./map.js";
-import { isWritable, mayWrite } from "./state.js";
+import { isWritable, mayWrite } from "../session.js";
 
 const WAITING = { queued: "In line …", sending: "Looking …", cancelled: "Cancelled." };
 
-export class Card {
-  /** @param {import("./queue.js").Job} job @param {{again: Function, close: Function}} handlers */
+export class PhotoCard {
+  /** @param {import("../queue.js").Job} job @param {{again: Function, close: Function}} handlers */
   constructor(job, handlers) {
     Object.assign(this, { job, handlers, evidence: null, map: null });
     this.text = h("div", { class: "card-text" });

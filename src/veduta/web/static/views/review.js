@@ -1,10 +1,10 @@
 /** Photos kept for review: is the answer right, does it show something else, or nothing known? */
 
-import { listReview } from "./api.js";
-import { announce, button, count, fill, h, isTyping, problem } from "./dom.js";
+import { listReview } from "../api.js";
+import { announce, button, count, fill, h, isTyping, problem } from "../dom.js";
 import { galleryChoice } from "./landmarks.js";
-import { ReviewItem } from "./review-item.js";
-import { galleryToBrowse, mayWrite, save, settings } from "./state.js";
+import { ReviewItem } from "../widgets/review-item.js";
+import { galleryToBrowse, mayWrite, save, settings } from "../session.js";
 
 const PAGE = 25;
 const STATES = { open: "Open", done: "Done" };
@@ -21,7 +21,7 @@ class ReviewView {
     Object.assign(this, { gallery, state, items: [], shown: [], pool: new Map(), current: 0, limit: PAGE });
     this.tabs = h("div", { class: "segmented", role: "group", "aria-label": "Which photos" });
     this.list = h("div", { class: "reviews" });
-    this.more = h("div", { class: "row centre" });
+    this.more = h("div", { class: "row center" });
     this.element = h("div", { class: "view" }, h("div", { class: "head" }, h("h1", { tabindex: -1 }, "Review"), this.tabs),
       galleryChoice(gallery, (name) => (location.hash = `#/review?gallery=${encodeURIComponent(name)}`)), this.help(), this.list, this.more);
     this.onKey = (event) => this.key(event);

@@ -1,6 +1,6 @@
 /** Dialogs on the browser's own element: focus is kept inside, Escape closes, and focus returns. */
 
-import { button, fill, h, problem } from "./dom.js";
+import { button, fill, h, problem } from "../dom.js";
 
 let serial = 0;
 

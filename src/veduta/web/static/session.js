@@ -1,12 +1,12 @@
 /** What the page remembers: settings (kept in the browser), the token (for this tab only) and the server's facts. */
 
-const KEPT = "veduta.settings";
+const SETTINGS = "veduta.settings";
 const TOKEN = "veduta.token";
 const DEFAULTS = { gallery: "", effort: "default", floor: null, scheme: "auto", tiles: false, keys: true };
 
 /** Sends "change" whenever settings or session change. */
 export const changes = new EventTarget();
-export const settings = { ...DEFAULTS, ...read(localStore(), KEPT) };
+export const settings = { ...DEFAULTS, ...read(localStore(), SETTINGS) };
 export const session = { server: null, token: sessionStore()?.getItem(TOKEN) || "", valid: false };
 
 function localStore() {
@@ -37,9 +37,9 @@ function read(store, key) {
 export function save(patch) {
   Object.assign(settings, patch);
   try {
-    localStore().setItem(KEPT, JSON.stringify(settings));
+    localStore().setItem(SETTINGS, JSON.stringify(settings));
   } catch {
-    // a browser that keeps nothing still honours them until the page is closed
+    // a browser that keeps nothing still honors them until the page is closed
   }
   applyScheme();
   changes.dispatchEvent(new Event("change"));
@@ -74,8 +74,8 @@ export function chosenGallery() {
 }
 
 /** The gallery to browse: the one asked for, the chosen one, or the first. */
-export function galleryToBrowse(asked) {
-  const known = galleries().find((one) => one.name === asked);
+export function galleryToBrowse(preferred) {
+  const known = galleries().find((one) => one.name === preferred);
   return known?.name ?? (chosenGallery() || galleries()[0]?.name || "");
 }
 

@@ -1,7 +1,7 @@
 /** A map that needs no network: the countries are shipped with the page, and loaded when the first map is opened. */
 
-import { fill, h, icon } from "./dom.js";
-import { changes, session, settings } from "./state.js";
+import { fill, h, icon } from "../dom.js";
+import { changes, session, settings } from "../session.js";
 
 const ATLAS = "/static/vendor/world-atlas/countries-50m.json";
 let loading = null;
@@ -10,8 +10,8 @@ let loading = null;
 function load() {
   loading ??= Promise.all([
     stylesheet("/static/vendor/leaflet/leaflet.css"),
-    import("./vendor/leaflet/leaflet.js"),
-    import("./vendor/topojson-client/topojson-client.min.js"),
+    import("../vendor/leaflet/leaflet.js"),
+    import("../vendor/topojson-client/topojson-client.min.js"),
     fetch(ATLAS).then((response) => response.json()),
   ]).then(([, , , atlas]) => ({
     L: window.L,
@@ -81,8 +81,8 @@ export class PlaceMap {
 
   style() {
     const look = getComputedStyle(this.box);
-    const colour = (name) => look.getPropertyValue(name).trim();
-    const probe = (name) => resolve(this.box, colour(name));
+    const color = (name) => look.getPropertyValue(name).trim();
+    const probe = (name) => resolve(this.box, color(name));
     this.land.setStyle({ color: probe("--map-border"), weight: 0.8, fillColor: probe("--map-land"), fillOpacity: settings.tiles && session.server?.tiles ? 0 : 1 });
   }
 
@@ -125,9 +125,9 @@ export class PlaceMap {
   }
 }
 
-/** A colour as the browser computes it: a canvas does not know light-dark(). */
-function resolve(element, colour) {
-  const probe = h("span", { style: { color: colour }, hidden: true });
+/** A color as the browser computes it: a canvas does not know light-dark(). */
+function resolve(element, color) {
+  const probe = h("span", { style: { color: color }, hidden: true });
   element.append(probe);
   const computed = getComputedStyle(probe).color;
   probe.remove();

@@ -1,8 +1,8 @@
 /** Adding photos to a landmark, in as many requests as the server's limits need. */
 
-import { postReferences } from "./api.js";
-import { count, fill, h, icon } from "./dom.js";
-import { session } from "./state.js";
+import { postReferences } from "../api.js";
+import { count, fill, h, icon } from "../dom.js";
+import { session } from "../session.js";
 
 /**
  * Add photos as references of a landmark.
