@@ -287,7 +287,7 @@ def test_the_file_agrees_with_torch_itself(name):
 
 
 def test_the_runtime_keeps_no_record_of_its_use(tmp_path):
-    code = "from veduta.models import open_session; open_session('xfeat')"
+    code = "from veduta.models.session import open_session; open_session('xfeat')"
     environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)

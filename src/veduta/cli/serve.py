@@ -14,6 +14,7 @@ import typer
 from veduta.cli import output
 from veduta.cli.options import Provider
 from veduta.errors import VedutaError
+from veduta.files import MEGABYTE
 
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -51,8 +52,7 @@ def serve_command(
         from veduta.web.app import create_app
         from veduta.web.limits import loopback_names
         from veduta.web.server import make_server
-        from veduta.files import MEGABYTE
-    from veduta.web.settings import Settings
+        from veduta.web.settings import Settings
     except ModuleNotFoundError as error:
         raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
     names = loopback_names(host_name or ()) if host in LOOPBACK else tuple(host_name or ())
