@@ -2,11 +2,11 @@
 
 import json
 import os
-import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -146,20 +146,13 @@ def test_npy_with_ids_is_imported_with_norm_one(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["torch-zip", "torch-before-1.6", "torch-views", "torch-half", "torch-numpy"])
-def test_dictionaries_written_by_torch_are_read_without_it(tmp_path, name):
+def test_dictionaries_written_by_torch_are_read(tmp_path, name):
     path = Path(__file__).parent / "data" / f"{name}.pth"
     expected = {f"{i:016x}": (i + 1) / (np.arange(6) + 2) for i in range(4)}
     found = read_pth(path)
     assert list(found) == list(expected)
     assert all(np.allclose(found[id], v, atol=2e-3) for id, v in expected.items())
     assert len(import_pth(path, tmp_path, "b6")) == 4
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_a_pickled_dictionary_of_arrays_is_read(tmp_path, protocol):
-    vectors = dict(zip(names(3), unit(3), strict=True))
-    (tmp_path / "d.pth").write_bytes(pickle.dumps(vectors, protocol))
-    assert all(np.array_equal(v, vectors[id]) for id, v in read_pth(tmp_path / "d.pth").items())
 
 
 class Evil:
@@ -170,12 +163,20 @@ class Evil:
         return os.mkdir, (str(self.path),)
 
 
+@pytest.mark.parametrize("new", [True, False])
 @pytest.mark.parametrize("wrap", [lambda e: e, lambda e: {"a": e}, lambda e: {"a": [e]}])
-def test_a_file_that_wants_to_run_something_is_refused_and_runs_nothing(tmp_path, wrap):
-    (tmp_path / "evil.pth").write_bytes(pickle.dumps(wrap(Evil(tmp_path / "ran"))))
-    with pytest.raises(DatasetError, match="mkdir"):
+def test_a_file_that_wants_to_run_something_is_refused_and_runs_nothing(tmp_path, wrap, new):
+    torch.save(wrap(Evil(tmp_path / "ran")), tmp_path / "evil.pth", _use_new_zipfile_serialization=new)
+    with pytest.raises(DatasetError, match="mkdir" if new else "is not a dictionary of vectors"):
         read_pth(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("value", [{}, {1: torch.ones(2)}, [torch.ones(2)], {"a": torch.ones(2, 2)}, {"a": "text"}])
+def test_other_contents_are_refused(tmp_path, value):
+    torch.save(value, tmp_path / "other.pth")
+    with pytest.raises(DatasetError, match=r"other\.pth"):
+        import_pth(tmp_path / "other.pth", tmp_path / "table", "b6")
 
 
 @given(st.binary(max_size=200))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import faiss
 import numpy as np
 
 from veduta.concurrency import in_order, one_blas_thread
@@ -227,18 +228,18 @@ def _unverified(candidate: Candidate) -> Candidate:
 
 
 def distractor_centers(descriptors: Float32, count: int = NUM_CENTERS, rounds: int = 20) -> Float32:
-    """Return (count, D) centres of norm 1 of descriptors of photos of nothing, by spherical k-means from spread seeds.
+    """Return (count, D) centers of norm 1 of distractors' descriptors, by faiss's spherical k-means from spread seeds.
 
-    With no more descriptors than centres, the descriptors themselves.
+    With no more descriptors than centers, the descriptors themselves.
     """
     if len(descriptors) <= count:
         return descriptors.astype(np.float32)
-    centres = descriptors[np.linspace(0, len(descriptors) - 1, count).astype(int)]
-    for _ in range(rounds):
-        nearest = (descriptors @ centres.T).argmax(1)
-        means = [descriptors[nearest == k].mean(0) if (nearest == k).any() else centres[k] for k in range(count)]
-        centres = np.stack(means) / np.linalg.norm(means, axis=1, keepdims=True)
-    return np.asarray(centres, np.float32)
+    rows = np.ascontiguousarray(descriptors, np.float32)
+    seeds = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(rows)}  # use all rows, without remarks
+    kmeans = faiss.Kmeans(rows.shape[1], count, niter=rounds, spherical=True, seed=1, **limits)
+    kmeans.train(rows, init_centroids=seeds)
+    return np.asarray(kmeans.centroids, np.float32)
 
 
 def two_fold_split(names: Iterable[str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
