@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, Self
 
 from veduta.errors import BusyError
 
 MEGABYTE = 2**20  # bytes
+
+
+class Closable(ABC):
+    """A base for objects with a `close` method: as a context manager they close at the end of the body."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the object."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 @contextmanager

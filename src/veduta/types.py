@@ -1,7 +1,7 @@
 """The nouns that travel between the stages: frozen, with shapes checked once when they are made.
 
-Conventions: keypoints are (x, y) in pixels of the upright original photo, (0, 0) being the centre of the
-top-left pixel; homographies map query to reference; a similarity is a cosine, larger is better.
+Conventions: keypoints are (x, y) in pixels of the upright original photo, (0, 0) being the center of the top-left
+pixel; homographies map query to reference; a similarity is a cosine, larger is better.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ not run, 130 interrupted.
 from __future__ import annotations
 
 import enum
-import os
-import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,7 @@ import typer
 
 from veduta import __version__
 from veduta.cli import competition, index, jobs, library, models, output, serve, train
-from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.cli.recognize_options import (
     Budget,
     Depth,
@@ -33,8 +31,6 @@ from veduta.cli.recognize_options import (
     RerankDepth,
     recognize_options,
 )
-from veduta.concurrency import keep_memory
-from veduta.errors import VedutaError
 
 app = typer.Typer(
     name="veduta",
@@ -48,16 +44,6 @@ app.add_typer(competition.competition_app)
 app.add_typer(jobs.jobs_app)
 app.add_typer(library.library_app)
 
-RESUMABLE = {
-    "add",
-    "competition",
-    "index",
-    "jobs",
-    "library",
-    "models",
-    "train",
-}  # commands that go on where they were stopped
-SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -297,31 +283,3 @@ app.command("train")(train.train_command)
 app.add_typer(models.models_app, name="models")
 app.command("serve")(serve.serve_command)
 app.add_typer(serve.review_app, name="review")
-
-
-def main() -> None:
-    """Run the command line; a fault of the world is one line on stderr and exit status 2."""
-    output.any_names()
-    output.warnings()
-    keep_memory()
-    if sys.argv[1:2] != ["train"]:  # which has the machine to itself, or should
-        # Before faiss loads: its threads wait by spinning, on a busy machine for the very ones that spin.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        app()
-    except VedutaError as error:
-        output.error(str(error))
-        raise SystemExit(COULD_NOT_RUN) from None
-    except BrokenPipeError:
-        # The reader of our output has gone; keep Python from complaining about it while it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(SOME_FAILED) from None
-    except OSError as error:
-        output.error(f"{error.filename or 'this machine'}: {error.strerror or error}")
-        raise SystemExit(COULD_NOT_RUN) from None
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # Typer makes this of a Ctrl-C
-            raise
-        again = "; what was done is kept, run the same command again to go on" if RESUMABLE & set(sys.argv[1:2]) else ""
-        output.error("interrupted" + again)
-        raise SystemExit(INTERRUPTED) from None

@@ -11,7 +11,7 @@ import typer
 
 from veduta.cli import competition_output as pages
 from veduta.cli import output
-from veduta.cli.options import AsListing, Listing, Provider
+from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 
 competition_app = typer.Typer(
     name="competition",
@@ -19,7 +19,6 @@ competition_app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-SOME_FAILED = 1
 
 
 class RecipeName(enum.StrEnum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta.cli import output
-from veduta.cli.options import AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.cli.recognize_options import (
     Depth,
     EffortName,
@@ -33,7 +33,6 @@ jobs_app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-SOME_FAILED = 1
 
 JobGalleryPath = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.", show_default=False)]
 WorkPath = Annotated[Path, typer.Argument(metavar="DIR", help="The job's work folder.", show_default=False)]

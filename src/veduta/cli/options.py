@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+# Exit statuses.
+SOME_FAILED, COULD_NOT_RUN, INTERRUPTED = 1, 2, 130
+
 
 class Listing(enum.StrEnum):
     """How lists and figures are printed."""

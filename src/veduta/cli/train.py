@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from veduta.cli import output
-from veduta.cli.options import AsListing, Listing
+from veduta.cli.options import SOME_FAILED, AsListing, Listing
 from veduta.errors import ModelError
 
-SOME_FAILED = 1
 NEEDED = ("torch", "onnx", "onnxscript", "safetensors", "matplotlib")
 
 

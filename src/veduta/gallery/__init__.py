@@ -5,26 +5,25 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.decision.answer import DEFAULT_FLOOR
 from veduta.decision.model import Decider, LearnedDecider
 from veduta.embedders import DEFAULT_EMBEDDER
-from veduta.errors import GalleryError, ImageError, NotFoundError, VedutaError
+from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR
+from veduta.files import Closable
 from veduta.gallery.components import GalleryModels, keep_model, new_settings
 from veduta.gallery.evidence_page import write_page
 from veduta.gallery.explain import explain_image
 from veduta.gallery.index_build import build_index
 from veduta.gallery.ingest import AddReport, add_listed
 from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, describe_index
-from veduta.gallery.live_references import LiveReferences, StoredDecision
+from veduta.gallery.live_references import LiveReferences, StoredDecision, not_found
 from veduta.gallery.options import DEFAULT_MATCHER, RecognizeChanges, RecognizeOptions
 from veduta.gallery.qdrant_sync import SyncState
 from veduta.gallery.references import StoredReference, keep_photo, remove_photos
@@ -65,7 +64,7 @@ class GalleryInfo:
     index: dict[str, Any]
 
 
-class Gallery(AbstractContextManager["Gallery"]):
+class Gallery(Closable):
     """References of landmarks on disk, and the means to recognize them in photos.
 
     Make one with `Gallery.create` or `Gallery.open`; use it as a context manager, from one thread at a time.
@@ -139,11 +138,6 @@ class Gallery(AbstractContextManager["Gallery"]):
         self._live.close()
         self._store.close()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # --- contents -----------------------------------------------------------------------------------------------
 
     def info(self) -> GalleryInfo:
@@ -190,11 +184,8 @@ class Gallery(AbstractContextManager["Gallery"]):
         """Return a reference with its local features and thumbnail; NotFoundError if there is no such reference."""
         stored = self.find_reference(reference)
         if stored is None:
-            raise self._not_found("reference", reference)
+            raise not_found("reference", reference, self.path)
         return stored
-
-    def _not_found(self, kind: Literal["landmark", "reference"], id: str) -> NotFoundError:
-        return NotFoundError(kind, id, str(self.path), f"see 'veduta list {self.path}'")
 
     # --- adding and removing ------------------------------------------------------------------------------------
 
@@ -281,7 +272,7 @@ class Gallery(AbstractContextManager["Gallery"]):
             removed = self._store.references(landmark) if utf8(landmark) == landmark else []
             count = self._store.remove_landmark(landmark) if utf8(landmark) == landmark else None
             if count is None:
-                raise self._not_found("landmark", landmark)
+                raise not_found("landmark", landmark, self.path)
         else:
             stored = self.reference(str(reference))
             removed, count = [stored.reference], int(self._store.remove_reference(str(reference)))

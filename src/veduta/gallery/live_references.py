@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
+from typing import Literal
 
 from veduta.decision.model import Decider, LearnedDecider, shipped_decider
 from veduta.errors import NotFoundError
@@ -16,6 +18,11 @@ from veduta.recognizer import ReferenceSet, SearchFilter
 from veduta.types import Landmark
 
 DECISION = "decision"  # name of the attachment a calibration leaves
+
+
+def not_found(kind: Literal["landmark", "reference"], id: str, gallery: Path) -> NotFoundError:
+    """Return the error of a gallery that has no landmark or reference of this id."""
+    return NotFoundError(kind, id, str(gallery), f"see 'veduta list {gallery}'")
 
 
 class LiveReferences:
@@ -64,8 +71,7 @@ class LiveReferences:
         allowed = set(self._landmarks if landmarks is None else landmarks)
         unknown = sorted(allowed - self._landmarks.keys())
         if unknown:
-            path = self._store.path
-            raise NotFoundError("landmark", unknown[0], str(path), f"see 'veduta list {path}'")
+            raise not_found("landmark", unknown[0], self._store.path)
         if near is not None:
             allowed = {key for key in allowed if near.contains(self._landmarks[key])}
         return SearchFilter(frozenset(allowed), self._store.rows.of_landmarks(allowed))

@@ -15,6 +15,7 @@ import numpy as np
 
 from veduta.errors import GalleryError, NotFoundError
 from veduta.gallery import Gallery
+from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
 from veduta.images import check_limits, from_array, load
 from veduta.masks import DEFAULT_MASK, make_mask
@@ -80,10 +81,12 @@ class ServedGallery:
         with self.lock:
             self.gallery.recognizer().recognize(gray)
 
-    def recognize(self, image: Image, area: Area | None = None, **options: Any) -> tuple[Recognition, Recognizer]:
+    def recognize(
+        self, image: Image, area: Area | None = None, options: RecognizeOptions | None = None
+    ) -> tuple[Recognition, Recognizer]:
         """Return the answer for one photo, and its recognizer."""
         with self.lock:
-            recognizer = self.gallery.recognizer(**options)
+            recognizer = self.gallery.recognizer(options)
             return recognizer.recognize(image, area=area), recognizer
 
     def overlay(self, image: Image, recognition: Recognition, recognizer: Recognizer) -> Overlay:
@@ -225,10 +228,14 @@ class Engine:
         check_limits(content, name, max_bytes=self.settings.max_photo, max_pixels=self.settings.max_pixels)
 
     def best(
-        self, image: Image, served: Sequence[ServedGallery], area: Area | None = None, **options: Any
+        self,
+        image: Image,
+        served: Sequence[ServedGallery],
+        area: Area | None = None,
+        options: RecognizeOptions | None = None,
     ) -> tuple[ServedGallery, Recognition, Recognizer]:
         """Return the surest answer of several galleries, with the gallery and the recognizer that gave it."""
-        answers = [(gallery, *gallery.recognize(image, area, **options)) for gallery in served]
+        answers = [(gallery, *gallery.recognize(image, area, options)) for gallery in served]
         best = max(answers, key=lambda answer: (answer[1].landmark is not None, answer[1].confidence))
         self.on_answer(best[0], best[1])
         return best

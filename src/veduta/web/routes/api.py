@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field
 
 from veduta import __version__
 from veduta.errors import ImageError, PrecisionError
+from veduta.gallery.options import RecognizeOptions
 from veduta.web.engine import Engine, ServedGallery
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.limits import may_write
@@ -117,10 +118,10 @@ class RecognizeRequest(RequestModel):
     budget_ms: Annotated[Number, Field(ge=0, le=1e9)] | None = None
     keypoints: Annotated[bool, Field(description="Answer with keypoints and inlier lines too.")] = False
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> RecognizeOptions:
         """Return the options of a recognizer; a floor goes before a precision."""
         precision = self.precision if self.floor is None else None
-        return {"effort": self.effort, "floor": self.floor, "precision": precision, "budget_ms": self.budget_ms}
+        return RecognizeOptions(self.effort, self.budget_ms, precision, self.floor)
 
 
 @api_router.post(
@@ -145,7 +146,7 @@ def _answer(
     except ImageError as error:
         return PhotoFailure(photo=photo.name, error=error_detail(400, str(error)))
     try:
-        served, recognition, recognizer = engine.best(image, galleries, **body.options())
+        served, recognition, recognizer = engine.best(image, galleries, options=body.options())
     except PrecisionError as error:
         raise ApiError(400, f"precision: {error}") from error
     if not body.keypoints:

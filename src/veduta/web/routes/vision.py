@@ -18,6 +18,7 @@ import numpy as np
 from fastapi import APIRouter, Request
 
 from veduta.errors import ImageError
+from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
 from veduta.types import Image, Landmark, Recognition
 from veduta.web.engine import Engine
@@ -95,7 +96,8 @@ def _annotate(engine: Engine, fields: dict[str, Any], gallery: str | None) -> An
                 UNIMPLEMENTED, f"only LANDMARK_DETECTION is done here, not {', '.join(others) or 'nothing'}"
             )
         image, area = _image(engine, request.image), _area(request.image_context.lat_long_rect)
-        _, recognition, _ = engine.best(image, engine.select_galleries(gallery), area, floor=FLOOR)
+        galleries, options = engine.select_galleries(gallery), RecognizeOptions(floor=FLOOR)
+        _, recognition, _ = engine.best(image, galleries, area, options)
     except FaultError as fault:
         return AnnotateResponse(error=RpcStatus(code=fault.code, message=one_line(fault.message)))
     except ImageError as error:

@@ -1,0 +1,54 @@
+"""The entry point: faults of the world become one line on stderr and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from veduta.cli import output
+from veduta.cli.app import app
+from veduta.cli.options import (
+    COULD_NOT_RUN,
+    INTERRUPTED,
+    SOME_FAILED,
+)
+from veduta.concurrency import keep_memory
+from veduta.errors import VedutaError
+
+RESUMABLE = {
+    "add",
+    "competition",
+    "index",
+    "jobs",
+    "library",
+    "models",
+    "train",
+}  # commands that go on where they were stopped
+
+
+def main() -> None:
+    """Run the command line; a fault of the world is one line on stderr and exit status 2."""
+    output.any_names()
+    output.warnings()
+    keep_memory()
+    if sys.argv[1:2] != ["train"]:  # which has the machine to itself, or should
+        # Before faiss loads: its threads wait by spinning, on a busy machine for the very ones that spin.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except VedutaError as error:
+        output.error(str(error))
+        raise SystemExit(COULD_NOT_RUN) from None
+    except BrokenPipeError:
+        # The reader of our output has gone; keep Python from complaining about it while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(SOME_FAILED) from None
+    except OSError as error:
+        output.error(f"{error.filename or 'this machine'}: {error.strerror or error}")
+        raise SystemExit(COULD_NOT_RUN) from None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # Typer makes this of a Ctrl-C
+            raise
+        again = "; what was done is kept, run the same command again to go on" if RESUMABLE & set(sys.argv[1:2]) else ""
+        output.error("interrupted" + again)
+        raise SystemExit(INTERRUPTED) from None
