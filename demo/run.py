@@ -19,7 +19,7 @@ import numpy as np
 
 from veduta.cli import output
 from veduta.gallery import Gallery
-from veduta.gallery.evidence_page import render
+from veduta.gallery.evidence.page import render
 from veduta.images import load
 from veduta.viz import encode
 

@@ -15,7 +15,8 @@ from veduta.errors import ModelError
 from veduta.images import from_array
 from veduta.models.export.efficientnet_lite import EfficientNetLite
 from veduta.training.descriptor.model import whitening
-from veduta.training.descriptor.model.network import Backbone, Descriptor, GeM, SharedNorm, linear, make_backbone
+from veduta.training.descriptor.model.backbone import Backbone
+from veduta.training.descriptor.model.network import Descriptor, GeM, SharedNorm, linear, make_backbone
 from veduta.training.descriptor.model.whitening import whiten
 
 

@@ -21,7 +21,7 @@ from veduta.decision.answer import decide
 from veduta.decision.model import CONTINUE_BETWEEN
 from veduta.errors import DatasetError, GalleryError, ImageError, ModelError, NotFoundError
 from veduta.gallery import Gallery
-from veduta.gallery.explain import explain_image
+from veduta.gallery.evidence.explain import explain_image
 from veduta.gallery.ingest import ADD_BATCH
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load

@@ -3,14 +3,14 @@
 import jinja2
 import pytest
 
-import veduta.gallery.evidence_page
+import veduta.gallery.evidence.page
 from veduta.pages import page_template, webp_source
 
 HOSTILE = """<script>alert(1)</script>"'&{{ title }}{% raw %}"""
 
 
 def test_text_is_escaped_and_never_a_template():
-    template = page_template(veduta.gallery.evidence_page.__file__, "evidence.html")
+    template = page_template(veduta.gallery.evidence.page.__file__, "evidence.html")
     html = template.render(title=HOSTILE, subtitle="", summary=[], photos=[])
     escaped = "&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&amp;{{ title }}{% raw %}"
     assert html.count(escaped) == 2
@@ -19,7 +19,7 @@ def test_text_is_escaped_and_never_a_template():
 
 def test_a_value_that_is_missing_is_a_fault_of_the_program():
     with pytest.raises(jinja2.UndefinedError, match="subtitle"):
-        page_template(veduta.gallery.evidence_page.__file__, "evidence.html").render(title="", summary=[], photos=[])
+        page_template(veduta.gallery.evidence.page.__file__, "evidence.html").render(title="", summary=[], photos=[])
 
 
 def test_the_source_of_a_picture_loads_nothing():

@@ -11,7 +11,7 @@ import pytest
 from support import world
 
 from veduta.errors import GalleryError
-from veduta.gallery.evidence_page import EvidencePair, Explanation, confidence_phrase, draw_evidence, render, write_page
+from veduta.gallery.evidence.page import EvidencePair, Explanation, confidence_phrase, draw_evidence, render, write_page
 from veduta.images import from_array
 from veduta.types import Candidate, Landmark, Recognition
 
@@ -160,7 +160,7 @@ def test_the_page_is_whole_by_itself():
 )
 def test_the_picture_of_a_pair_says_what_geometry_said(monkeypatch, candidate, caption):
     drawn = []
-    monkeypatch.setattr("veduta.gallery.evidence_page.draw_pair", lambda *given: drawn.append(given))
+    monkeypatch.setattr("veduta.gallery.evidence.page.draw_pair", lambda *given: drawn.append(given))
     draw_evidence(exhibit(candidate, photo="trip/holiday.jpg"), candidate)
     assert drawn[0][4:] == (caption, ("holiday.jpg", "arco/1.jpg"))
 

@@ -24,7 +24,7 @@ from veduta.datasets.listing import list_csv
 from veduta.errors import GalleryError
 from veduta.features.xfeat import XFeat
 from veduta.gallery import Gallery
-from veduta.gallery.evidence_page import confidence_phrase
+from veduta.gallery.evidence.page import confidence_phrase
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
 from veduta.review_queue import ReviewQueue

@@ -19,8 +19,10 @@ __version__ = "0.1.0"
 # Public name -> the module it lives in.
 _HOMES = {
     "AddReport": "veduta.gallery.ingest",
+    "Asset": "veduta.library.model",
     "BusyError": "veduta.errors",
     "Candidate": "veduta.types",
+    "Circle": "veduta.geo",
     "ConflictError": "veduta.errors",
     "DatasetError": "veduta.errors",
     "Decision": "veduta.types",
@@ -28,11 +30,13 @@ _HOMES = {
     "Gallery": "veduta.gallery",
     "GalleryError": "veduta.errors",
     "GalleryInfo": "veduta.gallery",
+    "Guess": "veduta.types",
     "Image": "veduta.types",
     "ImageError": "veduta.errors",
     "JobError": "veduta.errors",
     "Label": "veduta.library.model",
     "Landmark": "veduta.types",
+    "LandmarkCount": "veduta.types",
     "Library": "veduta.library",
     "LibraryError": "veduta.errors",
     "LocalFeatures": "veduta.types",
@@ -42,11 +46,13 @@ _HOMES = {
     "NotFoundError": "veduta.errors",
     "NotInstalledError": "veduta.errors",
     "PairVerification": "veduta.pair",
+    "Position": "veduta.types",
     "PrecisionError": "veduta.errors",
     "Recognition": "veduta.types",
+    "RecognizeOptions": "veduta.gallery.options",
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
-    "Asset": "veduta.library.model",
+    "TermValue": "veduta.types",
     "TooLargeError": "veduta.errors",
     "TrainingError": "veduta.errors",
     "VedutaError": "veduta.errors",
@@ -61,6 +67,7 @@ __all__ = [
     "Asset",
     "BusyError",
     "Candidate",
+    "Circle",
     "ConflictError",
     "DatasetError",
     "Decision",
@@ -68,11 +75,13 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryInfo",
+    "Guess",
     "Image",
     "ImageError",
     "JobError",
     "Label",
     "Landmark",
+    "LandmarkCount",
     "Library",
     "LibraryError",
     "LocalFeatures",
@@ -82,10 +91,13 @@ __all__ = [
     "NotFoundError",
     "NotInstalledError",
     "PairVerification",
+    "Position",
     "PrecisionError",
     "Recognition",
+    "RecognizeOptions",
     "Recognizer",
     "Reference",
+    "TermValue",
     "TooLargeError",
     "TrainingError",
     "VedutaError",
@@ -114,6 +126,8 @@ if TYPE_CHECKING:
     )
     from veduta.gallery import Gallery, GalleryInfo
     from veduta.gallery.ingest import AddReport
+    from veduta.gallery.options import RecognizeOptions
+    from veduta.geo import Circle
     from veduta.images import load
     from veduta.library import Library
     from veduta.library.model import Asset, Label
@@ -124,12 +138,16 @@ if TYPE_CHECKING:
         Candidate,
         Decision,
         Failure,
+        Guess,
         Image,
         Landmark,
+        LandmarkCount,
         LocalFeatures,
         Matches,
+        Position,
         Recognition,
         Reference,
+        TermValue,
         Verification,
     )
 

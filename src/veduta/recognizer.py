@@ -22,12 +22,15 @@ from veduta.types import (
     Candidate,
     Decision,
     Float32,
+    Guess,
     Image,
     Int64,
     Landmark,
     LocalFeatures,
     Matches,
+    Position,
     Recognition,
+    TermValue,
     UInt8,
     Verification,
 )
@@ -356,14 +359,14 @@ class Recognizer:
         self,
         candidates: Sequence[Candidate],
         descriptor: Float32,
-        position: tuple[float, float] | Area | None = None,
+        position: Position | Area | None = None,
     ) -> Decision:
         """Return the landmark that the evidence speaks for, or none below the floor.
 
         Args:
             candidates: those of one photo, in any order.
             descriptor: the photo's, (D,).
-            position: (degrees north, degrees east) where it was taken, or the area it was taken in.
+            position: where it was taken, or the area it was taken in.
         """
         if not candidates:
             return decide((), ())
@@ -374,7 +377,7 @@ class Recognizer:
         self,
         scores: Sequence[LandmarkScore],
         candidates: Sequence[Candidate],
-        position: tuple[float, float] | Area | None,
+        position: Position | Area | None,
     ) -> Decision:
         """Return the decision for the landmarks that may be named."""
         if not candidates:
@@ -384,16 +387,16 @@ class Recognizer:
             candidates = [c for c in candidates if c.landmark in allowed.landmarks]
         return decide(scores, candidates, self.floor, self.prior(scores, position))
 
-    def prior(self, scores: Sequence[LandmarkScore], position: tuple[float, float] | Area | None) -> dict[str, float]:
+    def prior(self, scores: Sequence[LandmarkScore], position: Position | Area | None) -> dict[str, float]:
         """Return landmark id -> log odds the photo's position adds, for landmarks whose place is known."""
         if position is None or not self.gps:
             return {}
         known = self.references.landmarks
         landmarks = [known[score.landmark] for score in scores if score.landmark in known]
         return {
-            landmark.id: place_prior(distance_km(position, (landmark.latitude, landmark.longitude)))
+            landmark.id: place_prior(distance_km(position, place))
             for landmark in landmarks
-            if landmark.latitude is not None and landmark.longitude is not None
+            if (place := landmark.position) is not None
         }
 
     def _recognition(
@@ -406,8 +409,8 @@ class Recognizer:
             confidence=decision.confidence,
             evidence=decision.evidence,
             seconds=seconds,
-            terms=decision.terms,
-            guesses=tuple((landmarks[key], p) for key, p in decision.guesses),
+            terms=tuple(TermValue(*term) for term in decision.terms),
+            guesses=tuple(Guess(landmarks[key], p) for key, p in decision.guesses),
             features=features,
         )
 

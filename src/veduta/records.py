@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from veduta.errors import JobError
+from veduta.files import write_json
 
 RECORD_HEADER = struct.Struct("<QIBI")  # number, length, failed, checksum of these three and of the bytes
 PART, DONE, MAKERS = "part.bin", "done.json", "makers.txt"
@@ -104,16 +105,6 @@ class RecordFile:
         self._file.close()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a file at once or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(value, file, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
 @dataclass(frozen=True)
 class FinishedShard:
     """The totals of a finished shard.
@@ -132,7 +123,7 @@ class FinishedShard:
 
     def write(self, folder: Path) -> None:
         """Write the totals into a shard's folder."""
-        write_json(folder / DONE, vars(self))
+        write_json(folder / DONE, vars(self), indent=None, sort_keys=True)
 
     @classmethod
     def read(cls, folder: Path) -> FinishedShard | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,18 @@ Float64 = npt.NDArray[np.float64]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 UInt8 = npt.NDArray[np.uint8]
+
+
+class Position(NamedTuple):
+    """A position on the globe.
+
+    Attributes:
+        latitude: degrees north.
+        longitude: degrees east.
+    """
+
+    latitude: float
+    longitude: float
 
 
 def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], kind: str) -> None:
@@ -40,7 +52,7 @@ class Image:
         height: height in pixels of the upright original photo.
         name: where it came from, as the caller gave it; used in messages only.
         sha256: hex digest of the file's bytes; empty for pixels that never were a file.
-        position: (degrees north, degrees east) where it was taken, as the camera wrote it, or None.
+        position: where it was taken, as the camera wrote that, or None.
         taken: when, by the camera's clock and without a zone, or None.
     """
 
@@ -49,7 +61,7 @@ class Image:
     height: int
     name: str = "<array>"
     sha256: str = ""
-    position: tuple[float, float] | None = None
+    position: Position | None = None
     taken: datetime | None = None
 
     def __post_init__(self) -> None:
@@ -160,6 +172,34 @@ class Landmark:
         if not self.name:
             object.__setattr__(self, "name", self.id)
 
+    @property
+    def position(self) -> Position | None:
+        """Where the landmark stands, or None where that is not known."""
+        if self.latitude is None or self.longitude is None:
+            return None
+        return Position(self.latitude, self.longitude)
+
+
+class LandmarkCount(NamedTuple):
+    """A landmark of a gallery and its number of references."""
+
+    landmark: Landmark
+    references: int
+
+
+class Guess(NamedTuple):
+    """A landmark and the probability, in [0, 1], that a photo shows it."""
+
+    landmark: Landmark
+    confidence: float
+
+
+class TermValue(NamedTuple):
+    """The contribution of one kind of evidence to the log odds of a guess."""
+
+    name: str
+    value: float
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -263,8 +303,8 @@ class Recognition:
         confidence: probability that the best guess is right, in [0, 1]; the guess's also when landmark is None.
         evidence: the candidates, best guess first.
         seconds: wall time from opening the photo to the answer.
-        terms: what each kind of evidence adds to the log odds of the best guess, largest first.
-        guesses: (landmark, probability that it is the right one) of the likeliest, best guess first.
+        terms: the contribution of each kind of evidence to the log odds of the best guess, largest first.
+        guesses: the likeliest landmarks, best guess first.
         features: the photo's local features, or None where no candidate was verified; not shown and not compared.
     """
 
@@ -273,8 +313,8 @@ class Recognition:
     confidence: float
     evidence: tuple[Candidate, ...] = field(default=())
     seconds: float = 0.0
-    terms: tuple[tuple[str, float], ...] = ()
-    guesses: tuple[tuple[Landmark, float], ...] = ()
+    terms: tuple[TermValue, ...] = ()
+    guesses: tuple[Guess, ...] = ()
     features: LocalFeatures | None = field(default=None, repr=False, compare=False)
 
 

@@ -18,8 +18,8 @@ from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR
 from veduta.files import Closable
 from veduta.gallery.components import GalleryModels, keep_model, new_settings
-from veduta.gallery.evidence_page import write_page
-from veduta.gallery.explain import explain_image
+from veduta.gallery.evidence.explain import explain_image
+from veduta.gallery.evidence.page import write_page
 from veduta.gallery.index_build import build_index
 from veduta.gallery.ingest import AddReport, add_listed
 from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, describe_index
@@ -36,7 +36,7 @@ from veduta.models.session import provider_name
 from veduta.progress import Progress, ShareProgress
 from veduta.recognizer import Recognizer
 from veduta.text import utf8
-from veduta.types import Failure, Image, Landmark, Recognition, Reference
+from veduta.types import Failure, Image, Landmark, LandmarkCount, Recognition, Reference
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Gallery(Closable):
             index=describe_index(self._store),
         )
 
-    def landmarks(self) -> list[tuple[Landmark, int]]:
+    def landmarks(self) -> list[LandmarkCount]:
         """Return every landmark with its number of references, in the order of ids."""
         return list(self._store.landmarks().values())
 

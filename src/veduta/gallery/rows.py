@@ -9,7 +9,7 @@ import numpy as np
 
 from veduta.gallery.match_graph import descriptor_matrix
 from veduta.sqlite import Database
-from veduta.types import Float32, Int64
+from veduta.types import Float32, Int64, Position
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class ReferenceLabel:
     longitude: float | None
 
     @property
-    def position(self) -> tuple[float, float] | None:
-        """(degrees north, degrees east) of the landmark, or None where that is not known."""
+    def position(self) -> Position | None:
+        """The position of the landmark, or None where that is not known."""
         if self.latitude is None or self.longitude is None:
             return None
-        return self.latitude, self.longitude
+        return Position(self.latitude, self.longitude)
 
 
 class DescriptorRows:

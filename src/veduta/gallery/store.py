@@ -26,7 +26,7 @@ from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.rows import DescriptorRows
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
 from veduta.sqlite import Database, is_writable
-from veduta.types import Float32, Landmark, LocalFeatures, Reference, UInt8
+from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Reference, UInt8
 
 GALLERY_FILE = "gallery.sqlite"
 MODELS_FOLDER = "models"  # folder of models that do not ship
@@ -194,10 +194,13 @@ class Store:
             removed = db.execute("DELETE FROM landmark WHERE id = ?", (id,)).rowcount
         return int(count) if removed else None
 
-    def landmarks(self) -> dict[str, tuple[Landmark, int]]:
+    def landmarks(self) -> dict[str, LandmarkCount]:
         """Return every landmark with its number of references, by id, in the order of ids."""
         counts = dict(self._db.rows("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
-        return {row[0]: (Landmark(*row), counts.get(row[0], 0)) for row in self._db.rows(f"{LANDMARK} ORDER BY id")}
+        return {
+            row[0]: LandmarkCount(Landmark(*row), counts.get(row[0], 0))
+            for row in self._db.rows(f"{LANDMARK} ORDER BY id")
+        }
 
     def landmark(self, id: str) -> Landmark | None:
         """Return one landmark, or None."""

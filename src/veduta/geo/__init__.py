@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from veduta.types import Landmark
+from veduta.types import Landmark, Position
 
 EARTH_KM = 6371.0
 
 
-def great_circle_km(a: tuple[float, float], b: tuple[float, float]) -> float:
-    """Return the distance in kilometers between two positions, (degrees north, degrees east) each (haversine)."""
+def great_circle_km(a: Position, b: Position) -> float:
+    """Return the distance in kilometers between two positions (haversine)."""
     (north_a, east_a), (north_b, east_b) = (tuple(map(math.radians, position)) for position in (a, b))
     across = math.sin((north_b - north_a) / 2) ** 2
     along = math.cos(north_a) * math.cos(north_b) * math.sin((east_b - east_a) / 2) ** 2
@@ -41,10 +41,8 @@ class Circle:
 
     def contains(self, landmark: Landmark) -> bool:
         """Return whether a landmark is known to stand within the circle."""
-        if landmark.latitude is None or landmark.longitude is None:
-            return False
-        center, position = (self.latitude, self.longitude), (landmark.latitude, landmark.longitude)
-        return great_circle_km(center, position) <= self.radius_km
+        center = Position(self.latitude, self.longitude)
+        return landmark.position is not None and great_circle_km(center, landmark.position) <= self.radius_km
 
 
 @dataclass(frozen=True)
@@ -67,16 +65,16 @@ class Area:
         if not -90 <= self.south <= self.north <= 90 or not all(-180 <= x <= 180 for x in (self.west, self.east)):
             raise ValueError(f"Area: expected -90 <= south <= north <= 90 and longitudes within 180, got {self}")
 
-    def nearest(self, position: tuple[float, float]) -> tuple[float, float]:
-        """Return the point of the area, (degrees north, degrees east), nearest to a position; itself when inside."""
+    def nearest(self, position: Position) -> Position:
+        """Return the point of the area nearest to a position; the position itself when inside."""
         width, offset = (self.east - self.west) % 360, (position[1] - self.west) % 360
         if offset <= width or self.east - self.west == 360:
             east = position[1]
         else:
             east = self.east if offset - width < 360 - offset else self.west
-        return min(max(position[0], self.south), self.north), east
+        return Position(min(max(position[0], self.south), self.north), east)
 
 
-def distance_km(origin: tuple[float, float] | Area, position: tuple[float, float]) -> float:
+def distance_km(origin: Position | Area, position: Position) -> float:
     """Return the kilometers from a position, or from the nearest point of an area, to another position."""
     return great_circle_km(origin.nearest(position) if isinstance(origin, Area) else origin, position)

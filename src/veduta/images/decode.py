@@ -13,7 +13,7 @@ from veduta.errors import ImageError, TooLargeError
 from veduta.images import formats, raw
 from veduta.images.photo_bytes import MAX_BYTES, PhotoBytes, check_length, read_bytes
 from veduta.text import printable
-from veduta.types import Image, UInt8
+from veduta.types import Image, Position, UInt8
 
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,7 +56,8 @@ def load(
     photo = _photo_bytes(source, name, max_bytes)
     name = photo.name if name is None else name
     opened, pixels, (width, height) = _decode(photo, printable(name), max_side, max_pixels)
-    return Image(pixels, width, height, name, photo.sha256, opened.position, opened.taken)
+    position = None if opened.position is None else Position(*opened.position)
+    return Image(pixels, width, height, name, photo.sha256, position, opened.taken)
 
 
 def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import JobError, ModelError, VedutaError
+from veduta.files import write_json
 from veduta.jobs.add import AddJob
 from veduta.jobs.merge import MergeReport, merge_job
 from veduta.jobs.plan import Job, JobPlan, begin_job
@@ -25,7 +26,7 @@ from veduta.jobs.recognize import RecognizeJob
 from veduta.jobs.shard import run_shard
 from veduta.jobs.verify import VerifyJob
 from veduta.progress import Progress
-from veduta.records import PART, count_records, write_json
+from veduta.records import PART, count_records
 
 ShardWork = Callable[[dict[str, Any]], dict[str, Any]]
 Room = tuple[int, float, float]

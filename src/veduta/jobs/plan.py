@@ -15,8 +15,7 @@ from typing import Any, Protocol
 from veduta import __version__
 from veduta.competition.descriptor_table import shard_of
 from veduta.errors import BusyError, DatasetError, JobError
-from veduta.files import locked
-from veduta.records import write_json
+from veduta.files import locked, write_json
 from veduta.types import Failure
 
 JobItem = dict[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.gallery import Gallery
-from veduta.gallery.evidence_page import confidence_phrase
+from veduta.gallery.evidence.page import confidence_phrase
 from veduta.images import load, read_bytes
 from veduta.images.photo_bytes import check_length
 from veduta.library import Library, UncertainAsset

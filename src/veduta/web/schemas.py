@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from veduta.gallery.evidence_page import confidence_phrase
+from veduta.gallery.evidence.page import confidence_phrase
 from veduta.review_queue import ReviewItem
 from veduta.types import Candidate, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
 

@@ -31,7 +31,8 @@ from veduta.models.folder import write_card
 from veduta.progress import Log
 from veduta.protocols import Embedder
 from veduta.training.descriptor.config import TrainConfig
-from veduta.training.descriptor.model.network import Backbone, GeM
+from veduta.training.descriptor.model.backbone import Backbone
+from veduta.training.descriptor.model.network import GeM
 from veduta.training.descriptor.protocols import RetrievalMetrics, evaluate_protocol
 from veduta.training.descriptor.result import ExportedVariant, TrainResult
 from veduta.types import Image

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from veduta.errors import TrainingError
+from veduta.files import write_json
 from veduta.models.folder import check_model_name
 from veduta.progress import Log, VerbProgress
 from veduta.training.descriptor import checkpoint
@@ -179,7 +180,7 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
         report = TrainReport(
             str(out), len(held.train), len(counts), lost, dropped, best["epoch"], before, after, tuple(variants), took
         )
-        write_whole(out / REPORT, json.dumps(report.as_dict(), indent=1) + "\n")
+        write_json(out / REPORT, report.as_dict())
         return report
 
 
@@ -204,14 +205,7 @@ def _open(out: Path, recipe: TrainConfig, data: Path, bank: Path | None, place: 
         out.mkdir(parents=True, exist_ok=True)
         if not path.exists() and any(file.suffix != ".draft" for file in out.iterdir()):
             raise TrainingError(f"{out}: is not empty and holds no run; choose a new folder")
-        write_whole(path, json.dumps(settings, indent=1) + "\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is either the old one or the new one, never half."""
-    draft = path.with_name(path.name + ".draft")
-    draft.write_text(text, "utf-8")
-    draft.replace(path)
+        write_json(path, settings)
 
 
 def _tell_survey(

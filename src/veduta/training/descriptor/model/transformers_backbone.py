@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from veduta.errors import ModelError
-from veduta.training.descriptor.model.network import LITE_STEP, Backbone
+from veduta.training.descriptor.model.backbone import LITE_STEP, Backbone
 
 BACKBONE_STEP = LITE_STEP  # of networks that halve their input five times
 MOST_OTHERS = 16  # tokens before those of the patches: the class, registers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from veduta.gallery.evidence_page import EvidencePair, Explanation
+from veduta.gallery.evidence.page import EvidencePair, Explanation
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.types import Candidate, Image, LocalFeatures
 
