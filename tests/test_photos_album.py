@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import itertools
+import json
 import os
 import re
 import shutil
@@ -19,12 +20,13 @@ from support import world
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
+from veduta.geo.countries import countries
 from veduta.library import Library
 from veduta.library.album import images
-from veduta.library.album.map import Marker, draw_map
+from veduta.library.album.atlas import MAX_BYTES, simplified_atlas
+from veduta.library.album.map import Marker, describe_map, leaflet
 from veduta.library.album.page import write_album
 from veduta.library.album.timeline import Moment, draw_timeline
-from veduta.library.album.viewport import MAX_PATH_LENGTH, WIDTH, outlines, viewport_around, visible_countries
 from veduta.library.catalog import Catalog, StoredAnswer
 from veduta.types import Landmark
 
@@ -259,8 +261,11 @@ def test_nothing_is_loaded_from_elsewhere(page):
     for tag in ("style", "script"):
         (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page.html, re.DOTALL)
         assert base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() in policy
-        assert "url(" not in content
-        assert "http" not in content
+        assert tag == "script" or "url(" not in content
+        assert not set(re.findall(r"https?:[^\"'\s]*", content)) - {
+            "http://www.w3.org/2000/svg",
+            "https://leafletjs.com",
+        }
         assert "@import" not in content
     assert all(image["src"].startswith("data:image/webp;base64,") and "alt" in image for image in page.all("img"))
     assert {"link", "iframe", "object", "form", "base"}.isdisjoint(tag for tag, _ in page.elements)
@@ -287,7 +292,7 @@ def hostile(tmp_path):
 def test_hostile_names_are_shown_and_do_nothing(hostile, tmp_path):
     page = Page(write_album(hostile, tmp_path / "a<b>.html"))
     assert {"b", "i"}.isdisjoint(tag for tag, _ in page.elements)
-    assert len(page.all("script")) == 1
+    assert page.all("script") == [{"type": "application/json", "id": "world-data"}, {}]
     assert page.text.count("alert(1)") == page.text.count(HOSTILE) * 2 > 0
     assert r"caf\udce9 100%.jpg" in page.html
     assert "שער הפרחים" in page.text
@@ -412,58 +417,67 @@ def test_how_many_pictures_a_grid_may_show():
 # --- map and time ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "places",
-    [
-        [(12.3, 45.4)],
-        [(2.3, 48.9), (13.7, 51.1), (-9.1, 38.7)],
-        [(174.8, -36.8), (-155.5, 19.9)],  # across the line of dates
-        [(-179.9, 0.0), (179.9, 1.0)],
-        [(-122.4, 37.8), (139.7, 35.7), (18.4, -33.9), (151.2, -33.9)],
-        [(25.7, 71.2), (0.0, -89.5)],
-    ],
-)
-def test_the_map_shows_all_places_and_little_else(places):
-    points = np.array(places)
-    window = viewport_around(points)
-    placed = window.place(points)
-    assert (placed >= 0).all()
-    assert (placed <= (WIDTH, window.height)).all()
-    assert 0.4 <= window.height / WIDTH <= 1.2
-    assert window.east - window.west <= 360
-    if len(places) == 2 and abs(places[0][1]) < 40:
-        assert window.east - window.west < 140
+WORLD = [(east / 3, float(east)) for east in range(-170, 180, 20)]
 
 
-def test_a_map_of_the_whole_world_stays_small_and_its_borders_true():
-    window = viewport_around(np.array([(float(east), east / 3) for east in range(-170, 180, 20)]))
-    seen = visible_countries(window)
-    assert len(seen) > 200
-    assert sum(map(len, outlines(seen))) <= MAX_PATH_LENGTH
-    (italy,) = [path for land, path in zip(seen, outlines(seen), strict=True) if land.country.name == "Italy"]
-    start = np.array([int(number) for number in re.match(r"M(-?\d+) (-?\d+)l", italy).groups()]) / 10
-    west, south, east, north = 6.6, 36.6, 18.6, 47.1  # Italy
-    low, high = window.draw(np.array([(west, north), (east, south)]))
-    assert (start >= low - 1).all()
-    assert (start <= high + 1).all()
+@pytest.mark.parametrize("positions", [[(45.4, 12.3)], [(45.4, 12.3), (-36.8, 174.8)], WORLD, []])
+def test_borders_are_small_enough_for_a_page_and_still_meet(positions):
+    atlas = simplified_atlas(positions, {"Italy", "Malta"})
+    assert len(json.dumps(atlas, separators=(",", ":"))) < MAX_BYTES + 200
+    rings = {land["name"]: [ring for polygon in land["polygons"] for ring in polygon] for land in atlas["countries"]}
+    assert {"Italy", "Malta", "New Zealand", "Russia"} <= rings.keys()
+    assert {land["name"] for land in atlas["countries"] if land["visited"]} == {"Italy", "Malta"}
+    drawn = lines_of(atlas)
+    for ring in (ring for each in rings.values() for ring in each):
+        parts = [drawn[number] if number >= 0 else drawn[~number][::-1] for number in ring]
+        for before, after in zip(parts, parts[1:] + parts[:1], strict=True):
+            assert (before[-1] == after[0]).all()
+    assert {number if number >= 0 else ~number for each in rings.values() for ring in each for number in ring} == set(
+        range(len(drawn))
+    )
 
 
-def test_a_place_by_the_camera_and_one_by_the_landmark_are_told_apart():
-    marks = [Marker("A", "#a", 9, (45.4, 12.3), False), Marker("B", "#b", 1, (51.0, 13.7), True)]
-    drawn = draw_map(marks, [(45.41, 12.31)], {"Italy"})
-    assert drawn.count('<a class="dot seen" href="#a"') == drawn.count('<a class="dot guess" href="#b"') == 1
-    sizes = [float(size) for size in re.findall(r'class="spot"[^>]* r="([\d.]+)"', drawn)]
-    assert sizes[0] > sizes[1]
-    assert drawn.count('class="been"') == 1
-    assert 'class="stands"' in drawn
-    assert draw_map([], [], set()) == ""
+def lines_of(atlas):
+    """The lines of an atlas, (K, 2) degrees east and north each."""
+    return [np.cumsum(np.array(arc).reshape(-1, 2), axis=0) * atlas["scale"] + atlas["offset"] for arc in atlas["arcs"]]
 
 
-def test_places_beside_one_another_are_one_dot_that_names_both():
-    marks = [Marker("A", "#a", 9, (45.4, 12.3), False), Marker("B", "#b", 1, (45.41, 12.31), True)]
-    drawn = draw_map([*marks, Marker("C", "#c", 1, (60.0, 25.0), True)], [], set())
-    assert drawn.count('class="dot') == 2
-    assert "<title>A: 9 photos\nB: 1 photo</title>" in drawn
+def test_borders_are_true_where_photos_were_taken_and_coarse_far_from_there():
+    atlas = simplified_atlas([(45.4, 12.3)], {"Italy"})
+    lines = np.concatenate(lines_of(atlas))
+    near = np.hypot(*(lines - (12.3, 45.4)).T) < 3
+    far = np.hypot(*(lines - (115, -30)).T) < 3
+    full = np.concatenate([polygon[0] for land in countries() for polygon in land.polygons])
+    assert near.sum() > 0.15 * (np.hypot(*(full - (12.3, 45.4)).T) < 3).sum()
+    assert far.sum() < 0.5 * (np.hypot(*(full - (115, -30)).T) < 3).sum()
+    points = full[np.hypot(*(full - (12.3, 45.4)).T) < 3]
+    gaps = np.hypot(*(lines[near][:, None] - points[None]).transpose(2, 0, 1)).min(1)
+    assert gaps.max() < 0.01
+
+
+def test_what_the_map_draws_is_marked_as_seen_or_as_estimated():
+    markers = [Marker("A", "#a", 9, (45.4, 12.3), False), Marker("</script>", "#b", 1, (51.0, 13.7), True)]
+    described = describe_map(markers, [(45.41, 12.31), (45.4101, 12.3101)], {"Italy"})
+    assert "<" not in described["data"]
+    data = json.loads(described["data"])
+    assert [(place["name"], place["estimated"]) for place in data["places"]] == [("A", False), ("</script>", True)]
+    assert data["cameras"] == [[45.41, 12.31]]
+    assert [kind for kind, _ in described["legend"]] == ["seen", "guess", "stood"]
+    assert describe_map([], [], set()) is None
+
+
+@pytest.mark.parametrize(("places", "width"), [([(0.0, 179.0), (1.0, -179.0)], 2), ([(0.0, -10.0), (1.0, 20.0)], 30)])
+def test_places_on_both_sides_of_the_line_of_dates_are_neighbors(places, width):
+    markers = [Marker("A", "#a", 1, place, False) for place in places]
+    data = json.loads(describe_map(markers, places, set())["data"])
+    for positions in ([place["position"] for place in data["places"]], data["cameras"]):
+        east = [position[1] for position in positions]
+        assert max(east) - min(east) == pytest.approx(width)
+
+
+def test_the_map_adds_no_more_to_a_page_than_it_may(page):
+    (data,) = re.findall('<script type="application/json" id="world-data">(.*?)</script>', page.html, re.DOTALL)
+    assert len(data) + sum(map(len, leaflet())) < 350_000
 
 
 @pytest.mark.parametrize(
@@ -691,8 +705,30 @@ class TestInABrowser:
 
     def test_the_map_leads_to_its_places(self, chromium, summer):
         for page in opened(chromium, summer / "album.html", viewport=WIDE, reduced_motion="reduce"):
-            dot = page.locator("#map a.dot").first
+            dot = page.locator("#map a.dot", has_text="Wawel")
             dot.focus()
             page.keyboard.press("Enter")
             page.wait_for_url(f"**{dot.get_attribute('href')}")
             assert page.locator(dot.get_attribute("href")).is_visible()
+
+    def test_a_dot_for_several_places_leads_nearer_to_them(self, chromium, summer):
+        for page in opened(chromium, summer / "album.html", viewport=WIDE, reduced_motion="reduce"):
+            before = page.locator("#map a.dot").count()
+            page.locator("#map a.dot[aria-label^=\"Ca' d'Oro and\"]").press("Enter")
+            page.locator("#map a.dot[aria-label^=\"Ca' d'Oro:\"]").wait_for()
+            assert "#place" not in page.url
+            assert before < len(TOUR)
+            assert page.locator("#map a.dot").count() > before
+
+    def test_the_map_is_zoomed_and_its_visited_countries_are_shaded(self, chromium, summer):
+        for page in opened(chromium, summer / "album.html", viewport=WIDE, reduced_motion="reduce"):
+            assert page.locator("#map path.been").count() >= 6
+            assert page.locator("#map path.stood").count() > 6
+            scale = page.locator("#map .leaflet-control-scale-line").inner_text()
+            page.get_by_role("button", name="Zoom in").click()
+            assert page.locator("#map .leaflet-control-scale-line").inner_text() != scale
+
+    def test_without_a_script_the_map_is_a_list_of_places(self, chromium, summer):
+        for page in opened(chromium, summer / "album.html", viewport=WIDE, java_script_enabled=False):
+            assert not page.locator("#world").is_visible()
+            assert page.locator("#map noscript a").count() == len(TOUR)

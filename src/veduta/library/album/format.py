@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from html import escape
 
-from veduta.gallery.evidence.page import confidence_phrase
+from veduta.gallery.evidence_page import confidence_phrase
 from veduta.library.metadata.keywords import xml_text
 from veduta.library.model import Label
 from veduta.text import utf8
@@ -21,15 +20,6 @@ def in_page(value: str) -> str:
     'ab'
     """
     return xml_text(utf8(value))
-
-
-def escape_html(value: str) -> str:
-    """Return text as HTML may hold it, within an element as within quotes.
-
-    >>> escape_html('<b> & "c"')
-    '&lt;b&gt; &amp; &quot;c&quot;'
-    """
-    return escape(in_page(value))
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:

@@ -17,7 +17,7 @@ from veduta.library import Library
 from veduta.library.album.content import AlbumContent, collect_content, dates
 from veduta.library.album.format import day, in_page, period, plural
 from veduta.library.album.images import AlbumImages
-from veduta.library.album.map import Marker, draw_map
+from veduta.library.album.map import Marker, describe_map, leaflet
 from veduta.library.album.sections import (
     NARROWEST,
     SHOWN_DOUBTS,
@@ -86,8 +86,8 @@ class _Part:
 
 def _page(library: Library, chapters: AlbumContent, sections: Sections) -> Iterator[str]:
     """Yield the page piece by piece: all its pictures need not be in memory at once."""
-    style, script = _style(), (HERE / "album.js").read_text("utf-8")
     parts = _parts(library, chapters, sections)
+    style, script = _style_and_script(has_map=any(part.id == "map" for part in parts))
     return page_template(__file__, "album.html", in_page).generate(
         title=library.path.name or str(library.path),
         style=style,
@@ -103,10 +103,14 @@ def _page(library: Library, chapters: AlbumContent, sections: Sections) -> Itera
     )
 
 
-def _style() -> str:
-    """Return the style sheet, with a class for each shape that decides how wide a picture is in its row."""
+def _style_and_script(*, has_map: bool) -> tuple[str, str]:
+    """Return the style sheet, in it a class for each shape that makes a picture so wide in its row, and the script."""
     shapes = "".join(f".r{tenths}{{--shape:{tenths / 10}}}" for tenths in range(NARROWEST, WIDEST + 1))
-    return (HERE / "album.css").read_text("utf-8") + shapes
+    style, script = ((HERE / name).read_text("utf-8") for name in ("album.css", "album.js"))
+    if not has_map:
+        return style + shapes, script
+    map_style, map_script = leaflet()
+    return map_style + style + shapes, "\n".join([map_script, (HERE / "map.js").read_text("utf-8"), script])
 
 
 def _policy(style: str, script: str) -> str:
@@ -138,7 +142,7 @@ def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list
         return lambda: {"content": content(), "more": left_out, **more}
 
     parts = (
-        (world, _Part("map", "On the map", "Map", lambda: {"content": world})),
+        (world, _Part("map", "On the map", "Map", lambda: {"map": world})),
         (time, _Part("time", "Through time", "Time", lambda: {"content": time})),
         (places, _Part("places", "Places", f"Places {places:,}", listed(sections.places, "", index=_index(chapters)))),
         (
@@ -173,14 +177,14 @@ def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list
     return [part for there, part in parts if there]
 
 
-def _map(chapters: AlbumContent) -> str:
-    marks = [
+def _map(chapters: AlbumContent) -> View | None:
+    markers = [
         Marker(place.name, f"#place-{number}", len(place.bursts), place.position, estimated=not place.by_camera)
         for number, place in enumerate(chapters.places, 1)
         if place.position is not None
     ]
-    stands = [shot.position for kin in chapters.bursts for shot in kin if shot.position is not None]
-    return draw_map(marks, stands, {place.country for place in chapters.places if place.country})
+    cameras = [shot.position for kin in chapters.bursts for shot in kin if shot.position is not None]
+    return describe_map(markers, cameras, {place.country for place in chapters.places if place.country})
 
 
 def _timeline(chapters: AlbumContent) -> str:
