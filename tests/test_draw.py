@@ -9,7 +9,7 @@ from support import world
 
 from veduta.images import from_array
 from veduta.types import Image
-from veduta.viz import BAR, GAP, MARGIN, MOST_LINES, draw_pair, encode, thumbnail
+from veduta.viz import BAR, GAP, MARGIN, MAX_LINES, draw_pair, encode, thumbnail
 
 NONE = np.zeros((0, 2), np.float32)
 
@@ -103,7 +103,7 @@ def test_no_matches_leave_the_photos_alone_and_a_thousand_are_thinned_out():
     many = draw_pair(a, b, points, points, "1000 inliers")
     few = draw_pair(a, b, points[:1], points[:1], "1000 inliers")
     assert many.size == few.size
-    thinned = np.linspace(0, 999, MOST_LINES).astype(int)
+    thinned = np.linspace(0, 999, MAX_LINES).astype(int)
     same = draw_pair(a, b, points[thinned], points[thinned], "1000 inliers")
     assert np.array_equal(np.asarray(many), np.asarray(same))
 

@@ -44,9 +44,9 @@ def chunk(kind, body):
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width, height, depth, colour, rows=b""):
+def png(width, height, depth, color, rows=b""):
     """A PNG written by hand, for what Pillow cannot save."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunks
 
@@ -148,8 +148,8 @@ def test_transparency_becomes_white(kind):
 
 
 def test_half_transparency_is_halfway_to_white():
-    for mode, colour in (("RGBA", (0, 0, 100, 128)), ("LA", (0, 128))):
-        pixels = images.load(encoded(PIL.Image.new(mode, (4, 4), colour), "PNG")).pixels
+    for mode, color in (("RGBA", (0, 0, 100, 128)), ("LA", (0, 128))):
+        pixels = images.load(encoded(PIL.Image.new(mode, (4, 4), color), "PNG")).pixels
         assert np.abs(pixels[..., 0].astype(int) - 127).max() <= 1
 
 

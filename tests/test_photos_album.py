@@ -527,7 +527,7 @@ SEEDS = (3, 11, 12, 19, 21, 24, 28, 33, 37, 40)
 
 @pytest.fixture(scope="module")
 def summer(tmp_path_factory):
-    """Folder of a tour of Europe, recognised with a gallery, looked at by a person here and there. Read only."""
+    """Folder of a tour of Europe, recognized with a gallery, looked at by a person here and there. Read only."""
     rng = np.random.default_rng(1)
     folder = tmp_path_factory.mktemp("summer")
     with Gallery.create(folder / "gallery") as gallery:

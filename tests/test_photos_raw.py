@@ -38,9 +38,9 @@ def corners(image):
     return [image.pixels[place].astype(int) for place in places]
 
 
-def nearest(colour):
-    """The colour meant, however a sensor without a profile renders it."""
-    return min((RED, GREEN, BLUE, WHITE), key=lambda c: np.abs(colour - c).sum())
+def nearest(color):
+    """The color meant, however a sensor without a profile renders it."""
+    return min((RED, GREEN, BLUE, WHITE), key=lambda c: np.abs(color - c).sum())
 
 
 @needs_rawpy

@@ -46,7 +46,7 @@ def counts(planned):
     return {name: value for name in names if (value := getattr(planned, name))}
 
 
-def test_every_file_of_a_labelled_shot_gets_a_sidecar_and_undo_takes_them_away(library, tmp_path):
+def test_every_file_of_a_labeled_shot_gets_a_sidecar_and_undo_takes_them_away(library, tmp_path):
     before = listed(tmp_path / "photos")
     planned = plan_tags(library, embed=False)
     assert counts(planned) == {"new": 3, "positions": 2, "positions_left": 1}

@@ -337,7 +337,7 @@ def test_a_position_chooses_between_landmarks_that_are_as_likely(shelf):
     assert recognized(shelf, None, _2=0.75, _0=0.7).landmark.id == "palazzo 2"
 
 
-def test_with_the_decision_that_ships_a_view_is_recognised_more_surely_near_by(shelf):
+def test_with_the_decision_that_ships_a_view_is_recognized_more_surely_near_by(shelf):
     recognizer = components.recognizer(shelf)
     image = from_array(world.view(world.facade(0), 3, 0.6).pixels)
     nowhere, here, far = (recognizer.recognize(replace(image, position=at)) for at in (None, HERE, (-33.9, 151.2)))

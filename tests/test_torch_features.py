@@ -108,13 +108,13 @@ def test_superpoint_says_what_transformers_says():
     import torch
     import transformers
 
-    from veduta.images.resize import grey
+    from veduta.images.resize import to_gray
 
     image = photo(1)
     model = transformers.SuperPointForKeypointDetection.from_pretrained(
         weights.find_weights("superpoint").folder
     ).eval()
-    plane = torch.from_numpy(grey(image.pixels))[None, None].expand(-1, 3, -1, -1)
+    plane = torch.from_numpy(to_gray(image.pixels))[None, None].expand(-1, 3, -1, -1)
     with torch.no_grad():
         said = model(plane)
     found = make_extractor("superpoint", KEYPOINTS).extract(image)
@@ -189,11 +189,11 @@ def test_a_matcher_says_what_transformers_says_of_the_two_photos(matcher, kind):
     import torch
     import transformers
 
-    from veduta.images.resize import grey
+    from veduta.images.resize import to_gray
 
     name = matcher if matcher == "superglue" else "lightglue-superpoint"
     images = photo(0), from_array(world.view(world.facade(0, 320, 240), 1).pixels)
-    planes = [torch.from_numpy(grey(image.pixels))[None].expand(3, -1, -1) for image in images]
+    planes = [torch.from_numpy(to_gray(image.pixels))[None].expand(3, -1, -1) for image in images]
     whole = (
         getattr(transformers, f"{kind}ForKeypointMatching").from_pretrained(weights.find_weights(name).folder).eval()
     )

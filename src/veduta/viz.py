@@ -17,10 +17,10 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 BACKGROUND = (22, 24, 29)
 INK = (236, 238, 242)
 GAP, MARGIN, BAR = 12, 12, 40
-SHARPER = 2  # lines are drawn this many times larger and then reduced: Pillow draws them with jagged edges
-LONGEST_TITLE = 300  # characters; no more fit, and measuring them again and again takes seconds
+OVERSAMPLING = 2  # lines are drawn this many times larger and then reduced: Pillow draws them with jagged edges
+MAX_TITLE_LENGTH = 300  # characters; no more fit, and measuring them again and again takes seconds
 UNLIKELY, LIKELY = (235, 110, 80), (120, 230, 160)  # of keypoints that stay
-MOST_LINES = 100  # more hide the photos; the count stays in the caption
+MAX_LINES = 100  # more hide the photos; the count stays in the caption
 
 
 def draw_pair(
@@ -71,15 +71,15 @@ def draw_keypoints(image: Image, keypoints: Float32, stays: Float32, height: int
     size = _fit(image, height)
     canvas = PIL.Image.fromarray(image.pixels).resize(size, PIL.Image.Resampling.LANCZOS).convert("RGB")
     canvas = PIL.Image.blend(canvas, PIL.Image.new("RGB", size, BACKGROUND), 0.45)
-    layer = PIL.Image.new("RGBA", (size[0] * SHARPER, size[1] * SHARPER), (0, 0, 0, 0))
+    layer = PIL.Image.new("RGBA", (size[0] * OVERSAMPLING, size[1] * OVERSAMPLING), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
-    places = (keypoints + 0.5) * np.array(size) / np.array(image.size) * SHARPER
+    places = (keypoints + 0.5) * np.array(size) / np.array(image.size) * OVERSAMPLING
     order = np.argsort(stays, kind="stable")
     for rank, i in enumerate(order.tolist()):
         share = rank / max(1, len(order) - 1)
-        colour = tuple(round(low + (high - low) * share) for low, high in zip(UNLIKELY, LIKELY, strict=True))
+        color = tuple(round(low + (high - low) * share) for low, high in zip(UNLIKELY, LIKELY, strict=True))
         (x, y), radius = places[i], 2 + 4 * share
-        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(*colour, round(140 + 115 * share)))
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(*color, round(140 + 115 * share)))
     canvas.paste(layer.resize(size, PIL.Image.Resampling.LANCZOS), (0, 0), _alpha(layer, size))
     return canvas
 
@@ -93,18 +93,18 @@ def _fit(image: Image, height: int) -> tuple[int, int]:
 
 
 def _draw_lines(canvas: PIL.Image.Image, a: Float32, b: Float32) -> None:
-    """Draw lines from (K, 2) to (K, 2) canvas points, coloured by where they start so that a bundle can be followed."""
-    if len(a) > MOST_LINES:
-        chosen = np.linspace(0, len(a) - 1, MOST_LINES).astype(int)
+    """Draw lines from (K, 2) to (K, 2) canvas points, colored by where they start so that a bundle can be followed."""
+    if len(a) > MAX_LINES:
+        chosen = np.linspace(0, len(a) - 1, MAX_LINES).astype(int)
         a, b = a[chosen], b[chosen]
-    layer = PIL.Image.new("RGBA", (canvas.width * SHARPER, canvas.height * SHARPER), (0, 0, 0, 0))
+    layer = PIL.Image.new("RGBA", (canvas.width * OVERSAMPLING, canvas.height * OVERSAMPLING), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
     thick = 4 if len(a) < 60 else 3
-    for start, end, colour in zip(a * SHARPER, b * SHARPER, _colours(a), strict=True):
-        pen.line([*map(float, start), *map(float, end)], fill=(*colour, 205), width=thick)
-    for points in (a * SHARPER, b * SHARPER):
-        for (x, y), colour in zip(points, _colours(a), strict=True):
-            pen.ellipse([x - 5, y - 5, x + 5, y + 5], fill=(*colour, 255), outline=(255, 255, 255, 230), width=1)
+    for start, end, color in zip(a * OVERSAMPLING, b * OVERSAMPLING, _hues(a), strict=True):
+        pen.line([*map(float, start), *map(float, end)], fill=(*color, 205), width=thick)
+    for points in (a * OVERSAMPLING, b * OVERSAMPLING):
+        for (x, y), color in zip(points, _hues(a), strict=True):
+            pen.ellipse([x - 5, y - 5, x + 5, y + 5], fill=(*color, 255), outline=(255, 255, 255, 230), width=1)
     canvas.paste(layer.resize(canvas.size, PIL.Image.Resampling.LANCZOS), (0, 0), _alpha(layer, canvas.size))
 
 
@@ -112,8 +112,8 @@ def _alpha(layer: PIL.Image.Image, size: tuple[int, int]) -> PIL.Image.Image:
     return layer.getchannel("A").resize(size, PIL.Image.Resampling.LANCZOS)
 
 
-def _colours(points: Float32) -> list[tuple[int, int, int]]:
-    """Return a bright colour per (K, 2) point, its hue turning from the top of the photo to the bottom."""
+def _hues(points: Float32) -> list[tuple[int, int, int]]:
+    """Return a bright color per (K, 2) point, its hue turning from the top of the photo to the bottom."""
     if not len(points):
         return []
     y = points[:, 1]
@@ -145,7 +145,7 @@ def _shorten(pen: ImageDraw.ImageDraw, text: str, font: Font, room: float) -> st
     text = "".join(c if c.isprintable() else "?" for c in text)  # a file's name may hold anything, line ends too
     if pen.textlength(text, font) <= room:
         return text
-    text = text[-LONGEST_TITLE:]
+    text = text[-MAX_TITLE_LENGTH:]
     while text and pen.textlength("..." + text, font) > room:
         text = text[1:]
     return "..." + text if text else ""

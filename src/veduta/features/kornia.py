@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from veduta.images.resize import Frame, in_photo
+from veduta.images.resize import Frame, to_photo_features
 from veduta.models.cards import card
 from veduta.models.torch_models import load_weights, open_state, require_module, to_numpy
 from veduta.types import Image, LocalFeatures
@@ -59,7 +59,7 @@ class KorniaFeatures:
         photo = torch.from_numpy(pixels).to(place).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
         with torch.inference_mode():
             output = self._ask(self._network, photo)
-        return in_photo(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(to_numpy, output))
+        return to_photo_features(image, (pixels.shape[1], pixels.shape[0]), self.max_keypoints, *map(to_numpy, output))
 
 
 MIN_SIDE = 64  # pixels of a side

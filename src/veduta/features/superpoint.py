@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from veduta.images.resize import Frame, grey, in_photo
+from veduta.images.resize import Frame, to_gray, to_photo_features
 from veduta.models.cards import card
 from veduta.models.session import open_session
 from veduta.models.torch_models import open_transformers, require_module, to_numpy, warn_license
@@ -81,7 +81,7 @@ class SuperPoint:
             sizes.setdefault(self._frame.size(width, height), []).append(i)
         by_place: dict[int, LocalFeatures] = {}
         for size, members in sizes.items():
-            planes = [torch.from_numpy(grey(self._frame.resize(images[i].pixels))) for i in members]
+            planes = [torch.from_numpy(to_gray(self._frame.resize(images[i].pixels))) for i in members]
             pixels = torch.stack(planes)[:, None].expand(-1, 3, -1, -1).to(self._model.device)  # (B, 3, H, W)
             with torch.inference_mode():
                 output = self._model(pixel_values=pixels)
@@ -89,7 +89,7 @@ class SuperPoint:
             keypoints = output.keypoints * torch.tensor(size, device=output.keypoints.device)  # from relative ones
             for row, i in enumerate(members):
                 rows = (part[row][present[row]] for part in (keypoints, output.descriptors, output.scores))
-                by_place[i] = in_photo(images[i], size, self.max_keypoints, *map(to_numpy, rows))
+                by_place[i] = to_photo_features(images[i], size, self.max_keypoints, *map(to_numpy, rows))
         return [by_place[i] for i in range(len(images))]
 
     def _by_session(self, session: onnxruntime.InferenceSession, image: Image) -> LocalFeatures:
@@ -97,4 +97,4 @@ class SuperPoint:
         keypoints, scores, descriptors = session.run(None, {"image": pixels[None]})
         n = int(np.count_nonzero(scores > self.threshold))
         size = pixels.shape[1], pixels.shape[0]
-        return in_photo(image, size, self.max_keypoints, keypoints[:n], descriptors[:n], scores[:n])
+        return to_photo_features(image, size, self.max_keypoints, keypoints[:n], descriptors[:n], scores[:n])

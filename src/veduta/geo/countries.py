@@ -1,4 +1,4 @@
-"""In which country a place lies: the borders that ship with the page, at 1:50 million (Natural Earth)."""
+"""Countries by position, from the borders that ship with the page, at 1:50 million (Natural Earth)."""
 
 from __future__ import annotations
 
@@ -47,8 +47,12 @@ def countries() -> tuple[Country, ...]:
     """Return all countries."""
     atlas = json.loads(ATLAS.read_bytes())
     arcs = _arcs(atlas)
-    found = atlas["objects"]["countries"]["geometries"]
-    return tuple(Country(each["properties"]["name"], tuple(_polygons(each, arcs))) for each in found if "arcs" in each)
+    geometries = atlas["objects"]["countries"]["geometries"]
+    return tuple(
+        Country(geometry["properties"]["name"], tuple(_polygons(geometry, arcs)))
+        for geometry in geometries
+        if "arcs" in geometry
+    )
 
 
 def _arcs(atlas: dict[str, Any]) -> list[Float64]:

@@ -87,7 +87,7 @@ def _photo_bytes(source: str | os.PathLike[str] | bytes | PhotoBytes, name: str 
 
 
 def from_array(pixels: npt.NDArray[Any], name: str = "<array>") -> Image:
-    """Return an Image of (H, W, 3) uint8 RGB or (H, W) uint8 gray pixels, uncopied where it can be.
+    """Return an Image of (H, W, 3) uint8 RGB or (H, W) uint8 gray pixels, without a copy where possible.
 
     Raises ValueError for any other shape or dtype, and for no pixels.
     """
@@ -144,7 +144,7 @@ def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def _flat(photo: PIL.Image.Image) -> PIL.Image.Image:
-    """Return the photo in RGB, on white where it is transparent."""
+    """Return the photo in RGB, transparent parts on white."""
     if photo.mode.startswith(("I", "F")):
         return PIL.Image.fromarray(_to_8_bits(np.asarray(photo), photo.mode)).convert("RGB")
     if not photo.has_transparency_data:
@@ -171,7 +171,7 @@ def _white(values: npt.NDArray[np.float32], mode: str) -> float:
 
 
 def _reason(error: Exception, kind: str) -> str:
-    """Return what a message says of a decoder's error; the error's own words may quote the file."""
+    """Return the problem that a message states for a decoder's error; the error's own words may quote the file."""
     if isinstance(error, MemoryError):
         return "takes more memory than there is; make it smaller"
     if isinstance(error, PIL.Image.DecompressionBombError | PIL.Image.DecompressionBombWarning):

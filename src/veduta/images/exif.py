@@ -36,7 +36,7 @@ class Entry:
 
 
 class Exif:
-    """The EXIF of one photo; whatever is damaged reads as if it were not there.
+    """The EXIF of one photo; damaged tags read as absent ones.
 
     Args:
         data: EXIF from its TIFF header on, ``Exif`` before that or not, such as a whole TIFF; anything but bytes is

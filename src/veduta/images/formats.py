@@ -21,7 +21,7 @@ from veduta.images.photo_bytes import PhotoBytes
 
 
 class JpegPhoto(JpegImageFile):
-    """A JPEG whose EXIF Pillow leaves alone: it would look for the resolution, and warn of broken EXIF."""
+    """A JPEG whose EXIF Pillow leaves alone, instead of reading the resolution and warning of broken EXIF."""
 
     def getexif(self) -> PIL.Image.Exif:
         """Return no EXIF."""
@@ -146,7 +146,7 @@ def _ftyp(data: bytes) -> str | None:
 
 
 def describe_unreadable(data: bytes) -> str:
-    """Return what data that is no photo seems to be, for a message."""
+    """Return the kind of file that data seem to be which are no photo, for a message."""
     if data[4:8] == b"ftyp":
         return "a video"
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
@@ -163,7 +163,7 @@ def _decoder(kind: str) -> type[ImageFile.ImageFile]:
 
 
 def _without_metadata(data: bytes) -> bytes:
-    """Return an ISO media file with what describes the picture cut loose from it; its rotation stays.
+    """Return an ISO media file whose picture has no descriptions (EXIF, XMP) any more; the rotation stays.
 
     Broken EXIF stops libavif, and an item of a type that is no text crashes pi_heif 1.4. Both look only at items
     that refer to the picture as its descriptions, so it is enough to rename that reference.
@@ -180,7 +180,7 @@ def _without_metadata(data: bytes) -> bytes:
 
 
 def _boxed_exif(data: bytes) -> bytes:
-    """Return the EXIF in an ISO media file, found by how it begins: its place is in a table decoders trip over."""
+    """Return the EXIF in an ISO media file, found by its header: the table of its place makes decoders fail."""
     for header in (b"MM\0*", b"II*\0"):
         for mark in (b"Exif\0\0", b"\0\0\0\0"):
             start = data.find(mark + header)

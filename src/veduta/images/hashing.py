@@ -1,4 +1,4 @@
-"""Perceptual hashes: 64 bits of a picture, few of which change when it is saved again, larger or smaller.
+"""Perceptual hashes: 64 bits of a picture, few of which change with compression and size.
 
 Two kinds, for their users need different things: the difference hash is cheap enough for every photo of a library, the
 DCT hash tells two photos of one place from two copies of one photo better.

@@ -82,7 +82,7 @@ def _check_kind(mode: int, shown: str) -> None:
 
 
 def check_length(length: int, shown: str, max_bytes: int) -> None:
-    """Raise ImageError about the photo shown by this name unless it has some bytes, and at most `max_bytes`."""
+    """Raise ImageError about the photo of this name if its length is zero or above `max_bytes`."""
     if length == 0:
         raise ImageError(shown, "is empty", "get a fresh copy")
     if length > max_bytes:

@@ -62,7 +62,7 @@ def _rawpy(shown: str) -> ModuleType:
 
 
 def _embedded(rawpy: ModuleType, raw: Any) -> tuple[PIL.Image.Image, Exif] | None:
-    """Return the preview and the EXIF that the camera put into it; None where it is worth nothing."""
+    """Return the preview and its camera's EXIF; None where there is no preview of use."""
     try:
         preview = raw.extract_thumb()
         if preview.format == rawpy.ThumbFormat.JPEG:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from veduta.images.resize import Frame, grey, rescale
+from veduta.images.resize import Frame, rescale, to_gray
 from veduta.models.torch_models import open_transformers, require_module, to_numpy
 from veduta.types import Float32, Image, LocalFeatures, Matches
 
@@ -43,7 +43,7 @@ class EfficientLoftr:
         The points have no descriptors: the one that stands i-th in one photo is the partner of the i-th in the other.
         """
         torch = require_module("torch", self.name)
-        planes = [grey(self._frame.resize(image.pixels)) for image in (query, reference)]
+        planes = [to_gray(self._frame.resize(image.pixels)) for image in (query, reference)]
         height, width = (max(plane.shape[axis] for plane in planes) for axis in (0, 1))
         pair = np.zeros((1, 2, 3, height, width), np.float32)
         for place, plane in zip(pair[0], planes, strict=True):

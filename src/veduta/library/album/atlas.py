@@ -34,9 +34,9 @@ def simplified_atlas(positions: Sequence[tuple[float, float]], visited: Collecti
     """
     atlas = json.loads(ATLAS.read_bytes())
     scale, offset = (np.array(atlas["transform"][key]) for key in ("scale", "translate"))
-    countries = [each for each in atlas["objects"]["countries"]["geometries"] if "arcs" in each]
+    countries = [country for country in atlas["objects"]["countries"]["geometries"] if "arcs" in country]
     arcs = [np.cumsum(np.array(arc, np.int64), axis=0) for arc in atlas["arcs"]]
-    full = {n for each in countries if each["properties"]["name"] in visited for n in _arc_numbers(each)}
+    full = {n for country in countries if country["properties"]["name"] in visited for n in _arc_numbers(country)}
     cells = _cells(positions)
     distances = [0.0 if n in full else _distance(arc * scale + offset, cells) for n, arc in enumerate(arcs)]
     borders: dict[str, Any] = {}
@@ -71,8 +71,8 @@ def _simplified(arc: Int64, scale: Float64, tolerance: float) -> Int64:
     """Return a line with fewer points, both its ends among them."""
     unit = float(scale.max())
     drawn = (arc * scale / unit).astype(np.float32)
-    kept = cv2.approxPolyDP(drawn[:, None], tolerance / unit, closed=False)[:, 0]
-    points = np.round(kept.astype(np.float64) * unit / scale).astype(np.int64)
+    simplified = cv2.approxPolyDP(drawn[:, None], tolerance / unit, closed=False)[:, 0]
+    points = np.round(simplified.astype(np.float64) * unit / scale).astype(np.int64)
     if (arc[0] == arc[-1]).all():  # an island, which begins anywhere and ends there
         return np.concatenate([points, points[:1]]) if (points[0] != points[-1]).any() else points
     return np.concatenate([arc[:1], points[1:-1], arc[-1:]])

@@ -1,4 +1,4 @@
-"""What the album says in words: dates, places, how sure an answer is; and text that HTML can hold."""
+"""The wording of the album: dates, places, confidences; and text that HTML can hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SURELY = 0.99  # above it no percent is written: 100% would be a lie
 
 
 def in_page(value: str) -> str:
-    r"""Return text with what no page can hold written out or left out.
+    r"""Return text whose characters a page can hold: the others are written out or left out.
 
     >>> in_page("a\0b")
     'ab'
@@ -43,21 +43,27 @@ def percent(confidence: float) -> str:
 
 
 def sureness(label: Label) -> str:
-    """Return how sure it is what a photo shows."""
+    """Return the confidence of a photo's label in words."""
     if label.by == "person":
         return "confirmed by you"
     return f"{confidence_phrase(label.confidence)}, {percent(label.confidence)}"
 
 
 def overall_sureness(labels: Sequence[Label]) -> str:
-    """Return how sure it is what several photos show: how many a person confirmed, and the range of the others."""
-    asked = sorted((label for label in labels if label.by != "person"), key=lambda label: label.confidence)
-    said = len(labels) - len(asked)
+    """Return the confidence of several photos' labels in words: those a person confirmed, the range of the others."""
+    answered = sorted((label for label in labels if label.by != "person"), key=lambda label: label.confidence)
+    num_confirmed = len(labels) - len(answered)
     parts = (
-        [f"{'all ' if said > 1 else ''}confirmed by you" if not asked else f"{said} confirmed by you"] if said else []
+        [
+            f"{'all ' if num_confirmed > 1 else ''}confirmed by you"
+            if not answered
+            else f"{num_confirmed} confirmed by you"
+        ]
+        if num_confirmed
+        else []
     )
-    if asked:
-        parts.append(_range(asked[0].confidence, asked[-1].confidence))
+    if answered:
+        parts.append(_range(answered[0].confidence, answered[-1].confidence))
     return "; ".join(parts)
 
 

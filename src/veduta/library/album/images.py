@@ -51,14 +51,14 @@ class AlbumImage:
     height: int
 
 
-def shown_of_each(counts: Iterable[int], total: int = GRIDS, most: int = EACH) -> int:
+def shown_of_each(counts: Iterable[int], total: int = GRIDS, limit: int = EACH) -> int:
     """Return how many pictures each grid may show, at most, so that all show no more than `total`.
 
-    >>> shown_of_each([500, 500], total=100), shown_of_each([500, 3], total=100, most=60)
+    >>> shown_of_each([500, 500], total=100), shown_of_each([500, 3], total=100, limit=60)
     (50, 60)
     """
     numbers = list(counts)
-    return next((each for each in range(most, 0, -1) if sum(min(n, each) for n in numbers) <= total), 0)
+    return next((per_grid for per_grid in range(limit, 0, -1) if sum(min(n, per_grid) for n in numbers) <= total), 0)
 
 
 @dataclass
@@ -81,27 +81,27 @@ class AlbumImages:
     _links: dict[str, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self.each = shown_of_each(self.grids)
-        self._crisp = sum(min(n, self.each) for n in self.grids) <= CRISP
+        self.max_each = shown_of_each(self.grids)
+        self._crisp = sum(min(n, self.max_each) for n in self.grids) <= CRISP
 
-    def large(self, shot: Asset) -> AlbumImage | None:
+    def large(self, asset: Asset) -> AlbumImage | None:
         """Return a photo as large as the page shows any, while there are few of these; else as `middling`."""
         if self._large >= LARGE:
-            return self.middling(shot)
+            return self.middling(asset)
         self._large += 1
-        return self._kept(lambda: _from_file(shot) or self.library.thumbnail(shot.sha256))
+        return self._kept(lambda: _from_file(asset) or self.library.thumbnail(asset.sha256))
 
-    def middling(self, shot: Asset) -> AlbumImage | None:
+    def middling(self, asset: Asset) -> AlbumImage | None:
         """Return the library's thumbnail of a photo."""
-        return self._kept(lambda: self.library.thumbnail(shot.sha256))
+        return self._kept(lambda: self.library.thumbnail(asset.sha256))
 
-    def small(self, shot: Asset) -> AlbumImage | None:
+    def small(self, asset: Asset) -> AlbumImage | None:
         """Return a photo for a grid: the thumbnail in a small album, a smaller one in a large one."""
         make = self.library.thumbnail
-        return self._kept(lambda: make(shot.sha256) if self._crisp else smaller(make(shot.sha256)))
+        return self._kept(lambda: make(asset.sha256) if self._crisp else smaller(make(asset.sha256)))
 
     def reference(self, id: str) -> AlbumImage | None:
-        """Return the gallery's picture of a reference, or None where it has none any more."""
+        """Return the gallery's picture of a reference, or None where the reference is gone."""
         if self.gallery is None:
             return None
         try:
@@ -133,13 +133,13 @@ class AlbumImages:
         return self._links[name]
 
 
-def _from_file(shot: Asset) -> bytes | None:
+def _from_file(asset: Asset) -> bytes | None:
     """Return a large picture made from a photo's file; None where that is gone or another by now."""
     try:
-        image = load(shot.file, max_side=LARGE_SIDE)
+        image = load(asset.file, max_side=LARGE_SIDE)
     except ImageError:
         return None
-    if image.sha256 != shot.sha256 or max(image.size) <= THUMBNAIL:
+    if image.sha256 != asset.sha256 or max(image.size) <= THUMBNAIL:
         return None
     return thumbnail(image, LARGE_SIDE, LARGE_QUALITY)
 

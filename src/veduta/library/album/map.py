@@ -1,4 +1,4 @@
-"""The map of an album: what a script draws with Leaflet, and a list of places where there are no scripts."""
+"""The map of an album: data that a script draws with Leaflet, and a list of places for readers without scripts."""
 
 from __future__ import annotations
 

@@ -51,18 +51,18 @@ def write_album(library: Library, out: Path, floor: float = 0.5) -> Path:
     Raises:
         LibraryError: the file cannot be written, or what is known of the library cannot be read.
     """
-    chapters = collect_content(library, floor)
+    content = collect_content(library, floor)
     with ExitStack() as stack:
         gallery = _gallery(library)
         if gallery is not None:
             stack.enter_context(gallery)
-        plates = AlbumImages(library, out, gallery, tuple(grids(chapters)))
-        write_whole(out, _page(library, chapters, Sections(library, chapters, plates)))
+        images = AlbumImages(library, out, gallery, tuple(grids(content)))
+        write_whole(out, _page(library, content, Sections(library, content, images)))
     return out
 
 
 def _gallery(library: Library) -> Gallery | None:
-    """Return the gallery that was asked, for its pictures, or None where it is gone: its answers are kept."""
+    """Return the gallery that gave the answers, for its pictures, or None where the folder is gone: answers stay."""
     if library.gallery is None:
         return None
     try:
@@ -76,7 +76,7 @@ def _gallery(library: Library) -> Gallery | None:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the page: its id, its heading, what it is called in the contents, and what makes it."""
+    """A part of the page: its id, its heading, its name in the contents, and the function that makes its view."""
 
     id: str
     heading: str
@@ -84,21 +84,21 @@ class _Part:
     make: Callable[[], View]
 
 
-def _page(library: Library, chapters: AlbumContent, sections: Sections) -> Iterator[str]:
+def _page(library: Library, content: AlbumContent, sections: Sections) -> Iterator[str]:
     """Yield the page piece by piece: all its pictures need not be in memory at once."""
-    parts = _parts(library, chapters, sections)
+    parts = _parts(library, content, sections)
     style, script = _style_and_script(has_map=any(part.id == "map" for part in parts))
     return page_template(__file__, "album.html", in_page).generate(
         title=library.path.name or str(library.path),
         style=style,
         script=script,
         policy=_policy(style, script),
-        when=period(*dates(chapters.bursts)),
-        numbers=_numbers(chapters),
+        when=period(*dates(content.bursts)),
+        numbers=_numbers(content),
         contents=parts,
-        mosaic=_mosaic(chapters, sections),
+        mosaic=_mosaic(content, sections),
         parts=({"id": part.id, "heading": part.heading, **part.make()} for part in parts),
-        empty="" if chapters.bursts else command(library, "scan"),
+        empty="" if content.bursts else command(library, "scan"),
         today=day(datetime.now()),  # noqa: DTZ005 - the reader's own day
     )
 
@@ -114,28 +114,28 @@ def _style_and_script(*, has_map: bool) -> tuple[str, str]:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return a policy by which nothing is loaded but what is in the page, and photos from where the page lies."""
-    sheet, code = (base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in (style, script))
+    """Return a policy that allows nothing but the page's own content, and photos from the page's folder."""
+    sheet, code = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
     return (
         "default-src 'none'; img-src data: file: 'self'; "
         f"style-src 'sha256-{sheet}'; script-src 'sha256-{code}'; base-uri 'none'; form-action 'none'"
     )
 
 
-def _numbers(chapters: AlbumContent) -> str:
-    photos, alike = len(chapters.bursts), sum(map(len, chapters.bursts)) - len(chapters.bursts)
-    countries = len({place.country for place in chapters.places if place.country})
-    told = [plural(photos, "photo") + (f" and {alike:,} nearly the same" if alike else "")]
-    told += [plural(len(chapters.places), "landmark")] if chapters.places else []
-    told += [plural(countries, "country", "countries")] if countries else []
-    return " · ".join([told[0], *(part.replace(" ", "\u00a0") for part in told[1:])])
+def _numbers(content: AlbumContent) -> str:
+    photos, alike = len(content.bursts), sum(map(len, content.bursts)) - len(content.bursts)
+    countries = len({place.country for place in content.places if place.country})
+    phrases = [plural(photos, "photo") + (f" and {alike:,} nearly the same" if alike else "")]
+    phrases += [plural(len(content.places), "landmark")] if content.places else []
+    phrases += [plural(countries, "country", "countries")] if countries else []
+    return " · ".join([phrases[0], *(part.replace(" ", "\u00a0") for part in phrases[1:])])
 
 
-def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list[_Part]:
+def _parts(library: Library, content: AlbumContent, sections: Sections) -> list[_Part]:
     """Return the parts that there is something for."""
-    places, unnamed, doubts = len(chapters.places), len(chapters.unnamed), len(chapters.uncertain)
-    rest, failures = len(chapters.rest), len(chapters.failures)
-    world, time = _map(chapters), _timeline(chapters)
+    places, unnamed, doubts = len(content.places), len(content.unnamed), len(content.uncertain)
+    rest, failures = len(content.rest), len(content.failures)
+    world, time = _map(content), _timeline(content)
     review = command(library, "review")
 
     def listed(content: Callable[[], Iterator[View]], left_out: str, **more: Any) -> Callable[[], View]:
@@ -144,7 +144,7 @@ def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list
     parts = (
         (world, _Part("map", "On the map", "Map", lambda: {"map": world})),
         (time, _Part("time", "Through time", "Time", lambda: {"content": time})),
-        (places, _Part("places", "Places", f"Places {places:,}", listed(sections.places, "", index=_index(chapters)))),
+        (places, _Part("places", "Places", f"Places {places:,}", listed(sections.places, "", index=_index(content)))),
         (
             unnamed,
             _Part(
@@ -163,7 +163,7 @@ def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list
                 listed(sections.uncertain, not_shown(doubts - SHOWN_DOUBTS, "photo"), command=review),
             ),
         ),
-        (rest, _Part("rest", "No landmark", f"No landmark {rest:,}", lambda: _rest(chapters, sections))),
+        (rest, _Part("rest", "No landmark", f"No landmark {rest:,}", lambda: _rest(content, sections))),
         (
             failures,
             _Part(
@@ -174,53 +174,55 @@ def _parts(library: Library, chapters: AlbumContent, sections: Sections) -> list
             ),
         ),
     )
-    return [part for there, part in parts if there]
+    return [part for has_content, part in parts if has_content]
 
 
-def _map(chapters: AlbumContent) -> View | None:
+def _map(content: AlbumContent) -> View | None:
     markers = [
         Marker(place.name, f"#place-{number}", len(place.bursts), place.position, estimated=not place.by_camera)
-        for number, place in enumerate(chapters.places, 1)
+        for number, place in enumerate(content.places, 1)
         if place.position is not None
     ]
-    cameras = [shot.position for kin in chapters.bursts for shot in kin if shot.position is not None]
-    return describe_map(markers, cameras, {place.country for place in chapters.places if place.country})
+    cameras = [asset.position for burst in content.bursts for asset in burst if asset.position is not None]
+    return describe_map(markers, cameras, {place.country for place in content.places if place.country})
 
 
-def _timeline(chapters: AlbumContent) -> str:
-    names = {f"place-{number}": place.name for number, place in enumerate(chapters.places, 1)}
-    ids = {place.landmark.id: id for id, place in zip(names, chapters.places, strict=True)}
-    heads = [kin[0] for kin in chapters.bursts]
-    moments = [Moment(shot.taken, ids[shot.label.landmark.id] if shot.label else None) for shot in heads if shot.taken]
+def _timeline(content: AlbumContent) -> str:
+    names = {f"place-{number}": place.name for number, place in enumerate(content.places, 1)}
+    ids = {place.landmark.id: id for id, place in zip(names, content.places, strict=True)}
+    heads = [burst[0] for burst in content.bursts]
+    moments = [
+        Moment(asset.taken, ids[asset.label.landmark.id] if asset.label else None) for asset in heads if asset.taken
+    ]
     return draw_timeline(moments, names, len(heads) - len(moments))
 
 
-def _index(chapters: AlbumContent) -> list[View]:
-    """Return what there is to filter by: all places, where they are many."""
-    if len(chapters.places) <= FILTERED:
+def _index(content: AlbumContent) -> list[View]:
+    """Return the entries of the index: all places, where they are many."""
+    if len(content.places) <= FILTERED:
         return []
-    return [entry(place, number) for number, place in enumerate(chapters.places, 1)]
+    return [entry(place, number) for number, place in enumerate(content.places, 1)]
 
 
-def _rest(chapters: AlbumContent, sections: Sections) -> View:
+def _rest(content: AlbumContent, sections: Sections) -> View:
     """Return the photos that show no landmark."""
-    asked = sum(kin[0].sha256 in chapters.answers for kin in chapters.rest)
-    unasked = len(chapters.rest) - asked
-    why = f" No gallery was asked about {unasked:,} of them." if unasked else ""
-    return {"photos": plural(len(chapters.rest), "photo"), "content": sections.rest(), "unasked": why}
+    num_asked = sum(burst[0].sha256 in content.answers for burst in content.rest)
+    num_unasked = len(content.rest) - num_asked
+    why = f" No gallery was asked about {num_unasked:,} of them." if num_unasked else ""
+    return {"photos": plural(len(content.rest), "photo"), "content": sections.rest(), "unasked": why}
 
 
-def _mosaic(chapters: AlbumContent, sections: Sections) -> View:
+def _mosaic(content: AlbumContent, sections: Sections) -> View:
     """Return the pictures that the album opens with, each leading to its place."""
-    plates = sections.plates
-    covers = [(place.cover, place.name, n) for n, place in enumerate(chapters.places, 1)]
-    others = [(kin[0], place.name, n) for n, place in enumerate(chapters.places, 1) for kin in place.bursts]
-    seen = {shot.sha256 for shot, _, _ in covers[:MOSAIC]}
-    chosen = (covers + [each for each in others if each[0].sha256 not in seen])[:MOSAIC]
+    images = sections.images
+    covers = [(place.cover, place.name, n) for n, place in enumerate(content.places, 1)]
+    others = [(burst[0], place.name, n) for n, place in enumerate(content.places, 1) for burst in place.bursts]
+    seen = {asset.sha256 for asset, _, _ in covers[:MOSAIC]}
+    chosen = (covers + [entry for entry in others if entry[0].sha256 not in seen])[:MOSAIC]
     chosen = chosen if len(chosen) == MOSAIC else chosen[:1]
     shown = [
-        (name, number, plates.middling(shot) if i else plates.large(shot))
-        for i, (shot, name, number) in enumerate(chosen)
+        (name, number, images.middling(asset) if i else images.large(asset))
+        for i, (asset, name, number) in enumerate(chosen)
     ]
-    cells = [{"number": number, "name": name, "plate": plate} for name, number, plate in shown if plate is not None]
+    cells = [{"number": number, "name": name, "image": image} for name, number, image in shown if image is not None]
     return {"count": len(chosen), "cells": cells}

@@ -1,4 +1,4 @@
-"""The timeline of an album: photos per day, month or year, as bars coloured by what they show."""
+"""The timeline of an album: photos per day, month or year, as bars colored by landmark."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from datetime import date, datetime, timedelta
 from veduta.library.album.format import day, in_page, plural
 from veduta.pages import page_template
 
-COLOURED = 6  # landmarks with a colour of their own
-MOST_DAYS, MOST_MONTHS = 70, 84  # beyond which months, and years, are told
-FEWEST = 12  # bars: a photo of one day should not fill the page
+NUM_COLORS = 6  # landmarks with a color of their own
+MAX_DAY_BARS, MAX_MONTH_BARS = 70, 84  # beyond which months, and years, are told
+MIN_BARS = 12  # bars: a photo of one day should not fill the page
 TICKS = 4
 OTHER, NONE = "other", "none"
 
@@ -32,7 +32,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class _Step:
-    """What one bar stands for.
+    """The unit of time of one bar.
 
     Attributes:
         number: which bar a date belongs to.
@@ -84,7 +84,7 @@ def draw_timeline(moments: Sequence[Moment], names: Mapping[str, str], undated: 
         return ""
     step = _step(moments)
     bars: dict[int, Counter[str]] = {}
-    colours = _colours(moments, names)
+    colors = _color_classes(moments, names)
     for moment in moments:
         bars.setdefault(step.number(moment.taken), Counter())[moment.shows or NONE] += 1
     first, count = _padded(min(bars), max(bars), step)
@@ -92,47 +92,47 @@ def draw_timeline(moments: Sequence[Moment], names: Mapping[str, str], undated: 
     rects = [
         rect
         for number, bar in sorted(bars.items())
-        for rect in _bar(number - first, step.name(step.start(number)), bar, tallest, colours, names)
+        for rect in _bar(number - first, step.name(step.start(number)), bar, tallest, colors, names)
     ]
     # What stands below the bars: the beginning of each quarter of the time.
     ticks = [step.tick(step.start(first + count * i // TICKS)) for i in range(TICKS)]
     return page_template(__file__, "timeline.html", in_page).render(
-        count=count, rects=rects, ticks=ticks, legend=_legend(colours, names), caption=_caption(bars, step, undated)
+        count=count, rects=rects, ticks=ticks, legend=_legend(colors, names), caption=_caption(bars, step, undated)
     )
 
 
 def _step(moments: Sequence[Moment]) -> _Step:
     first, last = min(moment.taken for moment in moments), max(moment.taken for moment in moments)
-    if last - first <= timedelta(days=MOST_DAYS):
+    if last - first <= timedelta(days=MAX_DAY_BARS):
         return _DAYS
-    return _MONTHS if _MONTHS.number(last) - _MONTHS.number(first) < MOST_MONTHS else _YEARS
+    return _MONTHS if _MONTHS.number(last) - _MONTHS.number(first) < MAX_MONTH_BARS else _YEARS
 
 
 def _padded(first: int, last: int, step: _Step) -> tuple[int, int]:
     """Return the first bar and how many there are, so many that none is too wide."""
-    count = max(last - first + 1, FEWEST)
+    count = max(last - first + 1, MIN_BARS)
     first -= (count - (last - first + 1)) // 2
     return min(max(first, step.ends[0]), step.ends[1] - count + 1), count
 
 
-def _colours(moments: Sequence[Moment], names: Mapping[str, str]) -> dict[str, str]:
-    """Return what a place is called -> its colour, in the order of the legend."""
+def _color_classes(moments: Sequence[Moment], names: Mapping[str, str]) -> dict[str, str]:
+    """Return place -> color class, in the order of the legend."""
     dated = {moment.shows for moment in moments}
     shown = [key for key in names if key in dated]
-    found = {key: f"c{i}" for i, key in enumerate(shown[:COLOURED])} | dict.fromkeys(shown[COLOURED:], OTHER)
-    return found | ({NONE: NONE} if None in dated else {})
+    classes = {key: f"c{i}" for i, key in enumerate(shown[:NUM_COLORS])} | dict.fromkeys(shown[NUM_COLORS:], OTHER)
+    return classes | ({NONE: NONE} if None in dated else {})
 
 
 def _bar(
-    x: int, when: str, bar: Counter[str], tallest: int, colours: Mapping[str, str], names: Mapping[str, str]
+    x: int, when: str, bar: Counter[str], tallest: int, colors: Mapping[str, str], names: Mapping[str, str]
 ) -> Iterator[dict[str, str]]:
-    """Yield the rectangles of one bar, what most photos show at its foot."""
+    """Yield the rectangles of one bar, the place with most photos at its foot."""
     top = 100.0
-    for key in filter(bar.__getitem__, colours):
+    for key in filter(bar.__getitem__, colors):
         height = 98.0 * bar[key] / tallest
         top -= height
         yield {
-            "color": colours[key],
+            "color": colors[key],
             "x": f"{x + 0.1:.1f}",
             "y": f"{top:.2f}",
             "height": f"{height:.2f}",
@@ -141,20 +141,18 @@ def _bar(
         }
 
 
-def _legend(colours: Mapping[str, str], names: Mapping[str, str]) -> list[dict[str, str]]:
+def _legend(colors: Mapping[str, str], names: Mapping[str, str]) -> list[dict[str, str]]:
     keys = [
-        {"color": color, "link": key, "name": names[key]}
-        for key, color in colours.items()
-        if color not in (OTHER, NONE)
+        {"color": color, "link": key, "name": names[key]} for key, color in colors.items() if color not in (OTHER, NONE)
     ]
-    others = sum(color == OTHER for color in colours.values())
+    others = sum(color == OTHER for color in colors.values())
     keys += [{"color": OTHER, "link": "", "name": plural(others, "other place")}] if others else []
-    keys += [{"color": NONE, "link": "", "name": "no landmark"}] if NONE in colours else []
+    keys += [{"color": NONE, "link": "", "name": "no landmark"}] if NONE in colors else []
     return keys
 
 
 def _caption(bars: Mapping[int, Counter[str]], step: _Step, undated: int) -> str:
-    number, bar = max(bars.items(), key=lambda each: sum(each[1].values()))
+    number, bar = max(bars.items(), key=lambda bar_of: sum(bar_of[1].values()))
     most = f"Most photos: {step.name(step.start(number))}, {sum(bar.values()):,}."
     lacking = (
         f" {plural(undated, 'photo')} without a date {'is' if undated == 1 else 'are'} not here." if undated else ""

@@ -21,7 +21,7 @@ _OURS = SPACES["veduta"].encode(), keywords.ESTIMATE.encode()  # a photo with ne
 
 
 def embed_label(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
-    """Return a photo's bytes with a label in them; the same bytes if they have it already.
+    """Return a photo's bytes with a label in them; the same bytes if the label is there already.
 
     Args:
         path: the photo, which is only read.

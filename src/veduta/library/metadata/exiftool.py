@@ -29,7 +29,7 @@ _WRITTEN_TAGS = {*_POSITION_TAGS, "GPSVersionID"}  # exiftool adds the version t
 
 
 def embed_label(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
-    """Return a photo's bytes with a label in them; the same bytes if they have it already.
+    """Return a photo's bytes with a label in them; the same bytes if the label is there already.
 
     Args:
         path: the photo, which is only read.
@@ -53,7 +53,7 @@ def remove_label(path: Path) -> bytes:
 
 
 def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
-    """Return a photo's bytes after a change to a copy of it."""
+    """Return a photo's bytes after a change to a temporary copy."""
     name, content = utf8(str(path)), read_bytes(path).data
     try:
         with tempfile.TemporaryDirectory(prefix="veduta-") as folder:
@@ -70,7 +70,7 @@ def _changed(path: Path, change: Callable[[Path], None]) -> bytes:
 
 
 def _write(copy: Path, label: Label, *, position_known: bool) -> None:
-    """Write a label into a copy, unless it is there already."""
+    """Write a label into a copy, unless the copy has the same."""
     fields = _read(copy)
     packet, position = _packet(fields), _position(fields)
     ours = _is_ours(fields, packet)
@@ -93,7 +93,7 @@ def _remove(copy: Path) -> None:
 
 
 def _exchange(copy: Path, old: bytes | None, new: bytes | None, arguments: list[str]) -> None:
-    """Give a copy another XMP packet, where it is another, and change the tags that these arguments name."""
+    """Replace a copy's XMP packet, if the new one differs, and change the tags that these arguments name."""
     if new is not None and new != old:
         copy.with_name("packet.xmp").write_bytes(new)
         arguments = ["-XMP<=packet.xmp", *arguments]
@@ -112,7 +112,7 @@ def _is_marked(fields: dict[str, Any]) -> bool:
 
 
 def _read(copy: Path) -> dict[str, Any]:
-    """Return a photo's XMP as a whole, and its position in EXIF with everything that stands beside it."""
+    """Return a photo's XMP as a whole, and all GPS tags of its EXIF."""
     answer: list[dict[str, Any]] = json.loads(
         _run(["-json", "-binary", "-n", "-XMP", "-GPS:all", copy.name], copy.parent)
     )

@@ -1,4 +1,4 @@
-"""What a label comes to in words: keywords, nested tags, coordinates, and text that XML can hold."""
+"""The words of a label: keywords, nested tags, coordinates, and text that XML can hold."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U001
 
 
 def xml_text(text: str) -> str:
-    """Return text without what XML cannot hold."""
+    """Return text without the characters that XML cannot hold."""
     return _ILLEGAL.sub("", text)
 
 
 def xml_line(text: str) -> str:
-    """Return text on one line, without what XML cannot hold.
+    """Return text on one line, without the characters that XML cannot hold.
 
     >>> xml_line(" Dom" + chr(7) + "  zu Köln")
     'Dom zu Köln'
@@ -37,7 +37,7 @@ def xml_line(text: str) -> str:
 
 
 def display_name(landmark: Landmark) -> str:
-    """Return what to call a landmark: its name, or its id where nothing of the name can be written."""
+    """Return a landmark's name, or its id where nothing of the name can be written."""
     return xml_line(landmark.name) or xml_line(landmark.id) or "unnamed"
 
 
@@ -91,11 +91,11 @@ def xmp_coordinate(degrees: float, sides: str) -> str:
 def parse_xmp_coordinate(text: str) -> float | None:
     """Return the degrees of a coordinate as XMP writes it, ``D,M.mK`` or ``D,M,SK``, or None for anything else.
 
-    >>> parse_xmp_coordinate("33,51.408S"), parse_xmp_coordinate("33,51,24.48S"), parse_xmp_coordinate("somewhere")
-    (-33.8568, -33.8568, None)
+    >>> [parse_xmp_coordinate(text) for text in ("33,51.408S", "33,51,24.48S", "somewhere")]
+    [-33.8568, -33.8568, None]
     """
-    found = re.fullmatch(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])", text, re.ASCII)
-    if not found:
+    match = re.fullmatch(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])", text, re.ASCII)
+    if not match:
         return None
-    degrees = int(found[1]) + float(found[2]) / 60 + float(found[3] or 0) / 3600
-    return -degrees if found[4] in "SW" else degrees
+    degrees = int(match[1]) + float(match[2]) / 60 + float(match[3] or 0) / 3600
+    return -degrees if match[4] in "SW" else degrees

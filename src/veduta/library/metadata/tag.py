@@ -1,4 +1,4 @@
-"""What is known of photos put where other programs find it: into sidecars beside them or, when asked, into themselves.
+"""Labels written where other programs find them: into sidecars beside the photos or, on request, into the photos.
 
 A sidecar is named after the whole file, ``IMG.jpg.xmp``, as digiKam, darktable and Immich have it. Lightroom's
 ``IMG.xmp`` is left alone even where it is the only one: it belongs to the RAW, or to every file of that name, and
@@ -32,7 +32,7 @@ XMP_MARK = SPACES[
 
 @dataclass(frozen=True)
 class TagPlan:
-    """What is to be written; nothing is until the steps are applied.
+    """The planned changes to sidecars and photos; nothing is written until the steps are applied.
 
     Attributes:
         steps: one per file that changes.
@@ -59,37 +59,37 @@ class TagPlan:
 
 @dataclass(frozen=True)
 class _Change:
-    """What becomes of one file.
+    """The planned change to one file.
 
     Attributes:
         what: its line in the counts.
         step: how, or None when nothing is to be done.
-        position: ``ours`` for an estimate, ``theirs`` where one would have been written but for another, or neither.
+        position: ``estimate``, or ``other`` where one would have been written but for another, or neither.
     """
 
     what: Literal["new", "merged", "withdrawn", "embedded", "unchanged"]
     step: Step | None
-    position: Literal["ours", "theirs", "none"]
+    position: Literal["estimate", "other", "none"]
 
 
-def plan_tags(shots: Sequence[Asset], *, embed: bool) -> TagPlan:
-    """Return how to write the labels of these shots beside every file of each.
+def plan_tags(assets: Sequence[Asset], *, embed: bool) -> TagPlan:
+    """Return how to write the labels of these assets beside every file of each.
 
     Shots without a label are left alone: that nothing is known of one here does not mean that what was written of it,
     perhaps on another computer, is wrong. Only where a person said so it is taken out.
 
     Args:
-        shots: what is known of a library.
+        assets: what is known of a library.
         embed: whether to write into the photos themselves. A sidecar that is there is kept true all the same, and a RAW
             gets a sidecar, for nothing is ever written into one.
     """
     changes: list[_Change] = []
     failures: list[Failure] = []
-    for shot in shots:
-        theirs = shot.label is not None and any(map(_tells_position, shot.companions))
-        for file in shot.files:
+    for asset in assets:
+        has_other_position = asset.label is not None and any(map(_tells_position, asset.companions))
+        for file in asset.files:
             try:
-                for change in _changes(shot, file, theirs=theirs, embed=embed):
+                for change in _changes(asset, file, has_other_position=has_other_position, embed=embed):
                     changes.append(change)  # noqa: PERF402 - those before a failure count
             except VedutaError as error:
                 failures.append(Failure.of(utf8(str(file)), error))
@@ -101,8 +101,8 @@ def plan_tags(shots: Sequence[Asset], *, embed: bool) -> TagPlan:
         withdrawn=what["withdrawn"],
         embedded=what["embedded"],
         unchanged=what["unchanged"],
-        positions=sum(change.position == "ours" for change in changes if change.step),
-        positions_left=sum(change.position == "theirs" for change in changes),
+        positions=sum(change.position == "estimate" for change in changes if change.step),
+        positions_left=sum(change.position == "other" for change in changes),
         failures=tuple(failures),
     )
 
@@ -112,34 +112,34 @@ def _tells_position(companion: Path) -> bool:
     if companion.suffix.lower() != ".xmp":
         return False
     try:
-        return xmp.has_own_position(read_bytes(companion, max_bytes=xmp.MOST_BYTES).data)
+        return xmp.has_own_position(read_bytes(companion, max_bytes=xmp.MAX_SIDECAR_BYTES).data)
     except VedutaError:
         return False  # not ours to judge: it is only asked, never written
 
 
-def _changes(shot: Asset, file: Path, *, theirs: bool, embed: bool) -> Iterator[_Change]:
-    """Yield what becomes of a file of a shot and of its sidecar; `theirs` is whether a companion tells its position."""
+def _changes(asset: Asset, file: Path, *, has_other_position: bool, embed: bool) -> Iterator[_Change]:
+    """Yield the changes to a file and its sidecar; `has_other_position`: whether a companion has a position."""
     into = embed and file.suffix.lower() not in RAW_SUFFIXES
-    if shot.label is not None:
-        yield from _labelled(shot, shot.label, file, theirs=theirs, into=into)
-    elif shot.rejected:
+    if asset.label is not None:
+        yield from _labeled(asset, asset.label, file, has_other_position=has_other_position, into=into)
+    elif asset.rejected:
         yield from _withdrawn(file.with_name(f"{file.name}.xmp"))
-        if into and not _is_alias(file, shot):
+        if into and not _is_alias(file, asset):
             yield from _withdrawn_within(file)
 
 
-def _labelled(shot: Asset, label: Label, file: Path, *, theirs: bool, into: bool) -> Iterator[_Change]:
+def _labeled(asset: Asset, label: Label, file: Path, *, has_other_position: bool, into: bool) -> Iterator[_Change]:
     sidecar = file.with_name(f"{file.name}.xmp")
     existing = _existing(sidecar)
     if existing is not None or not into:
-        yield _beside(sidecar, existing, label, known=theirs or shot.position is not None)
-    if into and not _is_alias(file, shot):
-        theirs |= existing is not None and xmp.has_own_position(existing, name=utf8(str(sidecar)))
-        yield _within(file, label, theirs=theirs)
+        yield _beside(sidecar, existing, label, known=has_other_position or asset.position is not None)
+    if into and not _is_alias(file, asset):
+        has_other_position |= existing is not None and xmp.has_own_position(existing, name=utf8(str(sidecar)))
+        yield _within(file, label, has_other_position=has_other_position)
 
 
 def _withdrawn(sidecar: Path) -> Iterator[_Change]:
-    """Yield what becomes of the sidecar of a photo that shows nothing known: nothing where none of it is ours."""
+    """Yield the change to the sidecar of a photo that was rejected, if anything in there is ours."""
     existing, name = _existing(sidecar), utf8(str(sidecar))
     if existing is None or XMP_MARK not in existing or xmp.remove_ours(existing, name=name) == existing:
         return
@@ -151,13 +151,13 @@ def _withdrawn(sidecar: Path) -> Iterator[_Change]:
 
 
 def _withdrawn_within(file: Path) -> Iterator[_Change]:
-    """Yield what becomes of a photo that shows nothing known: nothing where none of it is ours."""
+    """Yield the change to a photo that was rejected, if anything in there is ours."""
     if embed.remove_embedded(file) != read_bytes(file).data:
         yield _Change("withdrawn", _within_step(file, partial(embed.remove_embedded, file)), "none")
 
 
 def _beside(sidecar: Path, existing: bytes | None, label: Label, *, known: bool) -> _Change:
-    """Return what becomes of a sidecar; `known` is whether the photo's position is, from elsewhere."""
+    """Return the change to a sidecar; `known`: whether the photo's position is known from elsewhere."""
     name = utf8(str(sidecar))
     merged = xmp.merge_sidecar(existing, label, known, name=name)
     position = _position(label, ours=xmp.estimates(merged, name=name))
@@ -168,13 +168,15 @@ def _beside(sidecar: Path, existing: bytes | None, label: Label, *, known: bool)
     return _Change("new" if existing is None else "merged", step, position)
 
 
-def _within(file: Path, label: Label, *, theirs: bool) -> _Change:
-    """Return what becomes of a photo that is written into; `theirs` is whether a sidecar tells its position."""
-    content = embed.embed_label(file, label, theirs)
+def _within(file: Path, label: Label, *, has_other_position: bool) -> _Change:
+    """Return the change to a photo that is written into; `has_other_position`: whether a sidecar has a position."""
+    content = embed.embed_label(file, label, has_other_position)
     position = _position(label, ours=embed.has_estimate(content))
     if content == read_bytes(file).data:
         return _Change("unchanged", None, position)
-    return _Change("embedded", _within_step(file, partial(embed.embed_label, file, label, theirs)), position)
+    return _Change(
+        "embedded", _within_step(file, partial(embed.embed_label, file, label, has_other_position)), position
+    )
 
 
 def _beside_step(sidecar: Path, make: Callable[[], bytes]) -> Step:
@@ -198,18 +200,18 @@ def _within_step(file: Path, make: Callable[[], bytes]) -> Step:
     return Step("write", file, make=make, keep_times=True)
 
 
-def _is_alias(file: Path, shot: Asset) -> bool:
-    """Return whether a file is a link to another of the same shot, which is written into under its own name."""
-    others = (os.path.realpath(other) for other in shot.files if not other.is_symlink())
+def _is_alias(file: Path, asset: Asset) -> bool:
+    """Return whether a file is a link to another of the same asset, which is written into under its own name."""
+    others = (os.path.realpath(other) for other in asset.files if not other.is_symlink())
     return file.is_symlink() and os.path.realpath(file) in others
 
 
-def _position(label: Label, *, ours: bool) -> Literal["ours", "theirs", "none"]:
+def _position(label: Label, *, ours: bool) -> Literal["estimate", "other", "none"]:
     if keywords.place(label.landmark) is None:
         return "none"
-    return "ours" if ours else "theirs"
+    return "estimate" if ours else "other"
 
 
 def _existing(sidecar: Path) -> bytes | None:
     """Return a sidecar's bytes, or None where there is none; ImageError if it cannot be read."""
-    return read_bytes(sidecar, max_bytes=xmp.MOST_BYTES).data if os.path.lexists(sidecar) else None
+    return read_bytes(sidecar, max_bytes=xmp.MAX_SIDECAR_BYTES).data if os.path.lexists(sidecar) else None

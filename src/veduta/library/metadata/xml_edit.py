@@ -15,7 +15,7 @@ from xml.parsers import expat
 from veduta.errors import LibraryError
 
 Edit = tuple[int, int, bytes]  # from, to, and what stands there instead
-MOST_PARTS = 200_000  # elements and attributes; the largest sidecars have some thousands
+MAX_PARTS = 200_000  # elements and attributes; the largest sidecars have some thousands
 _BLANKS = b" \t\r\n"
 _NAME = re.compile(rb"<([^\s/>]+)")
 _ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
@@ -41,7 +41,7 @@ class XmlAttribute:
 
 @dataclass(eq=False)
 class XmlElement:
-    """One element and what is in it.
+    """One element and its content.
 
     Attributes:
         name: ``namespace local``, with a space between, or only the local name.
@@ -88,12 +88,12 @@ class XmlDocument:
         return self.data[start:place]
 
     def without(self, part: XmlElement | XmlAttribute) -> Edit:
-        """Return the edit that takes out an element or attribute, with the white space before it."""
+        """Return the edit that removes an element or attribute, and the white space before."""
         blanks = self.blanks_before(part.start) if isinstance(part, XmlElement) else b""
         return part.start - len(blanks), part.end, b""
 
     def blank(self, element: XmlElement, edits: Iterable[Edit] = ()) -> bool:
-        """Return whether nothing but white space is left in an element after the edits in it."""
+        """Return whether an element has only white space left after these edits."""
         start, end = element.opened, element.closing
         inside = [(a - start, b - start, new) for a, b, new in edits if start <= a and b <= end]
         return not splice(self.data[start:end], inside).strip(_BLANKS)
@@ -108,7 +108,7 @@ class XmlDocument:
 
 
 def splice(data: bytes, edits: Iterable[Edit]) -> bytes:
-    """Return the bytes with each edit's range replaced; an edit inside what another takes away is left out."""
+    """Return the bytes with each edit's range replaced; an edit inside a removed range is left out."""
     parts, place = [], 0
     for start, end, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
         if start >= place:
@@ -157,13 +157,13 @@ class _Reader:
 
     def _start(self, name: str, values: list[str]) -> None:
         self._parts += 1 + len(values) // 2
-        if self._parts > MOST_PARTS:
-            raise LibraryError(f"{self._name}: has more than {MOST_PARTS:,} parts, which is no sidecar", "move it away")
+        if self._parts > MAX_PARTS:
+            raise LibraryError(f"{self._name}: has more than {MAX_PARTS:,} parts, which is no sidecar", "move it away")
         start = self.parser.CurrentByteIndex
-        found = self._match(_NAME, start)
-        attributes, place = self._attributes(values, found.end())
+        match = self._match(_NAME, start)
+        attributes, place = self._attributes(values, match.end())
         close = self._match(_CLOSE, place)
-        element = XmlElement(name, found[1].decode(), attributes, start, close.end(), bool(close[1]))
+        element = XmlElement(name, match[1].decode(), attributes, start, close.end(), bool(close[1]))
         if self._open:
             self._open[-1].children.append(element)
         self.elements.append(element)
@@ -171,19 +171,19 @@ class _Reader:
         self._texts.append([])
 
     def _match(self, pattern: re.Pattern[bytes], place: int) -> re.Match[bytes]:
-        found = pattern.match(self._data, place)
-        if found is None:  # expat has taken it, so this never happens; were it to, nothing may be changed
+        match = pattern.match(self._data, place)
+        if match is None:  # expat has taken it, so this never happens; were it to, nothing may be changed
             raise LibraryError(f"{self._name}: cannot be taken apart at byte {place}", "move it away to have a new one")
-        return found
+        return match
 
     def _attributes(self, values: list[str], place: int) -> tuple[list[XmlAttribute], int]:
         """Return the attributes of a start tag whose name ends at this byte, and the byte after the last."""
         pairs = iter(zip(values[::2], values[1::2], strict=True))
         attributes = []
-        while found := _ATTRIBUTE.match(self._data, place):
-            place = found.end()
-            if found[1] != b"xmlns" and not found[1].startswith(b"xmlns:"):
-                attributes.append(XmlAttribute(*next(pairs), found.start(), place))
+        while match := _ATTRIBUTE.match(self._data, place):
+            place = match.end()
+            if match[1] != b"xmlns" and not match[1].startswith(b"xmlns:"):
+                attributes.append(XmlAttribute(*next(pairs), match.start(), place))
         return attributes, place
 
     def _end(self, _: str) -> None:

@@ -1,4 +1,4 @@
-"""Sidecars: what a label says, put among what other programs wrote, and known again as our own the next time.
+"""XMP sidecars: labels merged into the properties of other programs, and recognized as ours the next time.
 
 A sidecar is changed in two steps, both of which touch only bytes that are meant. First everything of ours is taken
 out: the marker, properties in a namespace of our own, tells which keywords we added and which position we wrote, so
@@ -29,7 +29,7 @@ from veduta.library.metadata.xmp_document import (
 )
 from veduta.library.model import Label
 
-MOST_BYTES = 16 * 2**20
+MAX_SIDECAR_BYTES = 16 * 2**20
 _EMPTY = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/" x:xmptk="Veduta">
  <rdf:RDF xmlns:rdf="{RDF}">
@@ -42,7 +42,7 @@ _MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 def merge_sidecar(existing: bytes | None, label: Label, position_known: bool, *, name: str = "<sidecar>") -> bytes:  # noqa: FBT001
-    """Return a sidecar that says what a photo shows, with everything that others wrote in the one there.
+    """Return a sidecar with a photo's label, and with everything that others wrote into the existing one.
 
     Args:
         existing: the sidecar as it is, or None when there is none.
@@ -56,7 +56,7 @@ def merge_sidecar(existing: bytes | None, label: Label, position_known: bool, *,
     """
     data, codec = (_EMPTY, "utf-8") if existing is None else _as_utf8(existing, name)
     without = XmpDocument(data, name).without_ours()
-    done = _labelled(XmpDocument(without, name), label, position_known=position_known)
+    done = _labeled(XmpDocument(without, name), label, position_known=position_known)
     return done.decode().encode(codec, "xmlcharrefreplace")
 
 
@@ -74,12 +74,12 @@ def estimates(sidecar: bytes, *, name: str = "<sidecar>") -> bool:
 
 def has_own_position(sidecar: bytes, *, name: str = "<sidecar>") -> bool:
     """Return whether a sidecar has a position that somebody else put there; LibraryError as `merge_sidecar`."""
-    found = XmpDocument(_as_utf8(sidecar, name)[0], name)
-    return found.has_position() and not found.estimated
+    document = XmpDocument(_as_utf8(sidecar, name)[0], name)
+    return document.has_position() and not document.estimated
 
 
 def confirms(packet: bytes | None, position: tuple[float, float], *, name: str = "<sidecar>") -> bool:
-    """Return whether a position in EXIF that says it is our estimate still is: it was not changed since we wrote it.
+    """Return whether a position in EXIF marked as our estimate is unchanged since we wrote it.
 
     Args:
         packet: the XMP in the same photo, whose marker tells what we wrote; None when there is none.
@@ -94,8 +94,8 @@ def confirms(packet: bytes | None, position: tuple[float, float], *, name: str =
 
 
 def _as_utf8(data: bytes, name: str) -> tuple[bytes, str]:
-    """Return a sidecar in UTF-8, and the encoding it is to be written in again."""
-    if len(data) > MOST_BYTES:
+    """Return a sidecar in UTF-8, and the encoding to write the result in."""
+    if len(data) > MAX_SIDECAR_BYTES:
         raise LibraryError(f"{name}: has {len(data):,} bytes, more than any sidecar", "move it away to have a new one")
     declared = _DECLARED.match(data)
     codec = _CODECS.get(declared[1].decode().lower(), "ascii") if declared else "utf-8"
@@ -106,16 +106,16 @@ def _as_utf8(data: bytes, name: str) -> tuple[bytes, str]:
         raise LibraryError(f"{name}: is not in an encoding that XMP has", "correct it, or move it away") from error
 
 
-def _labelled(sidecar: XmpDocument, label: Label, *, position_known: bool) -> bytes:
-    """Return a sidecar that has nothing of ours with what a label says."""
+def _labeled(sidecar: XmpDocument, label: Label, *, position_known: bool) -> bytes:
+    """Return a sidecar without anything of ours, with a label added."""
     pen = _Pen(sidecar)
     texts = (
         keywords.keywords(label),
         keywords.hierarchical_keyword(label, "/"),
         keywords.hierarchical_keyword(label, "|"),
     )
-    for (name, kind), wanted in zip(LISTS.items(), texts, strict=True):
-        new = [escape(word) for word in _missing(sidecar.list_of(name), wanted)]
+    for (name, kind), words in zip(LISTS.items(), texts, strict=True):
+        new = [escape(word) for word in _missing(sidecar.list_of(name), words)]
         pen.put(name, kind, new)
         pen.put(marker_property(name), "Bag", new)
     if not _is_shown(sidecar.list_of(SHOWN), keywords.uris(label.landmark)):
@@ -129,10 +129,10 @@ def _labelled(sidecar: XmpDocument, label: Label, *, position_known: bool) -> by
     return pen.done()
 
 
-def _missing(array: XmlElement | None, wanted: Sequence[str]) -> list[str]:
+def _missing(array: XmlElement | None, words: Sequence[str]) -> list[str]:
     """Return the words that are not in a list yet, whichever way they are cased and composed there."""
-    there = {_key(item.text) for item in array.children} if array else set()
-    return [word for i, word in enumerate(wanted) if _key(word) not in there | {_key(w) for w in wanted[:i]}]
+    present = {_key(item.text) for item in array.children} if array else set()
+    return [word for i, word in enumerate(words) if _key(word) not in present | {_key(w) for w in words[:i]}]
 
 
 def _key(word: str) -> str:
@@ -187,7 +187,7 @@ class _Pen:
         self._own.append(f"<{name}>{escape(text)}</{name}>")
 
     def say_once(self, name: str, text: str) -> None:
-        """Add a simple property unless someone has it there; twice the same is no XMP."""
+        """Add a simple property unless there is one of this name; two would be no valid XMP."""
         if self._sidecar.first(name) is None:
             self.say(name, text)
 
@@ -218,7 +218,7 @@ class _Pen:
         )
 
     def _about(self) -> str:
-        """Return what the descriptions there are about: all of a file's are about the same."""
+        """Return the rdf:about of the existing descriptions: all of a file's are the same."""
         attributes = (a for description in self._sidecar.rdf.children for a in description.attributes)
         return quoteattr(next((a.text for a in attributes if a.name in RDF_ABOUT), ""))
 

@@ -81,25 +81,25 @@ class XmpDocument:
 
     def first(self, name: str) -> _Part | None:
         """Return the first property of this name."""
-        wanted = qualified_name(name)
-        return next((part for part in self.properties() if part.name == wanted), None)
+        full_name = qualified_name(name)
+        return next((part for part in self.properties() if part.name == full_name), None)
 
     def text(self, name: str) -> str:
         """Return the text of a simple property, empty where there is none."""
-        found = self.first(name)
-        return found.text if found else ""
+        part = self.first(name)
+        return part.text if part else ""
 
     def list_of(self, name: str) -> XmlElement | None:
         """Return the list that a property is, or None where there is no such property; LibraryError if it is none."""
-        found = self.first(name)
-        array = array_in(found) if found else None
-        if found and array is None:
+        part = self.first(name)
+        array = array_in(part) if part else None
+        if part and array is None:
             raise LibraryError(f"{self.name}: its {name} is no list, as XMP wants it", "correct it, or move it away")
         return array
 
     @property
     def position(self) -> tuple[float, float] | None:
-        """The photo's position, (degrees north, degrees east), or None where none is told or it cannot be read."""
+        """The photo's position, (degrees north, degrees east), or None where none is stated or readable."""
         return self._pair("exif:GPSLatitude", "exif:GPSLongitude")
 
     @property
@@ -127,9 +127,9 @@ class XmpDocument:
         return any(all(not start <= e.start < end for start, end in shown) for e in telling)
 
     def without_ours(self) -> bytes:
-        """Return the sidecar as it would be had we never written into it; a list with nothing in it goes too."""
-        said = {key: Counter(self._said(name)) for key, name in _LISTED.items()}
-        edits = [edit for description in self.rdf.children for edit in self._ours_in(description, said)]
+        """Return the sidecar as if we had never written into one; empty lists go too."""
+        our_words = {key: Counter(self._said(name)) for key, name in _LISTED.items()}
+        edits = [edit for description in self.rdf.children for edit in self._ours_in(description, our_words)]
         return splice(self.document.data, edits)
 
     def _said(self, name: str) -> list[str]:
@@ -137,31 +137,31 @@ class XmpDocument:
         array = self.list_of(marker_property(name))
         return [item.text for item in array.children] if array else []
 
-    def _ours_in(self, description: XmlElement, said: dict[str, Counter[str]]) -> list[Edit]:
-        """Return the edits that take what is ours out of a description, and the description if it was all ours."""
-        edits, kept = [], False
+    def _ours_in(self, description: XmlElement, our_words: dict[str, Counter[str]]) -> list[Edit]:
+        """Return the edits that remove our properties from a description, and the description if all were ours."""
+        edits, has_others = [], False
         for part in parts_of(description):
-            found = self._ours(part, said)
-            kept |= part.name not in RDF_ABOUT and self.document.without(part) not in found
-            edits += found
-        if edits and not kept and self.document.blank(description, edits):
+            part_edits = self._ours(part, our_words)
+            has_others |= part.name not in RDF_ABOUT and self.document.without(part) not in part_edits
+            edits += part_edits
+        if edits and not has_others and self.document.blank(description, edits):
             return [self.document.without(description)]
         return edits
 
-    def _ours(self, part: _Part, said: dict[str, Counter[str]]) -> list[Edit]:
-        """Return the edits that take what is ours out of one property."""
-        if part.name in said:
-            return self._out_of(part, [item for item in items(part) if _counted(said[part.name], item.text)])
+    def _ours(self, part: _Part, our_words: dict[str, Counter[str]]) -> list[Edit]:
+        """Return the edits that remove our values from one property."""
+        if part.name in our_words:
+            return self._out_of(part, [item for item in items(part) if _counted(our_words[part.name], item.text)])
         if part.name == qualified_name(SHOWN):
             return self._out_of(part, [item for item in items(part) if is_our_location(item)])
-        mine = part.name.startswith(_MARKER)
-        mine |= self.estimated and (part.name in _POSITION or _SAYING_SO.get(part.name) == part.text)
+        is_ours = part.name.startswith(_MARKER)
+        is_ours |= self.estimated and (part.name in _POSITION or _SAYING_SO.get(part.name) == part.text)
         # Someone may have moved our position on a map: then it is no estimate of ours, and must not say so.
-        mine |= part.text == keywords.ESTIMATE == _SAYING_SO.get(part.name)
-        return [self.document.without(part)] if mine else []
+        is_ours |= part.text == keywords.ESTIMATE == _SAYING_SO.get(part.name)
+        return [self.document.without(part)] if is_ours else []
 
     def _out_of(self, part: _Part, taken: Sequence[XmlElement]) -> list[Edit]:
-        """Return the edits that take items out of a list, and the list itself if nothing is left in it."""
+        """Return the edits that remove items from a list, and the list itself if nothing else is in there."""
         edits = [self.document.without(item) for item in taken]
         array = array_in(part)
         empty = self.document.blank(array, edits) if array else not part.text and not items(part)
@@ -169,7 +169,7 @@ class XmpDocument:
 
 
 def parts_of(element: XmlElement) -> list[_Part]:
-    """Return what an element has, as attributes and then as elements: RDF knows no difference."""
+    """Return the properties of an element, those written as attributes first: RDF knows no difference."""
     return [*element.attributes, *element.children]
 
 
@@ -187,11 +187,11 @@ def items(part: _Part) -> list[XmlElement]:
 
 def location_ids(item: XmlElement) -> list[str]:
     """Return the URIs by which an item of LocationShown says which place it is."""
-    return [each.text for field in _fields(item) if field.name == qualified_name(ID) for each in items(field)]
+    return [item_text.text for field in _fields(item) if field.name == qualified_name(ID) for item_text in items(field)]
 
 
 def is_our_location(item: XmlElement) -> bool:
-    """Return whether an item of LocationShown is ours: it has our id, and nobody has added to it."""
+    """Return whether an item of LocationShown is ours: with our id, and unchanged by others."""
     ours = any(uri.startswith(keywords.URN) for uri in location_ids(item))
     return ours and all(field.name in _LOCATION for field in _fields(item))
 
@@ -203,6 +203,6 @@ def _fields(item: XmlElement) -> list[_Part]:
 
 
 def _counted(left: Counter[str], word: str) -> bool:
-    """Return whether a word is one of those left, and count it off."""
+    """Return whether a word is one of those left, and reduce its count."""
     left[word] -= 1
     return left[word] >= 0

@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from veduta.errors import ModelError
-from veduta.images.resize import GREY
+from veduta.images.resize import GRAY_WEIGHTS
 from veduta.models.export.networks import ExportSpec, LighterGlueMatches, export_spec, noise_photos
 from veduta.models.torch_models import open_kornia, open_transformers
 from veduta.models.weights import ABOUT_ONNX, ONNX, file_sha256, find_weights, home
@@ -40,7 +40,7 @@ class SuperPointKeypoints(nn.Module):
         super().__init__()
         self.encoder, self.points, self.described = model.encoder, model.keypoint_decoder, model.descriptor_decoder
         self.border = int(model.config.border_removal_distance)
-        self.register_buffer("grey", torch.from_numpy(GREY), persistent=False)
+        self.register_buffer("grey", torch.from_numpy(GRAY_WEIGHTS), persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (K, 2) pixels x, y, (K,) scores falling to 0 and (K, 256) descriptors of a (1, H, W, 3) uint8."""
