@@ -19,6 +19,7 @@ from veduta.errors import (
     ImageError,
     LibraryError,
     NotFoundError,
+    NotInstalledError,
     PrecisionError,
     TooLargeError,
     VedutaError,
@@ -54,6 +55,7 @@ def test_every_error_is_public_and_has_a_code(kind):
             {"name": "a; b", "reason": "is empty; get it"},
         ),
         (TooLargeError("a", "is huge"), "a: is huge", {"name": "a", "reason": "is huge", "code": "too_large"}),
+        (NotInstalledError("a", "takes b"), "a: takes b", {"name": "a", "reason": "takes b", "code": "unreadable"}),
         (
             NotFoundError("landmark", "x; see y", "/srv/g", "see the list"),
             "/srv/g: has no landmark 'x; see y'; see the list",

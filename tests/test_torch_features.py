@@ -300,14 +300,14 @@ def test_an_exported_lightglue_takes_the_place_of_torch(tmp_path, monkeypatch):
 
     monkeypatch.setenv("VEDUTA_MODELS", str(tmp_path))
     monkeypatch.setattr(features, "open_kornia", shallow)
-    features = features_of("disk", photo(4), photo(4))
+    extracted = features_of("disk", photo(4), photo(4))
     assert make_matcher("lightglue", "disk")._session is None
     _, differences = features.export_features("lightglue-disk")
     assert differences["probability0"] < 2e-3
     exported = make_matcher("lightglue", "disk")
     assert exported.sha256 == weights.find_weights("lightglue-disk").sha256
-    found = exported.match(*features)
-    assert len(found) > 0.5 * len(features[0])
+    found = exported.match(*extracted)
+    assert len(found) > 0.5 * len(extracted[0])
     assert (found.indices[:, 0] == found.indices[:, 1]).mean() > 0.9, "a photo matches itself"
     (tmp_path / "lightglue-disk" / "model.onnx").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="sha256 differs"):
