@@ -9,7 +9,12 @@ from support import exif_writer as tiff
 from support.raw import BLUE, GREEN, PLACE, RED, TAKEN, WHITE, dng, needs_rawpy, quarters, small
 
 from veduta.errors import ImageError
+from veduta.gallery import Gallery
 from veduta.images import RAW_SUFFIXES, PhotoBytes, load
+from veduta.library import review
+from veduta.library.cluster.group import add_references
+from veduta.library.model import Asset
+from veduta.types import Landmark
 
 # EXIF's orientation -> the corners seen upright: top left, top right, bottom left, bottom right.
 UPRIGHT = {
@@ -158,3 +163,23 @@ def test_a_raw_is_known_by_its_content_where_its_name_does_not_say(tmp_path):
 
 def test_what_is_another_format_by_its_content_is_read_as_that_whatever_its_name_says():
     assert load(small(), name="a.dng").size == (640, 480)
+
+
+@needs_rawpy
+def test_a_raw_is_a_reference_of_a_gallery_by_its_own_path_and_digest(tmp_path):
+    path = tmp_path / "a.dng"
+    path.write_bytes(dng(small()))
+    with Gallery.create(tmp_path / "gallery") as gallery:
+        asset = Asset(PhotoBytes.of(path.read_bytes()).sha256, (path,))
+        assert add_references(gallery, [asset], Landmark("quarters", "Quarters")) == []
+        (reference,) = gallery.references()
+    assert (reference.photo, reference.sha256) == (str(path), asset.sha256)
+
+
+@needs_rawpy
+def test_a_raw_in_doubt_is_shown_as_a_jpeg(tmp_path):
+    path = tmp_path / "a.dng"
+    path.write_bytes(dng(small(), orientation=6))
+    content = review._content(path)
+    assert content.startswith(b"\xff\xd8\xff")
+    assert load(content).size == (480, 640)
