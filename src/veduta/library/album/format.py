@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from veduta.gallery.evidence_page import confidence_phrase
+from veduta.gallery.evidence.page import confidence_phrase
 from veduta.library.metadata.keywords import xml_text
 from veduta.library.model import Label
 from veduta.text import utf8
