@@ -77,7 +77,7 @@ def test_it_says_what_share_of_all_a_query_was_compared_with(made, complete):
     few = ApproximateIndex(DIM, made)
     few.remove(IDS_[FEW:])
     assert (few.searched_share(QUERIES[:5], K) == 1).all()
-    # More is only looked at when the neighbours are further away, and what came later is looked at as a whole.
+    # More is only looked at when the neighbors are further away, and what came later is looked at as a whole.
     alike = index.search(QUERIES, K)[0][:, -1]
     assert np.corrcoef(alike, shares)[0, 1] < 0
     index.add(np.array([1]), QUERIES[:1])

@@ -10,7 +10,7 @@ from support import world
 
 from veduta.training.descriptor.data.augment import Augmentation, whole
 
-STILL = {"stretch": 1.0, "flip": 0.0, "colour": 0.0, "grey": 0.0, "blur": 0.0, "jpeg": 0.0, "cutout": 0.0}
+STILL = {"stretch": 1.0, "flip": 0.0, "color": 0.0, "gray": 0.0, "blur": 0.0, "jpeg": 0.0, "cutout": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +116,13 @@ def test_half_of_the_photos_are_mirrored_by_default():
     assert abs(np.mean(mirrored) - 0.5) < 0.1
 
 
-def test_grey_is_grey_and_colour_is_changed_within_its_strength(photo):
+def test_gray_is_gray_and_color_is_changed_within_its_strength(photo):
     plain = Augmentation(side=48, **STILL)(photo, 0, 0, 3)
-    grey = Augmentation(side=48, **STILL | {"grey": 1.0})(photo, 0, 0, 3)
-    assert np.ptp(grey, axis=2).max() == 0
-    coloured = Augmentation(side=48, **STILL | {"colour": 0.3})(photo, 0, 0, 3)
-    assert not np.array_equal(coloured, plain)
-    for found in (grey, coloured):
+    gray = Augmentation(side=48, **STILL | {"gray": 1.0})(photo, 0, 0, 3)
+    assert np.ptp(gray, axis=2).max() == 0
+    colored = Augmentation(side=48, **STILL | {"color": 0.3})(photo, 0, 0, 3)
+    assert not np.array_equal(colored, plain)
+    for found in (gray, colored):
         assert np.corrcoef(found.mean(2).ravel(), plain.mean(2).ravel())[0, 1] > 0.85
 
 
@@ -136,7 +136,7 @@ def test_blur_and_jpeg_cost_detail_and_leave_the_picture(change):
         assert np.corrcoef(found.ravel(), plain.ravel())[0, 1] > 0.9
 
 
-def test_a_cutout_is_one_rectangle_of_one_colour_up_to_a_fifth(photo):
+def test_a_cutout_is_one_rectangle_of_one_color_up_to_a_fifth(photo):
     for number in range(20):
         plain = Augmentation(side=64, **STILL)(photo, 0, 0, number)
         found = Augmentation(side=64, **STILL | {"cutout": 1.0})(photo, 0, 0, number)

@@ -207,7 +207,7 @@ def test_strangers_are_seldom_taken_for_palazzi_any_more(calibrated, shipping, a
     assert all(a < b for a, b in zip(after, before, strict=True))
 
 
-def test_palazzi_are_still_mostly_recognised(calibrated, asked):
+def test_palazzi_are_still_mostly_recognized(calibrated, asked):
     assert np.mean(np.array(confidences(calibrated[0], asked, "palazzo-*")) > 0.5) > 0.9
 
 

@@ -10,7 +10,7 @@ from veduta.errors import TrainingError
 from veduta.training.descriptor import checkpoint
 
 STATE = {
-    "learner": {"step": 7, "network": {"weight": torch.arange(6.0).view(2, 3)}, "optimisers": [{"lr": 0.1}]},
+    "learner": {"step": 7, "network": {"weight": torch.arange(6.0).view(2, 3)}, "optimizers": [{"lr": 0.1}]},
     "kept": torch.tensor([True, False]),
     "best": {"epoch": 1, "gap": 0.5, "before": [{"protocol": "seen"}], "network": None},
     "journal": 120,

@@ -240,7 +240,7 @@ def test_info_tells_what_the_gallery_is_made_of(built):
     assert found["settings"]["embedder"]["sha256"] in text
 
 
-# --- recognising ------------------------------------------------------------------------------------------------
+# --- recognizing ------------------------------------------------------------------------------------------------
 
 
 def recognize(gallery, *photos, format, code=0, **options):

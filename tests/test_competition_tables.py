@@ -145,7 +145,7 @@ def test_fields_that_are_not_two_tokens_and_finite_are_refused(field):
         parse_field(field)
 
 
-def test_layouts_are_recognised(tmp_path):
+def test_layouts_are_recognized(tmp_path):
     for path in ("nested/train/0/0/1/001a.jpg", "flat/train/001a.png"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_bytes(b"x")

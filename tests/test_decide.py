@@ -42,7 +42,7 @@ CANDIDATES = st.lists(
     unique_by=lambda c: c.reference,
 )
 JUDGED = st.lists(
-    st.builds(lambda name, p: judgement(name, p), st.sampled_from("xyz"), st.floats(0, 1)),
+    st.builds(lambda name, p: judgment(name, p), st.sampled_from("xyz"), st.floats(0, 1)),
     min_size=1,
     max_size=3,
     unique_by=lambda j: j.landmark,
@@ -54,7 +54,7 @@ def candidate(reference="a", landmark="x", similarity=0.5, num_inliers=None):
     return Candidate(reference, landmark, similarity, num_inliers)
 
 
-def judgement(landmark, probability):
+def judgment(landmark, probability):
     return LandmarkScore(landmark, probability, probability, (("base", probability),))
 
 
@@ -101,8 +101,8 @@ def test_the_answer_is_the_likeliest_landmark_or_none_below_the_floor(judged, fl
 
 def test_the_default_floor_answers_what_is_rather_right_than_wrong():
     assert DEFAULT_FLOOR == 0.5
-    assert decide([judgement("x", 0.5)], [candidate()]).landmark == "x"
-    assert decide([judgement("x", 0.49)], [candidate()]).landmark is None
+    assert decide([judgment("x", 0.5)], [candidate()]).landmark == "x"
+    assert decide([judgment("x", 0.49)], [candidate()]).landmark is None
 
 
 def test_nothing_judged_is_none():
@@ -112,14 +112,14 @@ def test_nothing_judged_is_none():
 
 def test_equal_landmarks_are_ordered_by_id_and_evidence_begins_with_the_guess():
     many = [candidate(str(i), "x" if i % 2 else "y", 0.5) for i in range(2 * MAX_EVIDENCE)]
-    decision = decide([judgement("y", 0.7), judgement("x", 0.7)], many)
+    decision = decide([judgment("y", 0.7), judgment("x", 0.7)], many)
     assert decision.landmark == "x"
     assert decision.evidence[0].reference == "1"
     assert len(decision.evidence) == MAX_EVIDENCE
 
 
 def test_terms_are_told_largest_first_and_without_the_empty_ones():
-    judged = replace(judgement("x", 0.9), terms=(("base", 0.5), ("margin", -2.0), ("scale", 0.0)))
+    judged = replace(judgment("x", 0.9), terms=(("base", 0.5), ("margin", -2.0), ("scale", 0.0)))
     assert decide([judged], [candidate()]).terms == (("margin", -2.0), ("base", 0.5))
 
 
@@ -138,7 +138,7 @@ def test_a_position_never_turns_a_none_into_an_answer(judged, floor, prior):
 
 
 def test_a_position_chooses_among_landmarks_raises_and_denies():
-    judged = [judgement("far", 0.7), judgement("near", 0.6)]
+    judged = [judgment("far", 0.7), judgment("near", 0.6)]
     prior = {"far": place_prior(900), "near": place_prior(0.2)}
     decision = decide(judged, some_of(judged), 0.5, prior)
     assert decision.landmark == "near"
@@ -148,7 +148,7 @@ def test_a_position_chooses_among_landmarks_raises_and_denies():
 
 
 def test_a_landmark_that_would_be_none_does_not_take_an_answer_away_by_its_place():
-    judged = [judgement("x", 0.8), judgement("y", 0.45)]
+    judged = [judgment("x", 0.8), judgment("y", 0.45)]
     decision = decide(judged, some_of(judged), 0.5, {"y": 2.0})
     assert (decision.landmark, decision.confidence) == ("x", 0.8)
 

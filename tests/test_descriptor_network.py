@@ -40,7 +40,7 @@ def plain(channels=5, seed=0):
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.7, 10.0])
-def test_gem_is_the_generalised_mean(p):
+def test_gem_is_the_generalized_mean(p):
     x = torch.rand(2, 4, 3, 5) + 0.01
     expected = [[(sum(v**p for v in c.ravel()) / 15) ** (1 / p) for c in photo] for photo in x.double().numpy()]
     np.testing.assert_allclose(GeM(p)(x).detach(), expected, rtol=1e-5)
@@ -148,9 +148,9 @@ def test_what_is_frozen_stays_as_it_is_and_the_rest_learns():
     network = Descriptor(backbone, dim=4)
     network.train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 0.1, weight_decay=0.5)
+    optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], 0.1, weight_decay=0.5)
     network(photos()).square().mul(torch.rand(3, 4)).sum().backward()
-    optimiser.step()
+    optimizer.step()
     frozen = {name for name in before if name.startswith("backbone.inner.0.")}
     for name, value in network.state_dict().items():
         if name in frozen:
@@ -179,7 +179,7 @@ def test_the_batch_norms_of_the_backbone_learn_only_when_they_are_to(live):
 # --- backbones
 
 
-def test_pixels_are_normalised_inside():
+def test_pixels_are_normalized_inside():
     backbone = plain()
     pixels = photos()
     by_hand = (pixels.numpy().astype(np.float32) - (100, 110, 120)) / (50, 60, 70)
@@ -312,7 +312,7 @@ def test_freezing_a_transformer_begins_with_its_embeddings(folder):
     assert all(".embeddings." in name for name in frozen)
 
 
-def test_a_transformers_folder_says_how_pixels_are_normalised_and_under_which_licence(folder, tmp_path):
+def test_a_transformers_folder_says_how_pixels_are_normalized_and_under_which_licence(folder, tmp_path):
     said = tmp_path / "said"
     said.mkdir()
     for path in folder("resnet").iterdir():

@@ -58,9 +58,9 @@ def run_all(job, work, count):
 
 
 @pytest.fixture(scope="module")
-def labelled(photos, tmp_path_factory):
+def labeled(photos, tmp_path_factory):
     """Folder of `photos` with a damaged one, one twice, and one under two landmarks. Read only."""
-    folder = tmp_path_factory.mktemp("labelled") / "photos"
+    folder = tmp_path_factory.mktemp("labeled") / "photos"
     shutil.copytree(photos, folder)
     (folder / "palazzo-1" / "damaged.jpg").write_bytes(b"\xff\xd8\xff not a photo")
     shutil.copy(folder / "palazzo-0" / "photo-0.jpg", folder / "palazzo-0" / "same.jpg")
@@ -69,11 +69,11 @@ def labelled(photos, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def alone(labelled, tmp_path_factory):
-    """A gallery that one process has made of `labelled`, and its report."""
+def alone(labeled, tmp_path_factory):
+    """A gallery that one process has made of `labeled`, and its report."""
     path = tmp_path_factory.mktemp("alone") / "gallery"
     with Gallery.create(path) as gallery:
-        return path, gallery.add(labelled)
+        return path, gallery.add(labeled)
 
 
 @pytest.fixture
@@ -87,10 +87,10 @@ def empty(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_shards_merged_are_the_gallery_one_process_makes(labelled, alone, empty, tmp_path, count):
-    reports = run_all(AddJob(empty, labelled), tmp_path / "work", count)
+def test_shards_merged_are_the_gallery_one_process_makes(labeled, alone, empty, tmp_path, count):
+    reports = run_all(AddJob(empty, labeled), tmp_path / "work", count)
     assert sum(report.items for report in reports) == sum(report.new for report in reports) == 15
-    assert [f.photo for report in reports for f in report.failures] == [str(labelled / "palazzo-1" / "damaged.jpg")]
+    assert [f.photo for report in reports for f in report.failures] == [str(labeled / "palazzo-1" / "damaged.jpg")]
     merged = merge_job(tmp_path / "work")
     gallery, report = alone
     assert tables(empty) == tables(gallery)
@@ -101,9 +101,9 @@ def test_shards_merged_are_the_gallery_one_process_makes(labelled, alone, empty,
     assert tables(empty) == tables(gallery)
 
 
-def test_a_table_into_a_gallery_that_has_some_of_it(labelled, gallery_path, tmp_path):
+def test_a_table_into_a_gallery_that_has_some_of_it(labeled, gallery_path, tmp_path):
     table = tmp_path / "table.csv"
-    found = sorted(labelled.rglob("*.jpg"))
+    found = sorted(labeled.rglob("*.jpg"))
     extra = world.save(world.facade(40), tmp_path / "torre.jpg")
     with table.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -171,7 +171,7 @@ def test_digests_on_disk_are_found(tmp_path_factory, there, other):
     assert (other.hex() in known) == (other in there)
 
 
-# --- recognising and verifying ----------------------------------------------------------------------------------
+# --- recognizing and verifying ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -322,13 +322,13 @@ def kill(code, gate, *arguments):
             process.kill()
 
 
-def test_a_killed_shard_of_adding_goes_on_where_it_was(labelled, alone, empty, tmp_path):
-    kill(CHILD, tmp_path / "gate", 4, "add", "1/2", tmp_path / "work", empty, labelled)
+def test_a_killed_shard_of_adding_goes_on_where_it_was(labeled, alone, empty, tmp_path):
+    kill(CHILD, tmp_path / "gate", 4, "add", "1/2", tmp_path / "work", empty, labeled)
     before = job_status(tmp_path / "work").shards[0]
     assert (before.state, before.done) == ("begun", 4)
     with pytest.raises(JobError, match=r"2 shards are not finished \(1/2, 2/2\)"):
         merge_job(tmp_path / "work")
-    reports = run_all(AddJob(empty, labelled), tmp_path / "work", 2)
+    reports = run_all(AddJob(empty, labeled), tmp_path / "work", 2)
     assert reports[0].new == reports[0].items - 4 > 0
     merge_job(tmp_path / "work")
     assert tables(empty) == tables(alone[0])
@@ -458,11 +458,11 @@ def test_a_shard_has_one_process(pairs, tmp_path):
         merge_job(tmp_path)
 
 
-def test_a_work_folder_is_for_one_job(labelled, photos, pairs, empty, built, tmp_path):
+def test_a_work_folder_is_for_one_job(labeled, photos, pairs, empty, built, tmp_path):
     work = tmp_path / "work"
     run_shard(AddJob(empty, photos), work, "1/40")
     for job, shard, words in [
-        (AddJob(empty, labelled), "1/40", "begun with another photos"),
+        (AddJob(empty, labeled), "1/40", "begun with another photos"),
         (AddJob(built, photos), "1/40", "begun with another gallery"),
         (AddJob(empty, photos, provider="cuda"), "1/40", "begun with another provider"),
         (AddJob(empty, photos), "1/41", "begun with 40 shards, not 41"),
@@ -471,9 +471,9 @@ def test_a_work_folder_is_for_one_job(labelled, photos, pairs, empty, built, tmp
         with pytest.raises(JobError, match=words):
             run_shard(job, work, shard)
     with pytest.raises(JobError, match="is not empty and no job"):
-        run_shard(AddJob(empty, photos), labelled, "1/2")
+        run_shard(AddJob(empty, photos), labeled, "1/2")
     with pytest.raises(JobError, match="is no job's work folder"):
-        job_status(labelled)
+        job_status(labeled)
     with pytest.raises(JobError, match="is no job's work folder"):
         merge_job(tmp_path / "nowhere")
     with pytest.raises(JobError, match="goes into the gallery"):
@@ -493,7 +493,7 @@ def test_another_version_of_the_list_or_of_the_settings_is_another_job(pairs, tm
         run_shard(VerifyJob(table), tmp_path / "work", "2/2")
 
 
-def test_a_gallery_that_changes_ends_the_recognising(gallery_path, asked, tmp_path):
+def test_a_gallery_that_changes_ends_the_recognizing(gallery_path, asked, tmp_path):
     job = RecognizeJob(gallery_path, str(asked), RecognizeOptions(effort="fast"))
     run_shard(job, tmp_path / "work", "1/2")
     copy = shutil.copytree(gallery_path, tmp_path / "copy")
@@ -558,11 +558,11 @@ def test_machines_that_round_differently_are_told_of(pairs, finished, tmp_path):
     assert not merge_job(work).alike
 
 
-def test_a_listing_is_made_once_by_whoever_comes_first(labelled, empty, tmp_path):
+def test_a_listing_is_made_once_by_whoever_comes_first(labeled, empty, tmp_path):
     code = "import sys; from pathlib import Path; from veduta.jobs import AddJob\n"
     code += "from veduta.jobs.plan import begin\n"
     code += "begin(AddJob(Path(sys.argv[1]), Path(sys.argv[2])), Path(sys.argv[3]), 4)"
-    command = [sys.executable, "-c", code, str(empty), str(labelled), str(tmp_path / "work")]
+    command = [sys.executable, "-c", code, str(empty), str(labeled), str(tmp_path / "work")]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait(PATIENCE) for process in processes] == [0, 0, 0]
     plan = JobPlan.read(tmp_path / "work")
@@ -598,16 +598,16 @@ def test_a_command_takes_what_its_job_takes(name, job):
             assert p.default == taken[p.name].default
 
 
-def test_the_commands_from_the_first_shard_to_the_gallery(labelled, alone, empty, tmp_path):
+def test_the_commands_from_the_first_shard_to_the_gallery(labeled, alone, empty, tmp_path):
     work = tmp_path / "work"
-    first = veduta("jobs", "add", empty, labelled, "--work", work, "--shard", "2/2", "--format", "json")
+    first = veduta("jobs", "add", empty, labeled, "--work", work, "--shard", "2/2", "--format", "json")
     report = json.loads(first.stdout)
     assert (first.returncode, report["new"], report["failures"]) == (1, report["items"], 1)
-    assert f"{labelled / 'palazzo-1' / 'damaged.jpg'}: is " in first.stderr
+    assert f"{labeled / 'palazzo-1' / 'damaged.jpg'}: is " in first.stderr
     refused = veduta("jobs", "merge", work)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == f"veduta: {work}: shard 1/2 is not finished; run what is left, then merge again\n"
-    assert veduta("jobs", "add", empty, labelled, "--work", work, "--shard", "1/2").returncode == 0
+    assert veduta("jobs", "add", empty, labeled, "--work", work, "--shard", "1/2").returncode == 0
     assert veduta("jobs", "status", work).stderr == "add: 2 of 2 shards finished, 15 of 15 done\n"
     found = json.loads(veduta("jobs", "status", work, "--format", "json").stdout)
     assert [each["state"] for each in found["shards"]] == ["finished", "finished"]

@@ -19,7 +19,7 @@ def gray(width, height, value=128, *, times=1):
     return Image(np.full((height, width, 3), value, np.uint8), width * times, height * times)
 
 
-def coloured(picture):
+def colored(picture):
     """(K, 2) pixels that are neither of the photos nor of the frame: what was drawn."""
     pixels = np.asarray(picture).astype(int)
     return np.argwhere(np.ptp(pixels, axis=2) > 60)[:, ::-1]
@@ -37,7 +37,7 @@ def test_two_photos_stand_side_by_side_above_a_caption():
     assert (pixels[MARGIN : MARGIN + 300, MARGIN : MARGIN + 400] == 50).all()
     assert (pixels[MARGIN : MARGIN + 300, MARGIN + 400 + GAP : -MARGIN] == 200).all()
     assert (pixels[:MARGIN] == pixels[0, 0]).all()
-    assert len(coloured(picture)) == 0
+    assert len(colored(picture)) == 0
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_line_begins_and_ends_at_its_keypoints(end, times):
     a, b = gray(400, 300, times=times), gray(200, 150)
     there = np.array([150.0, 30.0])
     picture = draw_pair(a, b, (at(end) + 0.5) * times - 0.5, at(there), height=300)
-    drawn = coloured(picture)
+    drawn = colored(picture)
     start = np.array(end) + MARGIN
     stop = (there + 0.5) * 2 - 0.5 + (MARGIN + 400 + GAP, MARGIN)
     for place in (start, stop):
@@ -83,23 +83,23 @@ def test_a_line_begins_and_ends_at_its_keypoints(end, times):
 
 def test_a_keypoint_is_the_middle_of_its_pixel():
     picture = draw_pair(gray(4, 3), gray(4, 3), at((0, 0)), at((3, 2)), height=300)
-    drawn = coloured(picture)
+    drawn = colored(picture)
     assert drawn.min(0) == pytest.approx(np.array([MARGIN + 50, MARGIN + 50]), abs=4)
     assert drawn.max(0) == pytest.approx(np.array([MARGIN + 400 + GAP + 350, MARGIN + 250]), abs=4)
 
 
-def test_a_photo_that_is_not_as_high_as_the_other_is_centred_with_its_points():
+def test_a_photo_that_is_not_as_high_as_the_other_is_centered_with_its_points():
     wide, other = gray(1000, 100), gray(400, 300)
     picture = draw_pair(wide, other, at((0, 50)), at((0, 0)), height=300)
-    assert coloured(picture)[:, 0].min() == pytest.approx(MARGIN, abs=4)
-    leftmost = coloured(picture)[coloured(picture)[:, 0] < MARGIN + 3]
+    assert colored(picture)[:, 0].min() == pytest.approx(MARGIN, abs=4)
+    leftmost = colored(picture)[colored(picture)[:, 0] < MARGIN + 3]
     assert leftmost[:, 1].mean() == pytest.approx(MARGIN + 150, abs=3)
 
 
 def test_no_matches_leave_the_photos_alone_and_a_thousand_are_thinned_out():
     a, b = gray(400, 300), gray(400, 300)
     points = np.random.default_rng(0).uniform(0, 300, (1000, 2)).astype(np.float32)
-    assert len(coloured(draw_pair(a, b, NONE, NONE))) == 0
+    assert len(colored(draw_pair(a, b, NONE, NONE))) == 0
     many = draw_pair(a, b, points, points, "1000 inliers")
     few = draw_pair(a, b, points[:1], points[:1], "1000 inliers")
     assert many.size == few.size
@@ -108,7 +108,7 @@ def test_no_matches_leave_the_photos_alone_and_a_thousand_are_thinned_out():
     assert np.array_equal(np.asarray(many), np.asarray(same))
 
 
-def test_lines_that_start_at_different_heights_have_different_colours():
+def test_lines_that_start_at_different_heights_have_different_colors():
     picture = draw_pair(gray(400, 300), gray(400, 300), at((10, 10), (10, 290)), at((390, 10), (390, 290)), height=300)
     pixels = np.asarray(picture).astype(int)
     upper, lower = pixels[MARGIN + 10, MARGIN + 200], pixels[MARGIN + 290, MARGIN + 200]

@@ -322,7 +322,7 @@ def test_only_a_thorough_recognizer_has_a_costlier_matcher(gallery, options, glu
 
 
 @pytest.mark.parametrize("effort", CASCADES)
-def test_every_effort_recognises_a_view(gallery, view, effort):
+def test_every_effort_recognizes_a_view(gallery, view, effort):
     (answer,) = gallery.recognize([view], effort=effort)
     assert answer.landmark.id == "palazzo-0"
     assert answer.confidence > 0.9

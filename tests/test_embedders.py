@@ -74,7 +74,7 @@ def test_any_shape_of_photo_has_a_descriptor(embedder, shape):
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_flat_colour_has_a_descriptor_too(embedder, value):
+def test_a_flat_color_has_a_descriptor_too(embedder, value):
     descriptor = embedder.embed([from_array(np.full((90, 120, 3), value, np.uint8))])[0]
     assert np.isfinite(descriptor).all()
     assert abs(np.linalg.norm(descriptor) - 1) < 1e-5

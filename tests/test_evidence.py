@@ -231,16 +231,16 @@ def test_without_geometry_there_is_nothing_of_it():
 # --- like nothing
 
 
-def test_likeness_to_nothing_is_the_mean_of_the_three_nearest_centres():
-    centres = np.eye(5, dtype=np.float32)
+def test_likeness_to_nothing_is_the_mean_of_the_three_nearest_centers():
+    centers = np.eye(5, dtype=np.float32)
     photos = np.array([[0.9, 0.6, 0.3, -0.5, 0], [-1, -1, -1, -1, -1]], np.float32)
-    assert distractor_similarity(photos, centres) == pytest.approx([0.6, -1])
-    assert distractor_similarity(photos, centres[:1]) == pytest.approx([0.9, -1]), (
-        "fewer centres than three are all there are"
+    assert distractor_similarity(photos, centers) == pytest.approx([0.6, -1])
+    assert distractor_similarity(photos, centers[:1]) == pytest.approx([0.9, -1]), (
+        "fewer centers than three are all there are"
     )
 
 
-def test_without_centres_nothing_is_like_nothing():
+def test_without_centers_nothing_is_like_nothing():
     found = distractor_similarity(np.ones((4, 7), np.float32), np.zeros((0, 0), np.float32))
     assert found.tolist() == [0, 0, 0, 0]
     assert found.dtype == np.float32

@@ -96,7 +96,7 @@ def test_any_shape_of_photo_can_be_looked_at(extractor, shape):
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_a_flat_colour_has_hardly_a_keypoint(extractor, value):
+def test_a_flat_color_has_hardly_a_keypoint(extractor, value):
     features = extractor.extract(from_array(np.full((300, 400, 3), value, np.uint8)))
     assert len(features) <= 4
     assert features.descriptors.shape == (len(features), extractor.dim)
@@ -117,7 +117,7 @@ def test_what_was_decoded_smaller_is_told_in_pixels_of_the_original(extractor):
     as_it_is, as_if_larger = from_array(small), Image(small, 8 * world.WIDTH, 8 * world.HEIGHT)
     near, far = extractor.extract(as_it_is), extractor.extract(as_if_larger)
     assert far.size == (8 * world.WIDTH, 8 * world.HEIGHT)
-    # The centre of the top-left pixel is (0, 0) in both, hence the halves.
+    # The center of the top-left pixel is (0, 0) in both, hence the halves.
     assert np.abs((near.keypoints + 0.5) * 8 - 0.5 - far.keypoints).max() < 0.01
     assert np.array_equal(near.descriptors, far.descriptors)
 

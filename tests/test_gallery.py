@@ -37,7 +37,7 @@ def answer(gallery, photo, **options):
 
 
 def named(gallery, photo, **options):
-    """The id of the landmark recognised, or None."""
+    """The id of the landmark recognized, or None."""
     landmark = answer(gallery, photo, **options).landmark
     return landmark and landmark.id
 
@@ -50,7 +50,7 @@ def change_settings(path, **changes):
         db.execute("UPDATE meta SET value = ? WHERE key = 'settings'", (json.dumps(found),))
 
 
-# --- recognising ------------------------------------------------------------------------------------------------
+# --- recognizing ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def answers(built, views, distractors, strangers):
         return {r.photo: r for r in gallery.recognize([*views, *distractors, *strangers])}
 
 
-def test_every_view_of_a_facade_in_the_gallery_is_recognised(answers, views):
+def test_every_view_of_a_facade_in_the_gallery_is_recognized(answers, views):
     for photo, landmark in views.items():
         result = answers[photo]
         assert result.landmark == Landmark(landmark)
@@ -70,7 +70,7 @@ def test_every_view_of_a_facade_in_the_gallery_is_recognised(answers, views):
         assert result.seconds > 0
 
 
-def test_a_reference_itself_is_recognised_beyond_doubt(gallery, photos):
+def test_a_reference_itself_is_recognized_beyond_doubt(gallery, photos):
     result = answer(gallery, photos / "palazzo-3" / "photo-1.jpg")
     assert result.evidence[0].reference == "palazzo-3/photo-1.jpg"
     assert 0.999 < result.evidence[0].similarity <= 1
@@ -106,14 +106,14 @@ def test_depth_and_rerank_depth_say_how_much_is_looked_at(gallery, view):
     assert all(c.num_inliers is None for c in answer(gallery, view, rerank_depth=0).evidence)
 
 
-def test_lighterglue_recognises_too(gallery, views):
+def test_lighterglue_recognizes_too(gallery, views):
     for photo, landmark in list(views.items())[::6]:
         result = answer(gallery, photo, matcher="lighterglue", rerank_depth=4)
         assert result.landmark.id == landmark
         assert result.evidence[0].num_inliers >= 30
 
 
-def test_a_gallery_of_rootsift_recognises_too(views, distractors, tmp_path):
+def test_a_gallery_of_rootsift_recognizes_too(views, distractors, tmp_path):
     with Gallery.create(tmp_path / "gallery", extractor="rootsift", max_keypoints=256) as gallery:
         gallery.add(world.build(tmp_path / "photos", landmarks=2))
         for photo, landmark in list(views.items())[:4:2]:
@@ -132,7 +132,7 @@ def test_an_empty_gallery_answers_none(tmp_path, view):
         assert answer(gallery, view, matcher="lighterglue").evidence == ()
 
 
-def test_recognising_again_gives_the_same_answer(gallery, answers, view, strangers):
+def test_recognizing_again_gives_the_same_answer(gallery, answers, view, strangers):
     for photo in (view, strangers[0]):
         assert replace(answer(gallery, photo), seconds=0) == replace(answers[photo], seconds=0)
 
@@ -462,7 +462,7 @@ def moved(tmp_path):
         yield gallery, folder
 
 
-def test_recognising_needs_no_reference_photo(moved, view):
+def test_recognizing_needs_no_reference_photo(moved, view):
     gallery, folder = moved
     before = recognized(gallery, [view])
     shutil.rmtree(folder)

@@ -130,7 +130,7 @@ def test_cmyk(kind):
 
 
 @pytest.mark.parametrize("mode", ["YCbCr", "LAB"])
-def test_other_colour_spaces(mode):
+def test_other_color_spaces(mode):
     picture = PIL.Image.new(mode, (8, 8), (128, 128, 128))  # a mid gray in both
     packing = {"compression": "tiff_lzw"} if mode == "YCbCr" else {}  # unpacked, Pillow 11 cannot read it back
     pixels = images.load(encoded(picture, "TIFF", **packing)).pixels
@@ -154,7 +154,7 @@ def test_half_transparency_is_halfway_to_white():
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "RGB", "1"])
-def test_a_transparent_colour_becomes_white(mode):
+def test_a_transparent_color_becomes_white(mode):
     picture = PIL.Image.new("RGB", (8, 8), "black").convert(mode)
     picture.paste(255 if mode != "RGB" else (255, 0, 0), (0, 0, 4, 8))
     key = (0, 0, 0) if mode == "RGB" else 0

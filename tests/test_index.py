@@ -229,6 +229,6 @@ def test_descriptors_of_another_kind_are_refused(make, wrong):
 
 
 @pytest.mark.parametrize("k", [0, -1])
-def test_at_least_one_neighbour_is_asked_for(make, k):
+def test_at_least_one_neighbor_is_asked_for(make, k):
     with pytest.raises(ValueError, match="k: expected at least 1"):
         make(DIM).search(rows([1, 0, 0, 0]), k)

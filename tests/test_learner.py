@@ -15,7 +15,7 @@ from veduta.training.descriptor.data.batches import Batches
 from veduta.training.descriptor.data.dataset import Dataset
 from veduta.training.descriptor.data.samplers import epoch_order
 from veduta.training.descriptor.process_group import ProcessGroup, join_processes
-from veduta.training.descriptor.train_state import CENTRES, LEAST_RATE, MicroBatch, TrainState
+from veduta.training.descriptor.train_state import CENTERS, LEAST_RATE, MicroBatch, TrainState
 
 ALONE = ProcessGroup(0, 1, torch.device("cpu"))
 
@@ -138,7 +138,7 @@ def test_photos_left_out_never_come_again(dataset):
         assert set(seen.tolist()) == {2, 3, 4}
 
 
-def test_a_photo_that_has_gone_is_replaced_by_its_neighbour_and_told_once(dataset):
+def test_a_photo_that_has_gone_is_replaced_by_its_neighbor_and_told_once(dataset):
     said = []
     made = batches(dataset, said=said, sampler="uniform", batch=10)
     lost = dataset.photos[6]
@@ -200,17 +200,17 @@ def test_rates_rise_and_fall_along_half_a_cosine(learner):
         half = (1 + math.cos(math.pi * (step - 10) / 90)) / 2
         assert factors[step] == pytest.approx(LEAST_RATE + (1 - LEAST_RATE) * half)
     assert factors[-1] < 0.02
-    rates = [group["lr"] for optimiser in made.optimisers for group in optimiser.param_groups]
-    assert rates == [1e-3, 2e-3, 2e-3, CENTRES * 2e-3]
+    rates = [group["lr"] for optimizer in made.optimizers for group in optimizer.param_groups]
+    assert rates == [1e-3, 2e-3, 2e-3, CENTERS * 2e-3]
 
 
 def test_a_step_changes_what_learns_and_nothing_else(learner):
     made = learner()
     before = {name: value.clone() for name, value in made.network.state_dict().items()}
-    centres = made.head.centers.weight.detach().clone()
+    centers = made.head.centers.weight.detach().clone()
     assert math.isfinite(made.train_step([part()]))
     assert made.step == 1
-    assert not torch.equal(made.head.centers.weight, centres)
+    assert not torch.equal(made.head.centers.weight, centers)
     learns = {name for name, value in made.network.named_parameters() if value.requires_grad}
     assert 0 < len(learns) < len(before) / 2
     for name, value in made.network.state_dict().items():
@@ -227,7 +227,7 @@ def test_parts_of_a_batch_add_up_to_its_loss(learner):
         made = learner(clip=0.0)
         made.network.norm = made.average.norm = torch.nn.Identity()
         losses.append(made.train_step(parts))
-        state = made.optimisers[0].state
+        state = made.optimizers[0].state
         gradients.append([state[p]["exp_avg"] for p in (made.network.project.weight, made.head.centers.weight)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for one, other in zip(*gradients, strict=True):
@@ -270,7 +270,7 @@ def test_the_gradient_is_clipped(learner):
     for clip in (0.0, 1e-3):
         made = learner(clip=clip)
         made.train_step([part()])
-        state = made.optimisers[0].state[made.network.project.weight]
+        state = made.optimizers[0].state[made.network.project.weight]
         moments.append(float(state["exp_avg"].norm()) / 0.1)
     assert moments[0] > 0.01
     assert moments[1] <= 1e-3 * 1.01

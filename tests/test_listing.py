@@ -95,7 +95,7 @@ def test_cells_may_be_empty_padded_quoted_or_in_any_script(tmp_path):
     assert second.landmark == Landmark("駅", "東京駅", 35.68, 139.77)
 
 
-def test_headers_may_be_spaced_capitalised_and_begun_by_a_byte_order_mark(tmp_path):
+def test_headers_may_be_spaced_capitalized_and_begun_by_a_byte_order_mark(tmp_path):
     (item,) = list_csv(table(tmp_path, "\ufeffPhoto, Landmark ,NAME\r\n1.jpg,duomo,Duomo\r\n".encode()))[0]
     assert (item.id, item.landmark.name) == ("1.jpg", "Duomo")
 

@@ -43,12 +43,12 @@ def cosine(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
 
-def loss_by_hand(descriptors, centres, targets, kind, scale, margins, weights):
-    """The mean loss; centres[c][k] is the k-th sub-center of class c."""
+def loss_by_hand(descriptors, centers, targets, kind, scale, margins, weights):
+    """The mean loss; centers[c][k] is the k-th sub-center of class c."""
     total = 0.0
     for x, target in zip(descriptors, targets, strict=True):
         logits = []
-        for c, mine in enumerate(centres):
+        for c, mine in enumerate(centers):
             nearest = max(cosine(x, one) for one in mine)
             if c == target and kind == "arcface":
                 nearest = arcface_by_hand(math.acos(max(-1.0, min(1.0, nearest))), margins[c])
@@ -149,10 +149,10 @@ def test_the_loss_is_that_of_the_papers(kind, margin, subcenters):
     head = MarginHead(DIM, COUNTS, kind, subcenters, 12.0, margin)
     descriptors, target = batch()
     descriptors[0] = -head.centers.weight[target[0], :DIM].detach()  # theta + m > pi for one sub-center
-    centres = head.centers.weight.detach().view(len(COUNTS), subcenters, DIM).tolist()
+    centers = head.centers.weight.detach().view(len(COUNTS), subcenters, DIM).tolist()
     margins = margins_by_hand(COUNTS.tolist()) if margin is None else [margin] * len(COUNTS)
     expected = loss_by_hand(
-        descriptors.tolist(), centres, target.tolist(), kind, 12.0, margins, weights_by_hand(COUNTS.tolist())
+        descriptors.tolist(), centers, target.tolist(), kind, 12.0, margins, weights_by_hand(COUNTS.tolist())
     )
     assert head(descriptors, target).item() == pytest.approx(expected, rel=1e-4)
 
@@ -161,13 +161,13 @@ def test_photos_weigh_alike_when_they_are_to():
     torch.manual_seed(3)
     head = MarginHead(DIM, COUNTS, "cosface", 2, 12.0, weighted=False)
     descriptors, target = batch()
-    centres = head.centers.weight.detach().view(len(COUNTS), 2, DIM).tolist()
+    centers = head.centers.weight.detach().view(len(COUNTS), 2, DIM).tolist()
     margins = margins_by_hand(COUNTS.tolist())
-    expected = loss_by_hand(descriptors.tolist(), centres, target.tolist(), "cosface", 12.0, margins, [1.0] * 5)
+    expected = loss_by_hand(descriptors.tolist(), centers, target.tolist(), "cosface", 12.0, margins, [1.0] * 5)
     assert head(descriptors, target).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_norms_of_descriptors_and_centres_do_not_count():
+def test_the_norms_of_descriptors_and_centers_do_not_count():
     torch.manual_seed(3)
     head = MarginHead(DIM, COUNTS)
     descriptors, target = batch()
@@ -209,8 +209,8 @@ def test_gradients_are_finite_everywhere(kind, dtype):
 def test_gradients_are_finite_for_a_photo_on_its_center_opposite_it_or_nowhere(kind):
     torch.manual_seed(0)
     head = MarginHead(DIM, COUNTS, kind, subcenters=1)
-    centre = head.centers.weight[1].detach()
-    descriptors = torch.stack([centre, -centre, torch.zeros(DIM), 1e-20 * centre]).requires_grad_()
+    center = head.centers.weight[1].detach()
+    descriptors = torch.stack([center, -center, torch.zeros(DIM), 1e-20 * center]).requires_grad_()
     loss = head(descriptors, torch.ones(4, dtype=torch.int64))
     loss.backward()
     assert math.isfinite(loss.item())
@@ -223,11 +223,11 @@ def test_steps_down_the_gradient_bring_photos_to_their_centers():
     head = MarginHead(DIM, COUNTS)
     descriptors, target = batch()
     descriptors = descriptors.requires_grad_()
-    optimiser = torch.optim.Adam([descriptors, *head.parameters()], 0.1)
+    optimizer = torch.optim.Adam([descriptors, *head.parameters()], 0.1)
     for _ in range(25):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         head(descriptors, target).backward()
-        optimiser.step()
+        optimizer.step()
     assert torch.equal(head.every(descriptors, torch.arange(5)).amax(2).argmax(1), target)
 
 
@@ -250,9 +250,9 @@ def test_centers_start_near_the_means_a_little_apart():
     head = MarginHead(64, COUNTS, subcenters=3)
     means = torch.randn(5, 64) * 9
     head.start_at(means)
-    centres = head.centers.weight.detach().view(5, 3, 64)
-    assert torch.allclose(centres.norm(dim=2), torch.ones(5, 3), atol=1e-5)
-    cosines = torch.einsum("ckd,ed->cke", centres, torch.nn.functional.normalize(means, dim=1))
+    centers = head.centers.weight.detach().view(5, 3, 64)
+    assert torch.allclose(centers.norm(dim=2), torch.ones(5, 3), atol=1e-5)
+    cosines = torch.einsum("ckd,ed->cke", centers, torch.nn.functional.normalize(means, dim=1))
     assert (cosines.argmax(2) == torch.arange(5)[:, None]).all()
     assert 0.9 < float(cosines.amax(2).min()) < float(cosines.amax(2).max()) < 0.9999
 
@@ -293,11 +293,11 @@ def test_the_loss_of_a_sample_is_that_of_these_classes_alone():
     _, some = pair(sample=3)
     descriptors, _ = batch(photos=4)
     target, looked = torch.tensor([4, 1, 1, 4]), torch.tensor([1, 3, 4])
-    centres = some.centers.weight.detach().view(5, 3, DIM)[looked].tolist()
+    centers = some.centers.weight.detach().view(5, 3, DIM)[looked].tolist()
     margins, weights = (by_hand(COUNTS.tolist()) for by_hand in (margins_by_hand, weights_by_hand))
     here = [looked.tolist().index(c) for c in target.tolist()]
     picked = [[values[c] for c in looked.tolist()] for values in (margins, weights)]
-    expected = loss_by_hand(descriptors.tolist(), centres, here, "arcface", 30.0, *picked)
+    expected = loss_by_hand(descriptors.tolist(), centers, here, "arcface", 30.0, *picked)
     assert some(descriptors, target, looked).item() == pytest.approx(expected, rel=1e-4)
 
 

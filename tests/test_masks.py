@@ -48,7 +48,7 @@ def test_what_is_blue_is_sky_only_in_the_upper_half():
     ]
 
 
-def test_colours_are_those_around_the_keypoint_whatever_size_the_photo_was_decoded_at():
+def test_colors_are_those_around_the_keypoint_whatever_size_the_photo_was_decoded_at():
     image = painted()
     look = keypoint_colors(image, features_at([(150, 40), (20, 150)], image))
     assert np.allclose(look[:, :3] * 255, [(120, 160, 230), (150, 120, 100)], atol=1)
@@ -82,9 +82,9 @@ def test_usefulness_does_not_depend_on_the_other_keypoints():
 def test_a_facade_as_green_as_leaves_is_less_useful():
     image = from_array(world.facade(2))
     found = components.extractor("xfeat").extract(image)
-    grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
-    green = from_array(np.clip(grey * (0.6, 1.2, 0.4), 0, 255).astype(np.uint8))
-    stone = from_array(np.clip(grey * (1.1, 1.0, 0.9), 0, 255).astype(np.uint8))
+    gray = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(float)
+    green = from_array(np.clip(gray * (0.6, 1.2, 0.4), 0, 255).astype(np.uint8))
+    stone = from_array(np.clip(gray * (1.1, 1.0, 0.9), 0, 255).astype(np.uint8))
     mask = LearnedMask()
     assert mask.repeatability(green, found).mean() < mask.repeatability(stone, found).mean()
 

@@ -114,7 +114,7 @@ def test_lighterglue_does_not_care_how_large_the_photo_is():
     assert len(a & b) > 0.98 * len(a | b)
 
 
-# --- mutual nearest neighbours
+# --- mutual nearest neighbors
 
 
 def described(descriptors):

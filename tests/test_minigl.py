@@ -55,7 +55,7 @@ def recognizer(tables):
     return components.recognizer(components.references(photos), rerank_depth=10)
 
 
-def test_landmarks_in_real_photos_are_recognised(tables, recognizer):
+def test_landmarks_in_real_photos_are_recognized(tables, recognizer):
     guesses = [
         (recognizer.recognize(photo("test", id)).evidence[0].landmark, landmark)
         for landmark, ids in tables[1].items()

@@ -24,7 +24,7 @@ DIM = 12
 
 
 def graph(path, seed=0, square=0):
-    """Write a network: a photo's colours, their squares and their correlations, turned by a random matrix."""
+    """Write a network: a photo's colors, their squares and their correlations, turned by a random matrix."""
     matrix = np.random.default_rng(seed).normal(size=(6, DIM)).astype(np.float32)
     constants = {"scale": np.array([0.01], np.float32), "matrix": matrix, "axes": np.array([1, 2])}
     nodes = [
@@ -40,7 +40,7 @@ def graph(path, seed=0, square=0):
     side = square or None
     made = helper.make_graph(
         nodes,
-        "colours",
+        "colors",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, [None, side, side, 3])],
         [helper.make_tensor_value_info("descriptor", TensorProto.FLOAT, [None, DIM])],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
@@ -51,7 +51,7 @@ def graph(path, seed=0, square=0):
     return matrix
 
 
-def leave(folder, name="colours", seed=0, **about):
+def leave(folder, name="colors", seed=0, **about):
     """Write a folder with a model and its card, as training leaves one, and return it."""
     folder.mkdir(parents=True, exist_ok=True)
     graph(folder / "descriptor.onnx", seed, about.get("side", 64) if about.get("square") else 0)
@@ -97,7 +97,7 @@ def by_hand(image, seed=0, **how):
 
 def test_a_card_is_read_as_it_was_written(tmp_path, model):
     card = read_card(model)
-    assert (card.name, card.dim, card.side, card.step, card.square) == ("colours", DIM, 64, 32, False)
+    assert (card.name, card.dim, card.side, card.step, card.square) == ("colors", DIM, 64, 32, False)
     assert card.path == model / "descriptor.onnx"
     assert json.loads((model / CARD_FILE).read_text())["recipe"] == {"epochs": 1}
     moved = model.rename(tmp_path / "moved")
@@ -165,7 +165,7 @@ def test_what_is_no_card_is_told(model, text):
 
 def test_a_folder_makes_an_embedder(model):
     embedder = make_embedder(model)
-    assert (embedder.name, embedder.dim, embedder.settings) == ("colours", DIM, {"side": 64})
+    assert (embedder.name, embedder.dim, embedder.settings) == ("colors", DIM, {"side": 64})
     assert embedder.sha256 == hashlib.sha256((model / "descriptor.onnx").read_bytes()).hexdigest()
     images = [from_array(world.facade(i, *size)) for i, size in enumerate([(96, 72), (300, 96), (96, 300), (96, 72)])]
     found = embedder.embed(images)
@@ -185,7 +185,7 @@ def test_a_card_says_how_photos_are_brought_to_size(tmp_path):
 
 
 def test_a_model_of_squares_takes_no_other_side(tmp_path):
-    with pytest.raises(ModelError, match="colours: takes photos of side 64 only, not 96"):
+    with pytest.raises(ModelError, match="colors: takes photos of side 64 only, not 96"):
         make_embedder(leave(tmp_path / "squashed", square=True), side=96)
 
 
@@ -194,7 +194,7 @@ def test_a_tampered_file_is_not_opened(model):
     data[len(data) // 2] ^= 1
     (model / "descriptor.onnx").write_bytes(data)
     for opens in (make_embedder, lambda model: open_session(read_card(model))):
-        with pytest.raises(ModelError, match=r"not the file on the card of 'colours' \(sha256 differs\); train or"):
+        with pytest.raises(ModelError, match=r"not the file on the card of 'colors' \(sha256 differs\); train or"):
             opens(model)
 
 
@@ -216,7 +216,7 @@ def test_a_gallery_describes_photos_by_the_model_it_was_made_with(model, photos,
     with Gallery.create(tmp_path / "gallery", embedder=model) as gallery:
         gallery.add(photos)
         embedder = gallery.info().settings["embedder"]
-        assert embedder == {"name": "colours", "sha256": read_card(model).sha256, "side": 64}
+        assert embedder == {"name": "colors", "sha256": read_card(model).sha256, "side": 64}
         rows, found = gallery._store.rows.after()
         labels = gallery._store.rows.labels(rows.tolist())
     assert len(rows) == 8
@@ -254,11 +254,11 @@ def kept(gallery):
 def test_a_gallery_whose_model_was_exchanged_does_not_open(model, tmp_path):
     Gallery.create(tmp_path / "gallery", embedder=model).close()
     leave(kept(tmp_path / "gallery"), seed=5)
-    with pytest.raises(GalleryError, match="was made with another 'colours'"):
+    with pytest.raises(GalleryError, match="was made with another 'colors'"):
         Gallery.open(tmp_path / "gallery")
 
 
-def test_a_gallery_whose_model_is_damaged_opens_and_recognises_nothing(model, photos, tmp_path):
+def test_a_gallery_whose_model_is_damaged_opens_and_recognizes_nothing(model, photos, tmp_path):
     with Gallery.create(tmp_path / "gallery", embedder=model) as gallery:
         gallery.add(photos)
     file = kept(tmp_path / "gallery") / "descriptor.onnx"
@@ -272,7 +272,7 @@ def test_a_gallery_whose_model_is_damaged_opens_and_recognises_nothing(model, ph
 def test_a_gallery_whose_model_is_lost_is_told(model, tmp_path):
     Gallery.create(tmp_path / "gallery", embedder=model).close()
     shutil.rmtree(kept(tmp_path / "gallery"))
-    with pytest.raises(GalleryError, match="was made with embedder 'colours', which this Veduta does not have"):
+    with pytest.raises(GalleryError, match="was made with embedder 'colors', which this Veduta does not have"):
         Gallery.open(tmp_path / "gallery")
 
 
@@ -302,7 +302,7 @@ def test_the_command_takes_a_folder(model, photos, tmp_path):
     shutil.rmtree(model)
     answers = run_json("recognize", gallery, photos)
     assert [answer["landmark"]["id"] for answer in answers] == sorted([f"palazzo-{i}" for i in range(4)] * 2)
-    assert run_json("info", gallery)["settings"]["embedder"]["name"] == "colours"
+    assert run_json("info", gallery)["settings"]["embedder"]["name"] == "colors"
 
 
 def test_the_command_tells_of_a_model_that_is_none(model, tmp_path):
@@ -315,5 +315,5 @@ def test_the_command_tells_of_a_model_that_is_none(model, tmp_path):
 
 def test_the_command_shows_the_cards_of_trained_models(model):
     (card,) = run_json("models", "show", model)
-    assert (card["name"], card["sha256"]) == ("colours", read_card(model).sha256)
-    assert "colours" in run("models", "show", model).stdout
+    assert (card["name"], card["sha256"]) == ("colors", read_card(model).sha256)
+    assert "colors" in run("models", "show", model).stdout

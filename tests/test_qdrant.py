@@ -176,13 +176,13 @@ places = st.tuples(st.floats(-85, 85), st.floats(-179, 179))
 
 @given(st.lists(places, min_size=1, max_size=25), places, st.floats(1, 15_000))
 @settings(max_examples=25, deadline=None)
-def test_a_circle_holds_what_is_near_enough_and_nothing_without_a_place(where, centre, radius):
-    near = Circle(*centre, radius)
+def test_a_circle_holds_what_is_near_enough_and_nothing_without_a_place(where, center, radius):
+    near = Circle(*center, radius)
     known = {f"l{i}": place for i, place in enumerate(where)}
     some = points(len(where) + 1, landmarks=len(where) + 1, first=0, places=known)
     _, index = filled(QdrantConnection(MEMORY), some)
     found = {int(i) for i in index.search(QUERIES[:1], 100, where=PointFilter(near=near))[1][0]}
-    away = {i: great_circle_km(centre, place) for i, place in enumerate(where)}
+    away = {i: great_circle_km(center, place) for i, place in enumerate(where)}
     assert {i for i in found if i not in away or away[i] > radius * 1.01} == set()
     assert {i for i, distance in away.items() if distance < radius * 0.99} <= found
     assert index.count(PointFilter(near=near)) == len(found)

@@ -45,7 +45,7 @@ def seen(i, way=0):
 
 
 @pytest.mark.parametrize(("matching", "ways", "depth"), [("nearest", 2, 30), ("lighterglue", 1, 5)])
-def test_views_of_known_facades_are_recognised(shelf, matching, ways, depth):
+def test_views_of_known_facades_are_recognized(shelf, matching, ways, depth):
     recognizer = components.recognizer(shelf, matching, rerank_depth=depth)
     for i in range(FACADES):
         for way in range(ways):
@@ -69,7 +69,7 @@ def test_what_is_no_known_facade_is_none_i_know(shelf, matching, depth):
         assert (answer.evidence[0].num_inliers or 0) < 15
 
 
-def test_a_reference_is_recognised_as_itself(shelf, recognizer):
+def test_a_reference_is_recognized_as_itself(shelf, recognizer):
     answer = recognizer.recognize(from_array(world.facade(3)))
     assert answer.evidence[0].reference == "3-0"
     assert answer.evidence[0].similarity == pytest.approx(1, abs=1e-5)

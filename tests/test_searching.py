@@ -121,7 +121,7 @@ def test_what_came_and_went_while_it_was_built_is_not_forgotten(store, monkeypat
     fill(store, 0, 300)
 
     def meanwhile(what, share):
-        if what == "learning centres":
+        if what == "learning centers":
             fill(store, 300, 20)
             store.remove_landmark("l1")
 
@@ -151,7 +151,7 @@ def test_an_open_gallery_goes_over_to_a_new_index_at_its_next_look(store):
     assert len([p for p in (store.path / INDEX_FOLDER).iterdir() if p.name.isdigit()]) == 1
 
 
-def test_centres_are_learned_again_only_when_it_has_grown_much_or_shrunk(store):
+def test_centers_are_learned_again_only_when_it_has_grown_much_or_shrunk(store):
     choose(store, "approximate")
     fill(store, 0, 100)
     assert build_index(store, DIM).trained == 100

@@ -63,13 +63,13 @@ def test_a_distance_at_which_some_would_be_missed_is_refused(within):
 
 
 def test_the_hash_is_the_signs_of_the_lowest_frequencies():
-    """By the definition of the cosine transform, of a picture that is small and grey already."""
-    grey = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
+    """By the definition of the cosine transform, of a picture that is small and gray already."""
+    gray = np.random.default_rng(0).integers(0, 256, (32, 32)).astype(np.uint8)
     n = np.arange(32)
     waves = np.cos(np.pi * (2 * n[None] + 1) * n[:, None] / 64) * np.where(n == 0, 1 / 32, 2 / 32)[:, None] ** 0.5
-    low = (waves @ grey.astype(float) @ waves.T)[:8, :8].ravel()
+    low = (waves @ gray.astype(float) @ waves.T)[:8, :8].ravel()
     expected = np.packbits(low > np.median(low[1:]))
-    assert bits(perceptual_hash(np.repeat(grey[..., None], 3, axis=2)), expected) == 0
+    assert bits(perceptual_hash(np.repeat(gray[..., None], 3, axis=2)), expected) == 0
 
 
 SEEDS = range(24)

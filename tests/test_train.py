@@ -316,7 +316,7 @@ def test_a_file_that_was_tampered_with_is_not_opened(left, tmp_path):
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values())
-def test_a_gallery_recognises_with_what_a_run_has_left(left, tmp_path, variant):
+def test_a_gallery_recognizes_with_what_a_run_has_left(left, tmp_path, variant):
     photos = world.build(tmp_path / "photos", 3, 1, 240, 180)
     run("create", tmp_path / "gallery", "--embedder", left.out / variant)
     run("add", tmp_path / "gallery", photos)
@@ -624,7 +624,7 @@ def test_wrong_labels_are_left_out(tmp_path):
     data, wrong = tmp_path / "data", set()
     for i in range(6):
         for j in range(7):
-            shown = i if j else (i + 1) % 6  # the first of each shows its neighbour
+            shown = i if j else (i + 1) % 6  # the first of each shows its neighbor
             pixels = world.view(world.facade(shown, 96, 72), 100 * i + j, 0.2, occlude=False).pixels
             path = world.save(pixels, data / f'palazzo "{i}", odd' / f"photo-{j}.jpg")
             if not j:
@@ -668,7 +668,7 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
     bank = training_runs.nothing(tmp_path / "bank", 4)
     recipe = quick(bank=bank_as, hold_out=0.0)
     state = training_runs.train_step(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
-    assert len(state["learner"]["head"]["centres.weight"]) == classes
+    assert len(state["learner"]["head"]["centers.weight"]) == classes
     assert any(f" of {classes} classes, " in line for line in said)
 
 

@@ -652,17 +652,17 @@ def test_each_stage_is_shown_as_much_as_it_would_have_seen():
     assert with_fine_matches(case, candidates, around, {}) is case
 
 
-def test_centres_are_of_norm_one_and_near_what_they_stand_for():
+def test_centers_are_of_norm_one_and_near_what_they_stand_for():
     rng = np.random.default_rng(0)
     places = np.eye(8)[:5]
     photos = np.repeat(places, 30, axis=0) + rng.normal(0, 0.05, (150, 8))
     photos = (photos / np.linalg.norm(photos, axis=1, keepdims=True)).astype(np.float32)
-    centres = distractor_centers(photos, 5)
-    assert centres.dtype == np.float32
-    assert np.abs(np.linalg.norm(centres, axis=1) - 1).max() < 1e-5
-    assert sorted((centres @ places.T).argmax(1).tolist()) == [0, 1, 2, 3, 4]
-    assert (photos @ centres.T).max(1).min() > 0.9
-    assert np.array_equal(distractor_centers(photos, 5), centres)
+    centers = distractor_centers(photos, 5)
+    assert centers.dtype == np.float32
+    assert np.abs(np.linalg.norm(centers, axis=1) - 1).max() < 1e-5
+    assert sorted((centers @ places.T).argmax(1).tolist()) == [0, 1, 2, 3, 4]
+    assert (photos @ centers.T).max(1).min() > 0.9
+    assert np.array_equal(distractor_centers(photos, 5), centers)
     assert np.array_equal(distractor_centers(photos[:4], 5), photos[:4]), "so few stand for themselves"
 
 

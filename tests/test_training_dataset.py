@@ -121,7 +121,7 @@ def test_what_is_no_data_set_is_told(data, tmp_path):
 
 
 def test_a_photo_cannot_show_a_landmark_and_nothing(data):
-    with pytest.raises(DatasetError, match=r"palazzo-1/photo-0\.jpg: is labelled and in the bank"):
+    with pytest.raises(DatasetError, match=r"palazzo-1/photo-0\.jpg: is labeled and in the bank"):
         read_dataset(data, data / "palazzo-1")
 
 

@@ -20,7 +20,7 @@ from veduta.training.descriptor.protocols import embed_photos, evaluate_protocol
 
 
 def judged_by_hand(protocol, rows, withheld):
-    """GAP and recall@1 of the best neighbour, photo by photo; rows[i] is the descriptor of photo i."""
+    """GAP and recall@1 of the best neighbor, photo by photo; rows[i] is the descriptor of photo i."""
     classes = protocol.classes.tolist()
     gallery = [g for g in protocol.gallery.tolist() if classes[g] not in withheld]
     queries = protocol.queries.tolist() + [g for g in protocol.gallery.tolist() if classes[g] in withheld]
@@ -41,7 +41,7 @@ def judged_by_hand(protocol, rows, withheld):
 
 @given(st.integers(0, 10_000))
 @settings(deadline=None, max_examples=50)
-def test_the_figures_are_those_of_the_best_neighbour(seed):
+def test_the_figures_are_those_of_the_best_neighbor(seed):
     rng = np.random.default_rng(seed)
     landmarks = int(rng.integers(2, 7))
     classes = np.concatenate(
@@ -78,8 +78,8 @@ def test_descriptors_that_tell_everything_apart_have_full_marks():
 # --- descriptors
 
 
-def colours(pixels):
-    """A network that knows the mean colour and the shape of what it is given."""
+def colors(pixels):
+    """A network that knows the mean color and the shape of what it is given."""
     assert pixels.dtype == np.uint8
     shape = np.full((len(pixels), 2), pixels.shape[1:3], np.float32)
     return np.concatenate((pixels.mean((1, 2)), shape), axis=1).astype(np.float32)
@@ -90,9 +90,9 @@ def test_photos_are_described_in_their_order_whatever_their_shapes(tmp_path, squ
     sizes = [(200, 90), (100, 220), (110, 110)] * 12
     photos = [str(world.save(world.facade(i, *size), tmp_path / f"{i}.jpg")) for i, size in enumerate(sizes)]
     calls = []
-    found = embed_photos(photos, colours, 64, square=square, workers=3, progress=lambda *call: calls.append(call))
+    found = embed_photos(photos, colors, 64, square=square, workers=3, progress=lambda *call: calls.append(call))
     for photo, row in zip(photos, found, strict=True):
-        expected = colours(resized(load(photo, max_side=256).pixels, 64, square=square)[None])
+        expected = colors(resized(load(photo, max_side=256).pixels, 64, square=square)[None])
         np.testing.assert_array_equal(row, expected[0])
     assert len({tuple(row[3:]) for row in found}) == (1 if square else 3)
     assert calls[-1][1] == len(photos)
@@ -101,10 +101,10 @@ def test_photos_are_described_in_their_order_whatever_their_shapes(tmp_path, squ
 
 def test_a_photo_that_has_gone_is_like_nothing(tmp_path, corrupt):
     photo = str(world.save(world.facade(0, 96, 72), tmp_path / "a.jpg"))
-    found = embed_photos([str(tmp_path / "gone.jpg"), photo, str(corrupt)], colours, 64)
+    found = embed_photos([str(tmp_path / "gone.jpg"), photo, str(corrupt)], colors, 64)
     assert found.any(1).tolist() == [False, True, False]
-    assert not embed_photos([str(corrupt)], colours, 64).any()
-    assert embed_photos([photo], colours, 64, step=16)[0, 3:].tolist() == [48, 80]
+    assert not embed_photos([str(corrupt)], colors, 64).any()
+    assert embed_photos([photo], colors, 64, step=16)[0, 3:].tolist() == [48, 80]
 
 
 # --- wrong labels

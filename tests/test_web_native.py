@@ -101,7 +101,7 @@ def without_time(results):
     return [{key: value for key, value in answer.items() if key != "seconds"} for answer in results]
 
 
-# --- recognising ------------------------------------------------------------------------------------------------
+# --- recognizing ------------------------------------------------------------------------------------------------
 
 
 def as_json(landmark):
@@ -433,7 +433,7 @@ def test_a_put_changes_what_it_says_and_nothing_else(client):
         '{"\\ud800": 1}',
         '{"url": "javascript:alert(1)"}',
         '{"url": "file:///etc/passwd"}',
-        '{"colour": "red"}',
+        '{"color": "red"}',
         "[]",
         '"text"',
         "null",
@@ -475,7 +475,7 @@ def test_a_landmark_goes_with_its_references(client):
 # --- references -------------------------------------------------------------------------------------------------
 
 
-def test_photos_added_are_what_the_next_photo_is_recognised_by(client, gallery_path):
+def test_photos_added_are_what_the_next_photo_is_recognized_by(client, gallery_path):
     sent = [("photos", (f"{j}.jpg", jpeg(world.view(world.facade(50), j).pixels), "image/jpeg")) for j in range(2)]
     fields = {"landmark": "torre/1", "name": "Torre", "latitude": "41.5", "longitude": "12.25", "url": "http://x.it/"}
     later = [("photos", ("later.jpg", jpeg(world.view(world.facade(50), 77).pixels), "image/jpeg"))]
@@ -902,7 +902,7 @@ def test_a_verdict_that_makes_no_sense_is_refused(client, distractors):
         {"verdict": "correct", "landmark": "x" * 501},
         {"verdict": "correct", "landmark": 7},
         {"verdict": "correct", "landmark": "x", "name": "a\0b", "reference": True},
-        {"verdict": "reject", "colour": "red"},
+        {"verdict": "reject", "color": "red"},
         {"verdict": "reject", "reference": "perhaps"},
         {"verdict": ["reject"]},
         {},

@@ -1,4 +1,4 @@
-"""The page in a real browser: a photo is dropped and named, a landmark is added and recognised, verdicts are given."""
+"""The page in a real browser: a photo is dropped and named, a landmark is added and recognized, verdicts are given."""
 
 import io
 import os
@@ -166,7 +166,7 @@ def test_a_file_that_is_no_photo_has_its_error_on_its_card_and_does_not_stop_the
     assert page.locator(".card b").count() == 0
 
 
-def test_a_landmark_that_is_added_is_recognised_and_stands_on_the_map_without_network(page, tmp_path):
+def test_a_landmark_that_is_added_is_recognized_and_stands_on_the_map_without_network(page, tmp_path):
     from playwright.sync_api import expect
 
     photos = [tmp_path / f"{i}.jpg" for i in range(2)]

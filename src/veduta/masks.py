@@ -107,7 +107,7 @@ class ColorRule:
     @property
     def name(self) -> str:
         """The name of the rule."""
-        return "colours"
+        return "colors"
 
     def repeatability(self, image: Image, features: LocalFeatures) -> Float32:
         """Return (N,) 0 for each keypoint on what looks like sky or leaves, 1 for the others."""
@@ -127,15 +127,15 @@ def keypoint_colors(image: Image, features: LocalFeatures) -> Float32:
     radius = max(2, round(max(image.pixels.shape[:2]) / 100))
     side = 2 * radius + 1
     mean = cv2.blur(image.pixels, (side, side)).astype(np.float32) / 255
-    grey = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-    variance = cv2.blur(grey * grey, (side, side)) - cv2.blur(grey, (side, side)) ** 2
+    gray = cv2.cvtColor(image.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    variance = cv2.blur(gray * gray, (side, side)) - cv2.blur(gray, (side, side)) ** 2
     rough = np.sqrt(np.maximum(variance, 0))
     look = _at(np.dstack((mean, rough)), image, features.keypoints)
     return np.asarray(look, np.float32)
 
 
 def mask_features(image: Image, features: LocalFeatures) -> Float32:
-    """Return (N, D + 12) what `LearnedMask` is told of each keypoint: descriptor, place, score, colours."""
+    """Return (N, D + 12) what `LearnedMask` is told of each keypoint: descriptor, place, score, colors."""
     look = keypoint_colors(image, features)
     place = (features.keypoints + 0.5) / np.array(features.size, np.float32) - 0.5
     light = look[:, :3].mean(1, keepdims=True)

@@ -141,7 +141,7 @@ class Index(Protocol):
 
         Args:
             descriptors: (Q, D) of the queries.
-            k: neighbours wanted, at least 1.
+            k: neighbors wanted, at least 1.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
         ...

@@ -83,7 +83,7 @@ class LocalFeatures:
 
     Attributes:
         keypoints: (N, 2) float32, (x, y) in pixels of the upright original photo.
-        descriptors: (N, D) float32, L2-normalised.
+        descriptors: (N, D) float32, L2-normalized.
         scores: (N,) float32, the detector's own score, not comparable between extractors.
         size: (width, height) in pixels of the upright original photo.
     """
@@ -203,7 +203,7 @@ class TermValue(NamedTuple):
 
 @dataclass(frozen=True)
 class Reference:
-    """A labelled photo in a gallery.
+    """A labeled photo in a gallery.
 
     Attributes:
         id: unique in its gallery; always text.

@@ -54,7 +54,7 @@ def extracted(module):
     }
 
 
-def centred(xy, size):
+def centered(xy, size):
     """Keypoints as LightGlue wants them: from the middle, in halves of the longer side."""
     return ((xy - np.array(size) / 2) / (max(size) / 2)).astype(np.float32)
 
@@ -62,7 +62,7 @@ def centred(xy, size):
 def matched(module):
     xy0, d0, xy1, d1 = canonical.features()
     partner0, probability, partner1 = asked(
-        module, centred(xy0, canonical.PHOTO), d0, centred(xy1, canonical.PHOTO), d1
+        module, centered(xy0, canonical.PHOTO), d0, centered(xy1, canonical.PHOTO), d1
     )
     return {
         "partner0": partner0.tolist(),
@@ -76,7 +76,7 @@ def matched_crops(xfeat, lighterglue):
     a, b, _ = canonical.crops()
     (xy0, _, d0), (xy1, _, d1) = ([x[: canonical.PAIRED] for x in asked(xfeat, p[None])] for p in (a, b))
     size = a.shape[1::-1]
-    partner0, probability, partner1 = asked(lighterglue, centred(xy0, size), d0, centred(xy1, size), d1)
+    partner0, probability, partner1 = asked(lighterglue, centered(xy0, size), d0, centered(xy1, size), d1)
     mutual = [i for i, j in enumerate(partner0) if partner1[j] == i and probability[i] >= 0.1]
     return [[*xy0[i].astype(int).tolist(), *xy1[partner0[i]].astype(int).tolist()] for i in mutual]
 

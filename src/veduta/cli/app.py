@@ -103,7 +103,7 @@ def add_command(
     ] = None,
     provider: Provider = "cpu",
 ) -> None:
-    """Add labelled photos. Photos already there are left alone, so a killed run can simply be run again."""
+    """Add labeled photos. Photos already there are left alone, so a killed run can simply be run again."""
     from veduta.gallery import Gallery
 
     if (source is None) == (csv is None):
@@ -145,7 +145,7 @@ def list_command(
 
     with Gallery.open(gallery) as opened:
         if references:
-            rows: list[dict[str, Any]] = [asdict(reference) for reference in opened.references()]
+            rows: list[dict[str, Any]] = [output.documented(asdict(reference)) for reference in opened.references()]
         else:
             rows = [asdict(landmark) | {"references": count} for landmark, count in opened.landmarks()]
     output.print_rows(rows, as_json=format is Listing.json)

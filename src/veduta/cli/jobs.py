@@ -70,7 +70,7 @@ def add_job_command(
     provider: Provider = "cpu",
     format: AsListing = Listing.table,
 ) -> None:
-    """Add labelled photos to a gallery, in shards: what veduta add does. A killed shard goes on when run again."""
+    """Add labeled photos to a gallery, in shards: what veduta add does. A killed shard goes on when run again."""
     from veduta.jobs import AddJob
 
     if (source is None) == (csv is None):

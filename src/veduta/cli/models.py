@@ -16,15 +16,14 @@ models_app = typer.Typer(help="The models: their cards, and weights that do not 
 
 @models_app.callback()
 def models_callback(context: typer.Context, format: AsListing = Listing.table) -> None:
-    """Show the cards of all models: source, licence, sha256, and where their weights are."""
+    """Show the cards of all models: source, license, sha256, and where their weights are."""
     if context.invoked_subcommand is not None:
         return
     from veduta.models.cards import cards
     from veduta.models.weights import describe_weights
 
-    output.print_cards(
-        [asdict(card) | {"weights": describe_weights(card.name)} for card in cards()], as_json=format is Listing.json
-    )
+    rows = [output.documented(asdict(card)) | {"weights": describe_weights(card.name)} for card in cards()]
+    output.print_cards(rows, as_json=format is Listing.json)
 
 
 @models_app.command("show")
@@ -39,7 +38,7 @@ def show_command(
     from veduta.models.folder import is_model, read_card
 
     cards = [read_card(name) if is_model(name) or Path(name).is_dir() else card(name) for name in models]
-    output.print_cards([asdict(card) for card in cards], as_json=format is Listing.json)
+    output.print_cards([output.documented(asdict(card)) for card in cards], as_json=format is Listing.json)
 
 
 @models_app.command("pull")
@@ -58,4 +57,4 @@ def pull_command(
     folder = fetch(model, source, revision)
     output.note(f"{model} is in {folder} (sha256 {find_weights(model).sha256[:12]})")
     if SOURCES[model].research_only:
-        output.note(f"its licence: {card(model).license}")
+        output.note(f"its license: {card(model).license}")

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 import warnings as python_warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +185,11 @@ def _evidence(answer: Recognition) -> str:
     best = answer.evidence[0]
     inliers = "not verified" if best.num_inliers is None else f"{best.num_inliers} inliers"
     return f"{inliers}, similarity {best.similarity:.2f} with {Path(best.reference).name}"
+
+
+def documented(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's fields under the names that the documented JSON has for them."""
+    return {"licence" if name == "license" else name: value for name, value in fields.items()}
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The options of the commands that recognise, as what `Gallery.recognizer` takes."""
+"""The options of the commands that recognize, as what `Gallery.recognizer` takes."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def train_command(
     batch: Annotated[int | None, _option("Photos in a step, on all processes together.", STEPS, min=1)] = None,
     accumulate: Annotated[int | None, _option("Parts a batch is worked through in.", STEPS, min=1)] = None,
     rate: Annotated[float | None, _option("Learning rate of the backbone.", STEPS)] = None,
-    head_rate: Annotated[float | None, _option("Of the projection; a third of the centres'.", STEPS)] = None,
+    head_rate: Annotated[float | None, _option("Of the projection; a third of the centers'.", STEPS)] = None,
     decay: Annotated[float | None, _option("Weight decay.", STEPS, min=0)] = None,
     warmup: Annotated[float | None, _option("Share of the steps in which the rates rise.", STEPS)] = None,
     clip: Annotated[float | None, _option("Largest norm of the gradient; 0 for any.", STEPS, min=0)] = None,

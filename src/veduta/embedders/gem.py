@@ -1,4 +1,4 @@
-"""Convolutional network with generalised-mean pooling, as an ONNX file that takes uint8 pictures."""
+"""Convolutional network with generalized-mean pooling, as an ONNX file that takes uint8 pictures."""
 
 from __future__ import annotations
 

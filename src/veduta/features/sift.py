@@ -11,7 +11,7 @@ from veduta.types import Image, LocalFeatures
 
 
 class RootSift:
-    """OpenCV's SIFT with the square root taken of its L1-normalised descriptors.
+    """OpenCV's SIFT with the square root taken of its L1-normalized descriptors.
 
     Args:
         max_keypoints: how many of the strongest keypoints are kept.
@@ -43,17 +43,17 @@ class RootSift:
 
     def extract(self, image: Image) -> LocalFeatures:
         """Return at most `max_keypoints` keypoints, strongest first, in pixels of the upright original photo."""
-        grey = cv2.cvtColor(Frame(self.max_side).resize(image.pixels), cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(Frame(self.max_side).resize(image.pixels), cv2.COLOR_RGB2GRAY)
         # A detector of its own per call: OpenCV's objects are not promised to be safe between threads.
         # Without the precise upscale all of its keypoints lie a quarter of a pixel too far right and down.
         detector = cv2.SIFT.create(nfeatures=self.max_keypoints, enable_precise_upscale=True)
-        detected, raw = detector.detectAndCompute(grey, None)
+        detected, raw = detector.detectAndCompute(gray, None)
         best = sorted(range(len(detected)), key=lambda i: -detected[i].response)[: self.max_keypoints]
         xy = np.array([detected[i].pt for i in best], np.float32).reshape(-1, 2)
         descriptors = np.zeros((0, self.dim), np.float32) if raw is None else np.asarray(raw, np.float32)[best]
         mass = np.abs(descriptors).sum(1, keepdims=True)
         return LocalFeatures(
-            keypoints=rescale(xy, (grey.shape[1], grey.shape[0]), image.size),
+            keypoints=rescale(xy, (gray.shape[1], gray.shape[0]), image.size),
             descriptors=np.sqrt(descriptors / np.maximum(mass, 1e-12)),
             scores=np.array([detected[i].response for i in best], np.float32),
             size=image.size,

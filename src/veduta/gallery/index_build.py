@@ -33,7 +33,7 @@ def build_index(
 ) -> Manifest | SyncState:
     """Build or rebuild a gallery's index, swap the old one for the new at once, and return its manifest.
 
-    Centres are learned again only where the gallery has grown much. A build that was killed is gone on with.
+    Centers are learned again only where the gallery has grown much. A build that was killed is gone on with.
 
     Raises:
         GalleryError: another process is building it, the gallery's folder cannot be written, or of a Qdrant whatever
@@ -109,7 +109,7 @@ def _same_plan(draft: Path, plan: dict[str, Any]) -> bool:
 
 
 def _extendable(store: Store, home: Path) -> Path | None:
-    """Return the folder of an index whose centres serve for what is in the store now."""
+    """Return the folder of an index whose centers serve for what is in the store now."""
     folder = latest_build(home.parent)
     if folder is None:
         return None

@@ -34,7 +34,7 @@ from veduta.types import Float32, Int64
 
 SYNC_FILE, SYNC_DRAFT = "qdrant.json", "qdrant-draft.json"
 BREADTHS = (64, 128, 256, 512, 1024)  # of Qdrant's search, tried from the left until enough is found
-QUERIES, NEAREST = 64, 30  # as many rows are looked up, and of so many neighbours the share found is the recall
+QUERIES, NEAREST = 64, 30  # as many rows are looked up, and of so many neighbors the share found is the recall
 INDEXING = 6 * 3600  # seconds that Qdrant may take to index what it was sent
 
 
@@ -243,7 +243,7 @@ def _settle(link: QdrantConnection, collection: str, progress: ShareProgress) ->
     while time.monotonic() < until:
         info = link.do(f"looking at {collection}", "get_collection", collection)
         status = str(getattr(info.status, "value", info.status))
-        if status in ("green", "grey"):
+        if status in ("green", "gray"):
             return
         if status == "red":
             raise GalleryError(f"{link.address}: {collection} is broken; see Qdrant's log, then upload it anew")

@@ -1,4 +1,4 @@
-"""Descriptors to neighbours."""
+"""Descriptors to neighbors."""
 
 from veduta.index.brute_force import search_blocks
 from veduta.index.exact import ExactIndex

@@ -27,7 +27,7 @@ def search_blocks(
     Args:
         blocks: arrays (n, D) of float16 or float32, memory-mapped or not.
         queries: (Q, D) float32.
-        k: neighbours wanted.
+        k: neighbors wanted.
         block: rows in a piece.
     """
     total = sum(len(rows) for rows in blocks)

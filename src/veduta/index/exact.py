@@ -62,7 +62,7 @@ class ExactIndex:
 
         Args:
             descriptors: (Q, D) of the queries.
-            k: neighbours wanted; k' = min(k, how many there are to find).
+            k: neighbors wanted; k' = min(k, how many there are to find).
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
         self._check(descriptors)

@@ -67,7 +67,7 @@ class OverlayIndex:
 
         Args:
             descriptors: (Q, D) of the queries.
-            k: neighbours wanted.
+            k: neighbors wanted.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
         recent = self.delta.search(descriptors, k, among)

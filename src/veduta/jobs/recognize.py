@@ -88,13 +88,13 @@ class RecognizeJob:
 
     @contextmanager
     def worker(self, plan: JobPlan, shard: Path) -> Iterator[RecognizeWorker]:
-        """Yield what recognises, the gallery open."""
+        """Yield what recognizes, the gallery open."""
         with Gallery.open(self.gallery, self.provider) as opened:
             yield RecognizeWorker(opened, opened.recognizer(self.options), plan)
 
 
 class RecognizeWorker:
-    """Recognises photos.
+    """Recognizes photos.
 
     Args:
         gallery: open.

@@ -1,4 +1,4 @@
-"""Mutual nearest neighbours: the cheap matcher."""
+"""Mutual nearest neighbors: the cheap matcher."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REFERENCES_AT_ONCE = 8  # references in one product: more of them no longer fit 
 
 
 class NearestMatcher:
-    """Pairs keypoints that are each other's nearest neighbour and at least `min_similarity` alike.
+    """Pairs keypoints that are each other's nearest neighbor and at least `min_similarity` alike.
 
     Args:
         min_similarity: least cosine of a pair, in [-1, 1].

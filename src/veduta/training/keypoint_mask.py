@@ -99,7 +99,7 @@ def _confirmed(collection: PhotoCollection, reference: int) -> Bool:
 
 
 def fit_mask(inputs: Float32, confirmed: Bool) -> dict[str, Float64]:
-    """Return mean, scale, weights and bias of the logistic regression of least regularised loss."""
+    """Return mean, scale, weights and bias of the logistic regression of least regularized loss."""
     from scipy.optimize import minimize
 
     mean, scale = inputs.mean(0, dtype=np.float64), inputs.std(0, dtype=np.float64) + 1e-6

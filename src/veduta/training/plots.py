@@ -12,7 +12,7 @@ from veduta.training.decision.fit import HeldOutAnswer
 
 PLOT_BINS = 10
 INK, SOFT = "#1d2027", "#8a8f99"
-COLOURS = ("#b5651d", "#1f7a4d", "#2b5fa4")
+COLORS = ("#b5651d", "#1f7a4d", "#2b5fa4")
 
 
 def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]]) -> None:
@@ -26,7 +26,7 @@ def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]])
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     top.plot((0, 1), (0, 1), color=SOFT, linewidth=1, linestyle=(0, (4, 4)), label="as often right as said")
     for i, (name, series) in enumerate(answers.items()):
-        colour, shift = COLOURS[i % len(COLOURS)], (i - (len(answers) - 1) / 2) * 0.012
+        color, shift = COLORS[i % len(COLORS)], (i - (len(answers) - 1) / 2) * 0.012
         confidence = np.array([a.confidence for a in series])
         right = np.array([a.right for a in series], float)
         number = np.minimum((confidence * PLOT_BINS).astype(int), PLOT_BINS - 1)
@@ -41,7 +41,7 @@ def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]])
             stated / n + shift,
             share,
             error,
-            color=colour,
+            color=color,
             marker="o",
             markersize=5,
             linewidth=1.6,
@@ -50,7 +50,7 @@ def plot_reliability(path: Path, answers: Mapping[str, Sequence[HeldOutAnswer]])
         )
         width = 0.8 / PLOT_BINS / len(answers)
         places = (np.arange(PLOT_BINS) + 0.5) / PLOT_BINS + (i - (len(answers) - 1) / 2) * width
-        below.bar(places, counts, width, color=colour)
+        below.bar(places, counts, width, color=color)
     top.set(ylim=(-0.03, 1.03), xlim=(-0.03, 1.03), ylabel="share that was right")
     top.legend(frameon=False, loc="lower right")
     below.set(yscale="symlog", ylabel="answers", xlabel="confidence said")
@@ -85,24 +85,24 @@ def plot_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         left.plot(at, loss, color=SOFT, linewidth=0.6, alpha=0.6)
         width = max(1, len(loss) // 30)
         smooth = np.convolve(np.pad(loss, (width - 1, 0), mode="edge"), np.ones(width) / width, mode="valid")
-        left.plot(at, smooth, color=COLOURS[2], linewidth=1.8)
+        left.plot(at, smooth, color=COLORS[2], linewidth=1.8)
         left.set_ylim(0, max(1e-3, float(np.quantile(loss, 0.99)) * 1.1))
     left.set(xlabel="epoch", ylabel="loss", title="Loss of the batches, and its running mean")
     drawn = [figures["protocol"] for figures in epochs[0]["figures"]] if epochs else []
-    for protocol, colour in zip(drawn, COLOURS, strict=False):
+    for protocol, color in zip(drawn, COLORS, strict=False):
         rows = [next(f for f in line["figures"] if f["protocol"] == protocol) for line in epochs]
         at = np.array([line["epoch"] for line in epochs])
         for kind, style in (("open", "-"), ("closed", (0, (3, 3)))):
             right.plot(
                 at,
                 [row[f"gap_{kind}"] for row in rows],
-                color=colour,
+                color=color,
                 linestyle=style,
                 marker="o",
                 markersize=3.5,
                 label=f"{protocol} landmarks, {kind}",
             )
-    right.set(xlabel="epoch", ylabel="GAP", title="Recognition by the best neighbour")
+    right.set(xlabel="epoch", ylabel="GAP", title="Recognition by the best neighbor")
     if drawn:
         right.legend(frameon=False)
     for axes in (left, right):

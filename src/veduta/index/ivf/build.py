@@ -1,4 +1,4 @@
-"""Building an approximate index: rows written, centres learned, codes made in parts, and how far to look measured.
+"""Building an approximate index: rows written, centers learned, codes made in parts, and how far to look measured.
 
 Every step leaves files that say how far it came, so a build that was killed goes on; and needs memory for a part only.
 """
@@ -26,7 +26,7 @@ from veduta.progress import ShareProgress
 from veduta.types import Int64
 
 CODE = 256  # most components of a code: longer descriptors are turned, and their weakest axes left out
-TRAINING_SAMPLE = 40  # descriptors a centre is learned from
+TRAINING_SAMPLE = 40  # descriptors a center is learned from
 ITERATIONS = 8
 PART = 250_000  # rows encoded at a time
 SAVED = 1_000_000  # rows after which what is encoded is kept, so that a killed build does no more than that again
@@ -35,7 +35,7 @@ CANDIDATES = (4, 8, 16, 32, 64, 128)
 RESCORED = (2, 4, 8, 16, 32)
 REACHES = tuple(float(x) for x in np.round(np.arange(0.0, 12.01, 0.05), 2))
 MIN_LISTS = 256  # descriptors that codes are learned from; fewer are repeated
-GROWTH = 2  # centres learned from this many times fewer descriptors still serve
+GROWTH = 2  # centers learned from this many times fewer descriptors still serve
 TRAINED = "trained.faiss"
 
 
@@ -57,7 +57,7 @@ def build(
         source: the descriptors, called with an id to yield what is past it.
         recall: share of the 30 nearest that a search is to find, in (0, 1]; 1 looks at everything.
         origin: what its maker wants to know of it again.
-        earlier: an index that this is to extend: its rows, centres and codes are taken over, `source` adds to them.
+        earlier: an index that this is to extend: its rows, centers and codes are taken over, `source` adds to them.
         progress: called with what is being done and the share of it that is.
 
     Raises:
@@ -98,7 +98,7 @@ def build(
 
 
 def can_extend(earlier: Manifest, count: int) -> bool:
-    """Return whether an index's centres serve for `count` descriptors too."""
+    """Return whether an index's centers serve for `count` descriptors too."""
     return earlier.trained > 0 and count <= GROWTH * earlier.trained
 
 
@@ -130,7 +130,7 @@ def _train(folder: Path, rows: RowFiles, progress: ShareProgress) -> InvertedFil
     """Return the inverted file to go on with, learned from a sample where there is none yet."""
     if (folder / TRAINED).exists():
         return InvertedFile.read(folder / TRAINED)
-    progress("learning centres", 0.0)
+    progress("learning centers", 0.0)
     lists = lists_for(len(rows))
     size = min(len(rows), max(TRAINING_SAMPLE * lists, 4 * rows.dim))
     chosen = np.sort(np.random.default_rng(0).choice(len(rows), size, replace=False))
@@ -197,7 +197,7 @@ def _tune(folder: Path, manifest: Manifest, progress: ShareProgress) -> Manifest
 
 
 class _Trial:
-    """An index asked about rows of its own whose true neighbours are known.
+    """An index asked about rows of its own whose true neighbors are known.
 
     Args:
         base: the index.
@@ -217,7 +217,7 @@ class _Trial:
         return other
 
     def recall(self, which: slice) -> float:
-        """Return the share of the true neighbours that is found, of some of the rows."""
+        """Return the share of the true neighbors that is found, of some of the rows."""
         shares = []
         for own, query, expected in zip(self._chosen[which], self._queries[which], self._truth[which], strict=True):
             nearest = self.base.nearest(query, NUM_NEAREST + 1, self._all, NUM_NEAREST + 1)[1].tolist()

@@ -80,9 +80,9 @@ class BaseIndex:
 
         Args:
             query: (D,) float32.
-            k: neighbours wanted, at most as many as there are.
+            k: neighbors wanted, at most as many as there are.
             selection: which positions count.
-            rank: of the neighbour that says how far to look.
+            rank: of the neighbor that says how far to look.
         """
         if selection.positions is not None and len(selection.positions) <= FEW:
             positions = selection.positions
@@ -206,7 +206,7 @@ class ApproximateIndex:
 
         Args:
             descriptors: (Q, D) of the queries.
-            k: neighbours wanted.
+            k: neighbors wanted.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
         """
         recent = self.delta.search(descriptors, k, among)
@@ -228,7 +228,7 @@ class ApproximateIndex:
 
         Args:
             descriptors: (Q, D) of the queries.
-            k: neighbours wanted.
+            k: neighbors wanted.
         """
         base = self.base
         if base is None or (selection := self._selected(None)).positions is not None:

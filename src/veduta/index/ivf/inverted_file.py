@@ -1,6 +1,6 @@
 """The inverted file of an approximate index: which of millions are worth a second look.
 
-Descriptors are dealt to lists by the nearest of many centres (Sivic and Zisserman 2003) and kept there as product codes
+Descriptors are dealt to lists by the nearest of many centers (Sivic and Zisserman 2003) and kept there as product codes
 of four bits for two components (Jegou et al. 2011), which a processor compares 32 at a time from its registers (Andre
 et al. 2015); by faiss (Douze et al. 2024).
 """
@@ -27,16 +27,16 @@ faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wra
 FIRST_LISTS = 256  # one in so many lists is looked at before it is decided how far to go on
 MIN_MEMBERS = 8  # members of which little is known
 SPREAD = "spread.npy"  # beside the file of the lists
-NUM_NEAREST = 30  # the neighbour whose similarity decides that
+NUM_NEAREST = 30  # the neighbor whose similarity decides that
 SCAN_THREADS = max(1, min(4, os.cpu_count() or 1))
 
 
 @dataclass(frozen=True, eq=False)
 class ListStatistics:
-    """How alike the members of each list are to its centre: what a query may expect to find there.
+    """How alike the members of each list are to its center: what a query may expect to find there.
 
     Attributes:
-        mean: (L,) cosine of a member and the centre, on average.
+        mean: (L,) cosine of a member and the center, on average.
         variance: (L,) of that cosine.
         freedom: dimensions that members differ in beside it.
     """
@@ -46,14 +46,14 @@ class ListStatistics:
     freedom: float
 
     def expected(self, similarity: Float32) -> Float32:
-        """Return (L,) the similarity to a query that a member has on average, by that (L,) of the centres."""
+        """Return (L,) the similarity to a query that a member has on average, by that (L,) of the centers."""
         return similarity * self.mean
 
     def lists_within(self, similarity: Float32, enough: float, reach: float) -> Int64:
         """Return the lists whose average is at most `reach` standard deviations below a similarity.
 
-        A member is its share of the centre and a rest in a direction of its own, so a query sees both: the share as
-        much as it sees the centre, the rest as it sees anything. Where the same share of each list is worth
+        A member is its share of the center and a rest in a direction of its own, so a query sees both: the share as
+        much as it sees the center, the rest as it sees anything. Where the same share of each list is worth
         finding, the least is looked at for what is found.
         """
         seen = np.minimum(similarity * similarity, 1)
@@ -62,15 +62,15 @@ class ListStatistics:
         return np.flatnonzero(self.expected(similarity) + np.float32(reach) * deviation >= enough)
 
     @classmethod
-    def of(cls, sample: Float32, similarity: Float32, nearest: Int64, centres: Float32) -> ListStatistics:
-        """Return that of lists by a sample (n, d) with their nearest centres (n,) and the cosines (n,) with these."""
-        counts = np.bincount(nearest, minlength=len(centres))
-        total, squares = (np.bincount(nearest, similarity**power, len(centres)) for power in (1, 2))
+    def of(cls, sample: Float32, similarity: Float32, nearest: Int64, centers: Float32) -> ListStatistics:
+        """Return that of lists by a sample (n, d) with their nearest centers (n,) and the cosines (n,) with these."""
+        counts = np.bincount(nearest, minlength=len(centers))
+        total, squares = (np.bincount(nearest, similarity**power, len(centers)) for power in (1, 2))
         middle, wide = float(similarity.mean()), float(similarity.var())
         # A list with few in the sample is taken to be like all lists as much as like these few.
         mean = (total + MIN_MEMBERS * middle) / (counts + MIN_MEMBERS)
         variance = np.maximum(squares - 2 * mean * total + counts * mean**2, 0) + MIN_MEMBERS * wide
-        rest = sample - similarity[:, None] * centres[nearest]
+        rest = sample - similarity[:, None] * centers[nearest]
         spectrum = np.linalg.eigvalsh(rest.T @ rest / len(rest))
         freedom = float(spectrum.sum() ** 2 / max((spectrum**2).sum(), 1e-12))
         return cls(mean.astype(np.float32), (variance / (counts + MIN_MEMBERS)).astype(np.float32), max(freedom, 1.0))
@@ -99,7 +99,7 @@ class InvertedFile:
 
     def __init__(self, index: Any, spread: ListStatistics) -> None:
         self.index, self.spread = index, spread
-        self._centres = np.ascontiguousarray(index.quantizer.reconstruct_n(0, index.nlist))
+        self._centers = np.ascontiguousarray(index.quantizer.reconstruct_n(0, index.nlist))
         # The lists are dealt to these threads; faiss would start as many again in each.
         self._pool = ThreadPoolExecutor(SCAN_THREADS, initializer=partial(faiss.omp_set_num_threads, 1))
 
@@ -145,9 +145,9 @@ class InvertedFile:
             wide: how many to return at most.
             reach: in standard deviations; None looks at all lists.
             selector: of faiss, which positions count; None for all.
-            rank: of the neighbour that says how far to look.
+            rank: of the neighbor that says how far to look.
         """
-        similarity = roughly(self._centres, query)
+        similarity = roughly(self._centers, query)
         first = self._first(similarity)
         scores, positions = self._scan(query, first, similarity, wide, selector)
         enough = float(np.partition(scores, -rank)[-rank]) if len(scores) >= rank else -np.inf
@@ -197,13 +197,13 @@ class InvertedFile:
 
 
 def train_inverted_file(sample: Float32, lists: int, iterations: int, most: int) -> InvertedFile:
-    """Return an empty inverted file whose centres, codes and spread are learned from a sample.
+    """Return an empty inverted file whose centers, codes and spread are learned from a sample.
 
     Args:
         sample: (n, d) float32.
         lists: how many.
         iterations: of k-means.
-        most: descriptors a centre is learned from, at most.
+        most: descriptors a center is learned from, at most.
     """
     dim = sample.shape[1]
     parts = dim // 2 if dim % 2 == 0 else dim
@@ -217,8 +217,8 @@ def train_inverted_file(sample: Float32, lists: int, iterations: int, most: int)
     with _one_thread():
         index.train(sample)
     similarity, nearest = index.quantizer.search(sample, 1)
-    centres = index.quantizer.reconstruct_n(0, lists)
-    return InvertedFile(index, ListStatistics.of(sample, similarity[:, 0], nearest[:, 0], centres))
+    centers = index.quantizer.reconstruct_n(0, lists)
+    return InvertedFile(index, ListStatistics.of(sample, similarity[:, 0], nearest[:, 0], centers))
 
 
 @contextmanager

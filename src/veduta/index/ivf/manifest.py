@@ -23,12 +23,12 @@ class Manifest:
         lists: lists of the inverted file.
         reach: by how many standard deviations a list's members may be less similar than the 30th found for it to be
             looked at; None: all lists are.
-        candidates: how many times the neighbours wanted are chosen by the inverted file, at least.
-        rescored: how many times the neighbours wanted are compared exactly.
-        recall: share of the true neighbours that it was to find.
+        candidates: how many times the neighbors wanted are chosen by the inverted file, at least.
+        rescored: how many times the neighbors wanted are compared exactly.
+        recall: share of the true neighbors that it was to find.
         measured: share found, of the 30 nearest of rows of its own, others than those `reach` was chosen by.
         queries: how many rows that is the mean of.
-        trained: descriptors in it when its centres were learned.
+        trained: descriptors in it when its centers were learned.
         seconds: what building it took.
         source: what the maker wants to know of it again.
     """

@@ -26,7 +26,7 @@ class CollectionSettings:
         shards: parts it is cut into; a multiple of the number of nodes.
         replicas: nodes that have each part.
         writes: how many of them must have a change before it counts.
-        links: neighbours each descriptor is linked to in Qdrant's graph (`m` of HNSW).
+        links: neighbors each descriptor is linked to in Qdrant's graph (`m` of HNSW).
         effort: how many are looked at to choose those (`ef_construct`).
     """
 

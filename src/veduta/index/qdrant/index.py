@@ -32,7 +32,7 @@ class SearchOptions:
 
     Attributes:
         breadth: how much of its graph is kept in sight (`ef` of HNSW); None for Qdrant's own choice.
-        oversampling: how many times the neighbours wanted are chosen by codes of one byte.
+        oversampling: how many times the neighbors wanted are chosen by codes of one byte.
         exact: compare everything, without graph and codes.
     """
 
@@ -173,7 +173,7 @@ class QdrantIndex:
 
         Args:
             descriptors: (Q, D) of the queries.
-            k: neighbours wanted.
+            k: neighbors wanted.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
             where: which of them count, by their landmarks.
         """

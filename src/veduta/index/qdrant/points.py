@@ -72,8 +72,8 @@ def to_filter(where: PointFilter | None) -> list[Any]:
         match = kinds.MatchAny(any=sorted(set(where.landmarks)))
         conditions.append(kinds.FieldCondition(key="landmark", match=match))
     if where is not None and where.near is not None:
-        centre = kinds.GeoPoint(lat=where.near.latitude, lon=where.near.longitude)
-        circle = kinds.GeoRadius(center=centre, radius=1000 * where.near.radius_km)
+        center = kinds.GeoPoint(lat=where.near.latitude, lon=where.near.longitude)
+        circle = kinds.GeoRadius(center=center, radius=1000 * where.near.radius_km)
         conditions.append(kinds.FieldCondition(key="position", geo_radius=circle))
     return conditions
 

@@ -40,11 +40,11 @@ class SuperPointKeypoints(nn.Module):
         super().__init__()
         self.encoder, self.points, self.described = model.encoder, model.keypoint_decoder, model.descriptor_decoder
         self.border = int(model.config.border_removal_distance)
-        self.register_buffer("grey", torch.from_numpy(GRAY_WEIGHTS), persistent=False)
+        self.register_buffer("gray", torch.from_numpy(GRAY_WEIGHTS), persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (K, 2) pixels x, y, (K,) scores falling to 0 and (K, 256) descriptors of a (1, H, W, 3) uint8."""
-        plane = (image.float() @ self.grey / 255)[:, None]  # (1, 1, H, W)
+        plane = (image.float() @ self.gray / 255)[:, None]  # (1, 1, H, W)
         encoded = self.encoder(plane)[0]  # (1, C, H / 8, W / 8)
         cells = self.points.conv_score_b(F.relu(self.points.conv_score_a(encoded)))  # (1, 65, H / 8, W / 8)
         heat = _peaks(

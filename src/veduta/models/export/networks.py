@@ -84,11 +84,11 @@ def noise_photos(seed: int, *shape: int) -> torch.Tensor:
     return mixed.permute(0, 2, 3, 1).round().to(torch.uint8).contiguous()
 
 
-# --- EfficientNet-Lite2 with generalised-mean pooling -----------------------------------------------------------
+# --- EfficientNet-Lite2 with generalized-mean pooling -----------------------------------------------------------
 
 
 class GemDescriptor(nn.Module):
-    """uint8 pictures to unit descriptors: EfficientNet-Lite, then the generalised mean (Radenovic et al. 2018)."""
+    """uint8 pictures to unit descriptors: EfficientNet-Lite, then the generalized mean (Radenovic et al. 2018)."""
 
     def __init__(self, backbone: nn.Module, p: float = 2.0) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class XFeatKeypoints(nn.Module):
         scores, flat = scores[:count], flat[:count]  # (K,)
         xy = torch.stack((flat % width, flat // width), -1).float()  # (K, 2)
         last = torch.stack((torch.as_tensor(width), torch.as_tensor(height))).float() - 1.0
-        grid = (2.0 * xy / last - 1.0)[None, None]  # (1, 1, K, 2), normalised as in training
+        grid = (2.0 * xy / last - 1.0)[None, None]  # (1, 1, K, 2), normalized as in training
         sampled = F.grid_sample(F.normalize(features, dim=1), grid, mode="bicubic", align_corners=False)
         return xy, scores, F.normalize(sampled[0, :, 0].T, dim=1)
 
@@ -176,7 +176,7 @@ class LighterGlueMatches(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return (N0,) partner in 1, (N0,) its probability, (N1,) partner in 0.
 
-        Keypoints are (N, 2), already moved to the photo's centre and divided by half its longer side;
+        Keypoints are (N, 2), already moved to the photo's center and divided by half its longer side;
         descriptors are (N, 64).
         """
         net = self.net

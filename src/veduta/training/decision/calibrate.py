@@ -226,7 +226,7 @@ def quality(cases: Sequence[Example], answers: Sequence[HeldOutAnswer]) -> Quali
 
 
 def _fit(
-    cases: Sequence[Example], before: LearnedDecider | None, centres: Float32
+    cases: Sequence[Example], before: LearnedDecider | None, centers: Float32
 ) -> tuple[LearnedDecider, list[HeldOutAnswer], str]:
     """Return the option that did best on held-out examples, with its answers and a name for the new part.
 
@@ -248,7 +248,7 @@ def _fit(
             tried.append((measured, [before] * FOLDS, "nothing"))
             tried.append((*recalibrate(before, cases, fold_of), "calibration"))
         if enough:
-            tried.append((*learn_decider(cases, centres, fold_of=fold_of), "weights"))
+            tried.append((*learn_decider(cases, centers, fold_of=fold_of), "weights"))
     except ValueError as error:
         raise DatasetError(str(error)) from error
     answered = [(held_out_answers(cases, held_out, DEFAULT_EFFORT, fold_of), d, what) for d, held_out, what in tried]

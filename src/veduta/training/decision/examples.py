@@ -123,7 +123,7 @@ class PhotoCollection:
         descriptors: Float32,
         gallery: Int64,
         queries: Int64,
-        centres: Float32,
+        centers: Float32,
         weight: Callable[[int], float] = lambda query: 1.0,
         fine_matcher: Callable[[int, Example, Sequence[Candidate]], Mapping[str, int]] | None = None,
     ) -> list[Example]:
@@ -133,13 +133,13 @@ class PhotoCollection:
             descriptors: (N, D) of norm 1, of all photos.
             gallery: numbers of the references.
             queries: numbers of the photos asked about; one in the gallery is asked of the others.
-            centres: (C, D) descriptors of photos of nothing.
+            centers: (C, D) descriptors of photos of nothing.
             weight: query -> how much it counts.
             fine_matcher: asks the costlier matcher about a query, if it is worth it: returns reference id -> inliers.
         """
         present = np.isin(np.arange(len(self.photos)), gallery)
         counts = {str(k): int((self.landmark[gallery] == k).sum()) for k in set(self.landmark[gallery])}
-        nothing = distractor_similarity(descriptors, centres)
+        nothing = distractor_similarity(descriptors, centers)
 
         def work(query: int) -> Example:
             inside = bool(present[query])

@@ -89,7 +89,7 @@ def assign_folds(cases: Sequence[Example]) -> FoldOf:
 
 def learn_decider(
     cases: Sequence[Example],
-    centres: Float32,
+    centers: Float32,
     metadata: Mapping[str, Any] | None = None,
     without: Iterable[str] = (),
     fold_of: FoldOf = fold_of,
@@ -101,7 +101,7 @@ def learn_decider(
 
     Args:
         cases: of many landmarks, and of photos that show none.
-        centres: (C, D) descriptors of photos of nothing.
+        centers: (C, D) descriptors of photos of nothing.
         metadata: what to say of where the decision comes from.
         without: terms left out, to see what they are worth.
         fold_of: group -> fold.
@@ -134,8 +134,8 @@ def learn_decider(
             parts[k][name] = replace(parts[k][name], calibration=calibration)
         whole = fit_regression(rows.evidence, rows.right, rows.weight, usable)
         stages[name] = replace(whole, calibration=fit_calibration(scores, right, rows.calibration_weight))
-    decisions = [LearnedDecider(part, centres, {}, {}) for part in parts]
-    return LearnedDecider(stages, centres, precision_curves(cases, decisions, fold_of), dict(metadata or {})), decisions
+    decisions = [LearnedDecider(part, centers, {}, {}) for part in parts]
+    return LearnedDecider(stages, centers, precision_curves(cases, decisions, fold_of), dict(metadata or {})), decisions
 
 
 def recalibrate(

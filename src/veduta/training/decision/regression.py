@@ -22,7 +22,7 @@ def usable_terms(stage: str) -> Bool:
 
 
 def fit_regression(evidence: Float64, right: Bool, weight: Float64, usable: Bool) -> CalibratedLogistic:
-    """Return the logistic regression of least regularised loss among those whose weights have the terms' signs."""
+    """Return the logistic regression of least regularized loss among those whose weights have the terms' signs."""
     from scipy.optimize import minimize
 
     share = weight / weight.sum()

@@ -138,7 +138,7 @@ def gallery_examples(
     both = landmark_halves(name for name in data.landmark if name)
     for part, descriptors in enumerate(data.by_half):
         left = both[1 - part]
-        centres = distractor_centers(descriptors[bank])
+        centers = distractor_centers(descriptors[bank])
         thirds = [frozenset(sorted(left)[draw::WITHHELD]) for draw in range(WITHHELD)]
         for draw, unknown in enumerate((frozenset[str](), *thirds)):
             gallery = np.flatnonzero(data.of(left - unknown) & (data.split == "train"))
@@ -146,7 +146,7 @@ def gallery_examples(
             # Without itself the gallery knows nothing of a landmark's only photo.
             single = [g for g in gallery.tolist() if (data.landmark[gallery] == data.landmark[g]).sum() < 2]
             queries = np.setdiff1d(np.flatnonzero(is_query), single)
-            examples = collection.cases(descriptors, gallery, queries, centres, fine_matcher=fine_matcher)
+            examples = collection.cases(descriptors, gallery, queries, centers, fine_matcher=fine_matcher)
             trusted = {data.ids[int(i)] for i in np.union1d(np.flatnonzero(data.of(unknown)), test)}
             which = (draw, part, int(bool(unknown)))
             cases += [replace(c, gallery=which, calibration_weight=float(c.query in trusted)) for c in examples]

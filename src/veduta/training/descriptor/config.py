@@ -33,12 +33,12 @@ class TrainConfig:
         bank: photos of no landmark are one ``class``, a class ``each``, or ``none`` is used.
         sampler: which photos an epoch looks at: ``uniform``, ``tempered`` or ``balanced``.
         epochs: how often.
-        batch: photos in a step of the optimiser, on all processes together.
+        batch: photos in a step of the optimizer, on all processes together.
         accumulate: parts in which a process works through its share of a batch, when that does not fit at once.
         sizes: sides of the squares trained on, one after another in equal shares of the epochs.
         side: photos are brought to about `side` x `side` pixels when the descriptor is used.
         rate: learning rate of the backbone.
-        head_rate: of the projection; that of the centres is three times it.
+        head_rate: of the projection; that of the centers is three times it.
         decay: weight decay.
         warmup: share of the steps in which the rates rise.
         clip: largest norm of the network's gradient; 0 for any.

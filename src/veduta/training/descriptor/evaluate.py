@@ -28,7 +28,7 @@ from veduta.training.descriptor.train_state import TrainState
 from veduta.types import Float32, Int64, UInt8
 
 DROPPED = "dropped.csv"
-ENOUGH = 20_000  # photos from which a whitening is learned, and up to which centres start at the means of their classes
+ENOUGH = 20_000  # photos from which a whitening is learned, and up to which centers start at the means of their classes
 FOR_JUDGING = 1_000  # photos from which one is learned only to judge by
 
 
@@ -67,7 +67,7 @@ class Evaluator:
         return output
 
     def start(self, learner: TrainState, batches: Batches) -> None:
-        """Let the projection begin as a whitening, and the centres at the means of their classes if there are few."""
+        """Let the projection begin as a whitening, and the centers at the means of their classes if there are few."""
         few = len(self.held.train) <= ENOUGH
         rng = np.random.default_rng((self.recipe.seed, 3))
         rows = np.arange(len(self.held.train)) if few else rng.permutation(len(self.held.train))[:ENOUGH]

@@ -88,7 +88,7 @@ def export_variants(
                 onnx.save(halve_weights(onnx.load(full)), file)
                 difference = compare(used, how, file)["descriptor"]
             else:
-                difference = _quantise(full, file, used, outcome, recipe)
+                difference = _quantize(full, file, used, outcome, recipe)
         except RuntimeError as error:
             raise TrainingError(f"{folder}: cannot be written ({error}); the weights are kept in {out}") from error
         called = name if kind == "float16" else f"{name}-{kind}"
@@ -201,7 +201,7 @@ def _calibration(outcome: TrainResult, recipe: TrainConfig) -> Iterator[dict[str
             yield {"image": resized(image.pixels, recipe.side, kind.step, square=kind.square)[None]}
 
 
-def _quantise(source: Path, target: Path, used: DeployedDescriptor, outcome: TrainResult, recipe: TrainConfig) -> float:
+def _quantize(source: Path, target: Path, used: DeployedDescriptor, outcome: TrainResult, recipe: TrainConfig) -> float:
     """Write a graph whose convolutions multiply 8-bit integers, and return its largest difference from torch."""
     quantize(
         source,

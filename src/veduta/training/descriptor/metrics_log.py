@@ -49,7 +49,7 @@ class MetricsLog:
             step=learner.step,
             epoch=epoch,
             loss=round(loss, 6),
-            rate=learner.optimisers[0].param_groups[0]["lr"],
+            rate=learner.optimizers[0].param_groups[0]["lr"],
             exponent=round(exponent, 4),
             photos_per_second=round(rate, 2),
         )

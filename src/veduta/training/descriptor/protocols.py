@@ -31,7 +31,7 @@ class RetrievalMetrics:
 
     Attributes:
         protocol: ``seen`` or ``unseen``: whether the landmarks were trained on.
-        recall_at_1: share of the landmark photos whose best neighbour is right, nothing withheld.
+        recall_at_1: share of the landmark photos whose best neighbor is right, nothing withheld.
         gap_closed: GAP with all landmarks in the gallery.
         gap_open: GAP with some withheld, whose photos are then distractors.
     """

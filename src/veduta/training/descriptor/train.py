@@ -4,7 +4,7 @@
 
 or, on several GPUs or machines, ``torchrun --nproc-per-node 4 -m veduta train DATA --out runs/first``. Needs the extra
 ``[train]``. Everything random is drawn from the seed, the epoch or step, and the number of the photo, so that nothing
-but weights, optimisers and a position has to be kept for a run to go on as if it had not been stopped.
+but weights, optimizers and a position has to be kept for a run to go on as if it had not been stopped.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from veduta.training.descriptor.process_group import ProcessGroup
 
 TORCH_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LEAST_RATE = 0.01  # of the rate, at the end
-CENTRES = 3.0  # how much faster the centres learn than the projection
+CENTERS = 3.0  # how much faster the centers learn than the projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +69,12 @@ class TrainState:
             self.head.margins.copy_(dynamic_margins(counts, recipe.low, recipe.high))
         self.head.to(place.device)
         self.average = copy.deepcopy(self.network).requires_grad_(requires_grad=False)
-        self.optimisers = self._optimisers()
-        self.rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in self.optimisers]
+        self.optimizers = self._optimizers()
+        self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.scaler = torch.amp.GradScaler(place.device.type, enabled=recipe.precision == "float16")
         self._shared: nn.Module | None = None
 
-    def _optimisers(self) -> list[torch.optim.Optimizer]:
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
         recipe, network = self.recipe, self.network
         groups: list[dict[str, Any]] = [
             {"params": [p for p in network.backbone.parameters() if p.requires_grad], "lr": recipe.rate},
@@ -83,11 +83,11 @@ class TrainState:
         ]
         for group, decay in zip(groups, (recipe.decay, recipe.decay, 0.0), strict=True):
             group["weight_decay"] = decay
-        centres: dict[str, Any] = {"params": list(self.head.parameters()), "lr": CENTRES * recipe.head_rate}
+        centers: dict[str, Any] = {"params": list(self.head.parameters()), "lr": CENTERS * recipe.head_rate}
         groups = [group for group in groups if group["params"]]
         if self.head.sample:
-            return [torch.optim.AdamW(groups), torch.optim.SparseAdam([centres])]
-        return [torch.optim.AdamW([*groups, centres | {"weight_decay": recipe.decay}])]
+            return [torch.optim.AdamW(groups), torch.optim.SparseAdam([centers])]
+        return [torch.optim.AdamW([*groups, centers | {"weight_decay": recipe.decay}])]
 
     # --- a step -----------------------------------------------------------------------------------------------
 
@@ -107,8 +107,8 @@ class TrainState:
         mean, _ = self.place.all_reduce(total, stop=False)
         if math.isfinite(mean):
             self._update()
-        for optimiser in self.optimisers:
-            optimiser.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return mean
 
@@ -133,12 +133,12 @@ class TrainState:
     def _update(self) -> None:
         self._set_rates()
         if self.scaler.is_enabled():
-            for optimiser in self.optimisers:
-                self.scaler.unscale_(optimiser)
+            for optimizer in self.optimizers:
+                self.scaler.unscale_(optimizer)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_([p for p in self.network.parameters() if p.grad is not None], self.recipe.clip)
-        for optimiser in self.optimisers:
-            self.scaler.step(optimiser)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         self._follow()
 
@@ -150,8 +150,8 @@ class TrainState:
 
     def _set_rates(self) -> None:
         factor = self.factor()
-        for optimiser, rates in zip(self.optimisers, self.rates, strict=True):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
 
     def _follow(self) -> None:
@@ -172,7 +172,7 @@ class TrainState:
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "head": self.head.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "scaler": self.scaler.state_dict(),
         }
 
@@ -182,6 +182,6 @@ class TrainState:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.head.load_state_dict(state["head"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.scaler.load_state_dict(state["scaler"])

@@ -123,7 +123,7 @@ def near(hashes: UInt8, within: int = WITHIN) -> list[tuple[int, int, int]]:
     """Return (a, b, bits) with a < b of all pairs of hashes (N, 8) that differ in at most `within` bits, in order.
 
     Of 64 bits in four bands, one band differs in at most one bit when at most seven differ in all: looking up each band
-    and its neighbours finds every pair (multi-index hashing: Norouzi et al., CVPR 2012).
+    and its neighbors finds every pair (multi-index hashing: Norouzi et al., CVPR 2012).
 
     Raises:
         ValueError: `within` is above 7, which this finds only in part.

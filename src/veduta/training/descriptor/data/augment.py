@@ -24,8 +24,8 @@ class Augmentation:
             that the subject stays in it.
         stretch: largest change of the crop's shape, as a ratio.
         flip: probability of a horizontal flip; a mirrored building is another one to geometry, hardly to a descriptor.
-        colour: strength of changes of brightness, contrast, saturation and hue.
-        grey: probability of losing all colour.
+        color: strength of changes of brightness, contrast, saturation and hue.
+        gray: probability of losing all color.
         blur: probability of a Gaussian blur.
         jpeg: probability of being saved at low quality.
         cutout: probability of a rectangle being painted over: somebody stood in the way.
@@ -35,8 +35,8 @@ class Augmentation:
     least_area: float = 0.4
     stretch: float = 1.33
     flip: float = 0.5
-    colour: float = 0.3
-    grey: float = 0.05
+    color: float = 0.3
+    gray: float = 0.05
     blur: float = 0.1
     jpeg: float = 0.2
     cutout: float = 0.3
@@ -51,7 +51,7 @@ class Augmentation:
         picture = self._crop(pixels, rng)
         if rng.random() < self.flip:
             picture = picture[:, ::-1]
-        picture = self._recolour(np.ascontiguousarray(picture), rng)
+        picture = self._recolor(np.ascontiguousarray(picture), rng)
         if rng.random() < self.blur:
             softened = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 2.0) * self.side / 256)
             picture = np.asarray(softened, np.uint8)
@@ -76,16 +76,16 @@ class Augmentation:
         method = cv2.INTER_AREA if min(h, w) > self.side else cv2.INTER_LINEAR
         return np.asarray(cv2.resize(cropped, (self.side, self.side), interpolation=method), np.uint8)
 
-    def _recolour(self, picture: UInt8, rng: np.random.Generator) -> UInt8:
-        if self.colour:
-            c = self.colour
+    def _recolor(self, picture: UInt8, rng: np.random.Generator) -> UInt8:
+        if self.color:
+            c = self.color
             brightness, contrast, saturation = 1 + rng.uniform(-c, c, 3)
-            grey = picture @ np.array((0.299, 0.587, 0.114), np.float32)
-            mixed = grey[..., None] + saturation * (picture - grey[..., None])
+            gray = picture @ np.array((0.299, 0.587, 0.114), np.float32)
+            mixed = gray[..., None] + saturation * (picture - gray[..., None])
             tint = 1 + rng.uniform(-c, c, 3) / 3
-            changed = ((mixed - grey.mean()) * contrast + grey.mean()) * brightness * tint
+            changed = ((mixed - gray.mean()) * contrast + gray.mean()) * brightness * tint
             picture = np.clip(np.rint(changed), 0, 255).astype(np.uint8)
-        if rng.random() < self.grey:
+        if rng.random() < self.gray:
             picture = np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
         return picture
 

@@ -71,23 +71,23 @@ def read_dataset(data: Path, bank: Path | None = None, against: Path | None = No
     Raises:
         DatasetError: a table or folder is malformed or has no photos; a photo of the bank is one of a landmark.
     """
-    labelled, failures = _read_labelled(data)
+    labeled, failures = _read_labeled(data)
     nothing = list(walk(bank, report=failures.append)) if bank is not None else []
     if bank is not None and not nothing:
         raise DatasetError(f"{bank}: has no photos; expected photos that show no landmark")
-    twice = {photo for photo, _ in labelled} & set(nothing)
+    twice = {photo for photo, _ in labeled} & set(nothing)
     if twice:
-        raise DatasetError(f"{min(twice)}: is labelled and in the bank of photos that show no landmark")
-    names = tuple(sorted({landmark for _, landmark in labelled}))
+        raise DatasetError(f"{min(twice)}: is labeled and in the bank of photos that show no landmark")
+    names = tuple(sorted({landmark for _, landmark in labeled}))
     number = {landmark: i for i, landmark in enumerate(names)}
-    classes = np.array([number[landmark] for _, landmark in labelled] + [NON_LANDMARK] * len(nothing), np.int64)
+    classes = np.array([number[landmark] for _, landmark in labeled] + [NON_LANDMARK] * len(nothing), np.int64)
     test = against if against is not None else data / "test" if (data / "test").is_dir() else None
     others = tuple(walk(test, report=failures.append)) if test is not None else ()
-    return Dataset((*(photo for photo, _ in labelled), *nothing), classes, names, others), failures
+    return Dataset((*(photo for photo, _ in labeled), *nothing), classes, names, others), failures
 
 
-def _read_labelled(data: Path) -> tuple[list[tuple[str, str]], list[Failure]]:
-    """Return (photo, landmark) of every labelled photo, whatever the layout."""
+def _read_labeled(data: Path) -> tuple[list[tuple[str, str]], list[Failure]]:
+    """Return (photo, landmark) of every labeled photo, whatever the layout."""
     if data.is_dir() and (table := find_file(data, *CLEAN, *TRAIN)) is not None:
         labels = read_clean(table) if table.name in CLEAN else read_train(table)
         folder = split_folder(data, "train")

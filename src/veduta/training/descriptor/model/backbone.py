@@ -9,7 +9,7 @@ LITE_STEP = 32
 
 
 class Backbone(nn.Module):
-    """A network from photos to a map of features, with the normalisation its weights expect inside.
+    """A network from photos to a map of features, with the normalization its weights expect inside.
 
     Args:
         inner: (B, 3, H, W) to (B, C, h, w).

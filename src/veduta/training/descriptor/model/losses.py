@@ -1,6 +1,6 @@
 """Margin losses for the descriptor: ArcFace, CosFace, sub-centers, and margins and weights that follow the long tail.
 
-All work on cosines between a descriptor and a centre of each class, both of norm 1, times a scale s, under softmax
+All work on cosines between a descriptor and a center of each class, both of norm 1, times a scale s, under softmax
 cross-entropy: what is learned is an angle. B photos, C classes, D numbers, k sub-centers. Needs the extra ``[train]``.
 """
 
@@ -95,7 +95,7 @@ class Cost:
     Attributes:
         classes: C.
         looked_at: classes in one step.
-        memory_mb: centres, their gradient, the optimiser's two moments, and the cosines of one step.
+        memory_mb: centers, their gradient, the optimizer's two moments, and the cosines of one step.
         step_ms: one step forwards and backwards, measured.
     """
 
@@ -106,7 +106,7 @@ class Cost:
 
 
 class MarginHead(nn.Module):
-    """A centre for each class, or several: descriptors to a margin loss.
+    """A center for each class, or several: descriptors to a margin loss.
 
     Sub-center ArcFace: Deng et al., ECCV 2020. A class's cosine is that of its nearest of k sub-centers, so that a
     wrong photo takes a center of its own instead of pulling the right one. With a `sample` below the number of classes,
@@ -159,7 +159,7 @@ class MarginHead(nn.Module):
         self.register_buffer("weights", class_weights(counts) if weighted else torch.ones(classes), persistent=False)
 
     def start_at(self, means: Tensor) -> None:
-        """Put the centres at these (C, D) directions, sub-centers a little apart, instead of at random ones."""
+        """Put the centers at these (C, D) directions, sub-centers a little apart, instead of at random ones."""
         starts = F.normalize(means, dim=1)[:, None] + 0.3 * self.centers.weight.detach().view(
             len(means), self.subcenters, self.dim
         )
@@ -181,8 +181,8 @@ class MarginHead(nn.Module):
 
     def every(self, descriptors: Tensor, classes: Tensor) -> Tensor:
         """Return (B, len(classes), k) cosines of descriptors (B, D) to every sub-center of these classes."""
-        centres = F.normalize(self.centers(classes).view(-1, self.dim), dim=1)  # (n k, D)
-        return (F.normalize(descriptors.float(), dim=1) @ centres.T).view(len(descriptors), -1, self.subcenters)
+        centers = F.normalize(self.centers(classes).view(-1, self.dim), dim=1)  # (n k, D)
+        return (F.normalize(descriptors.float(), dim=1) @ centers.T).view(len(descriptors), -1, self.subcenters)
 
     def forward(self, descriptors: Tensor, target: Tensor, classes: Tensor | None = None) -> Tensor:
         """Return the mean loss of descriptors (B, D), of any norm, whose classes are target (B,).

@@ -27,7 +27,7 @@ TINY = 1e-6
 
 
 class GeM(nn.Module):
-    """Generalised-mean pooling with a learned exponent p: (mean x^p)^(1/p), Radenovic et al., TPAMI 2018.
+    """Generalized-mean pooling with a learned exponent p: (mean x^p)^(1/p), Radenovic et al., TPAMI 2018.
 
     Args:
         exponent: where p starts; it stays between 1, the mean, and 10, nearly the maximum.
@@ -52,11 +52,11 @@ class GeM(nn.Module):
 class SharedNorm(nn.BatchNorm1d):
     """Batch norm whose mean and variance are those of all processes' photos, on any device.
 
-    torch's own synchronised batch norm exists for GPUs only. On one process this is `nn.BatchNorm1d`.
+    torch's own synchronized batch norm exists for GPUs only. On one process this is `nn.BatchNorm1d`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, D) normalised."""
+        """Return (B, D) normalized."""
         if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
             return super().forward(x)
         from torch.distributed.nn.functional import all_reduce

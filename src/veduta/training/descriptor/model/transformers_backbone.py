@@ -80,7 +80,7 @@ def load_backbone(folder: Path) -> Backbone:
         signed=kind not in NEVER_NEGATIVE,
         square=tokens,
         source=f"{kind} of transformers, from the folder {folder.name}",
-        license=_licence(folder),
+        license=_license(folder),
         partly_used=True,  # of masks in training, of a head for classes
     )
 
@@ -127,7 +127,7 @@ def _statistics(folder: Path) -> tuple[list[float], list[float]]:
     return [255 * value for value in mean], [255 * value for value in std]
 
 
-def _licence(folder: Path) -> str:
+def _license(folder: Path) -> str:
     """Return the license a model folder's README states, as the hub writes that; ``unknown`` without one."""
     try:
         lines = (folder / "README.md").read_text("utf-8").splitlines()
