@@ -14,13 +14,13 @@ from support import components, world
 from support.cli import run, run_json
 from support.processes import veduta
 
-from veduta import gallery as gallery_module
 from veduta.decision.model import CASCADES, HeuristicDecider, LearnedDecider, shipped_decider
 from veduta.decision.terms import TERM_NAMES
 from veduta.embedders import make_embedder
 from veduta.errors import DatasetError, GalleryError
 from veduta.features import make_extractor
-from veduta.gallery import Gallery
+from veduta.gallery import Gallery, live_references
+from veduta.gallery import components as gallery_components
 from veduta.training.decision import calibrate as module
 from veduta.training.decision.calibrate import MIN_PHOTOS, calibrate_gallery
 
@@ -57,9 +57,9 @@ def quick():
     embedder = cache(lambda name, *_: Remembering(make_embedder(name, 192)))
     extractor = cache(lambda *settings, **rest: Remembering(make_extractor(*settings, **rest)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gallery_module, "make_embedder", embedder)
-        patch.setattr(gallery_module, "make_extractor", extractor)
-        patch.setattr(gallery_module, "make_matcher", lambda *_: components.matcher("nearest"))
+        patch.setattr(gallery_components, "make_embedder", embedder)
+        patch.setattr(gallery_components, "make_extractor", extractor)
+        patch.setattr(gallery_components, "make_matcher", lambda *_: components.matcher("nearest"))
         yield
 
 
@@ -234,11 +234,10 @@ def test_a_calibration_of_other_terms_is_refused(calibrated, tmp_path, monkeypat
 
 LISTENER = """
 import sys
-from veduta.features import make_extractor
 from veduta.gallery import Gallery
 with Gallery.open(sys.argv[1]) as gallery:
     for _ in (0, 1, 2):
-        print(gallery.decider().about["source"], flush=True)
+        print(gallery.decider().metadata["source"], flush=True)
         sys.stdin.readline()
 """
 
@@ -379,7 +378,7 @@ def test_a_report_that_cannot_be_written_is_named(table, gallery_path, corrupt):
 
 
 def test_a_gallery_that_may_only_be_read_is_refused_before_anything_is_asked(table, gallery_path, monkeypatch):
-    monkeypatch.setattr("veduta.gallery.store.os.access", lambda *_: False)
+    monkeypatch.setattr("veduta.sqlite.os.access", lambda *_: False)
     with Gallery.open(gallery_path) as gallery:
         with pytest.raises(GalleryError, match="cannot be written; what is fitted could not be kept") as raised:
             calibrate_gallery(gallery, csv=table(), progress=lambda *_: pytest.fail("a photo was asked"))
@@ -392,8 +391,8 @@ def test_a_gallery_that_may_only_be_read_is_refused_before_anything_is_asked(tab
 @pytest.fixture
 def simple(gallery_path, monkeypatch):
     """The gallery, open, as if no decision had been learned for its models."""
-    for place in (gallery_module, module):
-        monkeypatch.setattr(place, "shipped", lambda *_: HeuristicDecider())
+    for place in (live_references, module):
+        monkeypatch.setattr(place, "shipped_decider", lambda *_: HeuristicDecider())
     with Gallery.open(gallery_path) as gallery:
         yield gallery
 

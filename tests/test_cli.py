@@ -20,6 +20,7 @@ from support.processes import COMMAND, is_whole, references, started, veduta, wa
 
 from veduta import __version__
 from veduta.gallery import Gallery
+from veduta.gallery.options import RecognizeOptions
 from veduta.gallery.store import GALLERY_FILE
 from veduta.models.cards import SHIPPED_MODELS, cards
 from veduta.models.weights import pull_weights
@@ -86,9 +87,9 @@ BOUND = {
 def taken_by_call(call):
     """Name -> default of what a function takes."""
     taken = inspect.signature(call).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in taken):  # the options of Gallery.recognizer
-        taken = [p for p in taken if p.kind is not p.VAR_KEYWORD]
-        taken += inspect.signature(Gallery.recognizer).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in taken):  # the options of a recognition, or changes of them
+        taken = [p for p in taken if p.kind is not p.VAR_KEYWORD and p.name != "options"]
+        taken += inspect.signature(RecognizeOptions).parameters.values()
     return {p.name: p.default for p in taken if p.name not in BOUND}
 
 

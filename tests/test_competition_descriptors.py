@@ -26,7 +26,7 @@ from veduta.competition.descriptor_table import (
 from veduta.competition.embed import embed_split, import_npy, import_pth
 from veduta.competition.feature_file import FeatureFile
 from veduta.competition.pth import read_pth
-from veduta.errors import DatasetError
+from veduta.errors import BusyError, DatasetError
 from veduta.index import ExactIndex, search_blocks
 from veduta.types import Failure
 
@@ -66,7 +66,7 @@ def test_whatever_a_kill_leaves_the_next_run_completes(tmp_path_factory, cut_row
 
 
 def test_a_shard_has_one_writer_and_one_maker(tmp_path):
-    with open_shard(tmp_path, MAKER), pytest.raises(DatasetError, match="another process"), open_shard(tmp_path, MAKER):
+    with open_shard(tmp_path, MAKER), pytest.raises(BusyError, match="another process"), open_shard(tmp_path, MAKER):
         pass
     with pytest.raises(DatasetError, match="was made by test"), open_shard(tmp_path, Provenance("other", "", 8)):
         pass

@@ -46,7 +46,7 @@ def test_the_other_tables(tmp_path):
     assert gldv2.read_hierarchy(tree)["7"].natural_or_human_made == "human-made"
     credit = write(tmp_path / "a.csv", "id,url,author,license,title", f'{A},http://u,"Doe, Jo",CC BY,"A ""title"""')
     assert gldv2.read_attribution(credit)[A].author == "Doe, Jo"
-    assert gldv2.read_attribution(credit, wanted={B}) == {}
+    assert gldv2.read_attribution(credit, photo_ids={B}) == {}
     index = write(tmp_path / "i.csv", "id,landmark_id", f"{A},1")
     assert list(gldv2.read_index_labels(index).pairs()) == [(A, "1")]
 

@@ -32,7 +32,7 @@ def plain(channels=5, seed=0):
         nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU()),
         nn.Sequential(nn.Conv2d(8, channels, 4, 4), nn.BatchNorm2d(channels), nn.ReLU()),
     ]
-    about = {"signed": False, "square": False, "source": "here", "licence": "Apache-2.0"}
+    about = {"signed": False, "square": False, "source": "here", "license": "Apache-2.0"}
     return Backbone(nn.Sequential(*layers), layers, channels, 16, [100.0, 110.0, 120.0], [50.0, 60.0, 70.0], **about)
 
 

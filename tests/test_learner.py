@@ -131,7 +131,7 @@ def test_processes_share_a_batch(dataset, accumulate):
 
 def test_photos_left_out_never_come_again(dataset):
     made = batches(dataset, sampler="uniform", batch=4)
-    made.kept[:8] = False
+    made.readable[:8] = False
     for epoch in range(3):
         seen = torch.cat([part.target for parts in made.epoch(epoch) for part in parts])
         assert len(seen) == 20

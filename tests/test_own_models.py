@@ -59,7 +59,7 @@ def leave(folder, name="colors", seed=0, **about):
         "name": name,
         "stage": "embedder",
         "dim": DIM,
-        "licence": "Apache-2.0",
+        "license": "Apache-2.0",
         "source": "a test",
         "paper": "none",
         "input": "photos",

@@ -124,7 +124,7 @@ def test_weights_are_fetched_with_a_card_that_says_what_and_from_where(hub, home
     assert "non-commercial research only" in done.stderr
     assert (home / "superpoint" / "model.safetensors").read_bytes() == WEIGHTS
     about = json.loads((home / "superpoint" / "card.json").read_text())
-    assert about["licence"] == card("superpoint").license
+    assert about["license"] == card("superpoint").license
     assert about["fetched"] == {
         "repository": REPOSITORY,
         "revision": "main",
