@@ -90,9 +90,9 @@ def measure_kill(data, folder, whole):
 
 
 def write_synthetic(path, n, seed=0):
-    """Write a table of clustered descriptors: n points around as many centres as the data set has landmarks."""
+    """Write a table of clustered descriptors: n points around as many centers as the data set has landmarks."""
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((CLUSTERS, DIM), np.float32)
+    centers = rng.standard_normal((CLUSTERS, DIM), np.float32)
     shard = path / "shard-0001-of-0001"
     shard.mkdir(parents=True)
     (shard / META).write_text(json.dumps(Provenance("synthetic", "", DIM).as_dict()))
@@ -100,7 +100,7 @@ def write_synthetic(path, n, seed=0):
     with (shard / DESCRIPTORS).open("wb") as file:
         for start in range(0, n, 65_536):
             count = min(65_536, n - start)
-            rows = centres[rng.integers(0, CLUSTERS, count)] + 0.7 * rng.standard_normal((count, DIM), np.float32)
+            rows = centers[rng.integers(0, CLUSTERS, count)] + 0.7 * rng.standard_normal((count, DIM), np.float32)
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             file.write(rows.astype(TABLE_DTYPES["float16"]).tobytes())
 

@@ -42,7 +42,7 @@ from veduta.training.decision.fit import FOLDS, held_out_answers, learn_decider,
 from veduta.training.decision.ship import DataSet, FineMatching, collect_photos, gallery_examples, read_data
 
 PARTS = {
-    "agreement of neighbours": ("agreement", "mean similarity"),
+    "agreement of neighbors": ("agreement", "mean similarity"),
     "margins": ("margin", "above the crowd", "inlier margin", "glue margin"),
     "kinship": ("kinship", "beyond strangers"),
     "photos of nothing (B_j, C_q)": ("query like nothing", "reference like nothing"),
@@ -108,17 +108,17 @@ def cross_validated(data, collection, withheld, name, glue):
     gallery, queries = protocol(data, withheld, name)
     bank, cases = data.numbers("bank"), []
     for part, descriptors in enumerate(data.by_half):
-        centres = distractor_centers(descriptors[bank])
+        centers = distractor_centers(descriptors[bank])
         mine = queries[data.part[queries] == 1 - part]
-        cases += collection.cases(descriptors, gallery, mine, centres, fine_matcher=glue)
+        cases += collection.cases(descriptors, gallery, mine, centers, fine_matcher=glue)
     return cases
 
 
 def as_shipped(data, collection, withheld, name, glue):
     """Return the cases of a protocol as the descriptor that ships sees them."""
     gallery, queries = protocol(data, withheld, name)
-    centres = distractor_centers(data.shipped[data.numbers("bank")])
-    return collection.cases(data.shipped, gallery, queries, centres, fine_matcher=glue)
+    centers = distractor_centers(data.shipped[data.numbers("bank")])
+    return collection.cases(data.shipped, gallery, queries, centers, fine_matcher=glue)
 
 
 def figures(truth, predictions, *, probability):
@@ -142,14 +142,14 @@ def of_answers(cases, answers):
 def notebook(data, plain, collection, gallery, queries):
     """Return predictions by the notebook's formula on plain descriptors: five candidates, the best three summed."""
     raw = plain / np.linalg.norm(plain, axis=1, keepdims=True)
-    found = {"best neighbour": [], "notebook's formula": [], "simple formula": []}
+    found = {"best neighbor": [], "notebook's formula": [], "simple formula": []}
     simple = shipped_decider("efficientnet-lite2-gem", "xfeat", "nearest")
     for q in queries.tolist():
         similarity = raw[gallery] @ raw[q]
         nearest = np.argsort(-similarity, kind="stable")[:30]
         seen = [(gallery[i], float(similarity[i]), collection.pair(q, int(gallery[i]))[0]) for i in nearest]
         id = data.ids[q]
-        found["best neighbour"].append(Prediction(id, data.landmark[seen[0][0]], seen[0][1]))
+        found["best neighbor"].append(Prediction(id, data.landmark[seen[0][0]], seen[0][1]))
         scored = sorted(
             ((min(n + 1, 200) / 200 * max(0.8 - (1 - s), 0.1) / 0.8, data.landmark[g]) for g, s, n in seen[:5]),
             reverse=True,

@@ -4,7 +4,7 @@
 
 DATA is in the competition's layout: train.csv, test_solution.csv, withheld.csv, photos under train/, test/ and bank/.
 The landmarks are drawn into two halves. Each recipe is trained twice, on either half and the bank, and judged by the
-best neighbour alone, in two settings:
+best neighbor alone, in two settings:
 
 - halves: galleries of the half it was not trained on, and nothing else. As for a user, but small.
 - protocols: the data set's closed and open protocols, each query described by the network that was not trained on its
@@ -111,7 +111,7 @@ def whitened(rows, data, half, dim):
 
 
 def ask(data, descriptors, gallery, queries, truth):
-    """Return predictions of the best neighbour."""
+    """Return predictions of the best neighbor."""
     similarity = descriptors[queries] @ descriptors[gallery].T
     best = similarity.argmax(1)
     rows = zip(queries.tolist(), best.tolist(), similarity.max(1).tolist(), strict=True)
@@ -191,7 +191,7 @@ def measure(data, both):
 
 def show(result):
     """Print the table."""
-    table = Table(title="Best neighbour alone, landmarks not trained on")
+    table = Table(title="Best neighbor alone, landmarks not trained on")
     places = [(s, p, f) for s in ("halves", "protocols") for p in ("closed", "open") for f in FIGURES]
     for column in ("descriptor", "D", *(" ".join(place) for place in places)):
         table.add_column(column, justify="right" if column != "descriptor" else "left")

@@ -1,6 +1,6 @@
 """Descriptors that are like those of photos, as many as one wants: what the benchmarks of scale are run on.
 
-No data set of five million labelled photos can be shipped, so descriptors are drawn from a world of landmarks. What a
+No data set of five million labeled photos can be shipped, so descriptors are drawn from a world of landmarks. What a
 photo looks like is in part its landmark, in part the view of it, in part the sort of scene (a portal, a crowd, a roof
 against the sky), in part its own: each a random direction, with shares that differ from photo to photo. Landmarks and
 scenes are trees, as in life: a chapel is more like another chapel of its valley than like a tower, so both have

@@ -5,7 +5,7 @@
 Layouts compared in one run, each with the same packed features: SQLite with pages of several sizes, and one flat file
 whose offsets are in memory; read one row after another, all in one query, or dealt to several connections or threads.
 Two sizes of features: as extracted (512 keypoints), and as kept once other photos have confirmed some. Before a cold
-read the file's pages are dropped from the system's cache. `gallery` is `Store.features_of`, which is what recognising
+read the file's pages are dropped from the system's cache. `gallery` is `Store.features_of`, which is what recognizing
 calls, with unpacking. What random reads of the disk itself cost is measured beside.
 """
 
@@ -154,7 +154,7 @@ def of_file(path, count, size):
 
 
 def of_gallery(path, count):
-    """Return the figures of what recognising calls, and the share of unpacking in it."""
+    """Return the figures of what recognizing calls, and the share of unpacking in it."""
     store = Store.open(path)
     content = store._ask("SELECT features FROM features LIMIT 1")[0][0]
     taken = []

@@ -116,13 +116,13 @@ class World:
         self.labels = np.array([known[key][0] for key in self.contents])
         self.bank = np.array([known[key][2] for key in self.contents])
         self.vectors = cache.descriptors(self.contents)
-        self.neighbours = pair_model.nearest_photos(self.vectors, pair_model.NEIGHBOURS)
-        a, b = pair_model.pairs_of(self.neighbours)
+        self.neighbors = pair_model.nearest_photos(self.vectors, pair_model.NEIGHBORS)
+        a, b = pair_model.pairs_of(self.neighbors)
         inliers = features.verify_pairs(cache, self.contents, a, b, None)
         similarity = np.einsum("ij,ij->i", self.vectors[a], self.vectors[b]).astype(np.float32)
         self.pairs = pair_model.PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
-        centres = shipped_decider(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centers
-        self.nothing = distractor_similarity(self.vectors, centres)
+        centers = shipped_decider(features.EMBEDDER, features.EXTRACTOR, features.MATCHER).centers
+        self.nothing = distractor_similarity(self.vectors, centers)
 
     def own(self):
         """Return pairs and their own evidence."""
@@ -133,7 +133,7 @@ class World:
         chance = pair_model.pair_probability(pair_model.pair_features(self.pairs, self.nothing), own)
         likely = pair_model.WeightedGraph.of(len(self.contents), self.pairs.a, self.pairs.b, chance)
         wider = pair_model.with_second_order(self.pairs, self.vectors, likely)
-        return wider, pair_model.context_features(wider, self.nothing, likely, self.neighbours)
+        return wider, pair_model.context_features(wider, self.nothing, likely, self.neighbors)
 
     def same(self, pairs):
         """Return whether each pair shows one landmark."""
@@ -239,7 +239,7 @@ def worlds_of(cache, bests, known):
 
 def by_shipped(world):
     """Return the groups of a world by the weights that ship."""
-    pairs, chances = pair_model.score_pairs(world.pairs, world.vectors, world.nothing, world.neighbours)
+    pairs, chances = pair_model.score_pairs(world.pairs, world.vectors, world.nothing, world.neighbors)
     return [[world.contents[i] for i in some] for some in linkage.average_linkage(len(world.contents), pairs, chances)]
 
 

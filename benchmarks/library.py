@@ -1,9 +1,9 @@
-"""A library's first scan beside the recogniser by itself, and a scan of what has not changed.
+"""A library's first scan beside the recognizer by itself, and a scan of what has not changed.
 
     python benchmarks/library.py DATA [--photos 60] [--files 20000] [--out benchmarks/results/library.json]
 
 DATA is in the competition's layout; its train photos become the gallery, its test photos are scanned. Rounds alternate:
-some photos are recognised by `Gallery.recognize`, and the same photos scanned as a new library, so that whatever else
+some photos are recognized by `Gallery.recognize`, and the same photos scanned as a new library, so that whatever else
 the machine does befalls both. For the second figure --files small photos of different content are drawn, scanned once
 without a gallery, and then scanned again by the command, start of Python included.
 """
@@ -28,7 +28,7 @@ ROUNDS, SEED = 5, 0
 
 
 def beside(gallery, photos, work):
-    """Return photos a second of the recogniser, and of a first scan of the same photos, for each round."""
+    """Return photos a second of the recognizer, and of a first scan of the same photos, for each round."""
     rounds = []
     size = len(photos) // ROUNDS
     for number in range(ROUNDS):
@@ -38,7 +38,7 @@ def beside(gallery, photos, work):
         for path in some:
             shutil.copy2(path, folder)
 
-        def recognise(folder=folder):
+        def recognize(folder=folder):
             assert sum(1 for _ in gallery.recognize([folder])) == size
 
         def scan(folder=folder):
@@ -46,7 +46,7 @@ def beside(gallery, photos, work):
                 assert library.scan(gallery).recognized == size
 
         taken = {}
-        for name, what in (("recognise", recognise), ("scan", scan))[:: 1 if number % 2 else -1]:
+        for name, what in (("recognize", recognize), ("scan", scan))[:: 1 if number % 2 else -1]:
             begun = time.perf_counter()
             what()
             taken[name] = size / (time.perf_counter() - begun)
@@ -100,7 +100,7 @@ def main():
         with gallery:
             list(gallery.recognize(photos[:2]))  # the networks are loaded
             report["rounds"] = beside(gallery, photos, work)
-        shares = [each["scan"] / each["recognise"] for each in report["rounds"]]
+        shares = [each["scan"] / each["recognize"] for each in report["rounds"]]
         report["share"] = {"median": round(float(np.median(shares)), 3), "all": [round(s, 3) for s in shares]}
         print(report["share"], flush=True)
         report["again"] = again(work / "drawn", options.files)

@@ -202,7 +202,7 @@ def masks(features, retrieved, asked):
         "all keypoints": None,
         "best by the detector": lambda image, found: -np.arange(len(found), dtype=np.float32),
         "at random": lambda image, found: rng.random(len(found)),
-        "colours": lambda image, found: ColorRule().repeatability(image, found) * 1e6 - np.arange(len(found)),
+        "colors": lambda image, found: ColorRule().repeatability(image, found) * 1e6 - np.arange(len(found)),
         "usefulness": LearnedMask().repeatability,
     }
     for name, way in ways.items():

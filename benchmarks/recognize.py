@@ -97,13 +97,13 @@ def timed(clock, stage, call, *arguments):
 
 def ours(recognizer, queries):
     """Return predictions by method, every stage timed by itself."""
-    clock, found = defaultdict(list), {"best neighbour": [], "veduta": []}
+    clock, found = defaultdict(list), {"best neighbor": [], "veduta": []}
     for path, key in queries:
         image = timed(clock, "decode", load, path)
         descriptor = timed(clock, "embed", recognizer.embed, image)
         candidates = timed(clock, "retrieve", recognizer.retrieve, descriptor)
         _, judged = timed(clock, "gather", recognizer.gather, image, descriptor, candidates)
-        found["best neighbour"].append(Prediction(key, candidates[0].landmark, max(0.0, candidates[0].similarity)))
+        found["best neighbor"].append(Prediction(key, candidates[0].landmark, max(0.0, candidates[0].similarity)))
         found["veduta"].append(Prediction(key, judged[0].landmark, judged[0].probability))
     return found, clock
 
@@ -169,7 +169,7 @@ def run_protocol(data, gallery, plain, protocol, *, slow):
     total = [sum(times) for times in zip(*(clock[stage] for stage in STAGES), strict=True)]
     floor = recognizer.floor
     rows = [
-        {"method": "best neighbour", **figures(truth, found["best neighbour"], floor, probability=False)},
+        {"method": "best neighbor", **figures(truth, found["best neighbor"], floor, probability=False)},
         {"method": "veduta", **figures(truth, found["veduta"], floor, probability=True), **machine.spread(total)},
     ]
     paths = {reference.id: reference.photo for reference in gallery.references()}

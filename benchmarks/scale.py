@@ -28,7 +28,7 @@ from descriptors_like import SHAPE, World
 from veduta.index import search_blocks
 
 SIZES, DIM, SEED = (1_000, 10_000, 100_000, 1_000_000, 5_000_000), 256, 0
-QUERIES, ASKED, K = 1_000, 500, 30  # of all queries, those whose true neighbours are known
+QUERIES, ASKED, K = 1_000, 500, 30  # of all queries, those whose true neighbors are known
 PIECE = 65_536
 RECALL = 0.97
 SLOW = 100  # queries that exact search is timed with
@@ -104,7 +104,7 @@ def opened(kind, rows, folder):
 
 
 def recall_of(ask, queries, truth):
-    """Return the mean share of the true neighbours found."""
+    """Return the mean share of the true neighbors found."""
     return float(
         np.mean([len(set(ask(q).tolist()) & set(t.tolist())) / len(t) for q, t in zip(queries, truth, strict=True)])
     )

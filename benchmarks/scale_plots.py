@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 import PIL.Image
 
 ROOT = Path(__file__).parent.parent
-COLOURS = {"veduta": "#2f6db3", "exact": "#8a8f98", "ivf sq8": "#d9822b", "hnsw": "#3a8f5c"}
+COLORS = {"veduta": "#2f6db3", "exact": "#8a8f98", "ivf sq8": "#d9822b", "hnsw": "#3a8f5c"}
 NAMES = {"veduta": "Veduta", "exact": "exact", "ivf sq8": "IVF, 8-bit codes", "hnsw": "HNSW"}
 PANELS = [
     ("p50_ms", "median of a query, ms", 5),
@@ -33,10 +33,10 @@ def main(folder=ROOT / "docs" / "pictures"):
     result = json.loads((ROOT / "benchmarks" / "results" / "scale.json").read_text())
     figure, panels = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     for axes, (key, title, goal) in zip(panels.flat, PANELS, strict=True):
-        for kind, colour in COLOURS.items():
+        for kind, color in COLORS.items():
             points = [(int(n), row[kind][key]) for n, row in result["sizes"].items() if kind in row and row[kind][key]]
             if points and not (kind == "exact" and key in ("disk_mb", "build_s")):
-                axes.plot(*zip(*points, strict=True), "o-", color=colour, label=NAMES[kind], markersize=4)
+                axes.plot(*zip(*points, strict=True), "o-", color=color, label=NAMES[kind], markersize=4)
         if goal:
             axes.axhline(goal, color="#c0392b", linestyle=":", linewidth=1)
         axes.set(xscale="log", yscale="linear" if key == "recall" else "log", title=title, xlabel="descriptors")

@@ -3,7 +3,7 @@
     python benchmarks/service.py DATA [--photos 200] [--out benchmarks/results/service.json]
 
 DATA is in the competition's layout; its train photos become the gallery. Rounds alternate between the library and the
-server, so that whatever else the machine does befalls both: the library recognises photos one after the other as
+server, so that whatever else the machine does befalls both: the library recognizes photos one after the other as
 `Gallery.recognize` does (the next one is decoded meanwhile), the server is asked by one client and by several.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/soak.py [--requests 5000] [--clients 8] [--out benchmarks/results/soak.json]
 
 The gallery is drawn: facades that exist nowhere else. Clients on loopback ask one after the other for what a seed has
-drawn: photos to recognise, pairs to verify, pages of landmarks, and photos that are none. Resident memory of the server
+drawn: photos to recognize, pairs to verify, pages of landmarks, and photos that are none. Resident memory of the server
 is read meanwhile; its slope is that of the second half, when everything has long been loaded.
 """
 

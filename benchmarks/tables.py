@@ -75,7 +75,7 @@ def short(result, timed):
     rows = []
     for name in ("closed", "open"):
         for row in result["protocols"][name]:
-            if row["method"] in ("best neighbour", "notebook's formula", *milliseconds):
+            if row["method"] in ("best neighbor", "notebook's formula", *milliseconds):
                 time = milliseconds.get(row["method"], {}).get("median_ms")
                 figures = [number(row[c]) for c in ("accuracy", "gap", "fpr95")]
                 rows.append([f"{name}: {row['method']}", *figures, number(row.get("ece")), number(time, 0)])
@@ -334,12 +334,12 @@ def service(result):
 
 def library(result):
     """Return the table of library.py."""
-    rates = [[row[who] for row in result["rounds"]] for who in ("recognise", "scan")]
+    rates = [[row[who] for row in result["rounds"]] for who in ("recognize", "scan")]
     alone, scanned = (f"{statistics.median(each):.1f} ({min(each)} to {max(each)})" for each in rates)
     share, again = result["share"], result["again"]
     seconds = [f"{again['again'][key] / 1000:.1f}" for key in ("median_ms", "p10_ms", "p90_ms")]
     rows = [
-        ["recogniser alone, photos a second", "", alone],
+        ["recognizer alone, photos a second", "", alone],
         ["first scan of the same photos", "", scanned],
         [
             "the second as a share of the first",

@@ -25,7 +25,7 @@ TESTS = {
     "album-place.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
     "album-map.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
 }
-ALIKE = 12.0  # mean difference of 48 x 48 grey pixels, of 255: fonts and a few lines may differ, the contents may not
+ALIKE = 12.0  # mean difference of 48 x 48 gray pixels, of 255: fonts and a few lines may differ, the contents may not
 
 
 def draw(folder, kept):
@@ -46,7 +46,7 @@ def draw(folder, kept):
 
 
 def difference(one, other):
-    """Return how far two pictures are apart: the mean difference of their grey pixels at 48 x 48, of 255."""
+    """Return how far two pictures are apart: the mean difference of their gray pixels at 48 x 48, of 255."""
     small = [np.asarray(PIL.Image.open(path).convert("L").resize((48, 48)), np.float32) for path in (one, other)]
     return float(np.abs(small[0] - small[1]).mean())
 

@@ -21,7 +21,7 @@
 
 # %%
 import numpy as np
-from shown import BLUE, GREY, ORANGE, drawn, image, photo, picture, plt, scratch
+from shown import BLUE, GRAY, ORANGE, drawn, image, photo, picture, plt, scratch
 
 import veduta
 from veduta.images import from_array
@@ -67,7 +67,7 @@ picture(figure, "Two drawn facades with the same poster; all lines between them 
 #
 # $$\{\, k : S(x_k, y_k) \notin \{\text{sky}, \text{person}, \text{tree}, \text{flower}\} \,\}$$
 #
-# Here it is by another segmenter, SegFormer, with the same classes. Its weights do not ship with the package (their licence
+# Here it is by another segmenter, SegFormer, with the same classes. Its weights do not ship with the package (their license
 # does not allow all uses), so this lesson shows the call and says what is missing where they are:
 
 # %%
@@ -88,7 +88,7 @@ except VedutaError:
 #
 # ## A learned mask without a segmenter
 #
-# Veduta ships a small regression instead. For each keypoint it looks at the colours, edges and texture around it and at where it
+# Veduta ships a small regression instead. For each keypoint it looks at the colors, edges and texture around it and at where it
 # lies in the photo, and says how likely it is to *stay*: to be found again by another photo of the same thing. It has learned that
 # from references of real landmarks: keypoints that other photos confirmed, and keypoints that none did.
 
@@ -115,7 +115,7 @@ for axes, (name, (shot, features, stays)) in zip(panels, kept.items(), strict=Tr
     order = np.argsort(stays)
     dots = axes.scatter(*(features.keypoints[order] * scale).T, c=stays[order], s=7, cmap="plasma", vmin=0, vmax=1)
 figure.colorbar(dots, ax=panels, label="likely to stay", shrink=0.8)
-picture(figure, "Keypoints on three photos, coloured by how likely they are to stay", photos=shots)
+picture(figure, "Keypoints on three photos, colored by how likely they are to stay", photos=shots)
 
 # %% [markdown]
 # The clouds over Sacré-Cœur have many keypoints, and nearly all of them are dark; so are trees, lawn and people. Stone is bright.
@@ -179,14 +179,14 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.9))
 image(left, shot.pixels, "One reference, three posters in front")
 image(right, shot.pixels, "Keypoints by how many relatives confirm them")
 never = counts == 0
-right.plot(*features[0].keypoints[never].T, ".", color=GREY, markersize=3)
+right.plot(*features[0].keypoints[never].T, ".", color=GRAY, markersize=3)
 dots = right.scatter(
     *features[0].keypoints[~never].T, c=counts[~never], cmap="autumn_r", s=14, edgecolors="black", linewidths=0.3
 )
 for x0, y0, x1, y1 in covered:
     right.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linewidth=1)
 figure.colorbar(dots, ax=right, label="relatives", ticks=range(1, 6))
-picture(figure, "A drawn facade with posters; confirmed keypoints lie on the facade, grey ones on the posters")
+picture(figure, "A drawn facade with posters; confirmed keypoints lie on the facade, gray ones on the posters")
 
 # %%
 on_clutter = np.zeros(len(counts), bool)
@@ -225,8 +225,8 @@ for rule, order in rules.items():
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(6, 3.2))
-for (rule, values), colour in zip(curves.items(), (BLUE, ORANGE, GREY), strict=True):
-    axes.plot(sizes, values, "o-", color=colour, label=rule, markersize=4)
+for (rule, values), color in zip(curves.items(), (BLUE, ORANGE, GRAY), strict=True):
+    axes.plot(sizes, values, "o-", color=color, label=rule, markersize=4)
 axes.set(xlabel="keypoints kept of the reference", ylabel="inliers with new views", ylim=(0, None))
 axes.legend(frameon=False)
 axes.set_title("Confirmed keypoints are the ones that are found again")

@@ -11,7 +11,7 @@
 #
 # By now every question has a list of candidates: references with a similarity, and for the first of them a number of
 # inliers. Three questions are left. *Which landmark?* Several candidates may speak for the same one. *How sure?* Photos
-# of nothing have nearest neighbours, too. *Sure enough?* Somewhere there has to be a floor below which nothing is said.
+# of nothing have nearest neighbors, too. *Sure enough?* Somewhere there has to be a floor below which nothing is said.
 #
 # A formula written by hand answers all three with one number. A learned decision asks for many pieces of evidence, weighs
 # them by what was right on other photos, and is then bent until seven answers in ten are right where it says 0.7.
@@ -26,7 +26,7 @@
 # %% tags=["drawing"]
 import cv2
 import numpy as np
-from shown import BLUE, GREEN, GREY, ORANGE, RED, drawn, image, picture, plt, scratch
+from shown import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
 
 world, folder = drawn(), scratch()
 
@@ -174,12 +174,12 @@ def by_kind(titles, alt):
     rng = np.random.default_rng(0)
     for axes, title in zip(panels, titles, strict=True):
         found, worth = results[title]
-        for row, (kind, colour) in enumerate({"known": GREEN, "stranger": RED, "nothing": GREY}.items()):
+        for row, (kind, color) in enumerate({"known": GREEN, "stranger": RED, "nothing": GRAY}.items()):
             some = [p for p in found if p.id.startswith(kind)]
             right = np.array([p.landmark in truth[p.id] for p in some])
             values, heights = np.array([p.confidence for p in some]), row + rng.uniform(-0.28, 0.28, len(some))
-            axes.plot(values[right], heights[right], "o", color=colour, markersize=3.5, alpha=0.8)
-            axes.plot(values[~right], heights[~right], "x", color=colour, markersize=4.5, alpha=0.8)
+            axes.plot(values[right], heights[right], "o", color=color, markersize=3.5, alpha=0.8)
+            axes.plot(values[~right], heights[~right], "x", color=color, markersize=4.5, alpha=0.8)
         axes.set(title=f"{title}: GAP {worth.gap:.2f}", xlabel="confidence", yticks=range(3))
         axes.set_yticklabels(["known", "stranger", "nothing"])
     picture(figure, alt)
@@ -188,7 +188,7 @@ def by_kind(titles, alt):
 by_kind(list(results), "Confidences of three methods by kind of photo; the product alone sets the known ones apart")
 
 # %% [markdown]
-# Dots are right answers, crosses wrong ones. The nearest neighbour of a lunch is a lunch, as similar as two views of a facade; strangers are as
+# Dots are right answers, crosses wrong ones. The nearest neighbor of a lunch is a lunch, as similar as two views of a facade; strangers are as
 # similar as those, too. Lunches do not match point by point, and neither do strangers, so the product sets both apart. What is left
 # of the known in the crowd on the left, it has not verified.
 #
@@ -217,8 +217,8 @@ folded = np.sum(unfold_query(queries) * fold_penalty(references, like_nothing[1]
 similarity = (queries * references).sum(1)
 print("folded and by hand differ by at most", round(float(np.abs(folded - (similarity - sum(like_nothing))).max()), 6))
 for weight in (0.25, 1.0):
-    penalised = similarity - weight * sum(like_nothing)
-    judge(f"penalty times {weight:g}", {n: (c.landmark, p) for n, c, p in zip(names, nearest, penalised, strict=True)})
+    penalized = similarity - weight * sum(like_nothing)
+    judge(f"penalty times {weight:g}", {n: (c.landmark, p) for n, c, p in zip(names, nearest, penalized, strict=True)})
 
 # %% tags=["drawing"]
 by_kind(
@@ -289,7 +289,7 @@ for name in ("known 3-0", "stranger 3", "nothing 3"):
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(7, 3.2))
 order = list(results)
-axes.barh(order, [results[t][1].gap for t in order], color=[BLUE if "learned" in t else GREY for t in order])
+axes.barh(order, [results[t][1].gap for t in order], color=[BLUE if "learned" in t else GRAY for t in order])
 for row, title in enumerate(order):
     axes.text(results[title][1].gap + 0.01, row, f"{results[title][1].gap:.3f}", va="center")
 axes.invert_yaxis()
@@ -311,7 +311,7 @@ def reliability(axes, title):
     confidence = np.array([p.confidence for p in found])
     right = np.array([p.landmark in truth[p.id] for p in found])
     bins = np.clip(np.digitize(confidence, np.linspace(0, 1, 6)) - 1, 0, 4)
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--")
     for b in range(5):
         if (bins == b).any():
             x, y, n = confidence[bins == b].mean(), right[bins == b].mean(), int((bins == b).sum())
@@ -362,7 +362,7 @@ recall = np.array([right[confidence >= f].sum() / (2 * KNOWN) for f in floors])
 figure, axes = plt.subplots(figsize=(6, 3))
 axes.plot(floors, precision, color=BLUE, label="share of answers that are right")
 axes.plot(floors, recall, color=ORANGE, label="share of known photos named rightly")
-axes.axvline(0.5, color=GREY, linestyle=":")
+axes.axvline(0.5, color=GRAY, linestyle=":")
 axes.set(xlabel="floor", ylim=(0, 1.05), title="A higher floor: fewer answers, and truer ones")
 axes.legend(frameon=False, loc="lower left")
 picture(figure, "Precision rises and recall falls as the floor rises")
@@ -374,11 +374,11 @@ picture(figure, "Precision rises and recall falls as the floor rises")
 # |---|---|---|---|
 # | load four networks | four backbones with GeM pooling see four things (lessons 2, 5) | 215 ms a photo on a GPU | one small network trained with margins, 25 ms on two cores (lesson 3) |
 # | load the gallery's tables | descriptors of 1.6 million photos, made before | four tables of 512 numbers a photo | one file that says which model made it, and refuses any other |
-# | `cdist`, one photo at a time | exact neighbours, five kept | a pass over the table for each photo | exact up to 200,000 references, then lists and codes (lesson 4); a hundred kept |
+# | `cdist`, one photo at a time | exact neighbors, five kept | a pass over the table for each photo | exact up to 200,000 references, then lists and codes (lesson 4); a hundred kept |
 # | weighted geometric mean | one similarity of four (lesson 5) | next to nothing | not needed for one model; there for yours |
 # | SuperPoint on a squashed photo | keypoints in a frame of 896 x 672 (lesson 6) | as often as a photo is in a pair | XFeat, in the photo's own shape, once a photo, kept |
 # | segmentation mask | keypoints on sky and people dropped (lesson 9) | one more network | a reference keeps the keypoints that other photos confirm |
-# | SuperGlue, scores summed | soft count of matches, no geometry (lesson 7) | the most of all | mutual neighbours and a homography (lesson 8): one millisecond a pair, so thirty candidates |
+# | SuperGlue, scores summed | soft count of matches, no geometry (lesson 7) | the most of all | mutual neighbors and a homography (lesson 8): one millisecond a pair, so thirty candidates |
 # | product, best three summed | one number for everything | nothing | 29 terms, learned, calibrated; a floor |
 # | write every row | every photo gets an answer | GAP | *none I know* where that is the truth |
 #
@@ -414,7 +414,7 @@ for a in (0.0, 0.1, 0.3, 1.0):
         },
     )
 # GAP hardly moves: photos of nothing stood below the verified ones before. FPR95 falls, for they no longer stand among those known that
-# were not verified. Only the grey ones move.
+# were not verified. Only the gray ones move.
 
 # %% [markdown]
 # **3.** Square every confidence of the decision learned here. What do GAP and ECE say?
