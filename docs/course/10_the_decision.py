@@ -211,7 +211,7 @@ bank = np.stack([recognizer.embed(from_array(lunch(i) if i % 2 else world.distra
 names = list(to_judge)
 queries = np.stack([to_judge[name][1] for name in names])
 nearest = [to_judge[name][2][0] for name in names]
-references = recognizer.references.index.vectors(np.array([c.number for c in nearest]))
+references = recognizer.references.index.vectors(np.array([c.row_id for c in nearest]))
 like_nothing = [non_landmark_similarity(rows @ bank.T, best=5) for rows in (queries, references)]  # B(q), B(r)
 folded = np.sum(unfold_query(queries) * fold_penalty(references, like_nothing[1]), axis=1) - like_nothing[0]
 similarity = (queries * references).sum(1)
