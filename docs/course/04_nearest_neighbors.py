@@ -173,7 +173,7 @@ picture(figure, "Points joined to the nearest crossing of a grid of six by six l
 #
 # $$\text{mean } c\,\mu \qquad\text{and variance}\qquad \sigma^2 = \underbrace{c^2 v}_{\text{the share}} + \underbrace{\frac{(1 - c^2)(1 - \mu^2 - v)}{f}}_{\text{the rest}}$$
 #
-# and a list is looked at if $c\,\mu + \rho\,\sigma \ge s$ (`veduta.index.ivf.inverted_file.ListStatistics`). The *reach* $\rho$ says how unlikely a find may be and still be looked for.
+# and a list is looked at if $c\,\mu + \rho\,\sigma \ge s$ (`veduta.index.ivf.inverted_file.ListStatistics`). The *probe radius* $\rho$ says how unlikely a find may be and still be looked for.
 # It is not guessed but measured on the gallery's own descriptors, for the recall that is asked for.
 
 # %%

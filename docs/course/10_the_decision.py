@@ -207,17 +207,19 @@ by_kind(list(results), "Confidences of three methods by kind of photo; the produ
 # %%
 from veduta.competition.votes import fold_penalty, non_landmark_similarity, unfold_query
 
-bank = np.stack([recognizer.embed(from_array(lunch(i) if i % 2 else world.distractor(500 + i))) for i in range(40)])
+distractors = np.stack(
+    [recognizer.embed(from_array(lunch(i) if i % 2 else world.distractor(500 + i))) for i in range(40)]
+)
 names = list(to_judge)
 queries = np.stack([to_judge[name][1] for name in names])
 nearest = [to_judge[name][2][0] for name in names]
 references = recognizer.references.index.vectors(np.array([c.row_id for c in nearest]))
-like_nothing = [non_landmark_similarity(rows @ bank.T, best=5) for rows in (queries, references)]  # B(q), B(r)
-folded = np.sum(unfold_query(queries) * fold_penalty(references, like_nothing[1]), axis=1) - like_nothing[0]
+penalties = [non_landmark_similarity(rows @ distractors.T, best=5) for rows in (queries, references)]  # B(q), B(r)
+folded = np.sum(unfold_query(queries) * fold_penalty(references, penalties[1]), axis=1) - penalties[0]
 similarity = (queries * references).sum(1)
-print("folded and by hand differ by at most", round(float(np.abs(folded - (similarity - sum(like_nothing))).max()), 6))
+print("folded and by hand differ by at most", round(float(np.abs(folded - (similarity - sum(penalties))).max()), 6))
 for weight in (0.25, 1.0):
-    penalized = similarity - weight * sum(like_nothing)
+    penalized = similarity - weight * sum(penalties)
     judge(f"penalty times {weight:g}", {n: (c.landmark, p) for n, c, p in zip(names, nearest, penalized, strict=True)})
 
 # %% tags=["drawing"]
@@ -250,19 +252,19 @@ from veduta.training.decision.examples import make_example, distractor_centers
 from veduta.training.decision.fit import answer_example, assign_folds, learn_decider
 
 
-def cases(gathered):
+def examples(gathered):
     """Return each photo with its evidence and what it shows; photos of one landmark are one group."""
     return [
-        make_example(name, landmark or name, frozenset([landmark] if landmark else []), candidates, around)
-        for name, (landmark, _, candidates, around) in gathered.items()
+        make_example(name, landmark or name, frozenset([landmark] if landmark else []), candidates, context)
+        for name, (landmark, _, candidates, context) in gathered.items()
     ]
 
 
-lessons, exam = cases(to_learn), cases(to_judge)
-learned, _ = learn_decider(lessons, distractor_centers(bank), fold_of=assign_folds(lessons))
+lessons, exam = examples(to_learn), examples(to_judge)
+learned, _ = learn_decider(lessons, distractor_centers(distractors), fold_of=assign_folds(lessons))
 decisions = {"learned elsewhere": recognizer.decider, "learned here": learned}
 for title, decision in decisions.items():
-    said = [answer_example(case, decision, "default") for case in exam]
+    said = [answer_example(example, decision, "default") for example in exam]
     judge(title, {a.query: (a.landmark, a.confidence) for a in said})
 
 # %% tags=["drawing"]
@@ -281,8 +283,8 @@ by_kind(
 
 # %%
 for name in ("known 3-0", "stranger 3", "nothing 3"):
-    _, _, candidates, around = to_judge[name]
-    first = recognizer.score_landmarks(candidates, around, "full")[0]
+    _, _, candidates, context = to_judge[name]
+    first = recognizer.score_landmarks(candidates, context, "full")[0]
     print(f"{name}: {first.landmark}, {first.probability:.2f}")
     print("   " + "  ".join(f"{v:+.1f} {t}" for t, v in sorted(first.terms, key=lambda part: -abs(part[1]))[:5]))
 
@@ -343,7 +345,7 @@ picture(figure, "Reliability diagrams of the notebook's product and of two learn
 from veduta.training.decision.fit import recalibrate
 
 bent, _ = recalibrate(recognizer.decider, lessons, fold_of=assign_folds(lessons))
-said = [answer_example(case, bent, "default") for case in exam]
+said = [answer_example(example, bent, "default") for example in exam]
 judge("elsewhere, bent here", {a.query: (a.landmark, a.confidence) for a in said})
 for title in ("learned elsewhere", "elsewhere, bent here", "learned here"):
     print(f"{title:20s} ECE {results[title][1].open_set.ece:.3f}")
@@ -410,7 +412,7 @@ for a in (0.0, 0.1, 0.3, 1.0):
         f"a = {a:.1f}",
         {
             name: (voted[name][0], voted[name][1] - a * nothing)
-            for name, nothing in zip(names, like_nothing[0], strict=True)
+            for name, nothing in zip(names, penalties[0], strict=True)
         },
     )
 # GAP hardly moves: photos of nothing stood below the verified ones before. FPR95 falls, for they no longer stand among those known that
