@@ -52,17 +52,17 @@ def difference(one, other):
 
 
 def main():
-    """Draw, and compare if told to."""
+    """Draw, and compare if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--like", type=Path, help="a folder of pictures that should show the same")
-    told = parser.parse_args()
-    draw(told.folder.resolve(), (told.like or ROOT / "docs" / "pictures").resolve())
-    if told.like:
-        apart = {name: difference(told.folder / name, told.like / name) for name in (*SCRIPTS, *TESTS)}
+    options = parser.parse_args()
+    draw(options.folder.resolve(), (options.like or ROOT / "docs" / "pictures").resolve())
+    if options.like:
+        apart = {name: difference(options.folder / name, options.like / name) for name in (*SCRIPTS, *TESTS)}
         print("; ".join(f"{name} {value:.1f}" for name, value in apart.items()))
         if old := [name for name, value in apart.items() if value > ALIKE]:
-            raise SystemExit(f"{', '.join(old)} in {told.like} show something else by now: make pictures")
+            raise SystemExit(f"{', '.join(old)} in {options.like} show something else by now: make pictures")
 
 
 if __name__ == "__main__":
