@@ -27,7 +27,7 @@
 
 # %% tags=["drawing"]
 import numpy as np
-from shown import BLUE, ORANGE, picture, plt
+from display import BLUE, ORANGE, picture, plt
 
 LANDMARKS, PHOTOS = 81_313, 1_580_470
 rank = np.arange(LANDMARKS)
@@ -103,7 +103,7 @@ print(f"{'sum':>46s} = {total:.3f}")
 # %% tags=["drawing"]
 from dataclasses import replace
 
-from shown import GREEN, GRAY, RED, animation
+from display import GREEN, GRAY, RED, animation
 
 frames = []
 for confidence in (0.05, 0.2, 0.4, 0.5, 0.6, 0.6, 0.75, 0.85, 0.92, 0.92, 0.97, 0.97, 0.97):
@@ -183,8 +183,8 @@ picture(figure, "GAP against separation: near zero at none, above 0.5 at three d
 
 # %% tags=["drawing"]
 import cv2
-from shown import PHOTOS as FOLDER
-from shown import image, scratch
+from display import PHOTOS as FOLDER
+from display import image, scratch
 
 import veduta
 

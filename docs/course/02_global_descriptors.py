@@ -25,7 +25,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import drawn, image, photo, picture, plt
+from display import drawn, image, photo, picture, plt
 
 world = drawn()
 gray = cv2.cvtColor(world.facade(3), cv2.COLOR_RGB2GRAY).astype(np.float32) / 255

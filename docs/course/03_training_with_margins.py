@@ -33,7 +33,7 @@
 # %%
 import numpy as np
 import torch
-from shown import BLUE, GREEN, GRAY, ORANGE, RED, drawn, picture, plt
+from display import BLUE, GREEN, GRAY, ORANGE, RED, drawn, picture, plt
 from torch import nn
 
 from veduta.training.descriptor.model.losses import MarginHead, arcface, class_weights, cosface, dynamic_margins

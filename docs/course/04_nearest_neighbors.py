@@ -28,7 +28,7 @@ import sys
 import time
 
 import numpy as np
-from shown import BLUE, GREEN, GRAY, ORANGE, RED, ROOT, picture, plt, scratch
+from display import BLUE, GREEN, GRAY, ORANGE, RED, ROOT, picture, plt, scratch
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from descriptors_like import World

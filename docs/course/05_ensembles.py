@@ -25,7 +25,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import BLUE, GRAY, ORANGE, drawn, picture, plt
+from display import BLUE, GRAY, ORANGE, drawn, picture, plt
 
 from veduta.embedders import make_embedder
 from veduta.images import from_array

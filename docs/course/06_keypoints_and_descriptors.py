@@ -23,7 +23,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import drawn
+from display import drawn
 
 world = drawn()
 facade = world.facade(4)
@@ -78,7 +78,7 @@ print(
 )
 
 # %% tags=["drawing"]
-from shown import BLUE, GREEN, ORANGE, image, picture, plt
+from display import BLUE, GREEN, ORANGE, image, picture, plt
 
 larger = cv2.boxFilter(np.maximum(np.gradient(gray)[0] ** 2 + np.gradient(gray)[1] ** 2, 0), -1, (5, 5))
 
@@ -186,7 +186,7 @@ picture(
 # here. A keypoint's score is the product of both. `make_extractor` gives it, suppression and top-k inside:
 
 # %%
-from shown import photo
+from display import photo
 
 from veduta.features import make_extractor
 
@@ -347,7 +347,7 @@ for name, values in shares.items():
     print(f"{name:18s}", "  ".join(f"{value:.2f}" for value in values))
 
 # %% tags=["drawing"]
-from shown import GRAY
+from display import GRAY
 
 figure, axes = plt.subplots(figsize=(6.4, 3.4))
 for (name, values), color, mark in zip(shares.items(), (BLUE, GREEN, ORANGE, GRAY), "o^sx", strict=True):

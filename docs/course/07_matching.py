@@ -23,7 +23,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import drawn
+from display import drawn
 
 from veduta.features import make_extractor
 from veduta.images import from_array
@@ -113,7 +113,7 @@ print(f"{len(matches)} pairs, the same; the largest score, a cosine: {matches.sc
 # list: precision falls while recall rises.
 
 # %% tags=["drawing"]
-from shown import BLUE, GREEN, GRAY, ORANGE, RED, picture, plt
+from display import BLUE, GREEN, GRAY, ORANGE, RED, picture, plt
 
 
 def curves_of(tool, seeds=range(5)):
@@ -210,7 +210,7 @@ print(small.round(2))
 steps = list(sinkhorn(small / 0.05, dustbin=0.8 / 0.05, iterations=30))
 
 # %% tags=["drawing"]
-from shown import animation
+from display import animation
 
 names_a, names_b = [*"12345", "bin"], [*"123456", "bin"]
 frames = []
@@ -294,7 +294,7 @@ picture(figure, "How far the sums of rows are off, against iterations, at three 
 # %%
 import onnx
 import onnxruntime
-from shown import photo
+from display import photo
 
 from veduta.matching.mutual import centered
 from veduta.models.session import read_file
@@ -333,7 +333,7 @@ for number, (within, _, across, _) in enumerate(layers, 1):
     print(f"{number:3d}{listens_to(within).mean():17.0f}{far:18.0f}{listens_to(across).mean():23.1f}{share:14.2f}")
 
 # %% tags=["drawing"]
-from shown import image
+from display import image
 
 misled = sure[cosine.argmax(1)[sure] != partner[sure]]
 asking = misled[layers[0][2][misled, partner[misled]].argmin()]  # the one that is furthest from its partner at first

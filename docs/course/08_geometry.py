@@ -32,7 +32,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
+from display import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
 
 import veduta
 
@@ -284,7 +284,7 @@ for name, (p, q) in cases.items():
 # window, three portals. Sacré-Cœur from near and far is one church.
 
 # %%
-from shown import PHOTOS as FOLDER
+from display import PHOTOS as FOLDER
 
 folder = scratch()
 pairs = {"the same church": ("montmartre_close", "montmartre_far"), "look-alikes": ("notre_dame", "chartres")}

@@ -21,7 +21,7 @@
 
 # %%
 import numpy as np
-from shown import BLUE, GRAY, ORANGE, drawn, image, photo, picture, plt, scratch
+from display import BLUE, GRAY, ORANGE, drawn, image, photo, picture, plt, scratch
 
 import veduta
 from veduta.images import from_array

@@ -26,7 +26,7 @@
 # %% tags=["drawing"]
 import cv2
 import numpy as np
-from shown import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
+from display import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
 
 world, folder = drawn(), scratch()
 

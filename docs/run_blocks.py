@@ -1,6 +1,6 @@
 """Every code block of the documentation is run, in order, in a folder of its own, or says why it is not.
 
-    python docs/running.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
+    python docs/run_blocks.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
 
 Blocks fenced as ``sh`` go to bash, blocks fenced as ``python`` to one interpreter for the whole file. Before the block:
 ``<!-- not run: WHY -->`` leaves it out; ``<!-- first: ... -->`` holds commands of the shell that prepare what the
