@@ -30,15 +30,15 @@ bench: $(VENV)/installed-dev
 
 # The course: each lesson executed, then a page. Pictures are made here and not committed.
 course: $(VENV)/installed-docs
-	$(BIN)/python docs/course/making.py notebooks build/course
+	$(BIN)/python docs/course/build_pages.py notebooks build/course
 	OPENBLAS_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n 2 -c docs/course/pytest.ini \
 	  --rootdir build/course --nbmake --nbmake-timeout=300 --overwrite --durations=0 build/course
 	rm -rf build/pages/course
-	$(BIN)/python docs/course/making.py pages build/course build/pages/course
+	$(BIN)/python docs/course/build_pages.py pages build/course build/pages/course
 
 # The documentation's pages, in build/site: the course executed, blocks of code run, pictures drawn, links checked.
 docs: course
-	$(BIN)/python docs/running.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
+	$(BIN)/python docs/run_blocks.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
 	$(BIN)/python docs/site.py together build/pages
 	$(BIN)/python docs/pictures.py build/pages/pictures --like docs/pictures
 	NO_COLOR=1 $(BIN)/zensical build --clean

@@ -156,7 +156,7 @@ def of_file(path, count, size):
 def of_gallery(path, count):
     """Return the figures of what recognizing calls, and the share of unpacking in it."""
     store = Store.open(path)
-    content = store._ask("SELECT features FROM features LIMIT 1")[0][0]
+    content = store._db.rows("SELECT features FROM features LIMIT 1")[0][0]
     taken = []
     for _ in range(ROUNDS):
         start = time.perf_counter()

@@ -19,6 +19,7 @@ import numpy as np
 
 from veduta.cli import output
 from veduta.gallery import Gallery
+from veduta.gallery.evidence.explain import explain_image
 from veduta.gallery.evidence.page import render
 from veduta.images import load
 from veduta.viz import encode
@@ -133,18 +134,18 @@ def main():
         report = gallery.add(csv=table)
         output.print_failures(report.failures)
         recognizer = gallery.recognizer()
-        exhibits = []
+        answers = []
         for question in questions():
-            exhibit = gallery.exhibit(recognizer, load(question.path), most=2)
-            exhibits.append((question, replace(exhibit, title=question.title, note=question.note)))
-    print_table(exhibits)
+            explanation = explain_image(gallery, recognizer, load(question.path), count=2)
+            answers.append((question, replace(explanation, title=question.title, note=question.note)))
+    print_table(answers)
     page = HERE / "report.html"
     page.write_text(
         render(
-            [exhibit for _, exhibit in exhibits],
-            f"Five landmarks, {len(exhibits)} photos",
+            [explanation for _, explanation in answers],
+            f"Five landmarks, {len(answers)} photos",
             "Photos " + "; ".join(CREDITS.values()) + ".",
-            [HEAD, *(cells(*pair) for pair in exhibits)],
+            [HEAD, *(cells(*pair) for pair in answers)],
         ),
         "utf-8",
     )
@@ -234,17 +235,17 @@ def harder(pixels, seed):
     return np.clip(seen + rng.normal(0, 7, seen.shape), 0, 255).astype(np.uint8)
 
 
-def verdict(question, exhibit):
+def verdict(question, explanation):
     """Return what is to be said of an answer: right, right to say none, missed, or wrong."""
-    answered = exhibit.recognition.landmark
+    answered = explanation.recognition.landmark
     if answered is None:
         return "right" if question.truth is None else "missed"
     return "right" if answered.id == question.truth else "wrong"
 
 
-def cells(question, exhibit):
+def cells(question, explanation):
     """Return a row of the table as text."""
-    answer = exhibit.recognition
+    answer = explanation.recognition
     best = answer.evidence[0]
     name = answer.landmark.name if answer.landmark else "none I know"
     return [
@@ -253,24 +254,24 @@ def cells(question, exhibit):
         f"{answer.confidence:.2f}",
         str(best.num_inliers),
         f"{best.similarity:.2f}",
-        verdict(question, exhibit),
+        verdict(question, explanation),
     ]
 
 
 HEAD = ["photo", "answer", "confidence", "inliers", "similarity", "verdict"]
 
 
-def print_table(exhibits):
+def print_table(answers):
     """Print the answers."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(*HEAD, box=None, header_style="bold")
-    for question, exhibit in exhibits:
-        table.add_row(*cells(question, exhibit))
+    for question, explanation in answers:
+        table.add_row(*cells(question, explanation))
     Console(width=130).print(table)
-    right = sum(verdict(*pair) == "right" for pair in exhibits)
-    print(f"{right} of {len(exhibits)} right")
+    right = sum(verdict(*pair) == "right" for pair in answers)
+    print(f"{right} of {len(answers)} right")
 
 
 if __name__ == "__main__":

@@ -13,4 +13,4 @@ class Doctests(griffe.Extension):
     def on_object(self, *, obj, **_):
         """Change the docstring of an object, if it has one."""
         if obj.docstring and ">>> " in obj.docstring.value:
-            obj.docstring.value = EXAMPLE.sub(lambda found: f"```pycon\n{found[0]}\n```", obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub(lambda match: f"```pycon\n{match[0]}\n```", obj.docstring.value)

@@ -25,7 +25,7 @@ TESTS = {
     "album-place.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
     "album-map.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
 }
-ALIKE = 12.0  # mean difference of 48 x 48 grey pixels, of 255: fonts and a few lines may differ, the contents may not
+ALIKE = 12.0  # mean difference of 48 x 48 gray pixels, of 255: fonts and a few lines may differ, the contents may not
 
 
 def draw(folder, kept):
@@ -46,23 +46,23 @@ def draw(folder, kept):
 
 
 def difference(one, other):
-    """Return how far two pictures are apart: the mean difference of their grey pixels at 48 x 48, of 255."""
+    """Return how far two pictures are apart: the mean difference of their gray pixels at 48 x 48, of 255."""
     small = [np.asarray(PIL.Image.open(path).convert("L").resize((48, 48)), np.float32) for path in (one, other)]
     return float(np.abs(small[0] - small[1]).mean())
 
 
 def main():
-    """Draw, and compare if told to."""
+    """Draw, and compare if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--like", type=Path, help="a folder of pictures that should show the same")
-    told = parser.parse_args()
-    draw(told.folder.resolve(), (told.like or ROOT / "docs" / "pictures").resolve())
-    if told.like:
-        apart = {name: difference(told.folder / name, told.like / name) for name in (*SCRIPTS, *TESTS)}
+    options = parser.parse_args()
+    draw(options.folder.resolve(), (options.like or ROOT / "docs" / "pictures").resolve())
+    if options.like:
+        apart = {name: difference(options.folder / name, options.like / name) for name in (*SCRIPTS, *TESTS)}
         print("; ".join(f"{name} {value:.1f}" for name, value in apart.items()))
         if old := [name for name, value in apart.items() if value > ALIKE]:
-            raise SystemExit(f"{', '.join(old)} in {told.like} show something else by now: make pictures")
+            raise SystemExit(f"{', '.join(old)} in {options.like} show something else by now: make pictures")
 
 
 if __name__ == "__main__":

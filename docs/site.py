@@ -42,10 +42,10 @@ def relinked(text, page, place):
     """Return a page's text with its links as seen from its place on the site."""
     moved = {path.resolve(): name for name, path in EXTRA.items()}
 
-    def to(found):
-        opening, target, anchor, closing = found.groups()
+    def to(match):
+        opening, target, anchor, closing = match.groups()
         if urllib.parse.urlsplit(target).scheme:
-            return found[0]
+            return match[0]
         path = (page.parent / target).resolve()
         if path in moved:
             target = moved[path]
@@ -68,9 +68,9 @@ def draw_formulas(site):
             page.write_text(drawn, "utf-8")
 
 
-def _mathml(found):
-    display = "block" if found[2] == "[" else "inline"
-    mathml = latex2mathml.converter.convert(html.unescape(found[3]), display=display)
+def _mathml(match):
+    display = "block" if match[2] == "[" else "inline"
+    mathml = latex2mathml.converter.convert(html.unescape(match[3]), display=display)
     mathml = PRIME.sub(r"<mrow>\1<mo lspace='0' rspace='0'>\2</mo></mrow>", mathml)
     return f'<div class="formula">{mathml}</div>' if display == "block" else mathml
 
@@ -84,10 +84,10 @@ class Links(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         """Note a tag's link and name."""
-        found = dict(attributes)
-        self.anchors |= {found[key] for key in ("id", "name") if found.get(key)}
+        values = dict(attributes)
+        self.anchors |= {values[key] for key in ("id", "name") if values.get(key)}
         if tag in ("a", "img", "script", "link"):
-            self.targets += [found[key] for key in ("href", "src") if found.get(key)]
+            self.targets += [values[key] for key in ("href", "src") if values.get(key)]
 
 
 def check(site):

@@ -27,7 +27,7 @@
 
 # %% tags=["drawing"]
 import numpy as np
-from shown import BLUE, ORANGE, picture, plt
+from display import BLUE, ORANGE, picture, plt
 
 LANDMARKS, PHOTOS = 81_313, 1_580_470
 rank = np.arange(LANDMARKS)
@@ -103,18 +103,18 @@ print(f"{'sum':>46s} = {total:.3f}")
 # %% tags=["drawing"]
 from dataclasses import replace
 
-from shown import GREEN, GREY, RED, animation
+from display import GREEN, GRAY, RED, animation
 
 frames = []
 for confidence in (0.05, 0.2, 0.4, 0.5, 0.6, 0.6, 0.75, 0.85, 0.92, 0.92, 0.97, 0.97, 0.97):
     changed = [replace(g, confidence=confidence) if g.id == "lunch" else g for g in guesses]
     ordered = sorted(changed, key=lambda g: (-g.confidence, g.id))
     figure, axes = plt.subplots(figsize=(6, 2.8), layout="constrained")
-    colours = [GREEN if g.landmark in truth[g.id] else RED for g in ordered]
+    colors = [GREEN if g.landmark in truth[g.id] else RED for g in ordered]
     hatches = ["///" if g.id == "lunch" else "" for g in ordered]
-    axes.barh([g.id for g in ordered], [g.confidence for g in ordered], color=colours, hatch=hatches, edgecolor="white")
+    axes.barh([g.id for g in ordered], [g.confidence for g in ordered], color=colors, hatch=hatches, edgecolor="white")
     for row, guess in enumerate(ordered):
-        axes.text(guess.confidence + 0.01, row, guess.landmark, va="center", fontsize=8, color=GREY)
+        axes.text(guess.confidence + 0.01, row, guess.landmark, va="center", fontsize=8, color=GRAY)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1.12), xlabel="confidence", title=f"lunch = {confidence:.2f}    GAP = {gap(truth, changed):.3f}")
     frames.append(figure)
@@ -170,7 +170,7 @@ picture(figure, "GAP against separation: near zero at none, above 0.5 at three d
 # | step of the notebook | lesson |
 # |---|---|
 # | global descriptors from four networks with GeM pooling | 2, 3 |
-# | exact nearest neighbours, five candidates | 4 |
+# | exact nearest neighbors, five candidates | 4 |
 # | the four similarities fused by a weighted geometric mean | 5 |
 # | SuperPoint keypoints and descriptors | 6 |
 # | SuperGlue matching | 7 |
@@ -179,12 +179,12 @@ picture(figure, "GAP against separation: near zero at none, above 0.5 at three d
 # | score = matches times similarity, the best three summed, everything answered | 10 |
 #
 # Here is the evidence that we will know how to find by then: one church, photographed twice. Each line joins two points that look alike;
-# its colour only tells it from its neighbours.
+# its color only tells it from its neighbors.
 
 # %% tags=["drawing"]
 import cv2
-from shown import PHOTOS as FOLDER
-from shown import image, scratch
+from display import PHOTOS as FOLDER
+from display import image, scratch
 
 import veduta
 

@@ -2,13 +2,13 @@
 # # 2. Global descriptors
 #
 # **Aim.** Turn a photo into one vector, so that photos of the same landmark have similar vectors. Follow the way from a convolution to
-# generalised-mean pooling (GeM), and see on a photo what its exponent does.
+# generalized-mean pooling (GeM), and see on a photo what its exponent does.
 #
 # **You need** lesson 1, and to know what a dot product is.
 #
 # ## The idea in plain words
 #
-# A convolutional network slides many small templates over a photo. Early ones respond to edges and colours, late ones to things like
+# A convolutional network slides many small templates over a photo. Early ones respond to edges and colors, late ones to things like
 # *arch*, *window in a row*, *foliage*. What comes out at the end is a stack of maps: for every template a small picture of
 # where it responded, and how strongly. A descriptor throws away the *where* and keeps the *how strongly*: one number a map. Two photos
 # of one church give like responses, wherever the church stands in the picture.
@@ -25,10 +25,10 @@
 # %%
 import cv2
 import numpy as np
-from shown import drawn, image, photo, picture, plt
+from display import drawn, image, photo, picture, plt
 
 world = drawn()
-grey = cv2.cvtColor(world.facade(3), cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+gray = cv2.cvtColor(world.facade(3), cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
 below = np.repeat([[-1.0], [0.0], [1.0]], 3, axis=1)
 templates = {"dark above, bright below": below, "dark left, bright right": below.T}
 
@@ -43,13 +43,13 @@ def convolved(picture_, template):
     return responses
 
 
-maps = {name: np.maximum(convolved(grey, template), 0) for name, template in templates.items()}
-library = cv2.filter2D(grey, -1, below)[1:-1, 1:-1]
-print("as OpenCV does it:", bool(np.allclose(convolved(grey, below), library, atol=1e-5)))
+maps = {name: np.maximum(convolved(gray, template), 0) for name, template in templates.items()}
+library = cv2.filter2D(gray, -1, below)[1:-1, 1:-1]
+print("as OpenCV does it:", bool(np.allclose(convolved(gray, below), library, atol=1e-5)))
 
 # %% tags=["drawing"]
 figure, panels = plt.subplots(1, 3, figsize=(10, 2.8))
-image(panels[0], grey, "a drawn facade")
+image(panels[0], gray, "a drawn facade")
 for axes, (name, responses) in zip(panels[1:], maps.items(), strict=True):
     image(axes, np.minimum(responses, 1.5), name)
 picture(figure, "A facade and the responses of two templates: one marks horizontal edges, the other vertical ones")
@@ -120,7 +120,7 @@ picture(
 # ## Pooling
 #
 # From each map $x_c$ of $h \times w$ responses one number $g_c$ is to be made. The obvious ways are the mean and the maximum. The
-# *generalised mean* (GeM; Radenović and others, 2018) has both as its ends:
+# *generalized mean* (GeM; Radenović and others, 2018) has both as its ends:
 #
 # $$g_c = \left( \frac{1}{h w} \sum_{i} x_{c,i}^{\,p} \right)^{1/p}$$
 #
@@ -129,7 +129,7 @@ picture(
 
 
 # %%
-def generalised_mean(maps, p):
+def generalized_mean(maps, p):
     """Return the GeM pooling (D,) of maps (D, h, w), scaled to norm 1."""
     largest = maps.max()  # taken out first, so that high powers do not overflow
     pooled = largest * ((maps / largest) ** p).mean((1, 2)) ** (1 / p)
@@ -139,7 +139,7 @@ def generalised_mean(maps, p):
 embedder = make_embedder("efficientnet-lite2-gem")
 package = embedder.embed([shots["montmartre_far"]])[0]
 exponents = np.round(np.linspace(1, 5, 41), 1)
-differences = [np.abs(generalised_mean(maps, p) - package).max() for p in exponents]
+differences = [np.abs(generalized_mean(maps, p) - package).max() for p in exponents]
 print(
     f"the package's descriptor is ours with p = {exponents[int(np.argmin(differences))]} (difference {min(differences):.0e})"
 )
@@ -164,7 +164,7 @@ def added(maps, other, p):
     """Return (h, w) what each place of a photo adds to its similarity with another; they sum up to it."""
     powers = (maps / maps.max()) ** p
     shares = powers / np.maximum(powers.sum((1, 2), keepdims=True), 1e-30)
-    together = generalised_mean(maps, p) * generalised_mean(other, p)
+    together = generalized_mean(maps, p) * generalized_mean(other, p)
     return (shares * together[:, None, None]).sum(0)
 
 
@@ -173,7 +173,7 @@ beside = np.ones(far.shape[1:], bool)
 beside[1:9, 4:10] = False  # the church
 for p in (1, 2, 3, 10):
     heat = added(far, close, p)
-    exact = float(generalised_mean(far, p) @ generalised_mean(close, p))
+    exact = float(generalized_mean(far, p) @ generalized_mean(close, p))
     half = int(np.searchsorted(np.cumsum(np.sort(heat.ravel())[::-1]), exact / 2)) + 1
     print(
         f"p = {p:2d}: similarity {exact:.3f}, parts sum up to {heat.sum():.3f}; "
@@ -267,7 +267,7 @@ picture(figure, "Cosine similarities of six photos by two networks")
 
 # %% tags=["solution"]
 for p in (1, 2, 3, 5, 10):
-    rows = np.stack([generalised_mean(made[n][1], p) for n in names])
+    rows = np.stack([generalized_mean(made[n][1], p) for n in names])
     table = rows @ rows.T
     print(f"p = {p:2d}: pair {table[0, 1]:.3f}, gap {table[0, 1] - table[:2, 2:].max():+.3f}")
 # Two has the largest gap, but by so little that one pair cannot tell it from one or three.
@@ -295,7 +295,7 @@ for name, other in changed.items():
 # similarity with any other thing in the table above.
 
 # %% [markdown]
-# **3.** Cover the church in `montmartre_far` with grey where the heat of $p = 3$ is highest, a tenth of the places. What is left of the
+# **3.** Cover the church in `montmartre_far` with gray where the heat of $p = 3$ is highest, a tenth of the places. What is left of the
 # similarity? And if a tenth of the places is covered at random?
 
 # %% tags=["solution"]
@@ -304,12 +304,12 @@ step_y, step_x = shot.pixels.shape[0] / heat.shape[0], shot.pixels.shape[1] / he
 
 
 def covered(places):
-    """Return the similarity with the other photo when these places are grey."""
+    """Return the similarity with the other photo when these places are gray."""
     pixels = shot.pixels.copy()
     for place in places:
         y, x = divmod(int(place), heat.shape[1])
         pixels[int(y * step_y) : int((y + 1) * step_y), int(x * step_x) : int((x + 1) * step_x)] = 128
-    return float(generalised_mean(activations(from_array(pixels))[1], 3) @ generalised_mean(close, 3))
+    return float(generalized_mean(activations(from_array(pixels))[1], 3) @ generalized_mean(close, 3))
 
 
 tenth = heat.size // 10

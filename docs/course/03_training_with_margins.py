@@ -14,11 +14,11 @@
 # the game is over, the names are thrown away and the descriptor is kept. It then serves for landmarks that were never in the game.
 #
 # The game's rules decide how good the descriptor becomes. Under plain softmax a network has little left to gain once it is on the right
-# side of a border. A *margin* moves the border towards the class: being right is not enough, one has to be right by a distance.
+# side of a border. A *margin* moves the border toward the class: being right is not enough, one has to be right by a distance.
 #
 # ## From softmax to ArcFace
 #
-# Let $x$ be a descriptor and $W_j$ a learned *centre* of class $j$, both scaled to norm 1, so that $W_j \cdot x = \cos\theta_j$ with
+# Let $x$ be a descriptor and $W_j$ a learned *center* of class $j$, both scaled to norm 1, so that $W_j \cdot x = \cos\theta_j$ with
 # $\theta_j$ the angle between them. *Cosine softmax* says with scale $s$
 #
 # $$p_j = \frac{e^{s \cos\theta_j}}{\sum_i e^{s \cos\theta_i}}$$
@@ -27,13 +27,13 @@
 #
 # $$\cos(\theta_y + m)$$
 #
-# with the margin $m$ in radians: the photo is treated as if it lay $m$ further from its centre than it does. *CosFace* (Wang and others,
+# with the margin $m$ in radians: the photo is treated as if it lay $m$ further from its center than it does. *CosFace* (Wang and others,
 # 2018) takes $\cos\theta_y - m$ instead. What do they ask for? Draw what the true class's cosine counts as.
 
 # %%
 import numpy as np
 import torch
-from shown import BLUE, GREEN, GREY, ORANGE, RED, drawn, picture, plt
+from display import BLUE, GREEN, GRAY, ORANGE, RED, drawn, picture, plt
 from torch import nn
 
 from veduta.training.descriptor.model.losses import MarginHead, arcface, class_weights, cosface, dynamic_margins
@@ -51,9 +51,9 @@ print("at 60 degrees:", {name: round(float(values[60]), 3) for name, values in r
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(6, 3))
-for (name, values), colour in zip(rows.items(), (GREY, BLUE, ORANGE), strict=True):
-    axes.plot(np.degrees(angle.numpy()), values, color=colour, label=name)
-axes.set(xlabel="angle to the centre of the true class, degrees", ylabel="counts as", xticks=range(0, 181, 30))
+for (name, values), color in zip(rows.items(), (GRAY, BLUE, ORANGE), strict=True):
+    axes.plot(np.degrees(angle.numpy()), values, color=color, label=name)
+axes.set(xlabel="angle to the center of the true class, degrees", ylabel="counts as", xticks=range(0, 181, 30))
 axes.set_title("A margin makes the true class harder to please")
 axes.legend(frameon=False)
 picture(figure, "The cosine and what ArcFace and CosFace make of it, against the angle; both lie below")
@@ -66,7 +66,7 @@ picture(figure, "The cosine and what ArcFace and CosFace make of it, against the
 # ## In two dimensions
 #
 # Six classes of points in eight dimensions, with a long tail: 300 points of the first class, 12 of the last. A tiny network turns each
-# into a descriptor of *two* numbers, which is a direction, a place on a circle. All that changes is the margin. (On a circle no centre
+# into a descriptor of *two* numbers, which is a direction, a place on a circle. All that changes is the margin. (On a circle no center
 # can get past another, so each starts where the network puts its class at first.)
 
 # %%
@@ -94,13 +94,13 @@ def trained(head, points, target, steps=400, seed=0):
         start = torch.stack([first[target == c].mean(0) for c in range(CLASSES)]).repeat_interleave(head.subcenters, 0)
         start += (head.subcenters > 1) * 0.5 * torch.randn(start.shape)
         head.centers.weight.copy_(start.view_as(head.centers.weight))
-    optimiser = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=5e-3)
+    optimizer = torch.optim.Adam([*network.parameters(), *head.parameters()], lr=5e-3)
     losses = []
     for _ in range(steps):
         loss = head(network(points), target)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(float(loss.detach()))
     return network, losses
 
@@ -142,7 +142,7 @@ for margin in (0.0, 0.25, 0.5):
     )
 
 # %% tags=["drawing"]
-COLOURS = (BLUE, ORANGE, GREEN, RED, "#8e6bbf", "#4d4d4d")
+COLORS = (BLUE, ORANGE, GREEN, RED, "#8e6bbf", "#4d4d4d")
 
 
 def circle(axes, where, target, head, title):
@@ -150,10 +150,10 @@ def circle(axes, where, target, head, title):
     rng = np.random.default_rng(0)
     away = 1 + rng.uniform(0, 0.25, len(where))[:, None]
     for c in range(CLASSES):
-        axes.plot(*(where * away)[target == c].T, ".", color=COLOURS[c], markersize=3)
-    centres = nn.functional.normalize(head.centers.weight.detach().view(-1, 2), dim=1).numpy()
-    for i, centre in enumerate(centres):
-        axes.plot([0, 0.95 * centre[0]], [0, 0.95 * centre[1]], color=COLOURS[i // head.subcenters], linewidth=2)
+        axes.plot(*(where * away)[target == c].T, ".", color=COLORS[c], markersize=3)
+    centers = nn.functional.normalize(head.centers.weight.detach().view(-1, 2), dim=1).numpy()
+    for i, center in enumerate(centers):
+        axes.plot([0, 0.95 * center[0]], [0, 0.95 * center[1]], color=COLORS[i // head.subcenters], linewidth=2)
     axes.set(title=title, xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal", xticks=[], yticks=[])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -162,13 +162,13 @@ def circle(axes, where, target, head, title):
 figure, panels = plt.subplots(1, 3, figsize=(10.6, 3.4))
 for axes, (margin, (network, head)) in zip(panels, networks.items(), strict=True):
     circle(axes, on_circle(network, fresh), fresh_target.numpy(), head, f"margin {margin}")
-for c, (count, colour) in enumerate(zip(COUNTS.tolist(), COLOURS, strict=True)):
-    panels[2].text(1.45, 0.9 - 0.3 * c, f"{count} photos", color=colour, fontsize=8)
-picture(figure, "New points of six classes on a circle, with the learned centres as spokes, for three margins")
+for c, (count, color) in enumerate(zip(COUNTS.tolist(), COLORS, strict=True)):
+    panels[2].text(1.45, 0.9 - 0.3 * c, f"{count} photos", color=color, fontsize=8)
+picture(figure, "New points of six classes on a circle, with the learned centers as spokes, for three margins")
 
 # %% [markdown]
-# Spokes are the learned centres. The larger the margin, the closer points draw together, and the large classes most: they are most of
-# the loss. The rare ones stay wide; twelve points do not say where a class ends. A centre need not lie in the middle of its points, it
+# Spokes are the learned centers. The larger the margin, the closer points draw together, and the large classes most: they are most of
+# the loss. The rare ones stay wide; twelve points do not say where a class ends. A center need not lie in the middle of its points, it
 # only has to be the nearest. And a margin cannot make room that is not there: 0.5 asks for 29 degrees more, but the nearest two classes
 # move apart by far less, for a circle is a narrow place for six.
 #
@@ -189,9 +189,9 @@ print("weights ", np.round(class_weights(COUNTS).tolist(), 2).tolist())
 # %% [markdown]
 # ## Sub-centers
 #
-# Two things break the picture of *one* centre for a class. A palace looks different from the front and from the garden. And
+# Two things break the picture of *one* center for a class. A palace looks different from the front and from the garden. And
 # labels are wrong: in a large data set that nobody has looked through, many photos show something else. *Sub-center ArcFace* (Deng and others, 2020) gives each class
-# $k$ centres and asks a photo to be near *one* of them:
+# $k$ centers and asks a photo to be near *one* of them:
 #
 # $$\cos\theta_j = \max_{1 \le i \le k} W_{j,i} \cdot x$$
 #
@@ -224,7 +224,7 @@ for k in (1, 3):
         f"k = {k}: the two looks of class 0 lie {between:3.0f} degrees apart; away from their label's usual center are"
     )
     print(
-        f"       {int(aside.sum())} photos, {int((aside & wrong).sum())} of them wrongly labelled (of {int((wrong & (noisy != 0)).sum())})"
+        f"       {int(aside.sum())} photos, {int((aside & wrong).sum())} of them wrongly labeled (of {int((wrong & (noisy != 0)).sum())})"
     )
 
 # %% tags=["drawing"]
@@ -232,11 +232,11 @@ figure, panels = plt.subplots(1, 2, figsize=(8, 4))
 for axes, (k, (where, head)) in zip(panels, looks.items(), strict=True):
     circle(axes, where, target.numpy(), head, f"{k} center{'s' if k > 1 else ''} a class")
     axes.plot(*1.31 * where[wrong.numpy()].T, "x", color="black", markersize=3, markeredgewidth=0.6)
-picture(figure, "Points coloured by their true class, wrong labels marked, with one and with three centers a class")
+picture(figure, "Points colored by their true class, wrong labels marked, with one and with three centers a class")
 
 # %% [markdown]
-# Colours are true classes, crosses on the rim mark points with a wrong label. With one center the two looks (blue) are pulled into one place. With three they may lie where they belong. And
-# some of the wrongly labelled end up at a center that few photos of their label are near to. That is how
+# Colors are true classes, crosses on the rim mark points with a wrong label. With one center the two looks (blue) are pulled into one place. With three they may lie where they belong. And
+# some of the wrongly labeled end up at a center that few photos of their label are near to. That is how
 # wrong labels are found: look at the photos that are away from their label's usual center. Most of what one finds there is wrong, though by far not all
 # that is wrong is found.
 #
@@ -282,13 +282,13 @@ def fit(seed, *, margin=None, weighted=False, subcenters=1, power=0.0, steps=150
     torch.manual_seed(seed)
     layer = nn.Linear(train.shape[1], 64)
     head = MarginHead(64, torch.bincount(labels), subcenters=subcenters, margin=margin, weighted=weighted)
-    optimiser = torch.optim.AdamW([*layer.parameters(), *head.parameters()], lr=2e-3, weight_decay=0.05)
+    optimizer = torch.optim.AdamW([*layer.parameters(), *head.parameters()], lr=2e-3, weight_decay=0.05)
     for step in range(steps):
         batch = torch.tensor(epoch_order(train_labels, power, seed, step, 96))
         loss = head(layer(train[batch]), labels[batch])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     with torch.no_grad():
         return recall(layer)
 
@@ -319,8 +319,8 @@ axes.barh(order, [np.mean(results[name]) for name in order], color=BLUE)
 for row, name in enumerate(order):
     axes.plot(results[name], [row] * 3, ".", color=ORANGE)
 for value, name, style in ((before, "untrained, 1280", "--"), (np.mean(by_chance), "untrained, 64", ":")):
-    axes.axvline(value, color=GREY, linestyle=style)
-    axes.text(value, -0.55, f"{name} ", color=GREY, va="bottom", ha="right" if value < before else "left", fontsize=8)
+    axes.axvline(value, color=GRAY, linestyle=style)
+    axes.text(value, -0.55, f"{name} ", color=GRAY, va="bottom", ha="right" if value < before else "left", fontsize=8)
 axes.invert_yaxis()
 axes.set(xlabel="recall@1 on landmarks not trained on (points: each seed)", xlim=(0, 0.6))
 picture(figure, "Bars of recall on unseen landmarks for six ways to train, with lines for no training")
@@ -335,7 +335,7 @@ picture(figure, "Bars of recall on unseen landmarks for six ways to train, with 
 #
 # ## What the notebook does, and what we do instead
 #
-# DNA trains four large networks with a cosine margin and one centre a class on 1.6 million photos, and ships four tables of
+# DNA trains four large networks with a cosine margin and one center a class on 1.6 million photos, and ships four tables of
 # descriptors. Sub-centers with margins between 0.05 and 0.5 were worth 0.04 to 0.05 GAP on small models to those who tried them in
 # 2020. Veduta trains one small network with them, leaves wrong labels and near-duplicates out before the first step, takes photos of
 # nothing as a class to keep away from, and is judged as here: by landmarks that were not trained on. `veduta train` is that loop.
@@ -357,9 +357,9 @@ for scale in (2, 16, 64):
 # **2.** How many classes fit on a circle with a margin of 0.5 radians? Compare with how far apart the nearest two were above.
 
 # %% tags=["solution"]
-# A photo at its class's centre has angle 0 to it and pleases ArcFace if the next centre is more than m away: 0 + m < distance.
-print(f"centres have to be {np.degrees(0.5):.0f} degrees apart, so {int(2 * np.pi / 0.5)} would fit")
-# That is for photos that lie exactly at their centres. Ours are ten degrees off on average, and some are thirty: six fill the circle.
+# A photo at its class's center has angle 0 to it and pleases ArcFace if the next center is more than m away: 0 + m < distance.
+print(f"centers have to be {np.degrees(0.5):.0f} degrees apart, so {int(2 * np.pi / 0.5)} would fit")
+# That is for photos that lie exactly at their centers. Ours are ten degrees off on average, and some are thirty: six fill the circle.
 
 # %% [markdown]
 # **3.** Train longer: 50, 150 and 600 steps with margins that follow the tail. Does recall on unseen landmarks keep rising?

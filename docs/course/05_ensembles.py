@@ -4,7 +4,7 @@
 # **Aim.** Put several descriptors together: the notebook's weighted geometric mean of four similarities, the plain mean, and
 # concatenation. See what a weight does, why several weak descriptors beat the best of them, and what it costs.
 #
-# **You need** lesson 2 (descriptors, cosine) and lesson 4 (neighbours).
+# **You need** lesson 2 (descriptors, cosine) and lesson 4 (neighbors).
 #
 # ## The idea in plain words
 #
@@ -17,7 +17,7 @@
 #
 # 1. the trained network that ships (lesson 3),
 # 2. the same backbone with ImageNet weights, which has never seen a landmark on purpose,
-# 3. a histogram of colours,
+# 3. a histogram of colors,
 # 4. a grid of edge directions.
 #
 # The last two are a few lines each. All are vectors of norm 1, so that their product is a cosine.
@@ -25,7 +25,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import BLUE, GREY, ORANGE, drawn, picture, plt
+from display import BLUE, GRAY, ORANGE, drawn, picture, plt
 
 from veduta.embedders import make_embedder
 from veduta.images import from_array
@@ -40,18 +40,18 @@ def unit(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-def colours(pixels):
-    """Return a histogram of 4 x 4 x 4 colours, its roots taken so that no colour outweighs the rest."""
+def colors(pixels):
+    """Return a histogram of 4 x 4 x 4 colors, its roots taken so that no color outweighs the rest."""
     counts = cv2.calcHist([pixels], [0, 1, 2], None, [4, 4, 4], [0, 256] * 3).ravel()
     return np.sqrt(counts / counts.sum())
 
 
 def edges(pixels, cells=4, bins=8):
     """Return how strong edges are, by direction, in each cell of a grid."""
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    strength, angle = cv2.cartToPolar(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    height, width = grey.shape
-    rows, columns = np.indices(grey.shape)
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    strength, angle = cv2.cartToPolar(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))
+    height, width = gray.shape
+    rows, columns = np.indices(gray.shape)
     cell = (rows * cells // height) * cells + columns * cells // width
     bin_ = (angle % np.pi / np.pi * bins).astype(int) % bins
     return np.sqrt(np.bincount((cell * bins + bin_).ravel(), strength.ravel(), cells * cells * bins))
@@ -68,7 +68,7 @@ def described(photos):
     return {
         "trained": trained.embed(images),
         "ImageNet": plain.embed(images),
-        "colours": unit([colours(pixels) for pixels in photos]),
+        "colors": unit([colors(pixels) for pixels in photos]),
         "edges": unit([edges(pixels) for pixels in photos]),
     }
 
@@ -93,8 +93,8 @@ for name, similarity in cosines.items():
 names = list(cosines)
 wrong = {name: similarity.argmax(1) != np.arange(LANDMARKS) for name, similarity in cosines.items()}
 figure, axes = plt.subplots(figsize=(9, 1.9))
-axes.imshow([wrong[name] for name in names], aspect="auto", cmap="Greys", vmin=0, vmax=1.6, interpolation="nearest")
-axes.set(yticks=range(4), yticklabels=names, xlabel="query", title="Dark: a wrong nearest neighbour")
+axes.imshow([wrong[name] for name in names], aspect="auto", cmap="Grays", vmin=0, vmax=1.6, interpolation="nearest")
+axes.set(yticks=range(4), yticklabels=names, xlabel="query", title="Dark: a wrong nearest neighbor")
 axes.grid(visible=False)
 picture(figure, "Which queries each of four descriptors gets wrong: few columns are dark in all rows")
 some = 1 - np.mean(np.all(list(wrong.values()), axis=0))
@@ -121,7 +121,7 @@ print(
 # %%
 from veduta.competition.votes import concatenate, fuse_similarities
 
-weights = {"trained": 2.0, "ImageNet": 1.0, "colours": 0.5, "edges": 0.5}
+weights = {"trained": 2.0, "ImageNet": 1.0, "colors": 0.5, "edges": 0.5}
 geometric = fuse_similarities([cosines[n] for n in names], [weights[n] for n in names])
 together = [concatenate([d[n] for n in names], [weights[n] for n in names]) for d in (asked, known)]
 concatenated = together[0] @ together[1].T
@@ -160,7 +160,7 @@ for axes, (title, fused) in zip(
     axes.grid(visible=False)
 figure.colorbar(shown, ax=panels, label="similarity")
 picture(
-    figure, "Contours of both fusions: straight lines for the mean, curves that bend towards the axes for the product"
+    figure, "Contours of both fusions: straight lines for the mean, curves that bend toward the axes for the product"
 )
 
 # %%
@@ -199,7 +199,7 @@ for title, shares in {"equal": [1] * 4, "notebook's": list(weights.values()), "b
     )
 
 # %% [markdown]
-# All cosines of the edges lie within a hair of one another, so whatever weight they are given, they decide next to nothing; the colours,
+# All cosines of the edges lie within a hair of one another, so whatever weight they are given, they decide next to nothing; the colors,
 # which spread the most, decide the most. Only where opinions are brought to one scale first does a weight say what one means by it. The notebook's four networks were trained in
 # the same way and spread alike, so its weights mean what they seem to; whoever mixes descriptors of different kinds has to look.
 #
@@ -221,12 +221,12 @@ axes.set(xticks=range(4), xticklabels=names, yticks=range(4), yticklabels=names,
 axes.grid(visible=False)
 for i in range(4):
     for j in range(4):
-        colour = "black" if correlation[i, j] > 0.6 else "white"
-        axes.text(j, i, f"{correlation[i, j]:.2f}", ha="center", va="center", color=colour)
+        color = "black" if correlation[i, j] > 0.6 else "white"
+        axes.text(j, i, f"{correlation[i, j]:.2f}", ha="center", va="center", color=color)
 picture(figure, "Correlations between the four descriptors' similarities of pairs that do not belong together")
 
 # %% [markdown]
-# The two networks err together: they are one network, trained further. Colours and edges err alone, and that is what makes them worth
+# The two networks err together: they are one network, trained further. Colors and edges err alone, and that is what makes them worth
 # having.
 #
 # ## What weights do
@@ -244,9 +244,9 @@ for share in shares:
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(6, 3))
-for (title, values), colour in zip(curves.items(), (BLUE, ORANGE), strict=True):
-    axes.plot(shares, values, color=colour, label=title)
-axes.axhline(recall(cosines["trained"]), color=GREY, linestyle=":", label="trained network alone")
+for (title, values), color in zip(curves.items(), (BLUE, ORANGE), strict=True):
+    axes.plot(shares, values, color=color, label=title)
+axes.axhline(recall(cosines["trained"]), color=GRAY, linestyle=":", label="trained network alone")
 axes.set(
     xlabel="share of the trained network", ylabel="recall@1", ylim=(0, 1), title="How much to trust the trained network"
 )
@@ -272,7 +272,7 @@ picture(figure, "Recall against the share of the trained network, for both fusio
 for left in names:
     rest = [weights[n] * (n != left) for n in names]
     print(f"without {left:9s} as they are {weighed(rest, cosines):.3f}, spread alike {weighed(rest, spread_alike):.3f}")
-# As they are, the colours: they decide the most. Spread alike, colours and edges, which err alone. Without the trained network it is
+# As they are, the colors: they decide the most. Spread alike, colors and edges, which err alone. Without the trained network it is
 # even better: a weight of 2 was more than it earns here.
 
 # %% [markdown]

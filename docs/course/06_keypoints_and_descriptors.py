@@ -23,19 +23,19 @@
 # %%
 import cv2
 import numpy as np
-from shown import drawn
+from display import drawn
 
 world = drawn()
 facade = world.facade(4)
-grey = cv2.cvtColor(facade, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
-grey = cv2.GaussianBlur(grey, (0, 0), 1.5)
+gray = cv2.cvtColor(facade, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+gray = cv2.GaussianBlur(gray, (0, 0), 1.5)
 
 
 def off_by(x, y, half=6, reach=5):
     """Return the mean squared difference of the patch around (x, y) from itself moved by up to `reach` pixels."""
-    patch = grey[y - half : y + half + 1, x - half : x + half + 1]
+    patch = gray[y - half : y + half + 1, x - half : x + half + 1]
     steps = range(-reach, reach + 1)
-    moved = [[grey[y + v - half : y + v + half + 1, x + u - half : x + u + half + 1] for u in steps] for v in steps]
+    moved = [[gray[y + v - half : y + v + half + 1, x + u - half : x + u + half + 1] for u in steps] for v in steps]
     return ((np.array(moved) - patch) ** 2).mean((2, 3))
 
 
@@ -61,16 +61,16 @@ def off_by(x, y, half=6, reach=5):
 
 
 # %%
-def harris(grey, side=5, k=0.05):
+def harris(gray, side=5, k=0.05):
     """Return Harris and Stephens' measure for each pixel, and the smaller eigenvalue of the structure tensor."""
-    ix, iy = (cv2.Sobel(grey, cv2.CV_32F, *order, ksize=3, scale=1 / (4 * side)) for order in ((1, 0), (0, 1)))
+    ix, iy = (cv2.Sobel(gray, cv2.CV_32F, *order, ksize=3, scale=1 / (4 * side)) for order in ((1, 0), (0, 1)))
     a, b, c = (cv2.boxFilter(p, -1, (side, side), normalize=False) for p in (ix * ix, ix * iy, iy * iy))
     trace, det = a + c, a * c - b * b
     return det - k * trace**2, trace / 2 - np.sqrt(np.maximum(trace**2 / 4 - det, 0))
 
 
-measure, smaller = harris(grey)
-theirs = cv2.cornerHarris(grey, 5, 3, 0.05)
+measure, smaller = harris(gray)
+theirs = cv2.cornerHarris(gray, 5, 3, 0.05)
 inner = (slice(8, -8), slice(8, -8))
 assert np.allclose(measure[inner], theirs[inner], atol=1e-5 * np.abs(theirs).max())
 print(
@@ -78,9 +78,9 @@ print(
 )
 
 # %% tags=["drawing"]
-from shown import BLUE, GREEN, ORANGE, image, picture, plt
+from display import BLUE, GREEN, ORANGE, image, picture, plt
 
-larger = cv2.boxFilter(np.maximum(np.gradient(grey)[0] ** 2 + np.gradient(grey)[1] ** 2, 0), -1, (5, 5))
+larger = cv2.boxFilter(np.maximum(np.gradient(gray)[0] ** 2 + np.gradient(gray)[1] ** 2, 0), -1, (5, 5))
 
 
 def best_place(goodness, avoid=()):
@@ -102,11 +102,11 @@ axes[1].imshow(measure, cmap="PuOr", vmin=-limit, vmax=limit)
 axes[1].set(xticks=[], yticks=[], title="R: corners purple, edges orange")
 axes[1].grid(visible=False)
 surfaces = [off_by(*place) for place in (flat, edge, corner)]
-for axis, place, surface, name, colour in zip(
+for axis, place, surface, name, color in zip(
     axes[2:], (flat, edge, corner), surfaces, ("wall", "edge", "corner"), (BLUE, ORANGE, GREEN), strict=True
 ):
-    axes[0].add_patch(plt.Rectangle(place - 7, 14, 14, fill=False, color=colour, linewidth=2))
-    label = {"boxstyle": "round,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+    axes[0].add_patch(plt.Rectangle(place - 7, 14, 14, fill=False, color=color, linewidth=2))
+    label = {"boxstyle": "round,pad=0.15", "facecolor": color, "edgecolor": "none"}
     axes[0].text(place[0], place[1] - 14, name, color="white", fontsize=8, ha="center", bbox=label)
     axis.imshow(np.sqrt(surface), cmap="viridis", extent=(-5.5, 5.5, 5.5, -5.5), vmin=0, vmax=0.25)
     axis.set(title=name, xlabel="moved by u", xticks=[-4, 0, 4], yticks=[-4, 0, 4])
@@ -160,8 +160,8 @@ for axis, (title, values) in zip(axes, stages.items(), strict=True):
     axis.imshow(values, cmap="viridis", vmin=0, vmax=1)
     for (row, column), value in np.ndenumerate(values):
         if value >= 0.005:
-            colour = "black" if value > 0.6 else "white"
-            axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=5.5, color=colour)
+            color = "black" if value > 0.6 else "white"
+            axis.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=5.5, color=color)
     axis.set(xticks=[], yticks=[], title=title)
     axis.grid(visible=False)
 picture(
@@ -179,14 +179,14 @@ picture(
 #   $p_i = e^{z_i} / \sum_{j=1}^{65} e^{z_j}$, where $z_i$ is what the network says of pixel $i$ of the cell.
 # - Leave out the 65th, lay the cells side by side, and you have a score for every pixel of the photo, although the network
 #   only ever worked at an eighth of its width and height. That is why it is fast.
-# - Descriptors come from the same network, one for each cell. A keypoint between cells gets a mixture of its neighbours'.
+# - Descriptors come from the same network, one for each cell. A keypoint between cells gets a mixture of its neighbors'.
 #
 # SuperPoint's weights are for non-commercial research only, so they cannot ship. **XFeat**, the default here, is built the
 # same way, is smaller (64 numbers a descriptor, not 256), and adds one more map: how **reliable** descriptors are around
 # here. A keypoint's score is the product of both. `make_extractor` gives it, suppression and top-k inside:
 
 # %%
-from shown import photo
+from display import photo
 
 from veduta.features import make_extractor
 
@@ -319,8 +319,8 @@ def found_again(a, b, H, size, pixels=3.0):
 
 def corners_of(pixels):
     """Return the best 512 corners by Harris' measure, with the same suppression."""
-    grey = cv2.GaussianBlur(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255, (0, 0), 1.5)
-    return peaks(harris(grey)[0]).astype(np.float32)
+    gray = cv2.GaussianBlur(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255, (0, 0), 1.5)
+    return peaks(harris(gray)[0]).astype(np.float32)
 
 
 sift = make_extractor("rootsift", max_keypoints=512)
@@ -347,12 +347,12 @@ for name, values in shares.items():
     print(f"{name:18s}", "  ".join(f"{value:.2f}" for value in values))
 
 # %% tags=["drawing"]
-from shown import GREY
+from display import GRAY
 
 figure, axes = plt.subplots(figsize=(6.4, 3.4))
-for (name, values), colour, mark in zip(shares.items(), (BLUE, GREEN, ORANGE, GREY), "o^sx", strict=True):
-    axes.plot(strengths, values, mark + "-", color=colour)
-    axes.text(2.05, values[-1], name, color=colour, va="center")
+for (name, values), color, mark in zip(shares.items(), (BLUE, GREEN, ORANGE, GRAY), "o^sx", strict=True):
+    axes.plot(strengths, values, mark + "-", color=color)
+    axes.text(2.05, values[-1], name, color=color, va="center")
 axes.set(xlim=(0.2, 2.75), ylim=(0, 1), xlabel="how much the camera has moved", ylabel="found again to 3 pixels")
 axes.set_title("Repeatability on drawn facades")
 picture(figure, "Share of keypoints found again against the strength of the change of view, for four detectors")
@@ -425,8 +425,8 @@ china = photo("china").pixels
 image(left, china, "china, 640 x 427")
 image(middle, squashed(china), "in 672 x 896")
 place = np.arange(len(landscapes))
-for offset, column, colour, label in ((-0.2, 2, BLUE, "shape kept"), (0.2, 3, ORANGE, "squashed")):
-    right.barh(place + offset, np.array(table)[:, column], 0.38, color=colour, label=label)
+for offset, column, color, label in ((-0.2, 2, BLUE, "shape kept"), (0.2, 3, ORANGE, "squashed")):
+    right.barh(place + offset, np.array(table)[:, column], 0.38, color=color, label=label)
 right.set(yticks=place, yticklabels=landscapes, xlabel="inliers with a portrait photo")
 right.invert_yaxis()
 right.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.4, 1.2), ncols=2)

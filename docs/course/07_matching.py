@@ -23,7 +23,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import drawn
+from display import drawn
 
 from veduta.features import make_extractor
 from veduta.images import from_array
@@ -70,11 +70,11 @@ print(f"{len(a)} and {len(b)} keypoints; {findable(a, b, H)} of the first have a
 # ## The nearest, and two doubts
 #
 # Descriptors have length 1, so a product of matrices gives all cosines at once, and the largest in each row is the **nearest**
-# neighbour. Everybody has one, also who has no partner. Two doubts help:
+# neighbor. Everybody has one, also who has no partner. Two doubts help:
 #
 # - **The ratio test** (Lowe). If the second nearest is nearly as near, the nearest is a guess. Keep a pair only if
 #   $d_1 / d_2 < r$, where $d_1$ and $d_2$ are the distances of the nearest and the second nearest and $r$ is 0.8 or so.
-# - **Mutual neighbours.** Keep a pair only if each is the other's nearest.
+# - **Mutual neighbors.** Keep a pair only if each is the other's nearest.
 
 # %%
 cosine = a.descriptors @ b.descriptors.T  # (N0, N1)
@@ -113,11 +113,11 @@ print(f"{len(matches)} pairs, the same; the largest score, a cosine: {matches.sc
 # list: precision falls while recall rises.
 
 # %% tags=["drawing"]
-from shown import BLUE, GREEN, GREY, ORANGE, RED, picture, plt
+from display import BLUE, GREEN, GRAY, ORANGE, RED, picture, plt
 
 
 def curves_of(tool, seeds=range(5)):
-    """Return {rule: precision} at rising recall, of nearest neighbours, the mean over some facades."""
+    """Return {rule: precision} at rising recall, of nearest neighbors, the mean over some facades."""
     found, grid = {"any, by cosine": [], "any, by ratio": [], "mutual, by cosine": []}, np.linspace(0.02, 0.98, 60)
     for seed in seeds:
         one, two, truth = seen_twice(seed, moved(1.5), tool)
@@ -138,21 +138,21 @@ def curves_of(tool, seeds=range(5)):
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.3), sharey=True)
 for axes, tool in zip(panels, (extractor, make_extractor("rootsift", max_keypoints=512)), strict=True):
     grid, curves = curves_of(tool)
-    for (name, precision), colour, line in zip(curves.items(), (GREY, ORANGE, BLUE), ("--", "-.", "-"), strict=True):
-        axes.plot(grid, precision, line, color=colour, label=name)
+    for (name, precision), color, line in zip(curves.items(), (GRAY, ORANGE, BLUE), ("--", "-.", "-"), strict=True):
+        axes.plot(grid, precision, line, color=color, label=name)
     axes.set(xlabel="recall", xlim=(0, 1), ylim=(0.4, 1.02), title=f"{tool.name}, mean of five facades")
 panels[0].set_ylabel("precision")
 panels[0].legend(frameon=False, loc="lower left")
-picture(figure, "Precision against recall for three ways to judge a nearest neighbour, with XFeat and with RootSIFT")
+picture(figure, "Precision against recall for three ways to judge a nearest neighbor, with XFeat and with RootSIFT")
 
 # %% [markdown]
 # Two surprises, and both are worth remembering. The ratio test was made for SIFT; for XFeat's descriptors the plain cosine is the
-# better judge. And asking for mutual neighbours changes the list little where it is sure anyhow: it cuts off the tail, where most is
+# better judge. And asking for mutual neighbors changes the list little where it is sure anyhow: it cuts off the tail, where most is
 # wrong. Rules of thumb belong to the descriptors they were found for.
 #
 # ## Optimal transport
 #
-# Nearest neighbours are chosen one by one. But matching is one decision for all: if two keypoints want the same partner, one
+# Nearest neighbors are chosen one by one. But matching is one decision for all: if two keypoints want the same partner, one
 # of them must give way. Think of every keypoint on the left as a sender of one parcel and of every one on the right as a
 # receiver of one. $P_{ij}$ is the part of parcel $i$ that goes to $j$. We want $P$ to prefer large scores $S_{ij}$, every row to add up
 # to 1, and every column too: a **doubly stochastic** matrix.
@@ -210,7 +210,7 @@ print(small.round(2))
 steps = list(sinkhorn(small / 0.05, dustbin=0.8 / 0.05, iterations=30))
 
 # %% tags=["drawing"]
-from shown import animation
+from display import animation
 
 names_a, names_b = [*"12345", "bin"], [*"123456", "bin"]
 frames = []
@@ -226,11 +226,11 @@ for half in [0, 1, 2, 3, 4, 5, 6, 8, 10, 14, 20, 30, 60, 60]:
     axes.set(xticks=range(7), xticklabels=names_b, yticks=range(6), yticklabels=names_a, title=what)
     axes.set(xlabel="keypoints of the view", ylabel="of the facade")
     axes.grid(visible=False)
-    bars.barh(names_a, P.sum(1), color=[BLUE] * 5 + [GREY])
+    bars.barh(names_a, P.sum(1), color=[BLUE] * 5 + [GRAY])
     bars.plot([1] * 5 + [6], range(6), "|", color=ORANGE, markersize=14, markeredgewidth=3)
     bars.invert_yaxis()
     bars.set(xlim=(0, 7), title="sums of rows")
-    below.barh(names_b, P.sum(0), color=[BLUE] * 6 + [GREY])
+    below.barh(names_b, P.sum(0), color=[BLUE] * 6 + [GRAY])
     below.plot([1] * 6 + [5], range(7), "|", color=ORANGE, markersize=12, markeredgewidth=3)
     below.invert_yaxis()
     below.set(xlim=(0, 7), title="sums of columns")
@@ -252,11 +252,11 @@ print(
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(5.6, 2.9))
-for temperature, colour, mark in ((0.2, GREEN, "o"), (0.1, ORANGE, "^"), (0.05, BLUE, "s")):
+for temperature, color, mark in ((0.2, GREEN, "o"), (0.1, ORANGE, "^"), (0.05, BLUE, "s")):
     every = list(sinkhorn(small / temperature, 0.8 / temperature, 30))[2::2]
     errors = [np.abs(P.sum(1) - np.r_[np.ones(5), 6]).max() for P in every]
     axes.semilogy(
-        range(1, 31), np.maximum(errors, 1e-16), mark + "-", color=colour, markersize=3, label=f"{temperature}"
+        range(1, 31), np.maximum(errors, 1e-16), mark + "-", color=color, markersize=3, label=f"{temperature}"
     )
 axes.legend(title="temperature", frameon=False)
 axes.set(xlabel="iteration", ylabel="rows are off by", title="Harder decisions take longer")
@@ -294,7 +294,7 @@ picture(figure, "How far the sums of rows are off, against iterations, at three 
 # %%
 import onnx
 import onnxruntime
-from shown import photo
+from display import photo
 
 from veduta.matching.mutual import centered
 from veduta.models.session import read_file
@@ -333,7 +333,7 @@ for number, (within, _, across, _) in enumerate(layers, 1):
     print(f"{number:3d}{listens_to(within).mean():17.0f}{far:18.0f}{listens_to(across).mean():23.1f}{share:14.2f}")
 
 # %% tags=["drawing"]
-from shown import image
+from display import image
 
 misled = sure[cosine.argmax(1)[sure] != partner[sure]]
 asking = misled[layers[0][2][misled, partner[misled]].argmin()]  # the one that is furthest from its partner at first
@@ -341,7 +341,7 @@ scales = [shot.pixels.shape[1] / shot.width for shot in (one, two)]
 at, there = (f.keypoints * scale for f, scale in zip((mine, theirs), scales, strict=True))
 figure, panels = plt.subplots(2, 3, figsize=(11, 5.4))
 for column, number in enumerate((1, 3, 6)):
-    for axes, shot, points, w, name, colour in zip(
+    for axes, shot, points, w, name, color in zip(
         panels[:, column],
         (one, two),
         (at, there),
@@ -351,7 +351,7 @@ for column, number in enumerate((1, 3, 6)):
         strict=True,
     ):
         image(axes, shot.pixels // 2 + 90, f"layer {number}: {name}" if not column else f"layer {number}")
-        axes.scatter(*points.T, s=900 * w + 0.5, color=colour, edgecolors="black", linewidths=0.3, alpha=0.75)
+        axes.scatter(*points.T, s=900 * w + 0.5, color=color, edgecolors="black", linewidths=0.3, alpha=0.75)
     panels[0, column].plot(*at[asking], "+", color=RED, markersize=16, markeredgewidth=2.5)
     for spot, mark in ((there[partner[asking]], "o"), (there[cosine[asking].argmax()], "x")):
         panels[1, column].plot(
@@ -366,7 +366,7 @@ picture(
 # %% [markdown]
 # The red cross above is the keypoint that asks; dots are as large as its weights. Below, the circle is the partner it ends with, and the x
 # the keypoint whose *descriptor* is nearest: another one. In the first layer it listens to nearly everybody in its own photo, to learn what kind of place this is; later to
-# its neighbourhood. Across, it looks at several candidates first and at one in the end. No step is a decision, and yet a
+# its neighborhood. Across, it looks at several candidates first and at one in the end. No step is a decision, and yet a
 # decision comes out.
 
 # %% [markdown]
@@ -392,7 +392,7 @@ def farther(times):
 
     def change(facade, _seed):
         small = cv2.resize(facade, None, fx=1 / times, fy=1 / times, interpolation=cv2.INTER_AREA)
-        # Pixel centres stand at whole numbers: half a pixel is half a pixel in either photo.
+        # Pixel centers stand at whole numbers: half a pixel is half a pixel in either photo.
         H = np.array([[1 / times, 0, 0.5 / times - 0.5], [0, 1 / times, 0.5 / times - 0.5], [0, 0, 1]])
         return small, H
 
@@ -419,8 +419,8 @@ for way, (change, amounts) in ways.items():
 # %% tags=["drawing"]
 figure, panels = plt.subplots(1, 3, figsize=(11, 3), sharey=True)
 for axes, (way, (_, amounts)) in zip(panels, ways.items(), strict=True):
-    for name, colour, mark in (("nearest", BLUE, "o-"), ("lighterglue", ORANGE, "s-")):
-        axes.plot(amounts, [table[way, amount, name][0] for amount in amounts], mark, color=colour, label=name)
+    for name, color, mark in (("nearest", BLUE, "o-"), ("lighterglue", ORANGE, "s-")):
+        axes.plot(amounts, [table[way, amount, name][0] for amount in amounts], mark, color=color, label=name)
     axes.set(xlabel=way, ylim=(0, None))
 panels[0].set_ylabel("right matches")
 panels[0].legend(frameon=False)
@@ -466,16 +466,16 @@ for name, values in evidence.items():
 figure, panels = plt.subplots(1, 3, figsize=(11, 2.4), sharey=True)
 jitter = np.random.default_rng(0).uniform(-0.25, 0.25, len(same))
 for axes, (name, values) in zip(panels, evidence.items(), strict=True):
-    for there, colour, mark in ((same, GREEN, "o"), (~same, RED, "x")):
+    for there, color, mark in ((same, GREEN, "o"), (~same, RED, "x")):
         axes.plot(
-            np.array(values)[there], there[there] * 0 + same[there] + jitter[there], mark, color=colour, markersize=4
+            np.array(values)[there], there[there] * 0 + same[there] + jitter[there], mark, color=color, markersize=4
         )
     axes.set(xlabel=name, xlim=(-3, None), ylim=(-0.6, 1.6))
     axes.set(yticks=[0, 1], yticklabels=["two facades", "one facade"])
 picture(figure, "Three kinds of evidence for pairs of one facade and of two; sums of cosines are far from zero for two")
 
 # %% [markdown]
-# A cosine is no probability: adding cosines gives unrelated facades tens of points, because every accidental neighbour counts
+# A cosine is no probability: adding cosines gives unrelated facades tens of points, because every accidental neighbor counts
 # nearly 1 ([decisions](../decisions.md), 21). Probabilities of a learned matcher do better. Inliers of the cheap matcher do
 # better still, for chance pairs do not agree with one another. That is lesson 8.
 #
@@ -483,7 +483,7 @@ picture(figure, "Three kinds of evidence for pairs of one facade and of two; sum
 #
 # | | notebook | Veduta |
 # |---|---|---|
-# | matcher | SuperGlue, 150 iterations of Sinkhorn | mutual nearest neighbours; LighterGlue on request |
+# | matcher | SuperGlue, 150 iterations of Sinkhorn | mutual nearest neighbors; LighterGlue on request |
 # | evidence | sum of matching scores | inliers of one homography |
 # | candidates | five, because each is dear | eight, then thirty while the decision is open |
 # | features of the gallery | computed anew for each pair | computed once, kept in the gallery |

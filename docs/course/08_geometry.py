@@ -32,7 +32,7 @@
 # %%
 import cv2
 import numpy as np
-from shown import BLUE, GREEN, GREY, ORANGE, RED, drawn, image, picture, plt, scratch
+from display import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
 
 import veduta
 
@@ -125,10 +125,10 @@ print(f"\nRANSAC: {inliers.sum()} inliers, of which {np.mean(error[inliers] < 6)
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), width_ratios=[1.7, 1])
 height, width = facade.shape[:2]
 image(left, np.hstack([seen.pixels, facade]), "Green agrees with the best guess, red does not")
-for keep, colour, thick in ((~inliers, RED, 0.5), (inliers, "#37d67a", 0.8)):
+for keep, color, thick in ((~inliers, RED, 0.5), (inliers, "#37d67a", 0.8)):
     for (x0, y0), (x1, y1) in zip(a[keep], b[keep], strict=True):
-        left.plot([x0, x1 + width], [y0, y1], color=colour, linewidth=thick)
-right.plot(counts, ".", color=GREY, markersize=3)
+        left.plot([x0, x1 + width], [y0, y1], color=color, linewidth=thick)
+right.plot(counts, ".", color=GRAY, markersize=3)
 right.plot(np.maximum.accumulate(counts), color=BLUE, label="best so far")
 right.set(xlabel="try", ylabel="inliers", title="Most guesses are bad; one good one is enough")
 right.legend(frameon=False)
@@ -150,12 +150,12 @@ samples = {
 }
 outline = np.array([(40, 40), (440, 40), (440, 320), (40, 320), (40, 40)], float)
 figure, panels = plt.subplots(1, 2, figsize=(9, 3.5))
-for axes, (title, four), colour in zip(panels, samples.items(), (RED, GREEN), strict=True):
+for axes, (title, four), color in zip(panels, samples.items(), (RED, GREEN), strict=True):
     guess = direct_linear_transform(a[four], b[four])
     agree = int((np.linalg.norm(carried(guess, a) - b, axis=1) < 4).sum())
     image(axes, facade, f"{title}: {agree} of {len(a)} agree")
     axes.plot(*carried(truth, outline).T, color="white", linestyle="--", linewidth=1.5, label="truth")
-    axes.plot(*carried(guess, outline).T, color=colour, linewidth=2, label="guess")
+    axes.plot(*carried(guess, outline).T, color=color, linewidth=2, label="guess")
     axes.plot(*b[four].T, "o", color="white", markeredgecolor="black")
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.legend(loc="upper right", fontsize=8, facecolor="#6b6f76", labelcolor="white")
@@ -284,7 +284,7 @@ for name, (p, q) in cases.items():
 # window, three portals. Sacré-Cœur from near and far is one church.
 
 # %%
-from shown import PHOTOS as FOLDER
+from display import PHOTOS as FOLDER
 
 folder = scratch()
 pairs = {"the same church": ("montmartre_close", "montmartre_far"), "look-alikes": ("notre_dame", "chartres")}

@@ -21,7 +21,7 @@
 
 # %%
 import numpy as np
-from shown import BLUE, GREY, ORANGE, drawn, image, photo, picture, plt, scratch
+from display import BLUE, GRAY, ORANGE, drawn, image, photo, picture, plt, scratch
 
 import veduta
 from veduta.images import from_array
@@ -67,7 +67,7 @@ picture(figure, "Two drawn facades with the same poster; all lines between them 
 #
 # $$\{\, k : S(x_k, y_k) \notin \{\text{sky}, \text{person}, \text{tree}, \text{flower}\} \,\}$$
 #
-# Here it is by another segmenter, SegFormer, with the same classes. Its weights do not ship with the package (their licence
+# Here it is by another segmenter, SegFormer, with the same classes. Its weights do not ship with the package (their license
 # does not allow all uses), so this lesson shows the call and says what is missing where they are:
 
 # %%
@@ -88,8 +88,8 @@ except VedutaError:
 #
 # ## A learned mask without a segmenter
 #
-# Veduta ships a small regression instead. For each keypoint it looks at the colours, edges and texture around it and at where it
-# lies in the photo, and says how likely it is to *stay*: to be found again by another photo of the same thing. It has learned that
+# Veduta ships a small regression instead. For each keypoint it looks at the colors, edges and texture around it and at where it
+# lies in the photo, and says how *repeatable* it is: how likely to be found again by another photo of the same thing. It has learned that
 # from references of real landmarks: keypoints that other photos confirmed, and keypoints that none did.
 
 # %%
@@ -109,13 +109,15 @@ for name in shots:
 
 # %% tags=["drawing"]
 figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), width_ratios=[1.5, 1.42, 0.74])
-for axes, (name, (shot, features, stays)) in zip(panels, kept.items(), strict=True):
+for axes, (name, (shot, features, repeatability)) in zip(panels, kept.items(), strict=True):
     scale = shot.pixels.shape[1] / shot.width
     image(axes, shot.pixels, name)
-    order = np.argsort(stays)
-    dots = axes.scatter(*(features.keypoints[order] * scale).T, c=stays[order], s=7, cmap="plasma", vmin=0, vmax=1)
-figure.colorbar(dots, ax=panels, label="likely to stay", shrink=0.8)
-picture(figure, "Keypoints on three photos, coloured by how likely they are to stay", photos=shots)
+    order = np.argsort(repeatability)
+    dots = axes.scatter(
+        *(features.keypoints[order] * scale).T, c=repeatability[order], s=7, cmap="plasma", vmin=0, vmax=1
+    )
+figure.colorbar(dots, ax=panels, label="repeatability", shrink=0.8)
+picture(figure, "Keypoints on three photos, colored by how likely they are to be found again", photos=shots)
 
 # %% [markdown]
 # The clouds over Sacré-Cœur have many keypoints, and nearly all of them are dark; so are trees, lawn and people. Stone is bright.
@@ -127,9 +129,9 @@ picture(figure, "Keypoints on three photos, coloured by how likely they are to s
 #
 # ## Useful features
 #
-# A reference has better witnesses than any mask: the other photos of its landmark. Match it with its relatives; every keypoint that
+# A reference has better witnesses than any mask: the other photos of its landmark. Match it with them; every keypoint that
 # is an inlier with one of them is *confirmed* once more. Keypoints on the passer-by are confirmed by nobody. Turcot and Lowe
-# proposed it in 2009; Veduta does so while photos are added, and then keeps the most confirmed 320 of 512.
+# proposed it in 2009; Veduta does so while photos are added (the *match graph* of a gallery, `veduta.gallery.match_graph`), and then keeps the most confirmed 320 of 512.
 #
 # Let us do it by hand for one landmark with six photos, each with clutter of its own in front of it.
 
@@ -164,11 +166,11 @@ def inliers(a, b):
 
 counts = np.zeros(len(features[0]), np.uint8)
 agreements = []
-for relative in features[1:]:
-    agreed = inliers(features[0], relative)
+for other in features[1:]:
+    agreed = inliers(features[0], other)
     agreements.append(len(agreed))
     counts = count_confirmed(counts, agreed[:, 0])
-print("inliers with the five relatives:", agreements)
+print("inliers with the five others:", agreements)
 print("a photo of the same should reach about", round(expected_inliers(agreements)), "inliers")
 for n in range(5):
     print(f"confirmed by {n}: {int((counts == n).sum())} keypoints")
@@ -177,16 +179,16 @@ for n in range(5):
 shot, covered = photos[0]
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.9))
 image(left, shot.pixels, "One reference, three posters in front")
-image(right, shot.pixels, "Keypoints by how many relatives confirm them")
+image(right, shot.pixels, "Keypoints by how many other photos confirm them")
 never = counts == 0
-right.plot(*features[0].keypoints[never].T, ".", color=GREY, markersize=3)
+right.plot(*features[0].keypoints[never].T, ".", color=GRAY, markersize=3)
 dots = right.scatter(
     *features[0].keypoints[~never].T, c=counts[~never], cmap="autumn_r", s=14, edgecolors="black", linewidths=0.3
 )
 for x0, y0, x1, y1 in covered:
     right.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], color="white", linewidth=1)
-figure.colorbar(dots, ax=right, label="relatives", ticks=range(1, 6))
-picture(figure, "A drawn facade with posters; confirmed keypoints lie on the facade, grey ones on the posters")
+figure.colorbar(dots, ax=right, label="photos that confirm it", ticks=range(1, 6))
+picture(figure, "A drawn facade with posters; confirmed keypoints lie on the facade, gray ones on the posters")
 
 # %%
 on_clutter = np.zeros(len(counts), bool)
@@ -225,16 +227,16 @@ for rule, order in rules.items():
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(6, 3.2))
-for (rule, values), colour in zip(curves.items(), (BLUE, ORANGE, GREY), strict=True):
-    axes.plot(sizes, values, "o-", color=colour, label=rule, markersize=4)
+for (rule, values), color in zip(curves.items(), (BLUE, ORANGE, GRAY), strict=True):
+    axes.plot(sizes, values, "o-", color=color, label=rule, markersize=4)
 axes.set(xlabel="keypoints kept of the reference", ylabel="inliers with new views", ylim=(0, None))
 axes.legend(frameon=False)
 axes.set_title("Confirmed keypoints are the ones that are found again")
 picture(figure, "Inliers against keypoints kept, for three rules; the most confirmed ones lead")
 
 # %% [markdown]
-# The package's own function does the same, with one caution: it drops nothing before at least two relatives have confirmed
-# something, for the only relative may show just a corner.
+# The package's own function does the same, with one caution: it drops nothing before at least two others have confirmed
+# something, for the only other photo may show just a corner.
 
 # %%
 from veduta.features_codec import pack_features
@@ -243,7 +245,7 @@ small, small_counts = keep_confirmed(features[0], counts, confirming=len(agreeme
 print(f"{len(features[0])} keypoints, {len(pack_features(features[0])):,} bytes")
 print(f"{len(small)} kept, {len(pack_features(small)):,} bytes")
 alone, _ = keep_confirmed(features[0], counts, confirming=1)
-print(f"with one relative: {len(alone)} kept")
+print(f"with one other photo: {len(alone)} kept")
 
 # %% [markdown]
 # On real photos 320 confirmed keypoints are as good as 512, in two thirds of the bytes and of the time. At five million
@@ -255,7 +257,7 @@ print(f"with one relative: {len(alone)} kept")
 # |---|---|---|
 # | asks | a segmenter, what each pixel shows | other photos, what they find again |
 # | drops | keypoints on four classes, of queries and references | the least confirmed keypoints of references |
-# | costs | one more network for every photo | a millisecond for each pair of relatives, when photos are added |
+# | costs | one more network for every photo | a millisecond for each reference pair, when photos are added |
 # | a poster | is kept | is confirmed by nobody |
 # | a lone reference | is masked | keeps all its keypoints |
 #
@@ -277,16 +279,16 @@ for name, (x, y) in {"first": (60, 150), "second": (180, 130)}.items():
 print(len(inliers(*without)), "inliers")  # every one of them was the poster's
 
 # %% [markdown]
-# **2.** How many relatives does it take? Count confirmations with one, two, three, four and five of them, and keep 192.
+# **2.** How many other photos does it take? Count confirmations with one, two, three, four and five of them, and keep 192.
 
 # %% tags=["solution"]
 for n in range(1, 6):
-    some = np.zeros(len(features[0]), np.uint8)
-    for relative in features[1 : n + 1]:
-        some = count_confirmed(some, inliers(features[0], relative)[:, 0])
-    order = some + 1e-3 * scores / scores.max()
-    print(n, "relatives:", round(np.mean([len(inliers(query, reduced(order, 192))) for query in tests]), 1), "inliers")
-# One relative already does most of it; each further one adds a little, for it has seen other parts without clutter.
+    confirmed = np.zeros(len(features[0]), np.uint8)
+    for other in features[1 : n + 1]:
+        confirmed = count_confirmed(confirmed, inliers(features[0], other)[:, 0])
+    order = confirmed + 1e-3 * scores / scores.max()
+    print(n, "others:", round(np.mean([len(inliers(query, reduced(order, 192))) for query in tests]), 1), "inliers")
+# One other photo already does most of it; each further one adds a little, for it has seen other parts without clutter.
 
 # %% [markdown]
 # **3.** When would useful features do harm? Think of a palace whose references all show the front.
@@ -294,7 +296,7 @@ for n in range(1, 6):
 # ??? note "Solution"
 #
 #     A photo of the back confirms none of the front's keypoints and is confirmed by none of them. If it is a reference itself, it
-#     keeps all of its own: too few relatives confirm anything. But a corner that shows a little of both sides loses the
+#     keeps all of its own: too few others confirm anything. But a corner that shows a little of both sides loses the
 #     keypoints of the back, because only the front has witnesses. So the number kept is large (320), and photos from all
 #     sides are worth more than many from one.
 #

@@ -11,7 +11,7 @@
 #
 # By now every question has a list of candidates: references with a similarity, and for the first of them a number of
 # inliers. Three questions are left. *Which landmark?* Several candidates may speak for the same one. *How sure?* Photos
-# of nothing have nearest neighbours, too. *Sure enough?* Somewhere there has to be a floor below which nothing is said.
+# of nothing have nearest neighbors, too. *Sure enough?* Somewhere there has to be a floor below which nothing is said.
 #
 # A formula written by hand answers all three with one number. A learned decision asks for many pieces of evidence, weighs
 # them by what was right on other photos, and is then bent until seven answers in ten are right where it says 0.7.
@@ -26,7 +26,7 @@
 # %% tags=["drawing"]
 import cv2
 import numpy as np
-from shown import BLUE, GREEN, GREY, ORANGE, RED, drawn, image, picture, plt, scratch
+from display import BLUE, GREEN, GRAY, ORANGE, RED, drawn, image, picture, plt, scratch
 
 world, folder = drawn(), scratch()
 
@@ -174,12 +174,12 @@ def by_kind(titles, alt):
     rng = np.random.default_rng(0)
     for axes, title in zip(panels, titles, strict=True):
         found, worth = results[title]
-        for row, (kind, colour) in enumerate({"known": GREEN, "stranger": RED, "nothing": GREY}.items()):
+        for row, (kind, color) in enumerate({"known": GREEN, "stranger": RED, "nothing": GRAY}.items()):
             some = [p for p in found if p.id.startswith(kind)]
             right = np.array([p.landmark in truth[p.id] for p in some])
             values, heights = np.array([p.confidence for p in some]), row + rng.uniform(-0.28, 0.28, len(some))
-            axes.plot(values[right], heights[right], "o", color=colour, markersize=3.5, alpha=0.8)
-            axes.plot(values[~right], heights[~right], "x", color=colour, markersize=4.5, alpha=0.8)
+            axes.plot(values[right], heights[right], "o", color=color, markersize=3.5, alpha=0.8)
+            axes.plot(values[~right], heights[~right], "x", color=color, markersize=4.5, alpha=0.8)
         axes.set(title=f"{title}: GAP {worth.gap:.2f}", xlabel="confidence", yticks=range(3))
         axes.set_yticklabels(["known", "stranger", "nothing"])
     picture(figure, alt)
@@ -188,7 +188,7 @@ def by_kind(titles, alt):
 by_kind(list(results), "Confidences of three methods by kind of photo; the product alone sets the known ones apart")
 
 # %% [markdown]
-# Dots are right answers, crosses wrong ones. The nearest neighbour of a lunch is a lunch, as similar as two views of a facade; strangers are as
+# Dots are right answers, crosses wrong ones. The nearest neighbor of a lunch is a lunch, as similar as two views of a facade; strangers are as
 # similar as those, too. Lunches do not match point by point, and neither do strangers, so the product sets both apart. What is left
 # of the known in the crowd on the left, it has not verified.
 #
@@ -207,18 +207,20 @@ by_kind(list(results), "Confidences of three methods by kind of photo; the produ
 # %%
 from veduta.competition.votes import fold_penalty, non_landmark_similarity, unfold_query
 
-bank = np.stack([recognizer.embed(from_array(lunch(i) if i % 2 else world.distractor(500 + i))) for i in range(40)])
+distractors = np.stack(
+    [recognizer.embed(from_array(lunch(i) if i % 2 else world.distractor(500 + i))) for i in range(40)]
+)
 names = list(to_judge)
 queries = np.stack([to_judge[name][1] for name in names])
 nearest = [to_judge[name][2][0] for name in names]
-references = recognizer.references.index.vectors(np.array([c.number for c in nearest]))
-like_nothing = [non_landmark_similarity(rows @ bank.T, best=5) for rows in (queries, references)]  # B(q), B(r)
-folded = np.sum(unfold_query(queries) * fold_penalty(references, like_nothing[1]), axis=1) - like_nothing[0]
+references = recognizer.references.index.vectors(np.array([c.row_id for c in nearest]))
+penalties = [non_landmark_similarity(rows @ distractors.T, best=5) for rows in (queries, references)]  # B(q), B(r)
+folded = np.sum(unfold_query(queries) * fold_penalty(references, penalties[1]), axis=1) - penalties[0]
 similarity = (queries * references).sum(1)
-print("folded and by hand differ by at most", round(float(np.abs(folded - (similarity - sum(like_nothing))).max()), 6))
+print("folded and by hand differ by at most", round(float(np.abs(folded - (similarity - sum(penalties))).max()), 6))
 for weight in (0.25, 1.0):
-    penalised = similarity - weight * sum(like_nothing)
-    judge(f"penalty times {weight:g}", {n: (c.landmark, p) for n, c, p in zip(names, nearest, penalised, strict=True)})
+    penalized = similarity - weight * sum(penalties)
+    judge(f"penalty times {weight:g}", {n: (c.landmark, p) for n, c, p in zip(names, nearest, penalized, strict=True)})
 
 # %% tags=["drawing"]
 by_kind(
@@ -250,19 +252,19 @@ from veduta.training.decision.examples import make_example, distractor_centers
 from veduta.training.decision.fit import answer_example, assign_folds, learn_decider
 
 
-def cases(gathered):
+def examples(gathered):
     """Return each photo with its evidence and what it shows; photos of one landmark are one group."""
     return [
-        make_example(name, landmark or name, frozenset([landmark] if landmark else []), candidates, around)
-        for name, (landmark, _, candidates, around) in gathered.items()
+        make_example(name, landmark or name, frozenset([landmark] if landmark else []), candidates, context)
+        for name, (landmark, _, candidates, context) in gathered.items()
     ]
 
 
-lessons, exam = cases(to_learn), cases(to_judge)
-learned, _ = learn_decider(lessons, distractor_centers(bank), fold_of=assign_folds(lessons))
+lessons, exam = examples(to_learn), examples(to_judge)
+learned, _ = learn_decider(lessons, distractor_centers(distractors), fold_of=assign_folds(lessons))
 decisions = {"learned elsewhere": recognizer.decider, "learned here": learned}
 for title, decision in decisions.items():
-    said = [answer_example(case, decision, "default") for case in exam]
+    said = [answer_example(example, decision, "default") for example in exam]
     judge(title, {a.query: (a.landmark, a.confidence) for a in said})
 
 # %% tags=["drawing"]
@@ -281,15 +283,15 @@ by_kind(
 
 # %%
 for name in ("known 3-0", "stranger 3", "nothing 3"):
-    _, _, candidates, around = to_judge[name]
-    first = recognizer.score_landmarks(candidates, around, "full")[0]
+    _, _, candidates, context = to_judge[name]
+    first = recognizer.score_landmarks(candidates, context, "full")[0]
     print(f"{name}: {first.landmark}, {first.probability:.2f}")
     print("   " + "  ".join(f"{v:+.1f} {t}" for t, v in sorted(first.terms, key=lambda part: -abs(part[1]))[:5]))
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(7, 3.2))
 order = list(results)
-axes.barh(order, [results[t][1].gap for t in order], color=[BLUE if "learned" in t else GREY for t in order])
+axes.barh(order, [results[t][1].gap for t in order], color=[BLUE if "learned" in t else GRAY for t in order])
 for row, title in enumerate(order):
     axes.text(results[title][1].gap + 0.01, row, f"{results[title][1].gap:.3f}", va="center")
 axes.invert_yaxis()
@@ -311,7 +313,7 @@ def reliability(axes, title):
     confidence = np.array([p.confidence for p in found])
     right = np.array([p.landmark in truth[p.id] for p in found])
     bins = np.clip(np.digitize(confidence, np.linspace(0, 1, 6)) - 1, 0, 4)
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--")
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--")
     for b in range(5):
         if (bins == b).any():
             x, y, n = confidence[bins == b].mean(), right[bins == b].mean(), int((bins == b).sum())
@@ -343,7 +345,7 @@ picture(figure, "Reliability diagrams of the notebook's product and of two learn
 from veduta.training.decision.fit import recalibrate
 
 bent, _ = recalibrate(recognizer.decider, lessons, fold_of=assign_folds(lessons))
-said = [answer_example(case, bent, "default") for case in exam]
+said = [answer_example(example, bent, "default") for example in exam]
 judge("elsewhere, bent here", {a.query: (a.landmark, a.confidence) for a in said})
 for title in ("learned elsewhere", "elsewhere, bent here", "learned here"):
     print(f"{title:20s} ECE {results[title][1].open_set.ece:.3f}")
@@ -362,7 +364,7 @@ recall = np.array([right[confidence >= f].sum() / (2 * KNOWN) for f in floors])
 figure, axes = plt.subplots(figsize=(6, 3))
 axes.plot(floors, precision, color=BLUE, label="share of answers that are right")
 axes.plot(floors, recall, color=ORANGE, label="share of known photos named rightly")
-axes.axvline(0.5, color=GREY, linestyle=":")
+axes.axvline(0.5, color=GRAY, linestyle=":")
 axes.set(xlabel="floor", ylim=(0, 1.05), title="A higher floor: fewer answers, and truer ones")
 axes.legend(frameon=False, loc="lower left")
 picture(figure, "Precision rises and recall falls as the floor rises")
@@ -374,11 +376,11 @@ picture(figure, "Precision rises and recall falls as the floor rises")
 # |---|---|---|---|
 # | load four networks | four backbones with GeM pooling see four things (lessons 2, 5) | 215 ms a photo on a GPU | one small network trained with margins, 25 ms on two cores (lesson 3) |
 # | load the gallery's tables | descriptors of 1.6 million photos, made before | four tables of 512 numbers a photo | one file that says which model made it, and refuses any other |
-# | `cdist`, one photo at a time | exact neighbours, five kept | a pass over the table for each photo | exact up to 200,000 references, then lists and codes (lesson 4); a hundred kept |
+# | `cdist`, one photo at a time | exact neighbors, five kept | a pass over the table for each photo | exact up to 200,000 references, then lists and codes (lesson 4); a hundred kept |
 # | weighted geometric mean | one similarity of four (lesson 5) | next to nothing | not needed for one model; there for yours |
 # | SuperPoint on a squashed photo | keypoints in a frame of 896 x 672 (lesson 6) | as often as a photo is in a pair | XFeat, in the photo's own shape, once a photo, kept |
 # | segmentation mask | keypoints on sky and people dropped (lesson 9) | one more network | a reference keeps the keypoints that other photos confirm |
-# | SuperGlue, scores summed | soft count of matches, no geometry (lesson 7) | the most of all | mutual neighbours and a homography (lesson 8): one millisecond a pair, so thirty candidates |
+# | SuperGlue, scores summed | soft count of matches, no geometry (lesson 7) | the most of all | mutual neighbors and a homography (lesson 8): one millisecond a pair, so thirty candidates |
 # | product, best three summed | one number for everything | nothing | 29 terms, learned, calibrated; a floor |
 # | write every row | every photo gets an answer | GAP | *none I know* where that is the truth |
 #
@@ -410,11 +412,11 @@ for a in (0.0, 0.1, 0.3, 1.0):
         f"a = {a:.1f}",
         {
             name: (voted[name][0], voted[name][1] - a * nothing)
-            for name, nothing in zip(names, like_nothing[0], strict=True)
+            for name, nothing in zip(names, penalties[0], strict=True)
         },
     )
 # GAP hardly moves: photos of nothing stood below the verified ones before. FPR95 falls, for they no longer stand among those known that
-# were not verified. Only the grey ones move.
+# were not verified. Only the gray ones move.
 
 # %% [markdown]
 # **3.** Square every confidence of the decision learned here. What do GAP and ECE say?

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 4. Nearest neighbours
+# # 4. Nearest neighbors
 #
 # **Aim.** Find the most similar of many descriptors: exactly, by inverted lists, by product codes, and by all of these together. Measure
 # recall against work in the lesson itself, and see why benchmarks on random vectors mislead.
@@ -8,7 +8,7 @@
 #
 # ## The idea in plain words
 #
-# A library with ten books needs no catalogue: look at every spine. With five million you go to the right shelf first. You may
+# A library with ten books needs no catalog: look at every spine. With five million you go to the right shelf first. You may
 # miss a book that somebody put on the next shelf; look at two or three shelves, and you will hardly miss any. All fast search is a
 # trade: how little can be looked at, and how much is still found?
 #
@@ -28,7 +28,7 @@ import sys
 import time
 
 import numpy as np
-from shown import BLUE, GREEN, GREY, ORANGE, RED, ROOT, picture, plt, scratch
+from display import BLUE, GREEN, GRAY, ORANGE, RED, ROOT, picture, plt, scratch
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 from descriptors_like import World
@@ -59,9 +59,9 @@ def recall(found):
 # %% [markdown]
 # ## Lists
 #
-# An *inverted file* (Sivic and Zisserman, 2003) deals the references to lists. Learn $L$ centres by k-means; every reference goes to
-# the list of its nearest centre; a query looks at the lists of the `nprobe` centres nearest to it. In two dimensions one can see
-# the cells that belong to the centres, and why one cell is not enough.
+# An *inverted file* (Sivic and Zisserman, 2003) deals the references to lists. Learn $L$ centers by k-means; every reference goes to
+# the list of its nearest center; a query looks at the lists of the `nprobe` centers nearest to it. In two dimensions one can see
+# the cells that belong to the centers, and why one cell is not enough.
 
 # %% tags=["drawing"]
 import faiss
@@ -81,32 +81,32 @@ axes.contourf(
     *grid.reshape(400, 400, 2).transpose(2, 0, 1), np.isin(cell, near), [-0.5, 0.5, 1.5], colors=["white", "#dbe8f6"]
 )
 for number in range(12):
-    axes.contour(*grid.reshape(400, 400, 2).transpose(2, 0, 1), cell == number, [0.5], colors=GREY, linewidths=0.5)
-axes.plot(*points.T, ".", color=GREY, markersize=3)
+    axes.contour(*grid.reshape(400, 400, 2).transpose(2, 0, 1), cell == number, [0.5], colors=GRAY, linewidths=0.5)
+axes.plot(*points.T, ".", color=GRAY, markersize=3)
 axes.plot(*points[best].T, "o", color=GREEN, markersize=5, label="its 12 nearest")
-axes.plot(*kmeans.centroids.T, "+", color=ORANGE, markersize=9, label="centres")
+axes.plot(*kmeans.centroids.T, "+", color=ORANGE, markersize=9, label="centers")
 axes.plot(*asked.T, "*", color=RED, markersize=14, label="query")
 axes.set(title=f"{elsewhere} of the 12 nearest lie outside the query's own list", xticks=[], yticks=[], aspect="equal")
 axes.grid(visible=False)
 axes.legend(frameon=False, loc="lower right", fontsize=8)
 picture(
     figure,
-    "Points in a plane cut into the cells of twelve centres; the query looks at the three cells nearest to it, in blue",
+    "Points in a plane cut into the cells of twelve centers; the query looks at the three cells nearest to it, in blue",
 )
 
 # %% [markdown]
-# A query near a border has neighbours on both sides. How much is found for how much work? The honest measure of work is the share of
+# A query near a border has neighbors on both sides. How much is found for how much work? The honest measure of work is the share of
 # references that were compared, for times differ between machines.
 
 # %%
 LISTS = 256
-quantiser = faiss.IndexFlatIP(DIM)
-lists = faiss.IndexIVFFlat(quantiser, DIM, LISTS, faiss.METRIC_INNER_PRODUCT)
+quantizer = faiss.IndexFlatIP(DIM)
+lists = faiss.IndexIVFFlat(quantizer, DIM, LISTS, faiss.METRIC_INNER_PRODUCT)
 lists.cp.seed, lists.cp.min_points_per_centroid = 1, 1
 lists.train(stored)
 lists.add(stored)
 sizes = np.array([lists.invlists.list_size(i) for i in range(LISTS)])
-order = np.argsort(-(queries @ quantiser.reconstruct_n(0, LISTS).T), axis=1)
+order = np.argsort(-(queries @ quantizer.reconstruct_n(0, LISTS).T), axis=1)
 curve = []
 for probes in (1, 2, 4, 8, 16, 32, 64, 128):
     lists.nprobe = probes
@@ -147,7 +147,7 @@ near = [np.abs(flat[:, axis, None] - levels[axis]).argmin(1) for axis in range(2
 coded_points = np.c_[levels[0][near[0]], levels[1][near[1]]]
 figure, axes = plt.subplots(figsize=(5, 4.6))
 for (x0, y0), (x1, y1) in zip(flat, coded_points, strict=True):
-    axes.plot([x0, x1], [y0, y1], color=GREY, linewidth=0.4)
+    axes.plot([x0, x1], [y0, y1], color=GRAY, linewidth=0.4)
 axes.plot(*flat.T, ".", color=BLUE, markersize=4, label="descriptor")
 axes.plot(
     *np.stack(np.meshgrid(*levels), -1).reshape(-1, 2).T, "s", color=ORANGE, markersize=4, label="what codes can say"
@@ -158,22 +158,22 @@ axes.legend(frameon=False, loc="lower right", fontsize=8)
 picture(figure, "Points joined to the nearest crossing of a grid of six by six learned lines")
 
 # %% [markdown]
-# The codes' order is rough. But with 16 bytes or more, nearly all true neighbours are among the best 240, which is less than a hundredth of all. So look roughly,
+# The codes' order is rough. But with 16 bytes or more, nearly all true neighbors are among the best 240, which is less than a hundredth of all. So look roughly,
 # then **re-score**: compute exact cosines for those, and sort again. That is the whole recipe: *lists say where, codes say which, and
 # exact descriptors have the last word.*
 #
 # ## How far to look
 #
-# How many lists are enough? That depends on the gallery, and on the query: one with many near neighbours needs few lists, a lonely one needs many.
+# How many lists are enough? That depends on the gallery, and on the query: one with many near neighbors needs few lists, a lonely one needs many.
 # Veduta looks at the few most promising lists first and then knows a similarity $s$ that 30 references reach. Which other lists may
-# hold something better? Take a member $x$ of a list apart, into a share along the list's centre $z$ and a rest $e$ at right angles to it:
+# hold something better? Take a member $x$ of a list apart, into a share along the list's center $z$ and a rest $e$ at right angles to it:
 # $x = m z + e$. Over the members of a list, $m$ has a mean $\mu$ and a variance $v$; both are kept for every list. Let $c$ be the cosine of the
-# query with the centre. The query sees the share as much as it sees the centre, $c\,m$, and the rest as it sees any direction: like a random one among $f$, where $f$ is in how many
+# query with the center. The query sees the share as much as it sees the center, $c\,m$, and the rest as it sees any direction: like a random one among $f$, where $f$ is in how many
 # dimensions the rests lie. So a member's similarity with the query has
 #
 # $$\text{mean } c\,\mu \qquad\text{and variance}\qquad \sigma^2 = \underbrace{c^2 v}_{\text{the share}} + \underbrace{\frac{(1 - c^2)(1 - \mu^2 - v)}{f}}_{\text{the rest}}$$
 #
-# and a list is looked at if $c\,\mu + \rho\,\sigma \ge s$ (`veduta.index.ivf.inverted_file.ListStatistics`). The *reach* $\rho$ says how unlikely a find may be and still be looked for.
+# and a list is looked at if $c\,\mu + \rho\,\sigma \ge s$ (`veduta.index.ivf.inverted_file.ListStatistics`). The *probe radius* $\rho$ says how unlikely a find may be and still be looked for.
 # It is not guessed but measured on the gallery's own descriptors, for the recall that is asked for.
 
 # %%
@@ -213,10 +213,10 @@ left.set(
 left.legend(frameon=False, fontsize=8)
 right.scatter(similarity[:, -1], looked, s=12, color=BLUE)
 right.set(
-    xlabel="similarity of the 30th neighbour", ylabel="share looked at", yscale="log", title="Lonely queries cost more"
+    xlabel="similarity of the 30th neighbor", ylabel="share looked at", yscale="log", title="Lonely queries cost more"
 )
 picture(
-    figure, "Left: recall against share compared. Right: the share looked at falls with the 30th neighbour's similarity"
+    figure, "Left: recall against share compared. Right: the share looked at falls with the 30th neighbor's similarity"
 )
 
 # %% [markdown]
@@ -234,7 +234,7 @@ same = [
     for i, s in zip(ids, values)
     if i in known
 ]
-print(f"{len(same)} neighbours found by both, {sum(same)} with the very same cosine")
+print(f"{len(same)} neighbors found by both, {sum(same)} with the very same cosine")
 
 # %% [markdown]
 # ## All together
@@ -281,7 +281,7 @@ for name, (search, share, size) in ways.items():
 #
 # Draw vectors without any structure, and every approximate index looks half as good. In high dimensions all of them are about equally
 # far from a query: cosines crowd around 0 with a deviation of $1 / \sqrt{D}$. The nearest stands out less, and where one
-# neighbour lies says little about the next.
+# neighbor lies says little about the next.
 
 # %%
 rng = np.random.default_rng(0)
@@ -309,9 +309,9 @@ print(f"16 of {LISTS} lists, a fifteenth of all: recall {share:.2f} on noise, {c
 
 # %% tags=["drawing"]
 figure, axes = plt.subplots(figsize=(6, 3))
-for (dim, values), colour in zip(spreads.items(), (GREY, GREEN, ORANGE, BLUE), strict=True):
+for (dim, values), color in zip(spreads.items(), (GRAY, GREEN, ORANGE, BLUE), strict=True):
     axes.hist(
-        values, np.linspace(-1, 1, 81), density=True, histtype="step", color=colour, linewidth=1.5, label=f"D = {dim}"
+        values, np.linspace(-1, 1, 81), density=True, histtype="step", color=color, linewidth=1.5, label=f"D = {dim}"
     )
 axes.set(
     xlabel="cosine with one vector", ylabel="density", title="The higher the dimension, the more alike all distances"
@@ -351,7 +351,7 @@ for wide in (60, 240, 960):
     print(
         f"best {wide}: {recall([rescored(q[None], short.search(q[None], wide)[1])[0].tolist() for q in queries]):.3f}"
     )
-# What is not among the rough ones cannot be found again: the recall is the share of true neighbours among these.
+# What is not among the rough ones cannot be found again: the recall is the share of true neighbors among these.
 
 # %% [markdown]
 # **3.** Look only among a tenth of the references (`among=`). Does the approximate index still find what an exact index of those alone finds?

@@ -35,7 +35,7 @@ CREDITS = {
     "sist_chapel": PAIR,
     "barbershop": PAIR,
 }
-BLUE, ORANGE, GREEN, RED, GREY = "#2f6db3", "#d9822b", "#3a8f5c", "#c0392b", "#8a8f98"
+BLUE, ORANGE, GREEN, RED, GRAY = "#2f6db3", "#d9822b", "#3a8f5c", "#c0392b", "#8a8f98"
 plt.rcParams.update(
     {
         "figure.dpi": 110,
@@ -47,7 +47,7 @@ plt.rcParams.update(
         "axes.grid": True,
         "grid.color": "#e6e8eb",
         "axes.axisbelow": True,
-        "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, GREY]),
+        "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, GRAY]),
         "image.interpolation": "nearest",
     }
 )
@@ -77,7 +77,7 @@ def drawn():
 def picture(figure, alt, photos=()):
     """Show a figure with a text that says what is in it; `photos` are the names of those in it."""
     if photos:
-        figure.text(0.995, -0.01, credit(*photos), ha="right", va="top", fontsize=6, color=GREY)
+        figure.text(0.995, -0.01, credit(*photos), ha="right", va="top", fontsize=6, color=GRAY)
     data = io.BytesIO()
     figure.savefig(data, format="png", bbox_inches="tight")
     plt.close(figure)

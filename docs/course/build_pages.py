@@ -1,7 +1,7 @@
 """The course as pages: each lesson a notebook, executed, then Markdown with its pictures.
 
-    python docs/course/making.py notebooks OUT     # lessons as notebooks, and the photos they use
-    python docs/course/making.py pages OUT SITE    # executed notebooks as pages
+    python docs/course/build_pages.py notebooks OUT     # lessons as notebooks, and the photos they use
+    python docs/course/build_pages.py pages OUT SITE    # executed notebooks as pages
 
 A lesson is a script in jupytext's percent format. Cells tagged ``solution`` are folded away below the exercise they
 solve, cells tagged ``drawing`` leave their picture and fold their code. What is drawn lies in OUT and is not committed.

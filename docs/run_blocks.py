@@ -1,6 +1,6 @@
 """Every code block of the documentation is run, in order, in a folder of its own, or says why it is not.
 
-    python docs/running.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
+    python docs/run_blocks.py README.md docs/*.md docs/course/*.md docs/tutorials/*.md
 
 Blocks fenced as ``sh`` go to bash, blocks fenced as ``python`` to one interpreter for the whole file. Before the block:
 ``<!-- not run: WHY -->`` leaves it out; ``<!-- first: ... -->`` holds commands of the shell that prepare what the
@@ -24,12 +24,12 @@ SECONDS = 600
 def steps(text):
     """Yield (language, code) of what is to be run, and ("", reason) for a block that is not."""
     reason = None
-    for found in STEP.finditer(text):
-        kind, said, language, code = found.groups()
+    for block in STEP.finditer(text):
+        kind, comment, language, code = block.groups()
         if kind == "first":
-            yield "sh", said
+            yield "sh", comment
         elif kind:
-            reason = " ".join(said.split())
+            reason = " ".join(comment.split())
         elif language in ("sh", "python"):
             yield ("", reason) if reason else (language, code)
             reason = None
@@ -72,9 +72,9 @@ def do(path, code, folder, environment):
         raise SystemExit(failed(path, code, done.stdout + done.stderr))
 
 
-def failed(path, code, said):
-    """Return what to say of a block that has failed."""
-    return f"{path}: this block has failed:\n\n{code}\n{said[-4000:]}"
+def failed(path, code, output):
+    """Return the message of a block that has failed."""
+    return f"{path}: this block has failed:\n\n{code}\n{output[-4000:]}"
 
 
 class Interpreter:
@@ -116,12 +116,12 @@ for line in sys.stdin:
         script.write_text(code, "utf-8")
         self._process.stdin.write(f"{script}\n")
         self._process.stdin.flush()
-        said = []
+        lines = []
         for line in self._process.stdout:
             if line == "\0\n":
                 return
-            said.append(line)
-        raise SystemExit(failed(self._path, code, "".join(said)))
+            lines.append(line)
+        raise SystemExit(failed(self._path, code, "".join(lines)))
 
 
 def main():
