@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import BusyError, LibraryError
-from veduta.library.journal.apply import ActionRun
+from veduta.library.journal.apply import ActionRun, WriteCallback
 from veduta.library.journal.fsops import FULL
 from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, OperationLog, now
 from veduta.library.journal.operation import Intent, Step
@@ -28,7 +28,7 @@ from veduta.types import Failure
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Action", "Applied", "Step", "Undone", "apply", "history", "settle", "undo"]
+__all__ = ["Action", "Applied", "Step", "Undone", "apply", "history", "recover", "undo"]
 
 LOCK = "lock"
 
@@ -42,12 +42,14 @@ class Applied:
         failures: those that were not, and why; where nothing else is said nothing is left of them.
         journal: the file that remembers them, or None where nothing was changed.
         stopped: why the rest was not tried, such as a full disk, or None.
+        written: file -> sha256 of its content, of the files written by ``write``.
     """
 
     done: int
     failures: tuple[Failure, ...]
     journal: Path | None
     stopped: str | None = None
+    written: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ class Undone:
 
 
 def apply(
-    steps: Iterable[Step], folder: Path, what: str, progress: CountProgress | None = None, root: Path | None = None
+    steps: Iterable[Step],
+    folder: Path,
+    what: str,
+    progress: CountProgress | None = None,
+    root: Path | None = None,
+    before_write: WriteCallback = lambda path, sha256: None,
 ) -> Applied:
     """Carry out the steps in order; return what became of them.
 
@@ -100,6 +107,8 @@ def apply(
         what: name of the action: letters, digits and dashes.
         progress: called with how many steps were dealt with.
         root: the library's folder; with it, what is done there can be undone after the library was moved.
+        before_write: called with a file and the sha256 of its new content before a ``write`` is logged or made; a
+            VedutaError of it fails that step.
 
     Raises:
         LibraryError: another process is changing the library, an undo has to be finished first, or the state folder
@@ -108,7 +117,7 @@ def apply(
     with _locked(folder):
         _settle(folder, root)
         with OperationLog.new(folder, what, root) as book:
-            run = ActionRun(book)
+            run = ActionRun(book, before_write)
             for count, step in enumerate(steps, 1):
                 run.take(step)
                 if progress is not None:
@@ -117,7 +126,7 @@ def apply(
                     break
             run.end()
             journal = book.path if book.begun and not run.is_noop else None
-    return Applied(run.done, tuple(run.failures), journal, run.stopped)
+    return Applied(run.done, tuple(run.failures), journal, run.stopped, run.written)
 
 
 def undo(

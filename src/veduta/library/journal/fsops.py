@@ -1,7 +1,7 @@
 """Single changes of the file system that never overwrite a file, and what tells two files apart afterwards.
 
 Every change is one call of the operating system, or is made under another name first, so that a process killed at any
-moment leaves either the old state or one that `steps.revert` recognises.
+moment leaves either the old state or one that `rollback.revert` recognizes.
 """
 
 from __future__ import annotations
