@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from veduta.library.atomic import write_whole
+from veduta.errors import LibraryError
+from veduta.files import write_atomic
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset
 from veduta.text import utf8
@@ -41,8 +42,16 @@ def export_assets(shots: Sequence[Asset], format: str, out: Path) -> int:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     write, is_map = FORMATS[format]
     rows = [row for row in map(_row, shots) if not is_map or row["position_source"]]
-    write_whole(out, write(rows))
+    write_text(out, write(rows))
     return len(rows)
+
+
+def write_text(out: Path, parts: Iterable[str]) -> None:
+    """Write text to a file atomically; LibraryError if it cannot be written."""
+    try:
+        write_atomic(out, parts)
+    except OSError as error:
+        raise LibraryError(f"{utf8(str(out))}: cannot be written ({error.strerror}); choose another place") from error
 
 
 def _row(shot: Asset) -> Properties:
