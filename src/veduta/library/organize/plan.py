@@ -43,7 +43,7 @@ class OrganizePlan:
         folders: folders that are made.
         already: photos that are in their place already.
         elsewhere: photos that lie below `root` in another place only, and are left there; none in ``move`` mode.
-        unlabelled: photos left alone because nobody knows what they show.
+        unlabeled: photos left alone because they have no label.
         copies_left: further files with the content of a photo that stay where they are; in ``move`` mode.
         renamed: (source, target) of photos that get another name, as theirs is taken.
         left: what cannot be placed, and why.
@@ -59,7 +59,7 @@ class OrganizePlan:
     folders: int
     already: int
     elsewhere: int
-    unlabelled: int
+    unlabeled: int
     copies_left: int
     renamed: tuple[tuple[Path, Path], ...]
     left: tuple[Failure, ...]
@@ -100,7 +100,7 @@ def plan_organize(
     planner = _Planner(mode, folders)  # type: ignore[arg-type]
     for count, shot in enumerate(sorted(shots, key=lambda shot: os.fsencode(shot.file)), 1):
         if shot.label is None:
-            planner.unlabelled += 1
+            planner.unlabeled += 1
         else:
             planner.place(shot, planner.folders.find(pattern.folder(shot)))
         if progress is not None:
@@ -122,7 +122,7 @@ class _Planner:
 
     def __init__(self, mode: OrganizeMode, folders: TargetTree) -> None:
         self.folders = folders
-        self.unlabelled = 0
+        self.unlabeled = 0
         self._mode = mode
         self._device = folders.existing.stat().st_dev
         self._steps: list[Step] = []
@@ -162,7 +162,7 @@ class _Planner:
             folders=len({above for step in self._steps for above in step.target.parents} & self.folders.new),
             already=self._already,
             elsewhere=self._elsewhere,
-            unlabelled=self.unlabelled,
+            unlabeled=self.unlabeled,
             copies_left=self._copies_left,
             renamed=tuple(self._renamed),
             left=tuple(self._left),
