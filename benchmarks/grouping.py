@@ -116,7 +116,7 @@ class World:
         self.labels = np.array([known[key][0] for key in self.contents])
         self.bank = np.array([known[key][2] for key in self.contents])
         self.vectors = cache.descriptors(self.contents)
-        self.neighbours = pair_model.nearest_photos(self.vectors, pair_model.NEIGHBOURS)
+        self.neighbours = pair_model.nearest_photos(self.vectors, pair_model.NEIGHBORS)
         a, b = pair_model.pairs_of(self.neighbours)
         inliers = features.verify_pairs(cache, self.contents, a, b, None)
         similarity = np.einsum("ij,ij->i", self.vectors[a], self.vectors[b]).astype(np.float32)

@@ -114,7 +114,7 @@ def test_an_unchanged_photo_is_never_looked_at_twice(tmp_path, gallery, views):
     assert sorted(answers) == sorted(landmark for photo, landmark in list(views.items())[:4])
 
 
-def test_answers_are_those_of_the_recogniser(tmp_path, gallery, views, distractors):
+def test_answers_are_those_of_the_recognizer(tmp_path, gallery, views, distractors):
     folder = tmp_path / "library"
     folder.mkdir()
     photos = [*list(views)[:3], *distractors[:2]]

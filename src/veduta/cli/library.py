@@ -75,10 +75,10 @@ def scan_command(
         output.progress("scanning") as progress,
     ):
         report = opened.scan(opened_gallery, limit, threads, max_memory, again=again, progress=progress)
-        shots, doubts = opened.assets(), len(opened.uncertain())
+        assets, doubts = opened.assets(), len(opened.uncertain())
     output.print_failures(report.failures)
-    counted = [shot for shot in shots if shot.best]
-    named = sum(shot.label is not None for shot in counted)
+    counted = [asset for asset in assets if asset.best]
+    named = sum(asset.label is not None for asset in counted)
     facts = asdict(report) | {
         "failures": len(report.failures),
         "photos": len(counted),
@@ -132,7 +132,7 @@ def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
         "last": group.last.isoformat() if group.last else None,
         "position": "{:.5f}, {:.5f}".format(*group.position) if group.position else None,
     }
-    return row | ({"files": [str(shot.file) for shot in group.assets]} if as_json else {})
+    return row | ({"files": [str(asset.file) for asset in group.assets]} if as_json else {})
 
 
 @library_app.command("name")

@@ -66,15 +66,15 @@ def _judge(library: Library, verdict: str | None, photo: str) -> None:
     from veduta.library.review import landmark_of
 
     if verdict is None:
-        shot = library.clear_verdict(photo)
+        asset = library.clear_verdict(photo)
     elif verdict == "corrected":
         path, _, id = photo.rpartition("=")
         if not path:
             raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
-        shot = library.set_verdict(path, verdict, landmark_of(library, id))
+        asset = library.set_verdict(path, verdict, landmark_of(library, id))
     else:
-        shot = library.set_verdict(photo, verdict)
-    output.note(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
+        asset = library.set_verdict(photo, verdict)
+    output.note(f"{asset.file}: {asset.label.landmark.name if asset.label else 'none'}")
 
 
 def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:

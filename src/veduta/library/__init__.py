@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from veduta.library.catalog import STATE_FOLDER, Catalog
 from veduta.library.cluster.features import EMBEDDER
 from veduta.library.cluster.group import Group as Group
 from veduta.library.cluster.group import name_group, read_groups, update_groups
-from veduta.library.metadata.tag import TagPlan
-from veduta.library.metadata.tag import plan_tags as plan_tags
+from veduta.library.metadata.tag import TagPlan, plan_tags
 from veduta.library.model import Asset, ScanReport, StoredAnswer, Verdict, unreadable
 from veduta.library.model import UncertainAsset as UncertainAsset
 from veduta.library.organize.plan import OrganizePlan, plan_organize
@@ -51,8 +49,7 @@ class Library(AbstractContextManager["Library"]):
     """
 
     def __init__(self, path: str | os.PathLike[str], state: str | os.PathLike[str] | None = None) -> None:
-        # Absolute, but with its links: a library under a linked folder is where the person thinks it is.
-        self.path = Path(path).absolute()
+        self.path = Path(path).absolute()  # with its links: a library under one is where the person thinks it is
         if not self.path.is_dir():
             raise LibraryError(f"{utf8(os.fsdecode(path))}: is not a folder; name the one your photos lie in")
         self.folder = self.path / STATE_FOLDER if state is None else Path(state).absolute()
@@ -94,7 +91,7 @@ class Library(AbstractContextManager["Library"]):
             ValueError: a limit is out of its range.
         """
         limits = ScanLimits(limit, threads, max_memory * MEGABYTE)
-        query = None if gallery is None else GalleryQuery.of(gallery, self._catalog, again=again)
+        query = GalleryQuery.of(gallery, self._catalog, again=again) if gallery else None
         return Scan(self._catalog, self._embedder, query, limits, again=again).run(progress)
 
     # --- the catalog --------------------------------------------------------------------------------------------
@@ -167,7 +164,7 @@ class Library(AbstractContextManager["Library"]):
         """Delete a person's verdict on a photo and its burst, and return the photo with its new label."""
         return verdicts.clear_verdict(self._catalog, photo)
 
-    # --- changes, and undo --------------------------------------------------------------------------------------
+    # --- changes ------------------------------------------------------------------------------------------------
 
     def tag(self, *, embed: bool = False, floor: float = WRITTEN_FLOOR) -> TagPlan:
         """Return the plan of the labels to write beside the photos or into them; only `apply` writes.
@@ -199,8 +196,7 @@ class Library(AbstractContextManager["Library"]):
             LibraryError: the pattern, the mode or the target is impossible; nothing was changed.
         """
         journal.recover(self.folder, self.path)  # a step that a killed run died in is no place for a photo
-        base = Path(base).absolute()
-        return plan_organize(self.assets(floor), into, mode, base, progress, forbidden=[self.folder])
+        return plan_organize(self.assets(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
 
     def apply(self, plan: OrganizePlan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
         """Carry out a plan and report on each step; `undo` reverts that, also after a crash in the middle.
@@ -241,12 +237,10 @@ class Library(AbstractContextManager["Library"]):
 
     def _update_files(self, written: Mapping[Path, str]) -> None:
         """Bring the records of files up to date without reading one; `written` is file -> sha256 of new contents."""
-        for path, row in self._catalog.files().items() if written else ():
-            if Path(path) in written and Path(path).exists():
-                status = Path(path).stat()
-                node, sha256 = (status.st_dev, status.st_ino), written[Path(path)]
-                now = replace(row, size=status.st_size, mtime=status.st_mtime_ns, node=node, sha256=sha256)
-                self._catalog.put_file(path, now)
+        files = self._catalog.files()
+        for path, sha256 in written.items():
+            if str(path) in files and path.exists():
+                self._catalog.put_file(str(path), files[str(path)].written(path.stat(), sha256))
         self.scan(limit=0)
 
     # --- groups -------------------------------------------------------------------------------------------------

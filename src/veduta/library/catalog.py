@@ -76,6 +76,11 @@ class FileRecord:
     error: str | None
     companions: tuple[str, ...] = ()
 
+    def written(self, status: os.stat_result, sha256: str) -> FileRecord:
+        """Return the record of the file after it was written anew."""
+        node = status.st_dev, status.st_ino
+        return FileRecord(status.st_size, status.st_mtime_ns, node, sha256, self.error, self.companions)
+
 
 class Catalog:
     """The rows of one library. Use from one thread at a time.

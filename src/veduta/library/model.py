@@ -33,7 +33,7 @@ class Asset:
     """One photo of a library, with every file of the same content and their companions.
 
     Attributes:
-        sha256: hex digest of its content; two files with the same bytes are one shot.
+        sha256: hex digest of its content; two files with the same bytes are one asset.
         files: where it lies, absolute, sorted; the first stands for it.
         companions: files that go where it goes, absolute: the RAW it was developed from, sidecars (``.xmp``,
             ``.aae``), the film of a live photo.

@@ -59,7 +59,7 @@ def extract_features(
     descriptors: Mapping[str, Float32] | None = None,
     progress: VerbProgress | None = None,
 ) -> list[Failure]:
-    """Make the features of contents that have none yet, and return what could not be read.
+    """Make the features of contents that have none yet, and return the failures.
 
     Args:
         cache: where they are kept, photo by photo, so that a run that was killed goes on.
@@ -72,7 +72,7 @@ def extract_features(
     known, descriptors_by_content, failures = cache.appearances(), descriptors or {}, list[Failure]()
     waiting = [sha256 for sha256 in files if sha256 not in known]
 
-    def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
+    def extract(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
         try:
             image = load(files[sha256], name=utf8(files[sha256]), max_pixels=max_pixels)
         except ImageError as error:
@@ -80,11 +80,11 @@ def extract_features(
         descriptor = descriptors_by_content.get(sha256)
         return models.embedder.embed([image])[0] if descriptor is None else descriptor, models.extractor.extract(image)
 
-    for done, (sha256, seen) in enumerate(in_order(see, waiting), 1):
-        if isinstance(seen, Failure):
-            failures.append(seen)
+    for done, (sha256, extracted) in enumerate(in_order(extract, waiting), 1):
+        if isinstance(extracted, Failure):
+            failures.append(extracted)
         else:
-            cache.put_appearance(sha256, *seen)
+            cache.put_appearance(sha256, *extracted)
         if progress:
             progress(done, len(waiting), "looking")
     return failures
@@ -108,9 +108,9 @@ def find_groups(cache: FeatureCache, contents: Sequence[str], progress: VerbProg
     similarity = np.einsum("ij,ij->i", descriptors[a], descriptors[b]).astype(np.float32)
     pairs = PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
     nothing = distractor_similarity(descriptors, shipped_decider(EMBEDDER, EXTRACTOR, MATCHER).centers)
-    judged, chances = score_pairs(pairs, descriptors, nothing, neighbors)
-    places = average_linkage(len(contents), judged, chances)
-    weight = _weights(len(contents), judged, chances, places)
+    scored, probabilities = score_pairs(pairs, descriptors, nothing, neighbors)
+    places = average_linkage(len(contents), scored, probabilities)
+    weight = _weights(len(contents), scored, probabilities, places)
     return [[contents[i] for i in sorted(members, key=lambda i: (-weight[i], contents[i]))] for members in places]
 
 

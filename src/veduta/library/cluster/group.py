@@ -168,7 +168,7 @@ def _descriptors(catalog: Catalog, model: str) -> dict[str, Float32]:
     """Return origin -> descriptor by this model, of the contents in the library that stand for their burst."""
     origins, followers, seen = catalog.contents.aliases(), catalog.contents.followers(), catalog.contents.appearances()
     rows = zip(seen.sha256, seen.descriptors, seen.models, strict=True)
-    return {origins.get(key, key): row for key, row, made_by in rows if made_by == model and key not in followers}
+    return {origins.get(key, key): row for key, row, row_model in rows if row_model == model and key not in followers}
 
 
 def name_group(

@@ -2,7 +2,7 @@
 
 A pair by itself says little: a facade and its portal share no keypoint, and two windows of one maker share many. So
 each photo's likely partners are found first, by a logistic regression over the pair alone, and then a second one
-judges pairs by the partners they have in common (as k-reciprocal neighbors do: Zhong et al., CVPR 2017), which joins
+scores pairs by the partners they have in common (as k-reciprocal neighbors do: Zhong et al., CVPR 2017), which joins
 photos that were never matched and parts some that were. Both were fitted by ``benchmarks/grouping.py --fit``.
 """
 
@@ -113,7 +113,7 @@ def pairs_of(neighbors: Int64) -> tuple[Int64, Int64]:
 
 
 def pair_features(pairs: PhotoPairs, nothing: Float32) -> Float64:
-    """Return (P, 4) what each pair says by itself.
+    """Return (P, 4) the terms of each pair by itself.
 
     Args:
         pairs: all of them.

@@ -1,6 +1,6 @@
 """Changes of a person's files that can be taken back, whatever happens while they are made.
 
-Every step is written down before it is carried out (`logbook`), so that a process killed at any moment leaves something
+Every step is written down before it is carried out (`log`), so that a process killed at any moment leaves something
 `undo` understands; the undo itself may be killed and run again. No file is ever overwritten except by ``write``, which
 keeps what it replaces, and no person's file is removed unless its content is seen to lie somewhere else.
 """
@@ -96,7 +96,7 @@ def apply(
     root: Path | None = None,
     before_write: WriteCallback = lambda path, sha256: None,
 ) -> Applied:
-    """Carry out the steps in order; return what became of them.
+    """Carry out the steps in order; return the outcome.
 
     A step that fails leaves nothing behind and the next is tried; a full disk ends the run. All of it can be taken back
     with `undo`, also after this process was killed.
@@ -132,7 +132,7 @@ def apply(
 def undo(
     folder: Path, progress: CountProgress | None = None, number: int | None = None, root: Path | None = None
 ) -> Undone:
-    """Take back an action, newest step first; return what was taken back and what could not be.
+    """Take back an action, newest step first; return the outcome.
 
     Files and folders are afterwards as they were, with their contents, modes and modification times. What a person has
     changed or added since stays as it is. A library that was moved since is undone where it lies now.

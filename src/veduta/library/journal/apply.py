@@ -122,7 +122,7 @@ class ActionRun:
 
 
 def _cleared(intent: Intent, error: OSError | VedutaError, missing: list[Path]) -> str | None:
-    """Revert the remains of a failed step; return None when nothing is left, else what stays and why."""
+    """Revert the remains of a failed step; return None when nothing is left, else the reason."""
     try:
         if isinstance(error, FileExistsError):  # what is there is not ours
             discard(intent.parts[0])
