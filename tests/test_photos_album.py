@@ -27,7 +27,8 @@ from veduta.library.album.atlas import MAX_BYTES, simplified_atlas
 from veduta.library.album.map import Marker, describe_map, leaflet
 from veduta.library.album.page import write_album
 from veduta.library.album.timeline import Moment, draw_timeline
-from veduta.library.catalog import Catalog, StoredAnswer
+from veduta.library.catalog import Catalog
+from veduta.library.model import StoredAnswer
 from veduta.types import Landmark
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
@@ -134,13 +135,13 @@ def known(tmp_path_factory):
         keys = {str(shot.file.relative_to(folder)): shot.sha256 for shot in library.assets()}
         library.set_verdict(keys["venice/oro#2?.jpg"], "corrected", ORO)
     state = Catalog(folder, folder / ".veduta")
-    state.put_answer(keys["venice/oro 1.jpg"], answer(ORO, 0.97, reference="gone/oro.jpg"))
-    state.put_answer(keys["venice/burst-1.jpg"], answer(ORO, 0.92))
-    state.put_answer(keys["dresden/z.jpg"], answer(ZWINGER, 0.999))
-    state.put_answer(keys["arco.jpg"], answer(ARCO, 0.91))
-    state.put_answer(keys["doubt.jpg"], answer(ARCO, 0.34, known=False))
+    state.answers.put(keys["venice/oro 1.jpg"], answer(ORO, 0.97, reference="gone/oro.jpg"))
+    state.answers.put(keys["venice/burst-1.jpg"], answer(ORO, 0.92))
+    state.answers.put(keys["dresden/z.jpg"], answer(ZWINGER, 0.999))
+    state.answers.put(keys["arco.jpg"], answer(ARCO, 0.91))
+    state.answers.put(keys["doubt.jpg"], answer(ARCO, 0.34, known=False))
     for name in ("none.jpg", "unnamed-1.jpg", "unnamed-2.jpg"):
-        state.put_answer(keys[name], answer(ARCO, 0.01, known=False))
+        state.answers.put(keys[name], answer(ARCO, 0.01, known=False))
     state.set_groups({7: [keys["unnamed-2.jpg"], keys["unnamed-1.jpg"]], 8: [keys["dresden/z.jpg"]]})
     state.close()
     return folder
@@ -553,7 +554,7 @@ def summer(tmp_path_factory):
             named = {shot.file.name: shot for shot in library.assets()}
             for name in ("IMG_1001.jpg", "IMG_1020.jpg", "IMG_1021.jpg"):
                 library.set_verdict(named[name].sha256, "accepted")
-            library._state.set_groups({1: [named["IMG_2000.jpg"].sha256, named["IMG_2001.jpg"].sha256]})
+            library._catalog.set_groups({1: [named["IMG_2000.jpg"].sha256, named["IMG_2001.jpg"].sha256]})
             write_album(library, folder / "album.html")
     return folder
 

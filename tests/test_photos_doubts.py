@@ -8,7 +8,8 @@ from support import world
 from support.photos import at, picture
 
 from veduta.library import Library
-from veduta.library.catalog import STATE_FOLDER, Catalog, StoredAnswer
+from veduta.library.catalog import STATE_FOLDER, Catalog
+from veduta.library.model import StoredAnswer
 from veduta.types import Landmark
 
 PALAZZO = Landmark("palazzo", "Palazzo")
@@ -33,7 +34,7 @@ def answered(library, **confidences):
     with contextlib.closing(Catalog(library.path, library.path / STATE_FOLDER)) as state:
         for shot in library.assets():
             confidence = confidences[shot.file.parent.name]
-            state.put_answer(shot.sha256, StoredAnswer("gallery", 1, PALAZZO, confidence, ((PALAZZO, confidence),)))
+            state.answers.put(shot.sha256, StoredAnswer("gallery", 1, PALAZZO, confidence, ((PALAZZO, confidence),)))
     return [doubt.asset.file.parent.name for doubt in library.uncertain()]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from veduta.library.cluster import linkage
+from veduta.library.cluster.pairs import PhotoPairs
 
 INLIERS = 40  # many more than a link takes
 
@@ -15,8 +16,8 @@ def grouped(count, chances, links):
     pairs = sorted(chances)
     a, b = (np.array(ends, np.int64) for ends in zip(*pairs, strict=True))
     inliers = np.array([INLIERS * (pair in links) for pair in pairs], np.int64)
-    found = pairs.Pairs(a, b, np.zeros(len(a), np.float32), inliers, np.ones(len(a), bool))
-    return linkage.average_linkage(count, found, np.array([chances[pair] for pair in pairs]))
+    linked = PhotoPairs(a, b, np.zeros(len(a), np.float32), inliers, np.ones(len(a), bool))
+    return linkage.average_linkage(count, linked, np.array([chances[pair] for pair in pairs]))
 
 
 def within(members):

@@ -23,6 +23,9 @@ from veduta.library.cluster import linkage, pairs
 from veduta.library.cluster.cache import CACHE_FILE, FeatureCache
 from veduta.library.cluster.features import EMBEDDER, EXTRACTOR, GroupingModels, number_groups
 from veduta.library.cluster.group import landmark_id
+from veduta.library.journal import Step
+from veduta.library.journal.fsops import content_sha256
+from veduta.library.metadata.tag import TagPlan
 from veduta.library.review import collect_verdicts, fill_queue
 from veduta.review_queue import ReviewQueue
 from veduta.types import Landmark
@@ -376,6 +379,42 @@ def test_what_is_known_follows_a_photo_that_is_written_into(tmp_path, gallery, v
         assert tree(folder)["a.jpg"] == before["a.jpg"]
         assert library.scan(gallery).recognized == 0
         assert library.assets()[0].label.landmark.name == "Ca' d'Oro"
+
+
+def test_a_verdict_survives_a_death_between_writing_a_photo_and_recording_that(tmp_path):
+    picture(tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    step = Step("write", tmp_path / "a.jpg", make=lambda: content[:2] + b"\xff\xfe\0\x06seen" + content[2:])
+
+    def die(done):
+        raise KeyboardInterrupt
+
+    with Library(tmp_path) as library:
+        library.scan()
+        library.set_verdict(tmp_path / "a.jpg", "corrected", Landmark("ca-d-oro"))
+        with pytest.raises(KeyboardInterrupt):
+            library.apply(TagPlan((step,), 0, 0, 0, 1, 0, 0, 0, ()), die)
+    assert (tmp_path / "a.jpg").read_bytes() != content
+    with Library(tmp_path) as library:
+        library.scan()
+        (asset,) = library.assets()
+        assert asset.sha256 == content_sha256(tmp_path / "a.jpg")
+        assert asset.label.landmark.id == "ca-d-oro"
+
+
+def test_a_step_that_fails_leaves_the_record_of_its_photo(tmp_path):
+    picture(tmp_path / "a.jpg")
+
+    def fail():
+        raise LibraryError("no bytes today")
+
+    with Library(tmp_path) as library:
+        library.scan()
+        before = library.assets()
+        done = library.apply(TagPlan((Step("write", tmp_path / "a.jpg", make=fail),), 0, 0, 0, 1, 0, 0, 0, ()))
+        assert [failure.error for failure in done.failures] == ["no bytes today"]
+        assert (done.done, done.written) == (0, {})
+        assert library.assets() == before
 
 
 def test_sidecars_are_written_for_sure_answers_only_and_taken_back(tmp_path, gallery, views):

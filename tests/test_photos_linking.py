@@ -14,7 +14,7 @@ def probability(similarity, inliers=0, distractor=0.0):
     pairs = pair_model.PhotoPairs(one, one + 1, similarities, counts, np.array([inliers > 0]))
     nothing = np.full(2, distractor, np.float32)
     _, chances = pair_model.score_pairs(
-        pairs, descriptors, nothing, pair_model.nearest_photos(descriptors, pair_model.NEIGHBOURS)
+        pairs, descriptors, nothing, pair_model.nearest_photos(descriptors, pair_model.NEIGHBORS)
     )
     (chance,) = chances
     return chance

@@ -71,7 +71,7 @@ def test_a_photo_goes_where_its_label_and_date_say(library):
         (nowhere, library / "Sorted" / "Unknown country" / "q1" / "Undated" / "b.jpg"),
     ]
     assert (made.root, made.mode, made.photos, made.files, made.size) == (library / "Sorted", "hardlink", 2, 2, 10)
-    assert (made.room, made.folders, made.unlabelled, made.already) == (0, 7, 1, 0)
+    assert (made.room, made.folders, made.unlabeled, made.already) == (0, 7, 1, 0)
     assert made == plan_organize(shots[::-1], INTO, "hardlink", library)
     assert not made.root.exists()
 

@@ -22,9 +22,9 @@ from veduta.errors import LibraryError
 from veduta.files import MEGABYTE
 from veduta.gallery import Gallery
 from veduta.library import Library
-from veduta.library.catalog import FILE, STATE_FOLDER
+from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
 from veduta.library.discover import discover_photos
-from veduta.library.scan_limits import RESTING, ScanLimits
+from veduta.library.scan import RESTING, ScanLimits
 from veduta.types import Landmark
 
 
@@ -114,7 +114,7 @@ def test_an_unchanged_photo_is_never_looked_at_twice(tmp_path, gallery, views):
     assert sorted(answers) == sorted(landmark for photo, landmark in list(views.items())[:4])
 
 
-def test_answers_are_those_of_the_recogniser(tmp_path, gallery, views, distractors):
+def test_answers_are_those_of_the_recognizer(tmp_path, gallery, views, distractors):
     folder = tmp_path / "library"
     folder.mkdir()
     photos = [*list(views)[:3], *distractors[:2]]
@@ -357,7 +357,7 @@ def test_a_killed_scan_loses_at_most_the_photo_in_hand(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "veduta", "library", "scan", str(folder)], stderr=subprocess.DEVNULL
     )
-    state = folder / STATE_FOLDER / FILE
+    state = folder / STATE_FOLDER / CATALOG_FILE
     until, kept = time.monotonic() + PATIENCE, 0
     while time.monotonic() < until and kept < 5 and process.poll() is None:
         kept = _kept(state)
@@ -471,7 +471,7 @@ def test_reasons_are_kept_without_paths_and_those_of_an_older_state_are_found_ag
             (str(tmp_path / "a.jpg"), whole, "unreadable")
         ]
         assert library.unreadable() == {str(tmp_path / "a.jpg"): reason}
-    db = sqlite3.connect(tmp_path / STATE_FOLDER / FILE)
+    db = sqlite3.connect(tmp_path / STATE_FOLDER / CATALOG_FILE)
     db.execute("UPDATE file SET error = ?", (whole,))
     db.execute("PRAGMA user_version = 1")
     db.commit()
@@ -486,12 +486,12 @@ def test_a_folder_that_is_none_and_a_state_of_another_time_are_refused(tmp_path)
         Library(tmp_path / "nothing")
     with Library(tmp_path):
         pass
-    db = sqlite3.connect(tmp_path / STATE_FOLDER / FILE)
+    db = sqlite3.connect(tmp_path / STATE_FOLDER / CATALOG_FILE)
     db.execute("PRAGMA user_version = 99")
     db.close()
     with pytest.raises(LibraryError, match="schema 99"):
         Library(tmp_path)
-    (tmp_path / STATE_FOLDER / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
+    (tmp_path / STATE_FOLDER / CATALOG_FILE).write_bytes(b"no database at all, but long enough to be looked at" * 40)
     with pytest.raises(LibraryError, match="cannot be"):
         Library(tmp_path)
 

@@ -11,18 +11,17 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from veduta.errors import GalleryError, NotFoundError
+from veduta.sqlite import Database
 
 REVIEW_FILE = "review.sqlite"
 REVIEW_VERDICTS = ("accepted", "rejected", "corrected")
-BUSY_SECONDS = 60.0
 REVIEW_SCHEMA = """
 CREATE TABLE IF NOT EXISTS item (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,12 +43,12 @@ class ReviewItem:
 
     Attributes:
         number: its number; never given twice.
-        photo: what it was called.
+        photo: its name.
         sha256: hex digest of its bytes; a photo is kept once.
         added: when, in UTC, as ISO 8601.
-        answer: what was said of it then.
+        answer: the answer of that time.
         verdict: ``accepted``, ``rejected`` (it shows no landmark of the gallery), ``corrected``, or None.
-        landmark: id of what it shows by the verdict, or None.
+        landmark: id of the landmark it shows by the verdict, or None.
     """
 
     number: int
@@ -70,52 +69,37 @@ class ReviewQueue:
 
     def __init__(self, gallery: str | os.PathLike[str]) -> None:
         self.file = Path(gallery) / REVIEW_FILE
-        with self._faults("opened"):
-            self._db = sqlite3.connect(self.file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(REVIEW_SCHEMA)
+        self._db = Database(self.file, _fault, synchronous="FULL")
+        self._db.script(REVIEW_SCHEMA)
 
     def close(self) -> None:
         """Close the file; everything is already on disk."""
         self._db.close()
 
-    @contextmanager
-    def _faults(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-            raise
-        except sqlite3.DatabaseError as error:
-            raise GalleryError(f"{self.file}: cannot be {what} ({error}); restore it or give the right") from error
-
-    def _ask(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._faults("used"):
-            return self._db.execute(query, values).fetchall()
-
     def keep(self, photo: str, content: bytes, answer: Mapping[str, Any]) -> ReviewItem:
         """Add a photo with the answer for it, and return the item; one that is there already stays unchanged."""
         digest, now = hashlib.sha256(content).hexdigest(), datetime.now(UTC).isoformat(timespec="seconds")
-        self._ask(
+        self._db.write(
             "INSERT INTO item (photo, sha256, added, answer, content) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (photo, digest, now.replace("+00:00", "Z"), json.dumps(dict(answer)), content),
         )
-        return _item(self._ask(f"{ITEM} WHERE sha256 = ?", (digest,))[0])
+        return _item(self._db.rows(f"{ITEM} WHERE sha256 = ?", (digest,))[0])
 
     def items(self, state: str = "open") -> list[ReviewItem]:
         """Return the photos that are ``open``, ``done`` or ``all``, those longest there first."""
         where = {"open": "WHERE verdict IS NULL", "done": "WHERE verdict IS NOT NULL", "all": ""}[state]
-        return [_item(row) for row in self._ask(f"{ITEM} {where} ORDER BY number")]
+        return [_item(row) for row in self._db.rows(f"{ITEM} {where} ORDER BY number")]
 
     def item(self, number: int) -> ReviewItem:
         """Return one photo's item; NotFoundError if there is none of this number."""
-        rows = self._ask(f"{ITEM} WHERE number = ?", (number,))
+        rows = self._db.rows(f"{ITEM} WHERE number = ?", (number,))
         if not rows:
             raise self._missing(number)
         return _item(rows[0])
 
     def content(self, number: int) -> bytes:
         """Return one photo's bytes; NotFoundError if there is none of this number."""
-        rows = self._ask("SELECT content FROM item WHERE number = ?", (number,))
+        rows = self._db.rows("SELECT content FROM item WHERE number = ?", (number,))
         if not rows:
             raise self._missing(number)
         return bytes(rows[0][0])
@@ -125,18 +109,18 @@ class ReviewQueue:
 
         Raises:
             NotFoundError: there is no photo of this number.
-            ValueError: no such verdict, or one that says what the photo shows and needs not, or the reverse.
+            ValueError: no such verdict, a landmark for ``rejected``, or none for another.
         """
         if verdict not in REVIEW_VERDICTS or (landmark is None) != (verdict == "rejected"):
             raise ValueError(f"expected accepted or corrected with a landmark, or rejected, got {verdict}, {landmark}")
         self.item(number)
-        self._ask("UPDATE item SET verdict = ?, landmark = ? WHERE number = ?", (verdict, landmark, number))
+        self._db.write("UPDATE item SET verdict = ?, landmark = ? WHERE number = ?", (verdict, landmark, number))
         return self.item(number)
 
     def forget(self, number: int) -> None:
         """Forget a photo and its verdict; NotFoundError if there is none of this number."""
         self.item(number)
-        self._ask("DELETE FROM item WHERE number = ?", (number,))
+        self._db.write("DELETE FROM item WHERE number = ?", (number,))
 
     def export(self, folder: str | os.PathLike[str]) -> int:
         """Write the photos with a verdict, and `photos.csv` for `veduta calibrate`; return how many.
@@ -165,3 +149,8 @@ class ReviewQueue:
 def _item(row: tuple[Any, ...]) -> ReviewItem:
     number, photo, sha256, added, answer, verdict, landmark = row
     return ReviewItem(number, photo, sha256, added, json.loads(answer), verdict, landmark)
+
+
+def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
+    failed = action if action == "cannot be opened" else "cannot be used"
+    return GalleryError(f"{file}: {failed} ({error}); restore it or give the right")

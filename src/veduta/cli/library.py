@@ -1,26 +1,20 @@
-"""``veduta library``: a person's own photos, looked through, grouped, shown, tagged, put in order, and put back."""
+"""``veduta library``: the group of commands, and those that scan, group, name and report."""
 
 from __future__ import annotations
 
-import enum
-import secrets
-import webbrowser
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from veduta.cli import output, serve
+from veduta.cli import output
 from veduta.cli.options import AsListing, Listing, Provider
 
 if TYPE_CHECKING:
-    from veduta.library import Group, Library, UncertainAsset
-    from veduta.library.journal import Applied
-    from veduta.library.metadata.tag import TagPlan
-    from veduta.library.organize.plan import OrganizePlan
+    from veduta.library import Group, Library
 
 library_app = typer.Typer(
     name="library",
@@ -28,20 +22,7 @@ library_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Paths = list[str]  # before a command's option takes the name
-
-
-class ModeName(enum.StrEnum):
-    """How photos get to their place."""
-
-    hardlink = "hardlink"
-    copy = "copy"
-    symlink = "symlink"
-    move = "move"
-
-
 SOME_FAILED = 1
-ROWS_SHOWN = 12  # rows of a plan that are printed unless all are asked for
 LibraryPath = Annotated[
     Path, typer.Argument(metavar="LIBRARY", help="The folder with your photos.", show_default=False)
 ]
@@ -56,22 +37,17 @@ StateOption = Annotated[
 ]
 GalleryOption = Annotated[Path | None, typer.Option("--gallery", metavar="GALLERY", help="The gallery's folder.")]
 MaxMemory = Annotated[int, typer.Option(min=800, metavar="MB", help="Memory to stay below.")]
-WrittenFloor = Annotated[
-    float, typer.Option(min=0, max=1, help="Least confidence of an answer that counts; what you said always does.")
-]
-ApplyOption = Annotated[bool, typer.Option("--apply", help="Do it; without this nothing is changed.")]
-AllRows = Annotated[bool, typer.Option("--all", help="Print every file.")]
 
 
 @contextmanager
-def _opened(library: Path, state: Path | None, *, known: bool = True) -> Iterator[Library]:
-    """Yield a library; LibraryError when a known one is expected and there is none: the folder may be mistyped."""
+def opened_library(library: Path, state: Path | None, *, known: bool = True) -> Iterator[Library]:
+    """Yield a library; LibraryError when it was never scanned though `known`: the folder may be mistyped."""
     from veduta.errors import LibraryError
     from veduta.library import Library
-    from veduta.library.catalog import FILE, STATE_FOLDER
+    from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
     from veduta.library.review import collect_verdicts
 
-    if known and library.is_dir() and not ((state or library / STATE_FOLDER) / FILE).exists():
+    if known and library.is_dir() and not ((state or library / STATE_FOLDER) / CATALOG_FILE).exists():
         raise LibraryError(f"{library}: nothing is known of it; look through it with: veduta library scan {library}")
     with Library(library, state) as opened:
         collect_verdicts(opened)  # a page may have been closed since
@@ -95,14 +71,14 @@ def scan_command(
 
     with (
         Gallery.open(gallery, provider) if gallery else nullcontext() as opened_gallery,
-        _opened(library, state, known=False) as opened,
+        opened_library(library, state, known=False) as opened,
         output.progress("scanning") as progress,
     ):
         report = opened.scan(opened_gallery, limit, threads, max_memory, again=again, progress=progress)
-        shots, doubts = opened.assets(), len(opened.uncertain())
+        assets, doubts = opened.assets(), len(opened.uncertain())
     output.print_failures(report.failures)
-    counted = [shot for shot in shots if shot.best]
-    named = sum(shot.label is not None for shot in counted)
+    counted = [asset for asset in assets if asset.best]
+    named = sum(asset.label is not None for asset in counted)
     facts = asdict(report) | {
         "failures": len(report.failures),
         "photos": len(counted),
@@ -126,7 +102,7 @@ def group_command(
     format: AsListing = Listing.table,
 ) -> None:
     """Find the photos that show the same place, without any gallery. Name a group with: veduta library name."""
-    with _opened(library, state, known=False) as opened, output.progress("scanning") as progress:
+    with opened_library(library, state, known=False) as opened, output.progress("scanning") as progress:
         groups = opened.group(max_memory, progress)
         failures = opened.failures()
     output.print_failures(failures)
@@ -156,7 +132,7 @@ def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
         "last": group.last.isoformat() if group.last else None,
         "position": "{:.5f}, {:.5f}".format(*group.position) if group.position else None,
     }
-    return row | ({"files": [str(shot.file) for shot in group.assets]} if as_json else {})
+    return row | ({"files": [str(asset.file) for asset in group.assets]} if as_json else {})
 
 
 @library_app.command("name")
@@ -178,7 +154,7 @@ def name_command(
     from veduta.gallery import Gallery
 
     place = _place(position)
-    with _opened(library, state) as opened:
+    with opened_library(library, state) as opened:
         opened.numbered(number)  # before a gallery is made for it
         if gallery is not None and not gallery.exists():
             Gallery.create(gallery).close()
@@ -220,220 +196,10 @@ def report_command(
     for path in out:
         if path.suffix.lower() not in suffixes:
             raise typer.BadParameter(f"expected a name ending in {', '.join(sorted(suffixes))}, got {path.name}")
-    with _opened(library, state) as opened:
+    with opened_library(library, state) as opened:
         for path in out:
             if path.suffix.lower() == ".html":
                 output.note(f"wrote {write_album(opened, path, floor)}")
             else:
                 count = export_assets(opened.assets(floor), path.suffix.lower()[1:], path)
                 output.note(f"wrote {count} photos to {path}")
-
-
-@library_app.command("tag")
-def tag_command(
-    library: LibraryPath,
-    apply: ApplyOption = False,  # noqa: FBT002
-    embed: Annotated[bool, typer.Option("--embed", help="Write into the photos by exiftool, not beside them.")] = False,  # noqa: FBT002
-    floor: WrittenFloor = 0.9,
-    all: AllRows = False,  # noqa: A002, FBT002
-    state: StateOption = None,
-) -> None:
-    """Write landmarks as XMP sidecars beside the photos, or into them. Shows what it would do; --apply does it."""
-    with _opened(library, state) as opened:
-        plan = opened.tag(embed=embed, floor=floor)
-        _show_plan(_tag_facts(plan), [str(step.target) for step in plan.steps], every=all)
-        output.print_failures(plan.failures)
-        failed = bool(plan.failures) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
-    if failed:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _tag_facts(plan: TagPlan) -> dict[str, Any]:
-    names = ("new", "merged", "withdrawn", "embedded", "unchanged", "positions", "positions_left")
-    return {name: getattr(plan, name) for name in names}
-
-
-@library_app.command("organize")
-def organize_command(
-    library: LibraryPath,
-    into: Annotated[
-        str,
-        typer.Option(metavar="PATTERN", help="Folder with fields, such as 'Sorted/{country}/{landmark}/{date:%Y}'."),
-    ],
-    mode: Annotated[ModeName, typer.Option(help="hardlink, copy, symlink or move.")] = ModeName.hardlink,
-    apply: ApplyOption = False,  # noqa: FBT002
-    floor: WrittenFloor = 0.9,
-    all: AllRows = False,  # noqa: A002, FBT002
-    state: StateOption = None,
-) -> None:
-    """Sort the photos that show a landmark into folders. Shows the plan; --apply carries it out, undo takes it back."""
-    with _opened(library, state) as opened:
-        plan = opened.organize(into, mode.value, floor)
-        _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
-        output.print_failures(plan.left)
-        failed = bool(plan.left) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
-    if failed:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _plan_facts(plan: OrganizePlan) -> dict[str, Any]:
-    names = ("photos", "files", "folders", "already", "elsewhere", "unlabelled", "copies_left")
-    counts = {name: getattr(plan, name) for name in names}
-    return {"root": str(plan.root), "mode": plan.mode, "bytes": plan.size, **counts, "renamed": len(plan.renamed)}
-
-
-def _show_plan(facts: dict[str, Any], rows: Sequence[str], *, every: bool) -> None:
-    """Print the totals of a plan, and the files concerned, or some of them."""
-    output.print_facts(facts, as_json=False)
-    shown = rows if every else rows[:ROWS_SHOWN]
-    output.print_lines(shown)
-    if len(shown) < len(rows):
-        output.note(f"and {len(rows) - len(shown)} more; see them with --all")
-
-
-def _apply_or_say(library: Library, plan: OrganizePlan | TagPlan, steps: int, *, apply: bool) -> bool:
-    """Carry out a plan if `apply` is set; return whether some of it failed."""
-    if not steps:
-        output.note("nothing to do")
-        return False
-    if not apply:
-        output.note("nothing was changed; do it with --apply")
-        return False
-    with output.progress("applying") as progress:
-        done = library.apply(plan, _counted(progress, steps))
-    _say_applied(done, library)
-    return bool(done.failures) or done.stopped is not None
-
-
-def _counted(progress: Callable[..., None], total: int) -> Callable[[int], None]:
-    return lambda done: progress(done, total)
-
-
-def _say_applied(done: Applied, library: Library) -> None:
-    output.print_failures(done.failures)
-    if done.stopped is not None:
-        output.error(done.stopped)
-    back = "" if done.journal is None else f"; take them back with: veduta library undo {library.path}"
-    output.note(f"did {done.done} steps{back}")
-
-
-@library_app.command("undo")
-def undo_command(
-    library: LibraryPath,
-    number: Annotated[int | None, typer.Option(help="Number of the action; the last unless said.")] = None,
-    list: Annotated[bool, typer.Option("--list", help="Only list what was done, and what was taken back.")] = False,  # noqa: A002, FBT002
-    state: StateOption = None,
-    format: AsListing = Listing.table,
-) -> None:
-    """Take back what was applied last: files, names, times and folders are as they were. Again: the one before."""
-    with _opened(library, state) as opened:
-        if list:
-            rows = [_action_row(action) for action in opened.history()]
-            output.print_rows(rows, as_json=format is Listing.json)
-            return
-        with output.progress("undoing") as progress:
-            undone = opened.undo(number, lambda done: progress(done, None))
-    output.print_failures(undone.left)
-    output.note(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
-    if undone.left:
-        raise typer.Exit(SOME_FAILED)
-
-
-def _action_row(action: Any) -> dict[str, Any]:
-    when = action.when.isoformat(timespec="seconds")
-    return {
-        "number": action.number,
-        "what": action.what,
-        "when": when,
-        "steps": action.steps,
-        "state": str(action.state),
-    }
-
-
-@library_app.command("review")
-def review_command(
-    library: LibraryPath,
-    list: Annotated[bool, typer.Option("--list", help="Print the doubtful photos here, and open no page.")] = False,  # noqa: A002, FBT002
-    accept: Annotated[
-        Paths | None, typer.Option(metavar="PHOTO", help="Its answer, or else the best guess, is right.")
-    ] = None,
-    reject: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="It shows nothing the gallery knows.")] = None,
-    correct: Annotated[
-        Paths | None, typer.Option(metavar="PHOTO=LANDMARK", help="It shows this landmark, an id of the gallery.")
-    ] = None,
-    forget: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="Forget what was said of it.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most photos in the list or on the page.")] = 100,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for one that is free.")] = 0,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")] = True,  # noqa: FBT002
-    state: StateOption = None,
-    provider: Provider = "cpu",
-    format: AsListing = Listing.table,
-) -> None:
-    """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
-    from veduta.library.review import collect_verdicts
-
-    verdicts = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
-    with _opened(library, state) as opened:
-        if any(verdicts.values()):
-            for verdict, photos in verdicts.items():
-                for photo in photos or ():
-                    _judge(opened, verdict, photo)
-        elif list:
-            rows = [_doubt_row(doubt) for doubt in opened.uncertain(limit)]
-            if rows or format is Listing.json:
-                output.print_rows(rows, as_json=format is Listing.json)
-            else:
-                output.note("no answer is in doubt")
-        else:
-            _review_on_page(opened, limit, port, provider, browser=browser)
-            output.note(f"took over {collect_verdicts(opened)} verdicts")
-
-
-def _judge(library: Library, verdict: str | None, photo: str) -> None:
-    """Store one verdict, or forget it, and print the photo's label after that."""
-    from veduta.library.review import landmark_of
-
-    if verdict is None:
-        shot = library.clear_verdict(photo)
-    elif verdict == "corrected":
-        path, _, id = photo.rpartition("=")
-        if not path:
-            raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
-        shot = library.set_verdict(path, verdict, landmark_of(library, id))
-    else:
-        shot = library.set_verdict(photo, verdict)
-    output.note(f"{shot.file}: {shot.label.landmark.name if shot.label else 'none'}")
-
-
-def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:
-    guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
-    return {
-        "photo": str(doubt.asset.file),
-        "guess": guess.id if guess else None,
-        "name": guess.name if guess else None,
-        "confidence": round(doubt.answer.confidence, 3),
-        "others": doubt.others,
-    }
-
-
-def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
-    """Serve the page on the uncertain photos until the process is stopped."""
-    from veduta.errors import LibraryError
-    from veduta.library.review import fill_queue
-
-    if library.gallery is None:
-        raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")
-    gallery = Path(library.gallery)
-    waiting, failures = fill_queue(library, gallery.name, limit)
-    output.print_failures(failures)
-    if not waiting:
-        output.note("no answer is in doubt")
-        return
-    token = secrets.token_urlsafe(24)
-    with serve.on_page([gallery], token, port, provider, library.folder) as (server, address):
-        where = f"{address}/#/review?token={token}"
-        output.note(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
-        if browser:
-            webbrowser.open(where)
-        with suppress(KeyboardInterrupt):
-            server()

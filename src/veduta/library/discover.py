@@ -1,4 +1,4 @@
-"""Which files of a folder are photos, and which files belong to one: RAWs beside their JPEG, sidecars, live films."""
+"""Discovery of the photos beneath a folder, each with its companions: RAWs beside their JPEG, sidecars, live films."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DiscoveredPhoto:
     """A photo's file, as listed in its folder.
 
     Attributes:
-        path: where it lies.
+        path: its path.
         companions: files that belong to it: a RAW, sidecars, the film of a live photo.
         size: its length in bytes.
         mtime: when it was last changed, in nanoseconds.
@@ -45,14 +45,14 @@ class DiscoveredPhoto:
 def discover_photos(
     root: str | os.PathLike[str], report: Callable[[Failure], None], without: Path | None = None
 ) -> Iterator[DiscoveredPhoto]:
-    """Yield the photos beneath a folder, sorted by folder; what cannot be listed or looked at goes to `report`.
+    """Yield the photos beneath a folder, sorted by folder; failures go to `report`.
 
     Hidden files and folders, caches and sidecars are no photos; links are followed, each folder is visited once. A RAW
     beside its JPEG belongs to it and is no photo of its own.
 
     Args:
         root: the folder.
-        report: takes what cannot be listed or looked at.
+        report: takes the folders that cannot be listed and the files without a status.
         without: a folder that is not looked into, such as the one with backups.
     """
     closed = os.path.realpath(without) if without is not None else None
@@ -90,7 +90,7 @@ def _paired(files: list[str], report: Callable[[Failure], None]) -> Iterator[Dis
         standing = developed or next(iter(photos), None)
         for photo in photos:
             belonging = [file for file in same if _belongs(file, photo, standing)]
-            yield from _looked_at(photo, tuple(belonging + (raws if photo == standing else [])), report)
+            yield from _with_status(photo, tuple(belonging + (raws if photo == standing else [])), report)
 
 
 def _belongs(file: str, photo: str, standing: str | None) -> bool:
@@ -115,7 +115,9 @@ def _suffix(file: str) -> str:
     return Path(file).suffix.lower()
 
 
-def _looked_at(photo: str, companions: tuple[str, ...], report: Callable[[Failure], None]) -> Iterator[DiscoveredPhoto]:
+def _with_status(
+    photo: str, companions: tuple[str, ...], report: Callable[[Failure], None]
+) -> Iterator[DiscoveredPhoto]:
     try:
         status = Path(photo).stat()
     except OSError as error:  # a link that leads nowhere, or a file that has just gone

@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from veduta.library.atomic import write_whole
+from veduta.errors import LibraryError
+from veduta.files import write_atomic
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset
 from veduta.text import utf8
@@ -26,12 +27,12 @@ EXPORT_COLUMNS = (
 Properties = dict[str, Any]
 
 
-def export_assets(shots: Sequence[Asset], format: str, out: Path) -> int:
+def export_assets(assets: Sequence[Asset], format: str, out: Path) -> int:
     """Write assets to a file atomically and return how many there are.
 
     Args:
-        shots: what is known of a library. The position is the camera's, else the landmark's, as `position_source` says.
-        format: ``csv``, ``jsonl``, ``geojson``, ``kml`` or ``gpx``. The last three hold only shots with a position.
+        assets: the library's. The position is the camera's, else the landmark's, as `position_source` says.
+        format: ``csv``, ``jsonl``, ``geojson``, ``kml`` or ``gpx``. The last three hold only assets with a position.
         out: the file; one that is there is replaced.
 
     Raises:
@@ -40,21 +41,29 @@ def export_assets(shots: Sequence[Asset], format: str, out: Path) -> int:
     if format not in FORMATS:
         raise ValueError(f"format: expected one of {', '.join(FORMATS)}, got {format!r}")
     write, is_map = FORMATS[format]
-    rows = [row for row in map(_row, shots) if not is_map or row["position_source"]]
-    write_whole(out, write(rows))
+    rows = [row for row in map(_row, assets) if not is_map or row["position_source"]]
+    write_text(out, write(rows))
     return len(rows)
 
 
-def _row(shot: Asset) -> Properties:
-    label = shot.label
-    position = shot.position or (keywords.place(label.landmark) if label else None)
-    source = "camera" if shot.position else "landmark" if position else None
+def write_text(out: Path, parts: Iterable[str]) -> None:
+    """Write text to a file atomically; LibraryError on failure."""
+    try:
+        write_atomic(out, parts)
+    except OSError as error:
+        raise LibraryError(f"{utf8(str(out))}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def _row(asset: Asset) -> Properties:
+    label = asset.label
+    position = asset.position or (keywords.place(label.landmark) if label else None)
+    source = "camera" if asset.position else "landmark" if position else None
     fields = (
         (label.landmark.id, label.landmark.name, label.confidence, label.by, label.country) if label else (None,) * 5
     )
     values = (
-        *(str(shot.file), shot.sha256, shot.taken.isoformat() if shot.taken else None, *fields),
-        *(*(position or (None, None)), source, shot.burst, shot.best, shot.group),
+        *(str(asset.file), asset.sha256, asset.taken.isoformat() if asset.taken else None, *fields),
+        *(*(position or (None, None)), source, asset.burst, asset.best, asset.group),
     )
     # What is no UTF-8, in a file's name or in a landmark's, is written out byte by byte.
     clean = (utf8(value) if isinstance(value, str) else value for value in values)
@@ -121,7 +130,7 @@ def _placemark(row: Properties) -> str:
     data = "".join(f'<Data name="{key}">{_tag("value", _plain(value))}</Data>' for key, value in properties)
     parts = [
         _tag("name", _title(row)),
-        _tag("description", _about(row)),
+        _tag("description", _description(row)),
         f"<TimeStamp>{_tag('when', row['taken'])}</TimeStamp>" if row["taken"] else "",
         f"<ExtendedData>{data}</ExtendedData>",
         f"<Point><coordinates>{row['longitude']:.8f},{row['latitude']:.8f}</coordinates></Point>",
@@ -130,7 +139,7 @@ def _placemark(row: Properties) -> str:
 
 
 def _gpx(rows: Sequence[Properties]) -> Iterator[str]:
-    """Yield GPX 1.1: a waypoint for each shot."""
+    """Yield GPX 1.1: a waypoint for each asset."""
     yield _XML + '<gpx version="1.1" creator="Veduta" xmlns="http://www.topografix.com/GPX/1/1">\n'
     for row in rows:
         # For GPX the 180th meridian is west only.
@@ -138,7 +147,7 @@ def _gpx(rows: Sequence[Properties]) -> Iterator[str]:
         parts = [
             _tag("time", row["taken"]) if row["taken"] else "",
             _tag("name", _title(row)),
-            _tag("desc", _about(row)),
+            _tag("desc", _description(row)),
             _tag("src", "camera" if row["position_source"] == "camera" else keywords.ESTIMATE),
         ]
         yield f'<wpt lat="{row["latitude"]:.8f}" lon="{east:.8f}">{"".join(parts)}</wpt>\n'
@@ -149,7 +158,7 @@ def _title(row: Properties) -> str:
     return str(row["name"] or Path(row["path"]).name)
 
 
-def _about(row: Properties) -> str:
+def _description(row: Properties) -> str:
     """Return in one line a photo's path, its landmark with the confidence, and the source of its position."""
     sure = [] if row["landmark"] is None else [f"confidence {row['confidence']:.2f}, said by {row['by']}"]
     guessed = [keywords.ESTIMATE] if row["position_source"] == "landmark" else []
@@ -168,4 +177,4 @@ FORMATS: dict[str, tuple[Callable[[Sequence[Properties]], Iterator[str]], bool]]
     "kml": (_kml, True),
     "gpx": (_gpx, True),
 }
-"""Format -> how it is written, and whether it is a map, which has only shots with a position."""
+"""Format -> how it is written, and whether it is a map, which has only assets with a position."""

@@ -1,4 +1,4 @@
-"""The nouns of a library: an asset and its label."""
+"""The nouns of a library: an asset, its label, a gallery's answer, a person's verdict, a scan's report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from veduta.types import Landmark
+from veduta.errors import ImageError
+from veduta.text import printable, utf8
+from veduta.types import Failure, Landmark
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Asset:
     """One photo of a library, with every file of the same content and their companions.
 
     Attributes:
-        sha256: hex digest of its content; two files with the same bytes are one shot.
+        sha256: hex digest of its content; two files with the same bytes are one asset.
         files: where it lies, absolute, sorted; the first stands for it.
         companions: files that go where it goes, absolute: the RAW it was developed from, sidecars (``.xmp``,
             ``.aae``), the film of a live photo.
@@ -61,3 +63,86 @@ class Asset:
     def file(self) -> Path:
         """The first of the files."""
         return self.files[0]
+
+
+@dataclass(frozen=True)
+class StoredAnswer:
+    """A gallery's answer for a photo.
+
+    Attributes:
+        gallery: its folder.
+        revision: the gallery's, when it was asked.
+        landmark: what it answered, or None.
+        confidence: probability that the best guess is right.
+        guesses: (landmark, probability), best first.
+        evidence: (reference id, landmark id, similarity, inliers or None), best first.
+    """
+
+    gallery: str
+    revision: int
+    landmark: Landmark | None
+    confidence: float
+    guesses: tuple[tuple[Landmark, float], ...] = ()
+    evidence: tuple[tuple[str, str, float, int | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A person's verdict on a photo.
+
+    Attributes:
+        verdict: ``accepted``, ``rejected`` (none of the landmarks known), ``corrected``, or ``named`` with its group.
+        landmark: what it shows, or None when rejected.
+        at: when, in UTC, as ISO 8601.
+    """
+
+    verdict: str
+    landmark: Landmark | None
+    at: str
+
+
+@dataclass(frozen=True)
+class UncertainAsset:
+    """A photo whose answer a person should look at.
+
+    Attributes:
+        asset: the photo, standing for its burst.
+        answer: the gallery's answer for it.
+        others: how many photos the verdict will be for, itself left out.
+    """
+
+    asset: Asset
+    answer: StoredAnswer
+    others: int
+
+
+@dataclass(frozen=True)
+class ScanReport:
+    """The outcome of a scan.
+
+    Attributes:
+        files: photo files in the library.
+        looked_at: files read in this scan.
+        unchanged: files that needed no look.
+        moved: files in another place, or with another name, whose content was known.
+        gone: files that are not there any more; the records of their content are kept.
+        recognized: photos the gallery was asked about in this scan.
+        waiting: photos left for the next scan by the limit.
+        older: answers from before the gallery last changed.
+        failures: files that could not be read, those of earlier scans too, and folders that could not be listed.
+    """
+
+    files: int = 0
+    looked_at: int = 0
+    unchanged: int = 0
+    moved: int = 0
+    gone: int = 0
+    recognized: int = 0
+    waiting: int = 0
+    older: int = 0
+    failures: tuple[Failure, ...] = ()
+
+
+def unreadable(path: str, reason: str) -> Failure:
+    """Return the failure of a file that could not be read, by its path and the stored reason."""
+    return Failure.of(utf8(path), ImageError(printable(utf8(path)), utf8(reason)))

@@ -1,4 +1,4 @@
-"""The doubtful photos of a library in the queue that the page reviews, and the verdicts given there brought home."""
+"""The review queue of a library: filled with uncertain photos for the page, emptied of the verdicts given there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from veduta.gallery import Gallery
 from veduta.gallery.evidence.page import confidence_phrase
 from veduta.images import load, read_bytes
 from veduta.images.photo_bytes import check_length
-from veduta.library import Library, UncertainAsset
+from veduta.library import Library
+from veduta.library.model import UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
 from veduta.text import printable, utf8
 from veduta.types import Failure, Landmark
@@ -22,32 +23,32 @@ RAW_SIDE, RAW_QUALITY = 2048, 92  # pixels of the longer side, and quality, of t
 
 
 def fill_queue(library: Library, gallery: str, limit: int) -> tuple[int, list[Failure]]:
-    """Put the doubtful photos into the library's queue; return how many wait there, and what could not be read.
+    """Put the doubtful photos into the library's queue; return how many wait there, and the failures.
 
-    What was judged before is brought home first, and leaves the queue.
+    Earlier verdicts are stored in the library first, and leave the queue.
 
     Args:
         library: the library.
-        gallery: what the server calls the gallery that answered.
+        gallery: the server's name of the gallery that answered.
         limit: most photos in the queue.
     """
     collect_verdicts(library)
     queue, failures = ReviewQueue(library.folder), list[Failure]()
     try:
-        for item in queue.items("all"):  # of the last time; what is still in doubt comes again
+        for item in queue.items("all"):  # of the last time; those still uncertain come again
             queue.forget(item.number)
-        for doubt in library.uncertain(limit):
+        for uncertain in library.uncertain(limit):
             try:
-                queue.keep(_title(library, doubt), _content(doubt.asset.file), _answer(gallery, doubt))
+                queue.keep(_title(library, uncertain), _content(uncertain.asset.file), _answer(gallery, uncertain))
             except ImageError as error:
-                failures.append(Failure(utf8(str(doubt.asset.file)), utf8(str(error)), error.code))
+                failures.append(Failure(utf8(str(uncertain.asset.file)), utf8(str(error)), error.code))
         return len(queue.items()), failures
     finally:
         queue.close()
 
 
 def collect_verdicts(library: Library) -> int:
-    """Make verdicts of the library of those given on the page, take them out of the queue, and return how many."""
+    """Move the verdicts given on the page into the library, and return how many there were."""
     if not (library.folder / REVIEW_FILE).exists():
         return 0
     queue = ReviewQueue(library.folder)
@@ -98,9 +99,9 @@ def _in_gallery(path: str | None, id: str) -> Landmark | None:
         return None
 
 
-def _title(library: Library, doubt: UncertainAsset) -> str:
-    name = utf8(str(doubt.asset.file.relative_to(library.path)))
-    return f"{name} and {doubt.others} like it" if doubt.others else name
+def _title(library: Library, uncertain: UncertainAsset) -> str:
+    name = utf8(str(uncertain.asset.file.relative_to(library.path)))
+    return f"{name} and {uncertain.others} like it" if uncertain.others else name
 
 
 def _content(file: Path) -> bytes:
@@ -112,14 +113,14 @@ def _content(file: Path) -> bytes:
     return photo.data
 
 
-def _answer(gallery: str, doubt: UncertainAsset) -> dict[str, Any]:
+def _answer(gallery: str, uncertain: UncertainAsset) -> dict[str, Any]:
     """Return an answer in the form of the native service, with the sha256 of its photo."""
-    answer, shot = doubt.answer, doubt.asset
+    answer, asset = uncertain.answer, uncertain.asset
     return {
-        "content": shot.sha256,
-        "photo": utf8(shot.file.name),
+        "content": asset.sha256,
+        "photo": utf8(asset.file.name),
         "gallery": gallery,
-        "size": list(shot.size),
+        "size": list(asset.size),
         "landmark": None if answer.landmark is None else asdict(answer.landmark),
         "confidence": round(answer.confidence, 6),
         "words": confidence_phrase(answer.confidence),
@@ -129,6 +130,6 @@ def _answer(gallery: str, doubt: UncertainAsset) -> dict[str, Any]:
             for a, b, c, d in answer.evidence
         ],
         "terms": [],
-        "position": None if shot.position is None else list(shot.position),
+        "position": None if asset.position is None else list(asset.position),
         "seconds": 0.0,
     }

@@ -1,4 +1,4 @@
-"""Looking through a library: what changed since the last time is read, recognised and kept, photo by photo."""
+"""A scan of a library: new and changed photos are read, recognized and recorded, photo by photo."""
 
 from __future__ import annotations
 
@@ -10,23 +10,61 @@ import numpy as np
 import PIL.Image
 
 from veduta.concurrency import in_order
-from veduta.errors import ImageError, NotInstalledError, TooLargeError
+from veduta.errors import ImageError, LibraryError, NotInstalledError, TooLargeError
+from veduta.files import MEGABYTE
+from veduta.gallery import Gallery
 from veduta.images import load, read_bytes
 from veduta.images.hashing import difference_hash
-from veduta.library.catalog import Catalog, FileRecord, PhotoContent, StoredAnswer
-from veduta.library.cluster.near_duplicates import sharpness
+from veduta.images.photo_bytes import MAX_BYTES
+from veduta.library.catalog import Catalog, FileRecord
+from veduta.library.catalog_content import PhotoContent, model_key
+from veduta.library.cluster.near_duplicates import find_bursts, sharpness
 from veduta.library.discover import DiscoveredPhoto, discover_photos
 from veduta.library.metadata.embed import has_estimate
-from veduta.library.scan_limits import ScanLimits, ScanReport
+from veduta.library.model import ScanReport, StoredAnswer, unreadable
 from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
-from veduta.text import printable, utf8
+from veduta.text import utf8
 from veduta.types import Failure, Image, Recognition
 from veduta.viz import thumbnail
 
 THUMBNAIL, QUALITY = 320, 70  # pixels of the longer side: an album shows these
 MAX_STORED_EVIDENCE = 5  # candidates kept with an answer
+RESTING = 700 * MEGABYTE  # memory before a photo is decoded: networks, their buffers, a large gallery's index
+PIXEL_BYTES = 12  # of a photo that cannot be reduced while decoding, at its worst: RGBA and RGB at once
+MAX_PIXELS = 200_000_000
+
+
+@dataclass(frozen=True)
+class ScanLimits:
+    """How much a scan may do and take.
+
+    Attributes:
+        photos: most photos looked at; None for all.
+        threads: photos decoded ahead of the one that is recognized.
+        memory: bytes the process should stay below; photos too large for their share are reported and left out.
+    """
+
+    photos: int | None = None
+    threads: int = 2
+    memory: int = 2048 * MEGABYTE
+
+    def __post_init__(self) -> None:
+        if self.threads < 1 or (self.photos or 0) < 0:
+            raise ValueError(f"expected threads >= 1 and photos >= 0, got {self.threads} and {self.photos}")
+        if self.memory <= RESTING:
+            raise ValueError(f"expected more than {RESTING // MEGABYTE} MB of memory, got {self.memory // MEGABYTE}")
+
+    @property
+    def pixels(self) -> int:
+        """Most pixels of a photo that is decoded."""
+        return min(MAX_PIXELS, (self.memory - RESTING) // (PIXEL_BYTES * self.threads))
+
+    @property
+    def bytes(self) -> int:
+        """Most bytes of a photo that is read."""
+        return min(MAX_BYTES, (self.memory - RESTING) // (2 * self.threads))
 
 
 @dataclass(frozen=True)
@@ -34,9 +72,9 @@ class GalleryQuery:
     """The gallery a scan asks.
 
     Attributes:
-        gallery: its folder, as it is kept with each answer.
+        gallery: its folder, as stored with each answer.
         revision: the gallery's.
-        recognizer: what answers.
+        recognizer: answers for the photos.
         model: name and sha256 of its embedder.
     """
 
@@ -45,6 +83,23 @@ class GalleryQuery:
     recognizer: Recognizer
     model: str
 
+    @classmethod
+    def of(cls, gallery: Gallery, catalog: Catalog, *, again: bool) -> GalleryQuery:
+        """Return the query of a gallery, which becomes the catalog's.
+
+        Raises:
+            LibraryError: the catalog has the answers of another gallery, and `again` is not set.
+        """
+        path = os.path.abspath(gallery.path)  # noqa: PTH100 - without what leads back and forth
+        before = catalog.get_meta("gallery")
+        if before not in (None, path) and not again:
+            other = f"{utf8(path)}: the answers kept are by another gallery, {utf8(before)}"
+            raise LibraryError(f"{other}; add --again to ask this one about every photo")
+        catalog.set_meta("gallery", path)
+        embedder = gallery.settings["embedder"]
+        model = model_key(embedder["name"], embedder["sha256"])
+        return cls(utf8(path), gallery.revision, gallery.recognizer(), model)
+
 
 @dataclass(frozen=True)
 class _DecodedPhoto:
@@ -52,138 +107,142 @@ class _DecodedPhoto:
 
     sha256: str | None
     image: Image | None = None
-    small: bytes = b""
+    thumbnail: bytes = b""
     error: str | None = None
 
 
 class Scan:
-    """One look through a library.
+    """One scan of a library.
 
     Args:
-        state: what is known of it.
-        embedder: makes descriptors where no gallery is asked.
-        asking: the gallery asked, or None.
+        catalog: the library's.
+        load_embedder: returns the embedder that makes descriptors where no gallery is asked.
+        query: the gallery asked, or None.
         limits: how much it may do and take.
-        again: whether photos are asked about again whose answer the gallery gave before it last changed.
+        again: whether photos are asked about again whose answer is from before the gallery last changed.
     """
 
     def __init__(
         self,
-        state: Catalog,
-        embedder: Callable[[], tuple[Embedder, str]],
-        asking: GalleryQuery | None,
+        catalog: Catalog,
+        load_embedder: Callable[[], Embedder],
+        query: GalleryQuery | None,
         limits: ScanLimits,
         *,
         again: bool,
     ) -> None:
-        self.state, self.asking, self.limits, self.again = state, asking, limits, again
-        self._embedder = embedder
-        self._contents = state.contents()
-        self._answered = state.answered()
+        self.catalog, self.query, self.limits, self.again = catalog, query, limits, again
+        self._load_embedder = load_embedder
+        self._contents = catalog.contents.sha256s()
+        self._answered = catalog.answers.revisions()
+        self._revision = (query.gallery, query.revision) if query else None
         self._due: set[str] = set()
         self._before: dict[str, str | None] = {}
         self._failures: list[Failure] = []
 
     def run(self, progress: Progress | None = None) -> ScanReport:
-        """Look through the library and return what was done; what is done is kept, also when this is interrupted."""
-        known = self.state.files()
+        """Scan the library and return the report; each photo is recorded, also when the scan is interrupted."""
+        known = self.catalog.files()
         self._before = {path: row.sha256 for path, row in known.items()}
         unlisted: list[Failure] = []
-        discovered = {
-            photo.path: photo for photo in discover_photos(self.state.root, unlisted.append, self.state.folder)
-        }
+        photos = discover_photos(self.catalog.root, unlisted.append, self.catalog.folder)
+        discovered = {photo.path: photo for photo in photos}
         self._failures += [replace(f, photo=utf8(f.photo), error=utf8(f.error)) for f in unlisted]
         report, tasks = self._sort(discovered, known)
-        report = replace(
-            report, gone=self._forget(discovered, known, unlisted), older=0 if self.again else self._older()
-        )
-        most = len(tasks) if self.limits.photos is None else self.limits.photos
-        report = replace(report, waiting=max(0, len(tasks) - most))
-        for done, recognized in enumerate(self._look(tasks[:most]), 1):
+        report = replace(report, gone=self._drop_gone(discovered, known, unlisted), older=self._older())
+        due = tasks[: self.limits.photos]
+        report = replace(report, waiting=len(tasks) - len(due))
+        for done, recognized in enumerate(self._read(due), 1):
             report = replace(report, recognized=report.recognized + recognized, looked_at=done)
             if progress:
-                progress(done, min(most, len(tasks)))
+                progress(done, len(due))
+        if report.looked_at or report.moved or report.gone:
+            self._update_bursts()
         return replace(report, failures=tuple(self._failures))
 
     def _older(self) -> int:
-        """Return how many answers were given before the gallery last changed."""
-        now = self.asking and (self.asking.gallery, self.asking.revision)
-        return sum(given != now for given in self._answered.values()) if now else 0
+        """Return how many answers are from before the gallery last changed."""
+        if self._revision is None or self.again:
+            return 0
+        return sum(revision != self._revision for revision in self._answered.values())
+
+    def _update_bursts(self) -> None:
+        seen = self.catalog.contents.appearances()
+        bursts = find_bursts(seen.sha256, seen.descriptors, seen.fingerprints, seen.sharpness, seen.taken)
+        self.catalog.contents.set_bursts(bursts)
+
+    # --- which files are new or changed -------------------------------------------------------------------------
 
     def _sort(
         self, discovered: dict[str, DiscoveredPhoto], known: dict[str, FileRecord]
     ) -> tuple[ScanReport, list[DiscoveredPhoto]]:
-        """Tell files that need no look from those that do, and note those that have only moved."""
+        """Return the counts of files, and the files to read; record those that have only moved."""
         # The same file, whatever it is called now: two may have changed names.
         nodes = {(row.node, row.size, row.mtime): (path, row) for path, row in known.items()}
         tasks, unchanged, moved = [], 0, 0
-        with self.state.changing():
+        with self.catalog.transaction():
             for path, photo in discovered.items():
                 before, row = nodes.get((photo.node, photo.size, photo.mtime), (path, known.get(path)))
                 if row is None or (row.size, row.mtime) != (photo.size, photo.mtime) or row.sha256 is None:
                     tasks.append(photo)
                     continue
-                self._keep_file(photo, row, known.get(path))
-                waiting = self._unanswered(photo, row)
-                tasks += waiting
-                unchanged += not waiting
+                self._put_unchanged(photo, row, known.get(path))
+                if is_due := self._is_due(row):
+                    tasks.append(photo)
+                unchanged += not is_due
                 moved += path not in known and before not in discovered
         return ScanReport(files=len(discovered), unchanged=unchanged, moved=moved), tasks
 
-    def _keep_file(self, photo: DiscoveredPhoto, row: FileRecord, before: FileRecord | None) -> None:
-        now = FileRecord(photo.size, photo.mtime, photo.node, row.sha256, row.error, photo.companions)
+    def _put_unchanged(self, photo: DiscoveredPhoto, row: FileRecord, before: FileRecord | None) -> None:
+        now = _record(photo, row.sha256, row.error)
         if now != before:
-            self.state.put_file(photo.path, now)
+            self.catalog.put_file(photo.path, now)
         if row.error is not None:
             self._failures.append(unreadable(photo.path, row.error))
 
-    def _unanswered(self, photo: DiscoveredPhoto, row: FileRecord) -> list[DiscoveredPhoto]:
-        """Yield one unchanged file for each content that lacks something."""
+    def _is_due(self, row: FileRecord) -> bool:
+        """Return whether an unchanged file has to be read: the first of a content that lacks something."""
         if row.error is not None or row.sha256 is None or row.sha256 in self._due or not self._lacks(row.sha256):
-            return []
+            return False
         self._due.add(row.sha256)
-        return [photo]
-
-    def _now(self) -> tuple[str, int]:
-        return (self.asking.gallery, self.asking.revision) if self.asking else ("", 0)
+        return True
 
     def _lacks(self, sha256: str) -> bool:
         """Return whether a content has to be decoded: never decoded, or not yet answered by this gallery."""
         if sha256 not in self._contents:
             return True
-        if self.asking is None:
+        if self._revision is None:
             return False
-        given = self._answered.get(sha256)
-        return given is None or (self.again and given != self._now())
+        answered = self._answered.get(sha256)
+        return answered is None or (self.again and answered != self._revision)
 
-    def _forget(
+    def _drop_gone(
         self, discovered: dict[str, DiscoveredPhoto], known: dict[str, FileRecord], unlisted: list[Failure]
     ) -> int:
-        """Forget files that are gone, but for those in folders that could not be listed; return how many."""
+        """Drop files that are gone, but for those in folders that could not be listed; return how many."""
         hidden = {failure.photo for failure in unlisted}
         below = tuple(entry.rstrip(os.sep) + os.sep for entry in hidden)
         gone = [path for path in known if path not in discovered and path not in hidden and not path.startswith(below)]
-        self.state.drop_files(gone)
+        self.catalog.drop_files(gone)
         return len(gone)
 
-    # --- looking ------------------------------------------------------------------------------------------------
+    # --- reading ------------------------------------------------------------------------------------------------
 
-    def _look(self, tasks: list[DiscoveredPhoto]) -> Iterator[bool]:
+    def _read(self, tasks: list[DiscoveredPhoto]) -> Iterator[bool]:
         """Read each file, store the results, and yield whether the photo was recognized."""
-        for photo, seen in in_order(self._see, tasks, self.limits.threads):
-            with self.state.changing():
-                recognized = self._keep(photo, seen)
+        for photo, decoded in in_order(self._decode, tasks, self.limits.threads):
+            with self.catalog.transaction():
+                recognized = self._put(photo, decoded)
             yield recognized
 
-    def _see(self, photo: DiscoveredPhoto) -> _DecodedPhoto:
-        """Read a file, and decode one of unknown content. Runs in a thread, and touches no state."""
+    def _decode(self, photo: DiscoveredPhoto) -> _DecodedPhoto:
+        """Read a file, and decode one of unknown content. Runs in a thread, and leaves the catalog alone."""
         try:
             content = read_bytes(photo.path, max_bytes=self.limits.bytes)
         except ImageError as error:
             return _DecodedPhoto(None, error=error.reason)
-        sha256 = content.sha256
-        if not self._lacks(sha256):
-            return _DecodedPhoto(sha256)
+        if not self._lacks(content.sha256):
+            return _DecodedPhoto(content.sha256)
         try:
             image = load(content, name=utf8(photo.path), max_pixels=self.limits.pixels)
         except TooLargeError as error:  # for now: there may be more memory next time
@@ -191,59 +250,49 @@ class Scan:
         except NotInstalledError as error:  # nor is what is missing now missing for ever
             return _DecodedPhoto(None, error=error.reason)
         except ImageError as error:
-            return _DecodedPhoto(sha256, error=error.reason)
-        if image.position is not None and has_estimate(content.data):  # what was put into it is no evidence
+            return _DecodedPhoto(content.sha256, error=error.reason)
+        if image.position is not None and has_estimate(content.data):  # an estimate of ours is no evidence
             image = replace(image, position=None)
-        return _DecodedPhoto(sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
+        return _DecodedPhoto(content.sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
 
-    def _keep(self, photo: DiscoveredPhoto, seen: _DecodedPhoto) -> bool:
+    def _put(self, photo: DiscoveredPhoto, decoded: _DecodedPhoto) -> bool:
         """Store a file's results, and return whether the photo was recognized."""
         recognized, before = False, self._before.get(photo.path)
-        # Another file with this content may have been kept since it was read.
-        if seen.image is not None and seen.sha256 is not None and self._lacks(seen.sha256):
-            recognized = self._describe(seen.sha256, seen.image, seen.small)
-            if before is not None and self.state.looks_same(before, seen.sha256):
-                self.state.alias_content(before, seen.sha256)  # another program has written something about it
-        if seen.error is not None:
-            self._failures.append(unreadable(photo.path, seen.error))
-        row = FileRecord(photo.size, photo.mtime, photo.node, seen.sha256, seen.error, photo.companions)
-        self.state.put_file(photo.path, row)
+        # Another file with this content may have been stored since it was read.
+        if decoded.image is not None and decoded.sha256 is not None and self._lacks(decoded.sha256):
+            recognized = self._put_content(decoded.sha256, decoded.image, decoded.thumbnail)
+            if before is not None and self.catalog.contents.looks_same(before, decoded.sha256):
+                self.catalog.contents.alias(before, decoded.sha256)  # another program has changed its metadata
+        if decoded.error is not None:
+            self._failures.append(unreadable(photo.path, decoded.error))
+        self.catalog.put_file(photo.path, _record(photo, decoded.sha256, decoded.error))
         return recognized
 
-    def _describe(self, sha256: str, image: Image, small: bytes) -> bool:
-        """Store a photo's appearance and the gallery's answer."""
-        if self.asking is None:
-            embedder, model = self._embedder()
+    def _put_content(self, sha256: str, image: Image, small: bytes) -> bool:
+        """Store a photo's facts and the gallery's answer; return whether there is a gallery."""
+        if self.query is None:
+            embedder = self._load_embedder()
             descriptor = np.asarray(embedder.embed([image])[0], np.float32)
+            model = model_key(embedder.name, embedder.sha256)
         else:
-            descriptor, model = self.asking.recognizer.embed(image), self.asking.model
-        grey = np.asarray(PIL.Image.fromarray(image.pixels).convert("L"))
-        seen = (
-            image.size,
-            image.taken,
-            image.position,
-            difference_hash(grey),
-            sharpness(grey),
-            small,
-            model,
-            descriptor,
-        )
-        self.state.put_content(PhotoContent(sha256, *seen))
+            descriptor, model = self.query.recognizer.embed(image), self.query.model
+        gray = np.asarray(PIL.Image.fromarray(image.pixels).convert("L"))
+        facts = image.size, image.taken, image.position, difference_hash(gray), sharpness(gray), small
+        self.catalog.contents.put(PhotoContent(sha256, *facts, model, descriptor))
         self._contents.add(sha256)
-        if self.asking is None:
+        if self.query is None or self._revision is None:
             return False
-        answer = self.asking.recognizer.recognize(image, descriptor=descriptor)
-        self.state.put_answer(sha256, _answer(answer, *self._now()))
-        self._answered[sha256] = self._now()
+        answer = self.query.recognizer.recognize(image, descriptor=descriptor)
+        self.catalog.answers.put(sha256, _stored_answer(answer, *self._revision))
+        self._answered[sha256] = self._revision
         return True
 
 
-def unreadable(path: str, reason: str) -> Failure:
-    """Return the failure of a file that could not be read, by its path and the reason that was kept."""
-    return Failure.of(utf8(path), ImageError(printable(utf8(path)), utf8(reason)))
+def _record(photo: DiscoveredPhoto, sha256: str | None, error: str | None) -> FileRecord:
+    return FileRecord(photo.size, photo.mtime, photo.node, sha256, error, photo.companions)
 
 
-def _answer(recognition: Recognition, gallery: str, revision: int) -> StoredAnswer:
+def _stored_answer(recognition: Recognition, gallery: str, revision: int) -> StoredAnswer:
     evidence = tuple(
         (c.reference, c.landmark, c.similarity, c.num_inliers) for c in recognition.evidence[:MAX_STORED_EVIDENCE]
     )

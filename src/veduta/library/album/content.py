@@ -9,9 +9,8 @@ from datetime import datetime
 
 from veduta.geo.countries import country_of
 from veduta.library import Group, Library, UncertainAsset
-from veduta.library.catalog import StoredAnswer
 from veduta.library.metadata import keywords
-from veduta.library.model import Asset, Label
+from veduta.library.model import Asset, Label, StoredAnswer
 from veduta.types import Landmark
 
 Burst = tuple[Asset, ...]

@@ -32,7 +32,7 @@ from veduta.library.album.sections import (
     not_shown,
 )
 from veduta.library.album.timeline import Moment, draw_timeline
-from veduta.library.atomic import write_whole
+from veduta.library.export import write_text
 from veduta.pages import page_template
 
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def write_album(library: Library, out: Path, floor: float = 0.5) -> Path:
         if gallery is not None:
             stack.enter_context(gallery)
         images = AlbumImages(library, out, gallery, tuple(grids(content)))
-        write_whole(out, _page(library, content, Sections(library, content, images)))
+        write_text(out, _page(library, content, Sections(library, content, images)))
     return out
 
 

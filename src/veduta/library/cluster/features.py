@@ -14,9 +14,10 @@ from veduta.decision.model import shipped_decider
 from veduta.errors import ImageError
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
+from veduta.library.catalog_content import model_key
 from veduta.library.cluster.cache import FeatureCache
 from veduta.library.cluster.linkage import average_linkage
-from veduta.library.cluster.pairs import NEIGHBOURS, PhotoPairs, nearest_photos, pairs_of, score_pairs
+from veduta.library.cluster.pairs import NEIGHBORS, PhotoPairs, nearest_photos, pairs_of, score_pairs
 from veduta.matching import make_matcher
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder, Extractor
@@ -50,24 +51,19 @@ class GroupingModels:
         return f"{self.embedding} {model_key(self.extractor.name, self.extractor.sha256)}"
 
 
-def model_key(name: str, sha256: str) -> str:
-    """Return the key of a model in the cache."""
-    return f"{name} {sha256[:16]}"
-
-
 def extract_features(
     cache: FeatureCache,
-    eyes: GroupingModels,
+    models: GroupingModels,
     files: Mapping[str, str],
     max_pixels: int,
     descriptors: Mapping[str, Float32] | None = None,
     progress: VerbProgress | None = None,
 ) -> list[Failure]:
-    """Make the features of contents that have none yet, and return what could not be read.
+    """Make the features of contents that have none yet, and return the failures.
 
     Args:
         cache: where they are kept, photo by photo, so that a run that was killed goes on.
-        eyes: the models.
+        models: the models.
         files: sha256 -> a file with this content.
         max_pixels: most pixels of a photo that is decoded.
         descriptors: sha256 -> descriptor (D,) by the same embedder, where it is known.
@@ -76,19 +72,19 @@ def extract_features(
     known, descriptors_by_content, failures = cache.appearances(), descriptors or {}, list[Failure]()
     waiting = [sha256 for sha256 in files if sha256 not in known]
 
-    def see(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
+    def extract(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
         try:
             image = load(files[sha256], name=utf8(files[sha256]), max_pixels=max_pixels)
         except ImageError as error:
             return Failure(utf8(files[sha256]), utf8(str(error)), error.code)
         descriptor = descriptors_by_content.get(sha256)
-        return eyes.embedder.embed([image])[0] if descriptor is None else descriptor, eyes.extractor.extract(image)
+        return models.embedder.embed([image])[0] if descriptor is None else descriptor, models.extractor.extract(image)
 
-    for done, (sha256, seen) in enumerate(in_order(see, waiting), 1):
-        if isinstance(seen, Failure):
-            failures.append(seen)
+    for done, (sha256, extracted) in enumerate(in_order(extract, waiting), 1):
+        if isinstance(extracted, Failure):
+            failures.append(extracted)
         else:
-            cache.put_appearance(sha256, *seen)
+            cache.put_appearance(sha256, *extracted)
         if progress:
             progress(done, len(waiting), "looking")
     return failures
@@ -106,15 +102,15 @@ def find_groups(cache: FeatureCache, contents: Sequence[str], progress: VerbProg
     if len(contents) < 2:
         return []
     descriptors = cache.descriptors(contents)
-    neighbours = nearest_photos(descriptors, NEIGHBOURS)
-    a, b = pairs_of(neighbours)
+    neighbors = nearest_photos(descriptors, NEIGHBORS)
+    a, b = pairs_of(neighbors)
     inliers = verify_pairs(cache, contents, a, b, progress)
     similarity = np.einsum("ij,ij->i", descriptors[a], descriptors[b]).astype(np.float32)
     pairs = PhotoPairs(a, b, similarity, inliers, np.ones(len(a), bool))
     nothing = distractor_similarity(descriptors, shipped_decider(EMBEDDER, EXTRACTOR, MATCHER).centers)
-    judged, chances = score_pairs(pairs, descriptors, nothing, neighbours)
-    places = average_linkage(len(contents), judged, chances)
-    weight = _weights(len(contents), judged, chances, places)
+    scored, probabilities = score_pairs(pairs, descriptors, nothing, neighbors)
+    places = average_linkage(len(contents), scored, probabilities)
+    weight = _weights(len(contents), scored, probabilities, places)
     return [[contents[i] for i in sorted(members, key=lambda i: (-weight[i], contents[i]))] for members in places]
 
 

@@ -1,4 +1,4 @@
-"""Groups of photos of one place, as a person sees them: pictures, dates, a place, a name, and references."""
+"""Groups of photos of one place: found, described by pictures, dates, place and name, and named by a person."""
 
 from __future__ import annotations
 
@@ -7,12 +7,27 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from veduta.embedders import make_embedder
 from veduta.errors import ImageError, LibraryError
+from veduta.features import make_extractor
 from veduta.gallery import Gallery
-from veduta.library.catalog import StoredAnswer, Verdict
-from veduta.library.model import Asset
+from veduta.library.assets import read_assets
+from veduta.library.catalog import Catalog
+from veduta.library.cluster.cache import FeatureCache
+from veduta.library.cluster.features import (
+    EMBEDDER,
+    EXTRACTOR,
+    GroupingModels,
+    extract_features,
+    find_groups,
+    number_groups,
+)
+from veduta.library.model import Asset, StoredAnswer, Verdict
+from veduta.progress import VerbProgress
 from veduta.text import utf8
-from veduta.types import Failure, Landmark
+from veduta.types import Failure, Float32, Landmark
+
+GROUP_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo of a group
 
 
 @dataclass(frozen=True)
@@ -20,11 +35,11 @@ class Group:
     """Photos that show one place, found without knowing which.
 
     Attributes:
-        number: by which it is named; it stays when the library is grouped again.
+        number: identifies it; it stays when the library is grouped again.
         assets: its photos, the best picture first; of a burst only the one that stands for it.
         landmark: what a person named it, or None.
-        guess: what a gallery says most of its photos show, with how many say so, or None.
-        position: (degrees north, degrees east), the median of where its photos were taken, or None.
+        guess: the landmark of most of a gallery's answers for its photos, with their count, or None.
+        position: (degrees north, degrees east), the median position of its photos, or None.
         first: when its first dated photo was taken, or None.
         last: and its last.
     """
@@ -51,50 +66,132 @@ def landmark_id(name: str) -> str:
 
 
 def add_references(
-    gallery: Gallery, shots: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
+    gallery: Gallery, assets: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
 ) -> list[Failure]:
     """Make photos references of a landmark, and return those that could not be.
 
     Args:
         gallery: where.
-        shots: the photos.
-        landmark: what they show.
-        replacing: ids of landmarks that the same photos were said to show before, and do not.
+        assets: the photos.
+        landmark: the landmark they show.
+        replacing: ids of the landmarks that the same photos were references of before, and do not show.
     """
     failures: list[Failure] = []
-    named = {reference.sha256: reference for reference in gallery.references()}
-    for shot in shots:
-        before = named.get(shot.sha256)
+    references = {reference.sha256: reference for reference in gallery.references()}
+    for asset in assets:
+        before = references.get(asset.sha256)
         if before is not None and before.landmark in replacing:
             gallery.remove(reference=before.id)
         try:
-            failures += gallery.add_photo(shot.file, landmark).failures
+            failures += gallery.add_photo(asset.file, landmark).failures
         except ImageError as error:
-            failures.append(Failure.of(utf8(str(shot.file)), error))
+            failures.append(Failure.of(utf8(str(asset.file)), error))
     gallery.put_landmark(landmark)
     return failures
 
 
 def describe_group(
-    number: int, shots: Sequence[Asset], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer]
+    number: int, assets: Sequence[Asset], verdicts: Mapping[str, Verdict], answers: Mapping[str, StoredAnswer]
 ) -> Group:
     """Return a group with its name, position and dates, the most typical photo first."""
-    named = [v.landmark for s in shots if (v := verdicts.get(s.sha256)) and v.verdict == "named" and v.landmark]
-    by_verdict: dict[str, list[Landmark]] = {}
-    for shot in shots:
-        answer = answers.get(shot.sha256)
+    named = [v.landmark for a in assets if (v := verdicts.get(a.sha256)) and v.verdict == "named" and v.landmark]
+    by_landmark: dict[str, list[Landmark]] = {}
+    for asset in assets:
+        answer = answers.get(asset.sha256)
         if answer is not None and answer.landmark is not None:
-            by_verdict.setdefault(answer.landmark.id, []).append(answer.landmark)
-    most = max(by_verdict.values(), key=len, default=None)
-    places = [shot.position for shot in shots if shot.position is not None]
+            by_landmark.setdefault(answer.landmark.id, []).append(answer.landmark)
+    most = max(by_landmark.values(), key=len, default=None)
+    places = [asset.position for asset in assets if asset.position is not None]
     position = (statistics.median(p[0] for p in places), statistics.median(p[1] for p in places)) if places else None
-    dates = sorted(shot.taken for shot in shots if shot.taken is not None)
+    dates = sorted(asset.taken for asset in assets if asset.taken is not None)
     return Group(
         number=number,
-        assets=tuple(shots),
+        assets=tuple(assets),
         landmark=named[0] if named else None,
         guess=None if most is None else (most[0], len(most)),
         position=position,
         first=dates[0] if dates else None,
         last=dates[-1] if dates else None,
     )
+
+
+def read_groups(catalog: Catalog) -> list[Group]:
+    """Return the groups of the last grouping, the largest first."""
+    assets = {asset.sha256: asset for asset in read_assets(catalog, GROUP_FLOOR)}
+    verdicts, answers = catalog.verdicts.all(), catalog.answers.all()
+    groups = []
+    for number, members in catalog.groups().items():
+        present = [assets[sha256] for sha256 in members if sha256 in assets]
+        if present:
+            groups.append(describe_group(number, present, verdicts, answers))
+    return sorted(groups, key=lambda group: (-len(group.assets), group.number))
+
+
+def update_groups(catalog: Catalog, max_pixels: int, progress: VerbProgress | None = None) -> None:
+    """Group the photos of a library anew and store the groups, numbered like those before.
+
+    Photos are grouped by the first content of the same pixels: their metadata must not change their group.
+
+    Args:
+        catalog: the library's.
+        max_pixels: most pixels of a photo that is decoded.
+        progress: called with photos done, photos in all, and ``looking`` or ``matching``.
+    """
+    origins, followers = catalog.contents.aliases(), catalog.contents.followers()
+    files = {sha256: path for sha256, path in catalog.first_files().items() if sha256 not in followers}
+    current = {origins.get(sha256, sha256): sha256 for sha256 in files}  # origin -> the content that is there now
+    places = _find_places(catalog, {origin: files[sha256] for origin, sha256 in current.items()}, max_pixels, progress)
+    before = {n: [origins.get(sha256, sha256) for sha256 in members] for n, members in catalog.groups().items()}
+    last = int(catalog.get_meta("groups") or 0)
+    numbered = number_groups(places, before, last)
+    with catalog.transaction():
+        catalog.set_meta("groups", max([*numbered, *before, last], default=0))
+        catalog.set_groups({number: [current[origin] for origin in members] for number, members in numbered.items()})
+
+
+def _find_places(
+    catalog: Catalog, files: Mapping[str, str], max_pixels: int, progress: VerbProgress | None
+) -> list[list[str]]:
+    """Return sets of photos that show one place, each by its origin; `files` is origin -> file."""
+    models = GroupingModels(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
+    cache = FeatureCache(catalog.folder, models.model)
+    try:
+        descriptors = _descriptors(catalog, models.embedding)
+        failed = extract_features(cache, models, files, max_pixels, descriptors, progress)
+        unread = {failure.photo for failure in failed}
+        return find_groups(cache, [origin for origin, file in files.items() if utf8(file) not in unread], progress)
+    finally:
+        cache.close()
+
+
+def _descriptors(catalog: Catalog, model: str) -> dict[str, Float32]:
+    """Return origin -> descriptor by this model, of the contents in the library that stand for their burst."""
+    origins, followers, seen = catalog.contents.aliases(), catalog.contents.followers(), catalog.contents.appearances()
+    rows = zip(seen.sha256, seen.descriptors, seen.models, strict=True)
+    return {origins.get(key, key): row for key, row, row_model in rows if row_model == model and key not in followers}
+
+
+def name_group(
+    catalog: Catalog,
+    group: Group,
+    name: str,
+    id: str | None = None,
+    gallery: Gallery | None = None,
+    position: tuple[float, float] | None = None,
+) -> tuple[Landmark, list[Failure]]:
+    """Store the landmark a group shows, as `Library.name` does; return the landmark and the failures."""
+    if utf8(name + (id or "")) != name + (id or ""):
+        raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
+    north, east = position or group.position or (None, None)
+    landmark = Landmark(id or landmark_id(name), name, north, east)
+    verdicts = catalog.verdicts.all()
+    landmarks = {sha256: v.landmark.id for sha256, v in verdicts.items() if v.landmark}
+    unnamed = [a for a in group.assets if a.sha256 not in verdicts or verdicts[a.sha256].verdict == "named"]
+    wrong = {landmarks[a.sha256] for a in unnamed if a.sha256 in landmarks} - {landmark.id}
+    with catalog.transaction():
+        for asset in unnamed:
+            catalog.verdicts.put(asset.sha256, "named", landmark)
+    if gallery is None:
+        return landmark, []
+    same = [a for a in group.assets if landmarks.get(a.sha256) == landmark.id]
+    return landmark, add_references(gallery, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)

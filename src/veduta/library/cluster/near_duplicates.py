@@ -20,9 +20,9 @@ BURST_GAP = timedelta(seconds=4)  # between two photos of one burst
 HASH_BLOCK = 1024
 
 
-def sharpness(grey: UInt8) -> float:
+def sharpness(gray: UInt8) -> float:
     """Return the variance of the Laplacian of (H, W) gray pixels: of photos of one thing, the sharper has more."""
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+    return float(cv2.Laplacian(gray, cv2.CV_32F).var())
 
 
 def find_bursts(

@@ -2,7 +2,7 @@
 
 A pair by itself says little: a facade and its portal share no keypoint, and two windows of one maker share many. So
 each photo's likely partners are found first, by a logistic regression over the pair alone, and then a second one
-judges pairs by the partners they have in common (as k-reciprocal neighbours do: Zhong et al., CVPR 2017), which joins
+scores pairs by the partners they have in common (as k-reciprocal neighbors do: Zhong et al., CVPR 2017), which joins
 photos that were never matched and parts some that were. Both were fitted by ``benchmarks/grouping.py --fit``.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from veduta.types import Bool, Float32, Float64, Int64
 
-NEIGHBOURS = 30  # of each photo that are verified
+NEIGHBORS = 30  # of each photo that are verified
 FURTHER = 30  # partners of partners that are judged too
 LINKED = 8  # inliers from which a pair is linked by geometry
 NUM_SIMILAR = 20  # nearest descriptors whose overlap counts
@@ -104,16 +104,16 @@ def nearest_photos(descriptors: Float32, count: int) -> Int64:
     return neighbors
 
 
-def pairs_of(neighbours: Int64) -> tuple[Int64, Int64]:
-    """Return the pairs (P,), (P,) that photos form with their neighbours (N, K), each once, sorted."""
-    count = len(neighbours)
-    ends = np.repeat(np.arange(count), neighbours.shape[1])
-    numbers = np.minimum(ends, neighbours.ravel()) * count + np.maximum(ends, neighbours.ravel())
+def pairs_of(neighbors: Int64) -> tuple[Int64, Int64]:
+    """Return the pairs (P,), (P,) that photos form with their neighbors (N, K), each once, sorted."""
+    count = len(neighbors)
+    ends = np.repeat(np.arange(count), neighbors.shape[1])
+    numbers = np.minimum(ends, neighbors.ravel()) * count + np.maximum(ends, neighbors.ravel())
     return np.divmod(np.unique(numbers), max(count, 1))
 
 
 def pair_features(pairs: PhotoPairs, nothing: Float32) -> Float64:
-    """Return (P, 4) what each pair says by itself.
+    """Return (P, 4) the terms of each pair by itself.
 
     Args:
         pairs: all of them.
@@ -124,20 +124,20 @@ def pair_features(pairs: PhotoPairs, nothing: Float32) -> Float64:
     return np.stack(figures, 1).astype(np.float64)
 
 
-def context_features(pairs: PhotoPairs, nothing: Float32, likely: WeightedGraph, neighbours: Int64) -> Float64:
+def context_features(pairs: PhotoPairs, nothing: Float32, likely: WeightedGraph, neighbors: Int64) -> Float64:
     """Return (P, F) features of each pair alone and of the partners in common.
 
     Args:
         pairs: all of them.
         nothing: (N,) how much each photo looks like photos of nothing in particular.
         likely: how likely partners are by themselves.
-        neighbours: (N, K) nearest descriptors.
+        neighbors: (N, K) nearest descriptors.
     """
     count = len(nothing)
     links = pairs.inliers >= LINKED
     strength = np.minimum(pairs.inliers[links], 30) / 30.0
     linked = WeightedGraph.of(count, pairs.a[links], pairs.b[links], strength)
-    kin = neighbours[:, :NUM_SIMILAR]
+    kin = neighbors[:, :NUM_SIMILAR]
     near = WeightedGraph(np.arange(count + 1) * kin.shape[1], np.sort(kin, 1).ravel(), np.ones(kin.size))
     overlap = common_weight(near, pairs.a, pairs.b)
     share = overlap / np.maximum(2 * kin.shape[1] - overlap, 1)
@@ -234,10 +234,10 @@ def with_second_order(pairs: PhotoPairs, descriptors: Float32, likely: WeightedG
 
 
 def score_pairs(
-    pairs: PhotoPairs, descriptors: Float32, nothing: Float32, neighbours: Int64
+    pairs: PhotoPairs, descriptors: Float32, nothing: Float32, neighbors: Int64
 ) -> tuple[PhotoPairs, Float64]:
     """Return the pairs worth judging, further ones among them, and (P,) how likely each shows one place."""
     own = pair_probability(pair_features(pairs, nothing), PAIR_WEIGHTS)
     likely = WeightedGraph.of(len(nothing), pairs.a, pairs.b, own)
     wider = with_second_order(pairs, descriptors, likely)
-    return wider, pair_probability(context_features(wider, nothing, likely, neighbours), CONTEXT_WEIGHTS)
+    return wider, pair_probability(context_features(wider, nothing, likely, neighbors), CONTEXT_WEIGHTS)

@@ -1,6 +1,6 @@
 """Changes of a person's files that can be taken back, whatever happens while they are made.
 
-Every step is written down before it is carried out (`logbook`), so that a process killed at any moment leaves something
+Every step is written down before it is carried out (`log`), so that a process killed at any moment leaves something
 `undo` understands; the undo itself may be killed and run again. No file is ever overwritten except by ``write``, which
 keeps what it replaces, and no person's file is removed unless its content is seen to lie somewhere else.
 """
@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import BusyError, LibraryError
-from veduta.library.journal.apply import ActionRun
+from veduta.library.journal.apply import ActionRun, WriteCallback
 from veduta.library.journal.fsops import FULL
 from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, OperationLog, now
 from veduta.library.journal.operation import Intent, Step
@@ -28,7 +28,7 @@ from veduta.types import Failure
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["Action", "Applied", "Step", "Undone", "apply", "history", "settle", "undo"]
+__all__ = ["Action", "Applied", "Step", "Undone", "apply", "history", "recover", "undo"]
 
 LOCK = "lock"
 
@@ -42,12 +42,14 @@ class Applied:
         failures: those that were not, and why; where nothing else is said nothing is left of them.
         journal: the file that remembers them, or None where nothing was changed.
         stopped: why the rest was not tried, such as a full disk, or None.
+        written: file -> sha256 of its content, of the files written by ``write``.
     """
 
     done: int
     failures: tuple[Failure, ...]
     journal: Path | None
     stopped: str | None = None
+    written: Mapping[Path, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,14 @@ class Undone:
 
 
 def apply(
-    steps: Iterable[Step], folder: Path, what: str, progress: CountProgress | None = None, root: Path | None = None
+    steps: Iterable[Step],
+    folder: Path,
+    what: str,
+    progress: CountProgress | None = None,
+    root: Path | None = None,
+    before_write: WriteCallback = lambda path, sha256: None,
 ) -> Applied:
-    """Carry out the steps in order; return what became of them.
+    """Carry out the steps in order; return the outcome.
 
     A step that fails leaves nothing behind and the next is tried; a full disk ends the run. All of it can be taken back
     with `undo`, also after this process was killed.
@@ -100,6 +107,8 @@ def apply(
         what: name of the action: letters, digits and dashes.
         progress: called with how many steps were dealt with.
         root: the library's folder; with it, what is done there can be undone after the library was moved.
+        before_write: called with a file and the sha256 of its new content before a ``write`` is logged or made; a
+            VedutaError of it fails that step.
 
     Raises:
         LibraryError: another process is changing the library, an undo has to be finished first, or the state folder
@@ -108,7 +117,7 @@ def apply(
     with _locked(folder):
         _settle(folder, root)
         with OperationLog.new(folder, what, root) as book:
-            run = ActionRun(book)
+            run = ActionRun(book, before_write)
             for count, step in enumerate(steps, 1):
                 run.take(step)
                 if progress is not None:
@@ -117,13 +126,13 @@ def apply(
                     break
             run.end()
             journal = book.path if book.begun and not run.is_noop else None
-    return Applied(run.done, tuple(run.failures), journal, run.stopped)
+    return Applied(run.done, tuple(run.failures), journal, run.stopped, run.written)
 
 
 def undo(
     folder: Path, progress: CountProgress | None = None, number: int | None = None, root: Path | None = None
 ) -> Undone:
-    """Take back an action, newest step first; return what was taken back and what could not be.
+    """Take back an action, newest step first; return the outcome.
 
     Files and folders are afterwards as they were, with their contents, modes and modification times. What a person has
     changed or added since stays as it is. A library that was moved since is undone where it lies now.

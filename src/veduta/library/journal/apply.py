@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from veduta.types import Failure
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 UNSUITED = {errno.EINVAL, errno.EILSEQ}  # how disks with rules of their own refuse a name
 LINK_KINDS = {"hardlink": "hard", "symlink": "symbolic"}
+WriteCallback = Callable[[Path, str], None]
 
 
 class ActionRun:
@@ -23,20 +25,23 @@ class ActionRun:
 
     Args:
         book: its journal, not yet begun.
+        before_write: called with a file and the sha256 of its new content before either is logged or written.
 
     Attributes:
         done: how many steps were carried out.
+        written: file -> sha256 of its content, of the files written.
         failures: the steps that were not, and why.
         stopped: why no further step should be tried, or None.
         is_noop: whether it ended with nothing done and nothing left of what failed.
     """
 
-    def __init__(self, book: OperationLog) -> None:
+    def __init__(self, book: OperationLog, before_write: WriteCallback) -> None:
         self.done = 0
+        self.written: dict[Path, str] = {}
         self.failures: list[Failure] = []
         self.stopped: str | None = None
         self.is_noop = False
-        self._book = book
+        self._book, self._before_write = book, before_write
         self._number = 0
         self._known: set[Path] = set()  # folders that the journal speaks of
 
@@ -50,6 +55,8 @@ class ActionRun:
             intent, content = prepared
             missing = missing_above(intent.target.parent)
             folders = self._unknown_folders(intent, missing)
+            if intent.kind == "write":
+                self._before_write(intent.target, intent.after)
         except (OSError, VedutaError) as error:
             self.failures.append(_failure(step, error))
             return
@@ -98,6 +105,8 @@ class ActionRun:
             self._fail(step, intent, error, missing)
             return
         self.done += 1
+        if intent.kind == "write":
+            self.written[intent.target] = intent.after
         self._book.note({"done": intent.number, **vars(stamp)}, sure=False)
 
     def _fail(self, step: Step, intent: Intent, error: OSError | VedutaError, missing: list[Path]) -> None:
@@ -113,7 +122,7 @@ class ActionRun:
 
 
 def _cleared(intent: Intent, error: OSError | VedutaError, missing: list[Path]) -> str | None:
-    """Revert the remains of a failed step; return None when nothing is left, else what stays and why."""
+    """Revert the remains of a failed step; return None when nothing is left, else the reason."""
     try:
         if isinstance(error, FileExistsError):  # what is there is not ours
             discard(intent.parts[0])

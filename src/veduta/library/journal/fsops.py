@@ -1,7 +1,7 @@
-"""Single changes of the file system that never overwrite a file, and what tells two files apart afterwards.
+"""Single changes of the file system that never overwrite a file, and the stamps that tell two files apart afterwards.
 
 Every change is one call of the operating system, or is made under another name first, so that a process killed at any
-moment leaves either the old state or one that `steps.revert` recognises.
+moment leaves either the old state or one that `rollback.revert` recognizes.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def copy_new(source: Path, path: Path, stamp: Stamp) -> str:
-    """Copy a file to a new one with the stamp's time and mode; return the sha256 of what was read, in hex."""
+    """Copy a file to a new one with the stamp's time and mode; return the sha256 of the bytes read, in hex."""
     return write_new(path, _chunks(source), lambda: copy_attributes(path, source, stamp))
 
 
@@ -157,11 +157,11 @@ def copy_attributes(path: Path, like: Path, stamp: Stamp) -> None:
     """Give a file another's attributes as far as the disk keeps any, and the time and mode of a stamp."""
     if os.geteuid() == 0:
         status = like.lstat()
-        with _if_kept():
+        with _if_supported():
             os.chown(path, status.st_uid, status.st_gid)
-    with _if_kept():
+    with _if_supported():
         shutil.copystat(like, path)
-    with _if_kept():
+    with _if_supported():
         path.chmod(stamp.mode)
     os.utime(path, ns=(path.lstat().st_atime_ns, stamp.mtime_ns))
 
@@ -210,7 +210,7 @@ def _replace_reserved(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _if_kept() -> Iterator[None]:
+def _if_supported() -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -47,7 +47,7 @@ class LogReplay:
         home: the state folder as it was called then; None in journals that do not say.
         roots: names the library had then, as the person wrote it and with links followed; none where nobody said.
         folders: folder -> its modification time in nanoseconds and `disk.names_in` before the first change in it.
-        folders_made: folders made, in order.
+        created_folders: folders made, in order.
         intents: step's number -> the step.
         done: step's number -> stamp of its target when it was finished.
         closed: numbers of the steps of which nothing is left: failed or taken back.
@@ -61,7 +61,7 @@ class LogReplay:
     home: Path | None = None
     roots: tuple[Path, ...] = ()
     folders: dict[Path, tuple[int, str]] = field(default_factory=dict)
-    folders_made: list[Path] = field(default_factory=list)
+    created_folders: list[Path] = field(default_factory=list)
     intents: dict[int, Intent] = field(default_factory=dict)
     done: dict[int, Stamp] = field(default_factory=dict)
     closed: set[int] = field(default_factory=set)
@@ -102,7 +102,7 @@ class LogReplay:
             case {"folder": folder, "mtime_ns": mtime_ns, "names": names}:
                 self.folders.setdefault(Path(folder), (mtime_ns, names))
             case {"made": folder}:
-                self.folders_made.append(Path(folder))
+                self.created_folders.append(Path(folder))
             case {"step": number}:
                 self.intents[number] = Intent.of(line)
             case {"done": number, **stamp}:
@@ -171,7 +171,7 @@ class OperationLog:
 
     @property
     def backups(self) -> Path:
-        """The folder for what this action replaces."""
+        """The folder for the files that this action replaces."""
         return self.state / BACKUP / f"{self.number:04d}"
 
     @property

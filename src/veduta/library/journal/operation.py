@@ -122,7 +122,7 @@ class Intent:
 
 
 def make_intent(step: Step, number: int, backups: Path) -> tuple[Intent, bytes] | None:
-    """Look at what a step finds, changing nothing; return the intention and what a ``write`` will write.
+    """Return the intent of a step and the content of a ``write``; nothing is changed.
 
     Returns None where the file to be written has this content already.
 

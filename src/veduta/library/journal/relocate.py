@@ -33,7 +33,7 @@ def relocated(story: LogReplay, book: OperationLog, root: Path | None) -> LogRep
     return replace(
         story,
         folders={today(folder): seen for folder, seen in story.folders.items()},
-        folders_made=[today(folder) for folder in story.folders_made],
+        created_folders=[today(folder) for folder in story.created_folders],
         intents={number: moved(intent) for number, intent in story.intents.items()},
     )
 

@@ -57,7 +57,7 @@ def revert(intent: Intent, done: Stamp | None = None, resumed: bool = False) -> 
     if intent.kind == "write":
         return _revert_write(intent)
     assert target is not None  # noqa: S101
-    return _remove_made(intent, target)
+    return _remove_created(intent, target)
 
 
 def _is_reserved(intent: Intent, target: os.stat_result) -> bool:
@@ -66,7 +66,7 @@ def _is_reserved(intent: Intent, target: os.stat_result) -> bool:
     return fresh and S_ISREG(target.st_mode) and target.st_size == 0
 
 
-def _remove_made(intent: Intent, target: os.stat_result) -> str | None:
+def _remove_created(intent: Intent, target: os.stat_result) -> str | None:
     """Remove a link or a copy, if the original is still there."""
     source = lstat_or_none(intent.source)
     if intent.kind == "symlink":
@@ -157,14 +157,14 @@ def _restore(intent: Intent, backup: Path) -> None:
 
 
 def put_back_folders(story: LogReplay, backups: Path) -> list[Failure]:
-    """Remove the folders an action made, if they are empty, and give the others their times; return what failed.
+    """Remove the folders an action made, if they are empty, and give the others their times; return the failures.
 
     Args:
         story: of the action.
         backups: the folder for what it replaced.
     """
     failures = []
-    for folder in [*reversed(story.folders_made), backups, backups.parent]:
+    for folder in [*reversed(story.created_folders), backups, backups.parent]:
         try:
             remove_folder(folder)
         except OSError as error:

@@ -81,11 +81,11 @@ class PathTemplate:
             raise LibraryError(f"{into}: begins with a home that is not known; write the folder out") from error
         return cls(Path(os.path.normpath(base / start)), tuple(tail))
 
-    def folder(self, shot: Asset) -> tuple[str, ...]:
+    def folder(self, asset: Asset) -> tuple[str, ...]:
         """Return the names of the folders below the root where a photo with a label belongs."""
         return tuple(
             safe_name(
-                "".join(_value(shot, piece) if isinstance(piece, TemplateField) else piece for piece in component)
+                "".join(_value(asset, piece) if isinstance(piece, TemplateField) else piece for piece in component)
             )
             for component in self.components
         )
@@ -135,10 +135,10 @@ def _stripped(text: str) -> str:
     return text
 
 
-def _value(shot: Asset, field: TemplateField) -> str:
-    label = shot.label
+def _value(asset: Asset, field: TemplateField) -> str:
+    label = asset.label
     if label is None:
-        raise ValueError("shot: has no label")
+        raise ValueError("asset: has no label")
     match field.name:
         case "country":
             return label.country or NO_COUNTRY
@@ -147,9 +147,9 @@ def _value(shot: Asset, field: TemplateField) -> str:
         case "id":
             return label.landmark.id
         case "name":
-            return shot.file.stem
+            return asset.file.stem
         case _:
-            return shot.taken.strftime(field.spec) if shot.taken else NO_DATE
+            return asset.taken.strftime(field.spec) if asset.taken else NO_DATE
 
 
 def _pieces(into: str) -> Iterator[Piece]:
@@ -178,7 +178,7 @@ def _field(into: str, name: str, spec: str, conversion: str | None) -> TemplateF
 
 
 def _components(pieces: Iterator[Piece]) -> Iterator[Component]:
-    """Yield what lies between the separators, those inside the format of a date among them."""
+    """Yield the parts between separators, of which a date's format may hold one."""
     current: list[Piece] = []
     for piece in pieces:
         first, *rest = _split(piece)

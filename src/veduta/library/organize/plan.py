@@ -1,4 +1,4 @@
-"""Where each photo goes when a library is put in order: planned from what lies there, changing nothing.
+"""The plan of sorting a library into folders: where each photo goes, by the files there are, changing nothing.
 
 The plan is carried out and taken back by `journal`. Names are chosen so that nothing is overwritten on any file system,
 a photo and the files that belong to it keep a common name, and a plan made again after it was applied is empty.
@@ -43,7 +43,7 @@ class OrganizePlan:
         folders: folders that are made.
         already: photos that are in their place already.
         elsewhere: photos that lie below `root` in another place only, and are left there; none in ``move`` mode.
-        unlabelled: photos left alone because nobody knows what they show.
+        unlabeled: photos left alone because they have no label.
         copies_left: further files with the content of a photo that stay where they are; in ``move`` mode.
         renamed: (source, target) of photos that get another name, as theirs is taken.
         left: what cannot be placed, and why.
@@ -59,7 +59,7 @@ class OrganizePlan:
     folders: int
     already: int
     elsewhere: int
-    unlabelled: int
+    unlabeled: int
     copies_left: int
     renamed: tuple[tuple[Path, Path], ...]
     left: tuple[Failure, ...]
@@ -70,7 +70,7 @@ class OrganizePlan:
 
 
 def plan_organize(
-    shots: Sequence[Asset],
+    assets: Sequence[Asset],
     into: str,
     mode: str,
     base: Path,
@@ -81,7 +81,7 @@ def plan_organize(
     """Return where each photo with a label goes.
 
     Args:
-        shots: the library's photos; their order does not matter.
+        assets: the library's photos; their order does not matter.
         into: folder with fields, see `patterns.Pattern`.
         mode: ``hardlink``, ``copy``, ``symlink`` or ``move``.
         base: what a relative `into` starts at, absolute.
@@ -96,21 +96,21 @@ def plan_organize(
         raise ValueError(f"mode: expected one of {', '.join(get_args(OrganizeMode))}, got {mode!r}")
     pattern = PathTemplate.parse(into, base)
     folders = TargetTree(pattern.root, forbidden)
-    _check_visible(pattern.root, base, shots)
+    _check_visible(pattern.root, base, assets)
     planner = _Planner(mode, folders)  # type: ignore[arg-type]
-    for count, shot in enumerate(sorted(shots, key=lambda shot: os.fsencode(shot.file)), 1):
-        if shot.label is None:
-            planner.unlabelled += 1
+    for count, asset in enumerate(sorted(assets, key=lambda asset: os.fsencode(asset.file)), 1):
+        if asset.label is None:
+            planner.unlabeled += 1
         else:
-            planner.place(shot, planner.folders.find(pattern.folder(shot)))
+            planner.place(asset, planner.folders.find(pattern.folder(asset)))
         if progress is not None:
             progress(count)
     return planner.plan()
 
 
-def _check_visible(root: Path, base: Path, shots: Sequence[Asset]) -> None:
+def _check_visible(root: Path, base: Path, assets: Sequence[Asset]) -> None:
     """Raise LibraryError for a folder that scans would skip; one in which photos were found is above the library."""
-    known = [base, *(file for shot in shots for file in shot.files)]
+    known = [base, *(file for asset in assets for file in asset.files)]
     for folder in [root, *root.parents]:
         if folder.name.startswith(".") and not any(path.is_relative_to(folder) for path in known):
             reason = f"{root}: {folder.name} is a hidden folder, in which a scan would not see the photos any more"
@@ -122,7 +122,7 @@ class _Planner:
 
     def __init__(self, mode: OrganizeMode, folders: TargetTree) -> None:
         self.folders = folders
-        self.unlabelled = 0
+        self.unlabeled = 0
         self._mode = mode
         self._device = folders.existing.stat().st_dev
         self._steps: list[Step] = []
@@ -131,20 +131,20 @@ class _Planner:
         self._renamed: list[tuple[Path, Path]] = []
         self._left: list[Failure] = []
 
-    def place(self, shot: Asset, contents: FolderContents) -> None:
+    def place(self, asset: Asset, contents: FolderContents) -> None:
         """Plan for one photo with a label."""
-        files = [file for file in shot.files if file.is_file()]
+        files = [file for file in asset.files if file.is_file()]
         if not files:
-            self._leave(shot.file, "is not there any more; look through the library again")
+            self._leave(asset.file, "is not there any more; look through the library again")
             return
         try:
-            name = contents.name_of(files[0].stat(), shot.sha256)
+            name = contents.name_of(files[0].stat(), asset.sha256)
             if name is not None:
-                self._stay(shot, files, contents, name)
+                self._stay(asset, files, contents, name)
             elif (source := self._source(files)) is not None:
-                self._go(shot, files, source, contents)
+                self._go(asset, files, source, contents)
         except OSError as error:
-            self._leave(shot.file, f"cannot be compared with what is there ({error.strerror}: {error.filename})")
+            self._leave(asset.file, f"cannot be compared with what is there ({error.strerror}: {error.filename})")
 
     def plan(self) -> OrganizePlan:
         """Return the plan; LibraryError for a disk without enough room."""
@@ -162,7 +162,7 @@ class _Planner:
             folders=len({above for step in self._steps for above in step.target.parents} & self.folders.new),
             already=self._already,
             elsewhere=self._elsewhere,
-            unlabelled=self.unlabelled,
+            unlabeled=self.unlabeled,
             copies_left=self._copies_left,
             renamed=tuple(self._renamed),
             left=tuple(self._left),
@@ -171,18 +171,18 @@ class _Planner:
     def _leave(self, path: Path, why: str) -> None:
         self._left.append(Failure(str(path), f"{path}: {why}", "skipped"))
 
-    def _stay(self, shot: Asset, files: list[Path], contents: FolderContents, name_there: str) -> None:
+    def _stay(self, asset: Asset, files: list[Path], contents: FolderContents, target_name: str) -> None:
         """Count a photo that is in its place; companions follow, unless they would move without their photo."""
         self._already += 1
         if self._mode == "move":
-            own = os.path.realpath(contents.path / name_there)
+            own = os.path.realpath(contents.path / target_name)
             self._copies_left += sum(os.path.realpath(file) != own for file in files)
             return
         source = min(files, key=self._rank)
-        companions = [file for file in self._companions(shot, source, files) if not self.folders.holds(file)]
-        names = with_stem([source.name, *(file.name for file in companions)], split_name(name_there)[0])
+        companions = [file for file in self._companions(asset, source, files) if not self.folders.holds(file)]
+        names = with_stem([source.name, *(file.name for file in companions)], split_name(target_name)[0])
         for file, name in zip(companions, names[1:], strict=True):
-            if not self._is_there(file, contents, name):
+            if not self._exists(file, contents, name):
                 if name_key(name) in contents.names:
                     self._leave(file, f"another file is there as {contents.path / name}")
                 else:
@@ -203,9 +203,9 @@ class _Planner:
         inside, link = self.folders.holds(file), file.is_symlink()
         return (link, inside, os.fsencode(file)) if self._mode == "move" else (inside, link, os.fsencode(file))
 
-    def _go(self, shot: Asset, files: list[Path], source: Path, contents: FolderContents) -> None:
+    def _go(self, asset: Asset, files: list[Path], source: Path, contents: FolderContents) -> None:
         """Place a photo and its companions."""
-        group = [source, *self._companions(shot, source, files)]
+        group = [source, *self._companions(asset, source, files)]
         names = self._choose(group, contents)
         if names is None:
             self._leave(source, f"finds no free name in {contents.path}")
@@ -214,7 +214,7 @@ class _Planner:
         if self._mode == "move":
             self._copies_left += len(files) - 1
             self._tell_of_links(files, source)
-        contents.planned[shot.sha256] = names[0]
+        contents.planned[asset.sha256] = names[0]
         if names[0] != source.name:
             self._renamed.append((source, contents.path / names[0]))
         for file, name in zip(group, names, strict=True):
@@ -228,11 +228,11 @@ class _Planner:
             if file.is_symlink() and os.path.realpath(file) == real:
                 self._leave(file, f"is a link to {source} and will lead nowhere when that is moved; make it anew then")
 
-    def _companions(self, shot: Asset, source: Path, files: list[Path]) -> list[Path]:
+    def _companions(self, asset: Asset, source: Path, files: list[Path]) -> list[Path]:
         """Return the companions that go with this file of a photo, no two of one name."""
         others = [file for file in files if file != source]
         chosen: dict[str, Path] = {name_key(source.name): source}
-        for file in shot.companions:
+        for file in asset.companions:
             elsewhere = not _belongs(file, source) and any(_belongs(file, other) for other in others)
             if file in self._taken or elsewhere or not file.is_file():
                 continue
@@ -259,13 +259,13 @@ class _Planner:
         if keys[0] in contents.names or len(set(keys)) < len(keys):
             return False
         taken = [i for i, key in enumerate(keys) if key in contents.names]
-        if not all(self._is_there(group[i], contents, names[i]) for i in taken):
+        if not all(self._exists(group[i], contents, names[i]) for i in taken):
             return False
         # A stem that is in use would make this photo's companions another's, or the other way round.
         relatives = contents.relatives[name_key(split_name(names[0])[0])] - len(taken)
         return relatives <= (0 if len(group) > 1 else 1)
 
-    def _is_there(self, file: Path, contents: FolderContents, name: str) -> bool:
+    def _exists(self, file: Path, contents: FolderContents, name: str) -> bool:
         """Whether a file of this name and content is on the disk already."""
         target = contents.path / contents.names.get(name_key(name), name)
         try:

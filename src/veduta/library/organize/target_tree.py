@@ -43,7 +43,7 @@ class FolderContents:
         self.relatives.update(key[:at] for at, char in enumerate(key) if char == ".")
 
     def add_file(self, name: str, status: os.stat_result) -> None:
-        """Take in what a file that is here already is like."""
+        """Record a file that is in the folder already."""
         self.nodes.setdefault((status.st_dev, status.st_ino), name)
         self.sizes.setdefault(status.st_size, []).append(name)
 
@@ -138,7 +138,7 @@ class TargetTree:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise LibraryError for what is no folder, or none that can be read and written."""
+    """Raise LibraryError unless a path is a folder that can be read and written."""
     try:
         status = folder.stat()
     except OSError as error:

@@ -1,0 +1,111 @@
+"""``veduta library review``: the uncertain answers, listed, judged by options, or on a page."""
+
+from __future__ import annotations
+
+import secrets
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from veduta.cli import output, serve
+from veduta.cli.library import LibraryPath, StateOption, opened_library
+from veduta.cli.options import AsListing, Listing, Provider
+
+if TYPE_CHECKING:
+    from veduta.library import Library, UncertainAsset
+
+review_app = typer.Typer()
+
+Paths = list[str]  # before a command's option takes the name
+
+
+@review_app.command("review")
+def review_command(
+    library: LibraryPath,
+    list: Annotated[bool, typer.Option("--list", help="Print the doubtful photos here, and open no page.")] = False,  # noqa: A002, FBT002
+    accept: Annotated[
+        Paths | None, typer.Option(metavar="PHOTO", help="Its answer, or else the best guess, is right.")
+    ] = None,
+    reject: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="It shows nothing the gallery knows.")] = None,
+    correct: Annotated[
+        Paths | None, typer.Option(metavar="PHOTO=LANDMARK", help="It shows this landmark, an id of the gallery.")
+    ] = None,
+    forget: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="Forget what was said of it.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most photos in the list or on the page.")] = 100,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for one that is free.")] = 0,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")] = True,  # noqa: FBT002
+    state: StateOption = None,
+    provider: Provider = "cpu",
+    format: AsListing = Listing.table,
+) -> None:
+    """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
+    from veduta.library.review import collect_verdicts
+
+    verdicts = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
+    with opened_library(library, state) as opened:
+        if any(verdicts.values()):
+            for verdict, photos in verdicts.items():
+                for photo in photos or ():
+                    _judge(opened, verdict, photo)
+        elif list:
+            rows = [_doubt_row(doubt) for doubt in opened.uncertain(limit)]
+            if rows or format is Listing.json:
+                output.print_rows(rows, as_json=format is Listing.json)
+            else:
+                output.note("no answer is in doubt")
+        else:
+            _review_on_page(opened, limit, port, provider, browser=browser)
+            output.note(f"took over {collect_verdicts(opened)} verdicts")
+
+
+def _judge(library: Library, verdict: str | None, photo: str) -> None:
+    """Store one verdict, or forget it, and print the photo's label after that."""
+    from veduta.library.review import landmark_of
+
+    if verdict is None:
+        asset = library.clear_verdict(photo)
+    elif verdict == "corrected":
+        path, _, id = photo.rpartition("=")
+        if not path:
+            raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
+        asset = library.set_verdict(path, verdict, landmark_of(library, id))
+    else:
+        asset = library.set_verdict(photo, verdict)
+    output.note(f"{asset.file}: {asset.label.landmark.name if asset.label else 'none'}")
+
+
+def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:
+    guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
+    return {
+        "photo": str(doubt.asset.file),
+        "guess": guess.id if guess else None,
+        "name": guess.name if guess else None,
+        "confidence": round(doubt.answer.confidence, 3),
+        "others": doubt.others,
+    }
+
+
+def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
+    """Serve the page on the uncertain photos until the process is stopped."""
+    from veduta.errors import LibraryError
+    from veduta.library.review import fill_queue
+
+    if library.gallery is None:
+        raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")
+    gallery = Path(library.gallery)
+    waiting, failures = fill_queue(library, gallery.name, limit)
+    output.print_failures(failures)
+    if not waiting:
+        output.note("no answer is in doubt")
+        return
+    token = secrets.token_urlsafe(24)
+    with serve.on_page([gallery], token, port, provider, library.folder) as (server, address):
+        where = f"{address}/#/review?token={token}"
+        output.note(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
+        if browser:
+            webbrowser.open(where)
+        with suppress(KeyboardInterrupt):
+            server()

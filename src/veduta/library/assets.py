@@ -1,0 +1,159 @@
+"""The assets of a library, each with its label: by a person's verdict on its burst, else by the gallery's answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from veduta.errors import LibraryError
+from veduta.geo.countries import country_of
+from veduta.library.catalog import Catalog
+from veduta.library.catalog_content import parse_landmark
+from veduta.library.model import Asset, Label
+from veduta.text import utf8
+from veduta.types import Landmark
+
+# A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
+ASSET_ROWS = """
+SELECT f.path, f.companions, c.sha256, c.width, c.height, c.taken, c.latitude, c.longitude,
+       b.number, b.best, m.number, a.landmark, a.confidence, v.landmark, v.said
+FROM file AS f
+JOIN content AS c ON c.sha256 = f.sha256
+LEFT JOIN burst AS b ON b.sha256 = c.sha256
+LEFT JOIN member AS m ON m.sha256 = c.sha256
+LEFT JOIN answer AS a ON a.sha256 = c.sha256
+LEFT JOIN same AS s ON s.sha256 = c.sha256
+LEFT JOIN verdict AS v ON v.sha256 =
+    CASE WHEN EXISTS (SELECT 1 FROM verdict WHERE sha256 = s.origin) THEN s.origin ELSE c.sha256 END
+WHERE f.error IS NULL {} ORDER BY f.path
+"""
+OF_ONE_BURST = """AND c.sha256 IN (SELECT ?1 UNION SELECT sha256 FROM burst
+                  WHERE number = (SELECT number FROM burst WHERE sha256 = ?1))"""
+
+
+@dataclass(frozen=True, eq=False)
+class _Content:
+    """A content of the library, with the evidence for its label.
+
+    Attributes:
+        asset: the photo, not labeled yet.
+        answer: the landmark that the gallery answered, or None.
+        confidence: of the gallery's best guess; 0 where none was asked.
+        verdict: the landmark that a person named, or None.
+        judged_at: when a person judged the photo, in UTC, as ISO 8601, or None.
+    """
+
+    asset: Asset
+    answer: Landmark | None
+    confidence: float
+    verdict: Landmark | None
+    judged_at: str | None
+
+
+def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
+    """Return the assets of a library in the order of their paths, each with its label.
+
+    Args:
+        catalog: the library's catalog.
+        floor: least confidence of a gallery's answer that counts.
+    """
+    return _labeled(_contents(catalog, catalog.db.rows(ASSET_ROWS.format(""))), floor)
+
+
+def read_asset(catalog: Catalog, sha256: str, floor: float) -> Asset:
+    """Return one asset as `read_assets` does; LibraryError when no readable file has this content."""
+    rows = catalog.db.rows(ASSET_ROWS.format(OF_ONE_BURST), (sha256,))
+    for asset in _labeled(_contents(catalog, rows), floor):
+        if asset.sha256 == sha256:
+            return asset
+    raise LibraryError(f"{catalog.file}: knows no photo {sha256[:16]}; scan the library again")
+
+
+def find_content(catalog: Catalog, photo: str | os.PathLike[str]) -> str:
+    """Return the sha256 of a photo of the library.
+
+    Args:
+        catalog: the library's catalog.
+        photo: a file of the library, by any path that leads there, or the sha256 itself.
+
+    Raises:
+        LibraryError: the library has no such photo.
+    """
+    name = os.fsdecode(photo)
+    if catalog.has_content(name):
+        return name
+    sha256 = catalog.content_of(Path(name).absolute())
+    if sha256 is None:  # named through a link, or by way of another folder
+        real = os.path.realpath(name)
+        files = ((path, row.sha256) for path, row in catalog.files().items() if row.error is None)
+        sha256 = next((content for path, content in files if os.path.realpath(path) == real), None)
+    if sha256 is None:
+        raise LibraryError(f"{utf8(name)}: is no photo known of {utf8(str(catalog.root))}; scan it first")
+    return sha256
+
+
+def _contents(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> list[_Content]:
+    """Return the contents in rows of the query, which has one for each file."""
+    by_content: dict[str, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        by_content.setdefault(row[2], []).append(row)
+    return [_content(catalog, rows) for rows in by_content.values()]
+
+
+def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
+    _, companions, sha256, width, height, taken, north, east, burst, best, group, *evidence = rows[0]
+    asset = Asset(
+        sha256=sha256,
+        files=tuple(Path(catalog.absolute(row[0])) for row in rows),
+        companions=tuple(map(Path, catalog.companions(companions))),
+        size=(width, height),
+        taken=datetime.fromisoformat(taken) if taken else None,
+        position=None if north is None else (north, east),
+        burst=burst,
+        best=best is None or bool(best),
+        group=group,
+    )
+    answer, confidence, verdict, judged_at = evidence
+    return _Content(asset, parse_landmark(answer), confidence or 0.0, parse_landmark(verdict), judged_at)
+
+
+def _labeled(contents: Sequence[_Content], floor: float) -> list[Asset]:
+    """Return the assets of contents, among them every other one of a burst, with their labels."""
+    bursts: dict[int, list[_Content]] = {}
+    for content in sorted(contents, key=lambda content: content.asset.sha256):
+        if content.asset.burst is not None:
+            bursts.setdefault(content.asset.burst, []).append(content)
+    assets = []
+    for content in contents:
+        burst = [content] if content.asset.burst is None else bursts[content.asset.burst]
+        label, is_rejected = _label(content, burst, floor)
+        assets.append(replace(content.asset, label=label, rejected=is_rejected))
+    return sorted(assets, key=lambda asset: str(asset.file))
+
+
+def _label(content: _Content, burst: Sequence[_Content], floor: float) -> tuple[Label | None, bool]:
+    """Return a content's label, and whether a person rejected it.
+
+    The last verdict on the burst decides, else the content's own answer, else the most confident one of a burst whose
+    answers all name one landmark.
+    """
+    judged = [member for member in (content, *burst) if member.judged_at is not None]
+    if judged:
+        verdict = max(judged, key=lambda member: str(member.judged_at)).verdict
+        return (None, True) if verdict is None else (_make_label(verdict, 1.0, "person"), False)
+    sure = [member for member in burst if member.answer is not None and member.confidence >= floor]
+    best = content if content in sure else None
+    if best is None and len({member.answer.id for member in sure if member.answer}) == 1:
+        best = max(sure, key=lambda member: member.confidence)
+    if best is None or best.answer is None:
+        return None, False
+    return _make_label(best.answer, best.confidence, "veduta"), False
+
+
+def _make_label(landmark: Landmark, confidence: float, by: str) -> Label:
+    north, east = landmark.latitude, landmark.longitude
+    return Label(landmark, confidence, by, None if north is None or east is None else country_of(north, east))
