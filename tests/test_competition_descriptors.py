@@ -25,7 +25,7 @@ from veduta.competition.descriptor_table import (
 )
 from veduta.competition.embed import embed_split, import_npy, import_pth
 from veduta.competition.feature_file import FeatureFile
-from veduta.competition.pth import read_pth
+from veduta.datasets.pth import read_pth
 from veduta.errors import BusyError, DatasetError
 from veduta.index import ExactIndex, search_blocks
 from veduta.types import Failure

@@ -19,9 +19,9 @@ from veduta.cli import app
 from veduta.competition import votes
 from veduta.competition.descriptor_table import locked
 from veduta.competition.inspect import inspect_data
-from veduta.competition.recipes import RECIPES, Recipe, squashed
+from veduta.competition.recipes import RECIPES, Recipe, squashed, with_overrides
 from veduta.competition.retrieval import load_candidates
-from veduta.competition.run import run_recipe, with_overrides
+from veduta.competition.run import run_recipe
 from veduta.competition.score import score_submission
 from veduta.competition.submissions import read_submission
 from veduta.errors import BusyError, DatasetError

@@ -150,7 +150,7 @@ class JobError(VedutaError):
 
 
 class LibraryError(VedutaError):
-    """A library of photos, or what is known of it, cannot be read, changed or put back as asked."""
+    """A library of photos, or its catalog, cannot be read, changed or put back as asked."""
 
     code = "unwritable"
 
@@ -160,4 +160,4 @@ class TrainingError(VedutaError):
 
 
 class BusyError(VedutaError):
-    """Another process is writing to the same folder; it can be waited for."""
+    """Another process is writing to the same folder; waiting may help."""

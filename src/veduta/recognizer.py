@@ -309,7 +309,7 @@ class Recognizer:
         scores: Sequence[LandmarkScore],
         until: float | None = None,
     ) -> dict[str, int]:
-        """Return reference id -> inliers by the fine matcher, for the few candidates worth it; none without one.
+        """Return reference id -> inliers by the fine matcher, for the few candidates worth the time.
 
         Args:
             features: of the query.

@@ -63,7 +63,7 @@ class Database:
             return self.connection.execute(query, values).fetchall()
 
     def write(self, query: str, values: Sequence[Any] = ()) -> int:
-        """Run one statement and return how many rows it changed."""
+        """Run one statement and return the number of rows changed."""
         with self.faults("cannot be written"):
             return self.connection.execute(query, values).rowcount
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, index, jobs, library, library_changes, library_review, models, output, serve, train
+from veduta.cli import competition, index, jobs, library, models, output, serve, train
+from veduta.cli.library import changes, review
 from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.cli.recognize_options import (
     Budget,
@@ -42,8 +43,8 @@ app = typer.Typer(
 
 app.add_typer(competition.competition_app)
 app.add_typer(jobs.jobs_app)
-library.library_app.add_typer(library_changes.changes_app)
-library.library_app.add_typer(library_review.review_app)
+library.library_app.add_typer(changes.changes_app)
+library.library_app.add_typer(review.library_review_app)
 app.add_typer(library.library_app)
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")

@@ -146,9 +146,8 @@ def run_command(
     format: AsListing = Listing.table,
 ) -> None:
     """Go from photos and train.csv to submission.csv; what an earlier run has done is not done again."""
-    from veduta.competition.recipes import NOTEBOOK_WEIGHTS
+    from veduta.competition.recipes import NOTEBOOK_WEIGHTS, with_overrides
     from veduta.competition.run import run_recipe as run_recipe
-    from veduta.competition.run import with_overrides
 
     weights = NOTEBOOK_WEIGHTS[: len(models)] if models else None
     changes: dict[str, Any] = {

@@ -18,9 +18,9 @@ from veduta.competition.descriptor_table import (
     shard_of,
     write_table,
 )
-from veduta.competition.pth import read_pth
 from veduta.concurrency import in_order
 from veduta.datasets.layout import PhotoFolder, split_folder
+from veduta.datasets.pth import read_pth
 from veduta.embedders import DEFAULT_EMBEDDER, make_embedder
 from veduta.errors import DatasetError, ImageError
 from veduta.images import load
@@ -128,7 +128,7 @@ def import_npy(descriptors: Path, ids: Path, out: Path, name: str) -> Descriptor
 def import_pth(path: Path, out: Path, name: str) -> DescriptorTable:
     """Return a new table of the descriptors in a ``.pth`` dictionary of photo id -> vector, as the notebook has them.
 
-    Nothing in the file is executed: see `veduta.competition.pth`.
+    Nothing in the file is executed: see `veduta.datasets.pth`.
     """
     descriptors = read_pth(path)
     if not descriptors or len({len(row) for row in descriptors.values()}) != 1:

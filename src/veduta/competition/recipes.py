@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -118,3 +119,17 @@ def squashed(image: Image) -> Image:
 def unsquashed(image: Image) -> Image:
     """Return the photo with its own shape."""
     return image
+
+
+def resolve_recipe(recipe: str | Recipe) -> Recipe:
+    """Return a recipe by its name, or the recipe given; ValueError for an unknown name."""
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
+    return RECIPES[recipe]
+
+
+def with_overrides(recipe: str, **changes: Any) -> Recipe:
+    """Return a recipe with some of its choices changed; None keeps a choice."""
+    return replace(resolve_recipe(recipe), **{name: value for name, value in changes.items() if value is not None})

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,10 @@ import numpy as np
 from veduta.competition.descriptor_table import DescriptorTable
 from veduta.competition.embed import embed_split
 from veduta.competition.feature_file import FeatureFile, check_ids_differ, extract_all
-from veduta.competition.recipes import RECIPES, Recipe, squashed, unsquashed
+from veduta.competition.recipes import Recipe, resolve_recipe, squashed, unsquashed
 from veduta.competition.report import Evidence, write_report
 from veduta.competition.retrieval import RetrievedCandidates, load_candidates, retrieve, save_candidates
+from veduta.competition.run_report import RunReport, StageReport, peak_megabytes
 from veduta.competition.score import Score, score_submission
 from veduta.competition.stages import (
     decide_all,
@@ -43,51 +42,6 @@ from veduta.models.cards import card
 from veduta.models.folder import is_model, read_card
 from veduta.progress import StageProgress
 from veduta.types import Float32
-
-
-@dataclass(frozen=True)
-class StageReport:
-    """The time and memory of a stage.
-
-    Attributes:
-        stage: its name.
-        seconds: wall time in this run.
-        peak_megabytes: most memory the process has held until its end.
-        skipped: whether its result was there already.
-    """
-
-    stage: str
-    seconds: float
-    peak_megabytes: float
-    skipped: bool
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """The outcome of a run.
-
-    Attributes:
-        submission: path of submission.csv.
-        recipe: name of the recipe.
-        predictions: how many photos have one.
-        photos: how many photos the submission has.
-        stages: what each stage took.
-        scores: figures by part, where a solution is at hand.
-        page: path of the report, where a solution is at hand.
-    """
-
-    submission: str
-    recipe: str
-    predictions: int
-    photos: int
-    stages: tuple[StageReport, ...]
-    scores: dict[str, Score] | None
-    page: str | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as a JSON object, undefined figures being None."""
-        scores = {part: figures.as_dict() for part, figures in self.scores.items()} if self.scores else None
-        return asdict(self) | {"scores": scores}
 
 
 def run_recipe(
@@ -116,7 +70,7 @@ def run_recipe(
     Raises:
         DatasetError: something is missing or malformed; the message says what.
     """
-    chosen = _recipe(recipe)
+    chosen = resolve_recipe(recipe)
     if ban is not None and ban < 1:
         raise ValueError(f"ban: expected at least 1, got {ban}")
     solution = solution or find_file(data, *SOLUTION)
@@ -137,14 +91,6 @@ def _check_inputs(data: Path, solution: Path | None, bank: Path | None) -> None:
         read_submission(sample)
     if bank is not None:
         PhotoFolder.find(bank)
-
-
-def _recipe(recipe: str | Recipe) -> Recipe:
-    if isinstance(recipe, Recipe):
-        return recipe
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
-    return RECIPES[recipe]
 
 
 class _Run:
@@ -329,17 +275,6 @@ class _Run:
         yield stage
         seconds = round(time.perf_counter() - start, 3)
         self.stages.append(StageReport(name, seconds, round(peak_megabytes(), 1), bool(stage["skipped"])))
-
-
-def peak_megabytes() -> float:
-    """Return the most memory this process has held so far."""
-    unit = 1e6 if sys.platform == "darwin" else 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def with_overrides(recipe: str, **changes: Any) -> Recipe:
-    """Return a recipe with some of its choices changed; None keeps a choice."""
-    return replace(_recipe(recipe), **{name: value for name, value in changes.items() if value is not None})
 
 
 def _sha256(model: str) -> str:

@@ -1,4 +1,4 @@
-"""Candidates to evidence: the terms that speak for each landmark and against it, as numbers a decision can weigh.
+"""Candidates to evidence: the terms for and against each landmark, as numbers a decision can weigh.
 
 Every term has a name, a sign (whether more of it may only help or only hurt), a reason and a function; one line in
 `TERMS` adds a term. docs/decision.md lists them.

@@ -54,7 +54,7 @@ class NewReference:
 
 
 class Store:
-    """The rows of one gallery; open one with `create` or `open`, and use it from one thread at a time.
+    """The rows of one gallery; open one with `create` or `open`, and use the object from one thread at a time.
 
     Args:
         path: the gallery's folder.
@@ -261,10 +261,8 @@ class Store:
 
 
 def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
-    remedy = {
-        "cannot be opened": "restore it from a copy",
-        "cannot be read": "restore it from a copy",
-    }.get(action, "is another process using it?")
+    reading = action in ("cannot be opened", "cannot be read")
+    remedy = "restore it from a copy" if reading else "is another process using it?"
     return GalleryError(f"{file}: {action} ({error})", remedy)
 
 

@@ -1,4 +1,4 @@
-"""EXIF, read alike from every format that has it: how a photo is to be turned, where and when it was taken.
+"""EXIF, read alike from every format: orientation, time and position of a photo.
 
 EXIF is TIFF (CIPA DC-008): directories of tags that point at one another. Only read here; exiftool writes.
 """
@@ -85,12 +85,12 @@ class Exif:
 
     @property
     def software(self) -> bytes:
-        """The program that wrote the file, as the bytes in it; empty where none is named."""
+        """The program that wrote the file, as bytes; empty where none is named."""
         return self._value(self._first.get(SOFTWARE))
 
     @property
     def area_information(self) -> bytes:
-        """The free text about the position, its encoding before it; empty where there is none."""
+        """The free text about the position, after its encoding; empty without any."""
         return self._value(self._gps.get(AREA_INFORMATION))
 
     def _unpack(self, format: str, place: int) -> tuple[int, ...]:
@@ -112,7 +112,7 @@ class Exif:
         return self._directory(self._first[tag].place) if tag in self._first else {}
 
     def _value(self, entry: Entry | None) -> bytes:
-        """Return the bytes of a value; none where it is longer than any that is read, or lies outside."""
+        """Return the bytes of a value; none for one that is too long or lies outside."""
         if entry is None:
             return b""
         length = _SIZES.get(entry.kind, 1) * entry.count
@@ -120,7 +120,7 @@ class Exif:
         return self._data[start : start + length] if length <= MAX_VALUE_BYTES else b""
 
     def _degrees(self, tag: int) -> float:
-        """Return a coordinate: degrees, minutes and seconds as fractions, and in the tag before it the side of zero."""
+        """Return a coordinate from degrees, minutes and seconds as fractions, and the side in the tag before."""
         entry, side = self._gps[tag], self._gps[tag - 1]
         if (entry.kind, entry.count) != (RATIONAL, 3):
             raise KeyError(tag)

@@ -113,7 +113,7 @@ def identify(photo: PhotoBytes) -> str | None:
 
 
 def open_photo(data: bytes, kind: str) -> OpenedPhoto:
-    """Return a photo of a format but RAW, its header read; decoders raise nearly anything where it is damaged."""
+    """Return a photo of a format but RAW, its header read; decoders raise nearly anything on damaged files."""
     photo = _decoder(kind)(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")
     exif = Exif(_boxed_exif(data) if kind in _BOXED else data if kind == "TIFF" else photo.info.get("exif"))
     turned = 1 if kind in _TURNED_BY_DECODER else Exif(photo.info.get("exif")).orientation or 1

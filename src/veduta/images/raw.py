@@ -79,13 +79,13 @@ def _embedded(rawpy: ModuleType, raw: Any) -> tuple[PIL.Image.Image, Exif] | Non
 
 
 def _camera_exif(preview: bytes) -> Exif:
-    """Return a preview's own EXIF; LibRaw puts one before it, with positions that lack their side."""
+    """Return a preview's own EXIF; LibRaw puts one before, with positions that lack their side."""
     all_exif = (Exif(body) for body in jpeg.metadata(preview, jpeg.EXIF))
     return next((exif for exif in all_exif if not exif.is_empty and not exif.software.startswith(_LIBRAW)), Exif(None))
 
 
 def _orientation(own: Exif, sizes: Any, preview: tuple[int, int]) -> int:
-    """Return how a preview is to be turned: as its camera says in it, else as the RAW is, unless it is upright."""
+    """Return a preview's orientation: its camera's, else the RAW's, unless the preview is upright."""
     if own.orientation is not None:
         return own.orientation
     # Some cameras turn the preview themselves and say so nowhere.

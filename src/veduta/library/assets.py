@@ -136,7 +136,7 @@ def _labeled(contents: Sequence[_Content], floor: float) -> list[Asset]:
 
 
 def _label(content: _Content, burst: Sequence[_Content], floor: float) -> tuple[Label | None, bool]:
-    """Return a content's label, and whether a person rejected it.
+    """Return a content's label, and whether a person rejected that.
 
     The last verdict on the burst decides, else the content's own answer, else the most confident one of a burst whose
     answers all name one landmark.

@@ -77,7 +77,7 @@ class FileRecord:
     companions: tuple[str, ...] = ()
 
     def written(self, status: os.stat_result, sha256: str) -> FileRecord:
-        """Return the record of the file after it was written anew."""
+        """Return the record of the file after a rewrite."""
         node = status.st_dev, status.st_ino
         return FileRecord(status.st_size, status.st_mtime_ns, node, sha256, self.error, self.companions)
 

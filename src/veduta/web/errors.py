@@ -66,7 +66,7 @@ def error_detail(code: int, message: str) -> ErrorDetail:
 
 
 def one_line(message: str) -> str:
-    """Return a message as one line of text, whatever a client had put into it."""
+    """Return a message as one line of text, whatever control characters a client sent."""
     return " ".join(message.encode("utf-8", "backslashreplace").decode().splitlines())
 
 

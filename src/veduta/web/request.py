@@ -74,7 +74,7 @@ def _to_photo(value: object, info: ValidationInfo) -> UploadedPhoto:
 
 
 def clean_name(name: str | None) -> str:
-    """Return a client's name of a photo, fit to be shown; no path of the server is ever made from it."""
+    """Return a client's name of a photo, fit to be shown; no path of the server is ever made from that."""
     last = (name or "").replace("\\", "/").rpartition("/")[2]
     printable = "".join(c for c in last if unicodedata.category(c)[0] != "C")[:MAX_NAME]
     return printable or "photo"

@@ -64,14 +64,14 @@ class StoppableServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Let signals stop the server; only a Ctrl-C is passed on when it has."""
+        """Let signals stop the server; only a Ctrl-C is passed on after that."""
         with super().capture_signals():
             yield
             self._captured_signals[:] = [number for number in self._captured_signals if number != signal.SIGTERM]
 
 
 def make_server(app: FastAPI, settings: Settings, host: str, port: int, log_level: str = "warning") -> uvicorn.Server:
-    """Return a server for the application; its `run` blocks until a signal stops it, then lets requests finish."""
+    """Return a server for the application; `run` blocks until a signal, then lets requests finish."""
     config = uvicorn.Config(
         app,
         host=host,

@@ -42,7 +42,7 @@ class AlbumPlace:
 
     @property
     def name(self) -> str:
-        """The landmark's name as the page shows it."""
+        """The landmark's name on the page."""
         return keywords.display_name(self.landmark)
 
 

@@ -48,7 +48,7 @@ def keywords(label: Label) -> list[str]:
 
 
 def hierarchical_keyword(label: Label, separator: str) -> list[str]:
-    """Return the one tag within tags: Places, the country where it is known, the landmark.
+    """Return the one nested tag: Places, the country where known, the landmark.
 
     >>> hierarchical_keyword(Label(Landmark("1", "AC/DC Lane"), 0.9, "veduta", "Australia"), "/")
     ['Places/Australia/AC-DC Lane']

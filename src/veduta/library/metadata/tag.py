@@ -213,5 +213,5 @@ def _position(label: Label, *, ours: bool) -> Literal["estimate", "other", "none
 
 
 def _existing(sidecar: Path) -> bytes | None:
-    """Return a sidecar's bytes, or None where there is none; ImageError if it cannot be read."""
+    """Return a sidecar's bytes, or None without one; ImageError for an unreadable one."""
     return read_bytes(sidecar, max_bytes=xmp.MAX_SIDECAR_BYTES).data if os.path.lexists(sidecar) else None

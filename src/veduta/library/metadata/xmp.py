@@ -79,7 +79,7 @@ def has_own_position(sidecar: bytes, *, name: str = "<sidecar>") -> bool:
 
 
 def confirms(packet: bytes | None, position: tuple[float, float], *, name: str = "<sidecar>") -> bool:
-    """Return whether a position in EXIF marked as our estimate is unchanged since we wrote it.
+    """Return whether a position in EXIF marked as our estimate is unchanged since we wrote that.
 
     Args:
         packet: the XMP in the same photo, whose marker tells what we wrote; None when there is none.

@@ -90,7 +90,7 @@ class XmpDocument:
         return part.text if part else ""
 
     def list_of(self, name: str) -> XmlElement | None:
-        """Return the list that a property is, or None where there is no such property; LibraryError if it is none."""
+        """Return a property's list, or None without such a property; LibraryError for another kind."""
         part = self.first(name)
         array = array_in(part) if part else None
         if part and array is None:
@@ -121,7 +121,7 @@ class XmpDocument:
         return keywords.same_place(self.position, self.wrote)
 
     def has_position(self) -> bool:
-        """Return whether a position of the photo is told anywhere; those of the places it shows are none."""
+        """Return whether the photo has a position anywhere; those of the places shown do not count."""
         shown = [(e.start, e.end) for e in self.document.elements if e.name == qualified_name(SHOWN)]
         telling = (e for e in self.document.elements if {e.name, *(a.name for a in e.attributes)} & {*_POSITION})
         return any(all(not start <= e.start < end for start, end in shown) for e in telling)
@@ -174,7 +174,7 @@ def parts_of(element: XmlElement) -> list[_Part]:
 
 
 def array_in(part: _Part) -> XmlElement | None:
-    """Return the list that a property is, or None where it is something else."""
+    """Return a property's list, or None for another kind of property."""
     children = part.children if isinstance(part, XmlElement) else []
     return next((child for child in children if child.name in _ARRAYS), None)
 
@@ -186,7 +186,7 @@ def items(part: _Part) -> list[XmlElement]:
 
 
 def location_ids(item: XmlElement) -> list[str]:
-    """Return the URIs by which an item of LocationShown says which place it is."""
+    """Return the URIs of the place in an item of LocationShown."""
     return [item_text.text for field in _fields(item) if field.name == qualified_name(ID) for item_text in items(field)]
 
 

@@ -1,4 +1,4 @@
-"""Graphs whose convolutions multiply 8-bit integers: a quarter of the bytes, and faster on cores made for it."""
+"""Graphs whose convolutions multiply 8-bit integers: a quarter of the bytes, and faster on cores with support."""
 
 from __future__ import annotations
 

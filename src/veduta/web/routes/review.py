@@ -102,7 +102,7 @@ async def photo(number: int, engine: EngineDependency, gallery: GalleryName = No
 async def judge(
     number: int, verdict: VerdictRequest, engine: EngineDependency, gallery: GalleryName = None
 ) -> ReviewItemSchema:
-    """Note a verdict; the photo may become a reference of the landmark in it."""
+    """Store a verdict; the photo may become a reference of the landmark named."""
     served = engine.named(gallery)
     return await engine.run(_judge, engine, served, _number(number), verdict)
 

@@ -143,7 +143,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def fetch(address: str, settings: Settings) -> bytes:
-    """Return the bytes at an address, if it begins as the settings allow.
+    """Return the bytes at an address that begins as the settings allow.
 
     Raises:
         FaultError: the address may not be fetched, or cannot.

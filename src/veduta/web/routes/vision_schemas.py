@@ -1,4 +1,4 @@
-"""Requests and answers of Google Cloud Vision's LANDMARK_DETECTION, as far as this server speaks it.
+"""Requests and answers of Google Cloud Vision's LANDMARK_DETECTION, as far as this server supports them.
 
 https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate
 """

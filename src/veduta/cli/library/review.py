@@ -17,12 +17,12 @@ from veduta.cli.options import AsListing, Listing, Provider
 if TYPE_CHECKING:
     from veduta.library import Library, UncertainAsset
 
-review_app = typer.Typer()
+library_review_app = typer.Typer()
 
 Paths = list[str]  # before a command's option takes the name
 
 
-@review_app.command("review")
+@library_review_app.command("review")
 def review_command(
     library: LibraryPath,
     list: Annotated[bool, typer.Option("--list", help="Print the doubtful photos here, and open no page.")] = False,  # noqa: A002, FBT002

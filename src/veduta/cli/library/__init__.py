@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta.cli import output
-from veduta.cli.options import AsListing, Listing, Provider
+from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 
 if TYPE_CHECKING:
     from veduta.library import Group, Library
@@ -22,7 +22,6 @@ library_app = typer.Typer(
     no_args_is_help=True,
 )
 
-SOME_FAILED = 1
 LibraryPath = Annotated[
     Path, typer.Argument(metavar="LIBRARY", help="The folder with your photos.", show_default=False)
 ]
@@ -41,7 +40,7 @@ MaxMemory = Annotated[int, typer.Option(min=800, metavar="MB", help="Memory to s
 
 @contextmanager
 def opened_library(library: Path, state: Path | None, *, known: bool = True) -> Iterator[Library]:
-    """Yield a library; LibraryError when it was never scanned though `known`: the folder may be mistyped."""
+    """Yield a library; LibraryError for one never scanned when `known`: the folder may be mistyped."""
     from veduta.errors import LibraryError
     from veduta.library import Library
     from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta.cli import output
-from veduta.cli.library import SOME_FAILED, LibraryPath, StateOption, opened_library
-from veduta.cli.options import AsListing, Listing
+from veduta.cli.library import LibraryPath, StateOption, opened_library
+from veduta.cli.options import SOME_FAILED, AsListing, Listing
 
 if TYPE_CHECKING:
     from veduta.library import Library
