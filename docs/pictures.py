@@ -20,10 +20,10 @@ import PIL.Image
 ROOT = Path(__file__).parent.parent
 SCRIPTS = {"match.webp": "demo/picture.py", "scale.webp": "benchmarks/scale_plots.py"}
 TESTS = {
-    "page.webp": "tests/test_web_page.py::test_a_photo_is_named_and_the_matching_points_are_shown",
-    "album.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
-    "album-place.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
-    "album-map.webp": "tests/test_photos_album.py::TestInABrowser::test_all_pictures_are_shown",
+    "page.webp": "tests/web/test_page.py::test_a_photo_is_named_and_the_matching_points_are_shown",
+    "album.webp": "tests/library/album/test_album.py::TestInABrowser::test_all_pictures_are_shown",
+    "album-place.webp": "tests/library/album/test_album.py::TestInABrowser::test_all_pictures_are_shown",
+    "album-map.webp": "tests/library/album/test_album.py::TestInABrowser::test_all_pictures_are_shown",
 }
 ALIKE = 12.0  # mean difference of 48 x 48 gray pixels, of 255: fonts and a few lines may differ, the contents may not
 

@@ -6,18 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import typer.main
 import yaml
+from support import ROOT
 from support.processes import PATIENCE, is_whole, references
 
 from veduta.cli import app
 from veduta.gallery import Gallery
 from veduta.jobs import job_status
 
-DEPLOY = Path(__file__).parent.parent / "deploy" / "jobs"
+DEPLOY = ROOT / "deploy" / "jobs"
 JOBS = typer.main.get_command(app).commands["jobs"].commands
 
 

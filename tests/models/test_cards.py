@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from support import canonical, components
+from support import ROOT, canonical, components
 
 from veduta.decision.model import LEARNED
 from veduta.embedders import EMBEDDERS, make_embedder
@@ -25,7 +24,6 @@ from veduta.models.session import open_session, read_file
 from veduta.models.weights import SOURCES
 from veduta.types import LocalFeatures
 
-ROOT = Path(__file__).parents[1]
 WITH_FILE = [c.name for c in cards() if c.file]
 EXPORTED = [c.name for c in cards() if "veduta.models.export.networks" in c.export]
 RECORDED = canonical.recorded()

@@ -1,15 +1,15 @@
 """What is handed out for running the service says what the command takes."""
 
 import re
-from pathlib import Path
 
 import pytest
 import typer.main
 import yaml
+from support import ROOT
 
 from veduta.cli import app
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
+DEPLOY = ROOT / "deploy"
 SERVE = typer.main.get_command(app).commands["serve"]
 OPTIONS = {option for parameter in SERVE.params for option in parameter.opts}
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from support import world
+from support import ROOT, world
 
 from veduta.competition.descriptor_table import (
     DESCRIPTORS,
@@ -147,7 +146,7 @@ def test_npy_with_ids_is_imported_with_norm_one(tmp_path):
 
 @pytest.mark.parametrize("name", ["torch-zip", "torch-before-1.6", "torch-views", "torch-half", "torch-numpy"])
 def test_dictionaries_written_by_torch_are_read(tmp_path, name):
-    path = Path(__file__).parent / "data" / f"{name}.pth"
+    path = ROOT / "tests" / "data" / f"{name}.pth"
     expected = {f"{i:016x}": (i + 1) / (np.arange(6) + 2) for i in range(4)}
     found = read_pth(path)
     assert list(found) == list(expected)

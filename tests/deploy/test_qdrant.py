@@ -1,14 +1,13 @@
 """The file that starts a Qdrant of three nodes says what its comments and docs/qdrant.md do."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml
+from support import ROOT
 
 from veduta.index.qdrant.client import KEY, addresses
 
-ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "deploy" / "qdrant" / "compose.yaml").read_text("utf-8")
 NODES = yaml.safe_load(TEXT)["services"]
 DOCS = (ROOT / "docs" / "qdrant.md").read_text("utf-8")

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from support import ROOT
 
 from veduta.decision.model import LearnedDecider, shipped_decider
 from veduta.errors import GalleryError
@@ -13,7 +14,7 @@ from veduta.gallery import Gallery
 from veduta.gallery.schema import SCHEMA_VERSION
 from veduta.serialization import to_dict
 
-DATA = Path(__file__).parent / "data" / "gallery-schema-3"
+DATA = ROOT / "tests" / "data" / "gallery-schema-3"
 EXPECTED = json.loads((DATA / "expected.json").read_text("utf-8"))
 
 

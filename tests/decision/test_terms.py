@@ -2,18 +2,18 @@
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import ROOT
 
 from veduta.decision.candidates import UNKNOWN_EXPECTED_INLIERS, CandidateContext, distractor_similarity
 from veduta.decision.terms import LANDMARKS, TERM_NAMES, TERM_SIGNS, TERMS, compute_terms
 from veduta.types import Candidate, PairGeometry
 
-DECISION = Path(__file__).parents[1] / "docs" / "decision.md"
+DECISION = ROOT / "docs" / "decision.md"
 LOG = math.log1p
 GLUED = {"a1": 40, "b1": 12}
 
