@@ -67,14 +67,21 @@ class Follower:
             return inner(photo, *rest)  # type: ignore[arg-type]
 
         hashlib.sha256, decode._decode = counted_sha256, counted_decode  # type: ignore[assignment]
-        threading.setprofile(self)
-        sys.setprofile(self)
+        active.append(self)
         try:
             action()
         finally:
-            sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            active.remove(self)
             hashlib.sha256, decode._decode = sha256, inner
+
+
+active: list[Follower] = []
+
+
+def observe(frame: object, event: str, argument: object) -> None:
+    """Hand an event to whoever follows a photo; set before any thread starts, so that servers' threads are seen."""
+    for follower in active:
+        follower(frame, event, argument)
 
 
 def main() -> None:
@@ -86,6 +93,8 @@ def main() -> None:
     from veduta.web.app import create_app
     from veduta.web.settings import Settings
 
+    threading.setprofile(observe)
+    sys.setprofile(observe)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for i in range(6):

@@ -31,95 +31,104 @@ class Mutant(NamedTuple):
 
 
 # Where modules and tests live; all that has to change when they move.
-BURSTS = "photos/bursts.py"
-CASCADE = "recognizer.py"
-DECISION = "decide.py"
-DOUBTS = "photos/library.py"
-EVIDENCE = "evidence.py"
+BURSTS = "library/cluster/near_duplicates.py"
+CANDIDATES = "decision/candidates.py"
+DECISION_ANSWER = "decision/answer.py"
+DECISION_MODEL = "decision/model.py"
 EXACT = "index/exact.py"
 GEOMETRY = "geometry.py"
-GROUPING = "photos/grouping.py"
-LINKING = "photos/linking.py"
+GROUPING = "library/cluster/linkage.py"
+LIMITS = "library/scan.py"
 MASKS = "masks.py"
+MATCH_GRAPH = "gallery/match_graph.py"
 METRICS = "metrics.py"
-SCAN = "photos/scan.py"
-STORE = "store.py"
-USEFULNESS = "usefulness.py"
+PAIRS = "library/cluster/pairs.py"
+RECOGNIZER = "recognizer.py"
+SCAN = "library/scan.py"
+STORE = "gallery/store.py"
+TERMS = "decision/terms.py"
+TIES = "index/cosine.py"
+UNCERTAIN = "library/verdicts.py"
 
 T_BURSTS = "tests/library/cluster/test_near_duplicates.py"
+T_CASCADE = "tests/test_cascade.py"
 T_DECISION = "tests/decision/test_model.py"
-T_DOUBTS = "tests/library/test_uncertain.py"
-T_EFFORT = "tests/test_cascade.py"
-T_ESTIMATED = "tests/library/metadata/test_estimates.py"
-T_EVIDENCE = "tests/decision/test_terms.py"
+T_ESTIMATES = "tests/library/metadata/test_estimates.py"
+T_EXACT = "tests/index/test_exact.py -k by_id"
 T_GEOMETRY = "tests/test_geometry.py"
 T_GROUPING = "tests/library/cluster/test_linkage.py"
-T_INDEX = "tests/index/test_exact.py -k by_id"
-T_LINKING = "tests/library/cluster/test_pairs.py"
 T_MASKS = "tests/test_masks.py"
+T_MATCH_GRAPH = "tests/gallery/test_match_graph.py"
 T_METRICS = "tests/test_metrics.py"
+T_PAIRS = "tests/library/cluster/test_pairs.py"
 T_POSITION = "tests/geo/test_position.py"
+T_RECOGNIZER = "tests/test_recognizer.py"
 T_RETRIEVAL = "tests/test_recognizer.py -k retrieve"
 T_SCAN = "tests/library/test_scan.py -k memory"
 T_STORE = "tests/gallery/test_store.py"
-T_USEFULNESS = "tests/gallery/test_match_graph.py"
+T_TERMS = "tests/decision/test_terms.py"
+T_UNCERTAIN = "tests/library/test_uncertain.py"
 
 MUTANTS = (
-    # The library: what is evidence, what counts as one photo, what is one place, what a person is asked.
-    Mutant("estimated position", SCAN, "and estimated(data):", "and False:", T_ESTIMATED),
-    Mutant("memory at rest", SCAN, "700 * MEGABYTE", "70 * MEGABYTE", T_SCAN),
-    Mutant("burst bits", BURSTS, "BITS = 6 ", "BITS = 9 ", T_BURSTS),
-    Mutant("burst cosines", BURSTS, "ALIKE, ALIKE_IN_TIME = 0.5, 0.6", "ALIKE, ALIKE_IN_TIME = 0.3, 0.3", T_BURSTS),
-    Mutant("place links", GROUPING, "LINKS = 3 ", "LINKS = 1 ", T_GROUPING),
-    Mutant("place confirmed", GROUPING, "CONFIRMED = 0.5 ", "CONFIRMED = 0.1 ", T_GROUPING),
-    Mutant("pair partners", LINKING, "LEAST_COMMON = 0.05 ", "LEAST_COMMON = 0.5 ", T_LINKING),
-    Mutant("pair weight", LINKING, "(5.26, ", "(2.0, ", T_LINKING),
+    # The library: evidence, near-duplicates, places, and the order of the uncertain.
+    Mutant("estimated position", SCAN, "and has_estimate(content.data):", "and False:", T_ESTIMATES),
+    Mutant("memory at rest", LIMITS, "700 * MEGABYTE", "70 * MEGABYTE", T_SCAN),
+    Mutant("burst bits", BURSTS, "MAX_BITS = 6 ", "MAX_BITS = 9 ", T_BURSTS),
     Mutant(
-        "doubts reversed",
-        DOUBTS,
-        "(abs(doubt.answer.confidence - 0.5),",
-        "(-abs(doubt.answer.confidence - 0.5),",
-        T_DOUBTS,
+        "burst cosines",
+        BURSTS,
+        "MIN_SIMILARITY, MIN_BURST_SIMILARITY = 0.5, 0.6",
+        "MIN_SIMILARITY, MIN_BURST_SIMILARITY = 0.3, 0.3",
+        T_BURSTS,
     ),
-    Mutant("doubts of many last", DOUBTS, "- 0.5), -doubt.others", "- 0.5), doubt.others", T_DOUBTS),
+    Mutant("place links", GROUPING, "MIN_LINKS = 3 ", "MIN_LINKS = 1 ", T_GROUPING),
+    Mutant("place confirmed", GROUPING, "CONFIRMED_SHARE = 0.5 ", "CONFIRMED_SHARE = 0.1 ", T_GROUPING),
+    Mutant("pair partners", PAIRS, "LEAST_COMMON = 0.05 ", "LEAST_COMMON = 0.5 ", T_PAIRS),
+    Mutant("pair weight", PAIRS, "(5.26, ", "(2.0, ", T_PAIRS),
+    Mutant("uncertain reversed", UNCERTAIN, "(abs(one.answer", "(-abs(one.answer", T_UNCERTAIN),
+    Mutant("uncertain of many last", UNCERTAIN, "- 0.5), -one.others", "- 0.5), one.others", T_UNCERTAIN),
     # Retrieval and the cascade.
-    Mutant("spare of retrieval", CASCADE, "SPARE = 16 ", "SPARE = 0 ", T_RETRIEVAL),
-    Mutant("ties of exact search", EXACT, "if wide == total or (", "if True or (", T_INDEX),
-    Mutant("cascade ends early", CASCADE, "if not low < judged[0]", "if low < judged[0]", T_EFFORT),
+    Mutant("margin of retrieval", RECOGNIZER, "self.depth + TIE_MARGIN + hidden", "self.depth + hidden", T_RETRIEVAL),
+    Mutant("ties of exact search", EXACT, "if wide == total or (", "if True or (", T_EXACT),
+    Mutant("cascade ends early", RECOGNIZER, "if not low < scores[0]", "if low < scores[0]", T_CASCADE),
     Mutant(
-        "cascade answers without geometry", DECISION, '"similarity": (0.01, 1.1)', '"similarity": (0.01, 0.9)', T_EFFORT
+        "cascade answers without geometry",
+        DECISION_MODEL,
+        '"similarity": (0.01, 1.1)',
+        '"similarity": (0.01, 0.9)',
+        T_CASCADE,
     ),
-    Mutant("cascade depth", CASCADE, "enumerate(result[:depth])", "enumerate(result)", "tests/test_recognizer.py"),
-    # Evidence and decision.
+    Mutant("cascade depth", RECOGNIZER, "enumerate(result[:depth])", "enumerate(result)", T_RECOGNIZER),
+    # Terms and decision.
     Mutant(
-        "evidence chance",
-        EVIDENCE,
-        "(candidate.num_inliers or 0) - CHANCE)",
+        "terms chance",
+        CANDIDATES,
+        "(candidate.num_inliers or 0) - CHANCE_INLIERS)",
         "(candidate.num_inliers or 0))",
         T_DECISION,
     ),
-    Mutant("evidence cap", EVIDENCE, "min(above_chance, CAP)", "above_chance", T_DECISION),
-    Mutant("evidence margin", EVIDENCE, "top - float(crowd[0])", "top - float(crowd[-1])", T_EVIDENCE),
-    Mutant("evidence distractors", EVIDENCE, "[:, ::-1][:, :KIN]", "[:, ::-1][:, :1]", T_EVIDENCE),
-    Mutant("evidence rival", EVIDENCE, "math.log1p(found[0]) - math.log1p(rival)", "math.log1p(found[0])", T_EVIDENCE),
-    Mutant("decision clip", DECISION, "/ self.scale, -4, 4)", "/ self.scale, -9, 9)", T_DECISION),
-    Mutant("decision position makes an answer", DECISION, "if best.probability < floor:", "if False:", T_DECISION),
-    Mutant("decision position takes an answer", DECISION, ">= floor] or judged", ">= 0] or judged", T_DECISION),
-    Mutant("decision place prior", DECISION, "(2.0, 1.0, 0.0, -4.0)", "(2.0, 1.0, 0.0, -1.0)", T_DECISION),
-    Mutant("decision floor", DECISION, "last_short[-1] + 1 if", "last_short[-1] if", T_DECISION),
-    # Local features: what is kept of them and what geometry makes of pairs.
-    Mutant("usefulness order", USEFULNESS, "np.argsort(-counts.astype", "np.argsort(counts.astype", T_USEFULNESS),
-    Mutant("usefulness confirming", USEFULNESS, "if confirming < CONFIRMING or", "if", T_USEFULNESS),
-    Mutant("usefulness counted twice", STORE, "if all(new):", "if True:", T_STORE + " " + T_USEFULNESS),
-    Mutant("store landmark gone", STORE, "return int(count) if gone else -1", "return int(count)", T_STORE),
+    Mutant("terms cap", CANDIDATES, "min(above_chance, SATURATED_INLIERS)", "above_chance", T_DECISION),
+    Mutant("terms margin", TERMS, "e.top - float(e.crowd[0])", "e.top - float(e.crowd[-1])", T_TERMS),
+    Mutant("terms distractors", CANDIDATES, "[:, ::-1][:, :NUM_RELATED]", "[:, ::-1][:, :1]", T_TERMS),
+    Mutant("terms rival", TERMS, "math.log1p(e.inliers[0]) - math.log1p(e.rival)", "math.log1p(e.inliers[0])", T_TERMS),
+    Mutant("decision clip", DECISION_MODEL, "/ self.scale, -4, 4)", "/ self.scale, -9, 9)", T_DECISION),
+    Mutant("position makes an answer", DECISION_ANSWER, "if best.probability < floor:", "if False:", T_DECISION),
+    Mutant("position takes an answer", DECISION_ANSWER, ">= floor] or scores", ">= 0] or scores", T_DECISION),
+    Mutant("place prior", DECISION_ANSWER, "(2.0, 1.0, 0.0, -4.0)", "(2.0, 1.0, 0.0, -1.0)", T_DECISION),
+    Mutant("decision floor", DECISION_MODEL, "last_short[-1] + 1 if", "last_short[-1] if", T_DECISION),
+    # Local features: what is kept of them, and what geometry makes of pairs.
+    Mutant("confirmed order", MATCH_GRAPH, "np.argsort(-counts.astype", "np.argsort(counts.astype", T_MATCH_GRAPH),
+    Mutant("confirmed by few", MATCH_GRAPH, "if confirming < MIN_CONFIRMING or", "if", T_MATCH_GRAPH),
+    Mutant("confirmed twice", MATCH_GRAPH, "if all(new):", "if True:", T_MATCH_GRAPH),
+    Mutant("landmark gone", STORE, "return int(count) if removed else None", "return int(count)", T_STORE),
     Mutant("mask sky", MASKS, "sky = (y < 0.5)", "sky = (y < 1.0)", T_MASKS),
     Mutant("mask place", MASKS, "(keypoints + 0.5) * scale", "keypoints", T_MASKS),
     Mutant("geometry folded", GEOMETRY, "> 10 * np.abs(w).min()", "> 30 * np.abs(w).min()", T_GEOMETRY),
     Mutant("geometry line", GEOMETRY, "if _collinear(a) or _collinear(b):", "if False:", T_GEOMETRY),
     Mutant("geometry mirror", GEOMETRY, "np.linalg.det(H) * w[0] < 0", "False", T_GEOMETRY),
-    Mutant("geometry same pairs", GEOMETRY, "_unique(a, b) < LEAST", "len(a) < LEAST", T_GEOMETRY),
+    Mutant("geometry same pairs", GEOMETRY, "_unique(a, b) < MIN_MATCHES", "len(a) < MIN_MATCHES", T_GEOMETRY),
     # Metrics.
-    Mutant("ece bins", METRICS, "BINS = 15", "BINS = 10", T_METRICS),
+    Mutant("ece bins", METRICS, "ECE_BINS = 15", "ECE_BINS = 10", T_METRICS),
 )
 
 
