@@ -19,6 +19,7 @@ from veduta.errors import GalleryError
 from veduta.gallery import Gallery, live_index, qdrant_sync
 from veduta.gallery.index_build import build_index
 from veduta.gallery.live_index import INDEX_FOLDER, IndexChoice, LiveIndex, describe_index, needs_rebuild
+from veduta.gallery.qdrant_sync import SyncState
 from veduta.gallery.store import Store
 from veduta.geo import Circle
 from veduta.index import ExactIndex
@@ -173,7 +174,7 @@ def test_an_upload_cut_off_anywhere_is_gone_on_with(store, server, step):
 def test_a_process_killed_in_the_midst_of_an_upload_is_gone_on_with(store, server):
     fill(store, 0, 3 * UPLOAD_BATCH)
     server.faults = [None] * 7 + ["hang"] * 9
-    code = "from veduta.gallery.store import Store; from veduta.gallery.live_index import build_index; "
+    code = "from veduta.gallery.store import Store; from veduta.gallery.index_build import build_index; "
     code += f"build_index(Store.open({str(store.path)!r}), {DIM})"
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         end = time.monotonic() + PATIENCE
@@ -199,23 +200,32 @@ def test_so_many_that_memory_might_not_hold_them_need_a_complete_upload(store, s
         kept.refresh()
 
 
-def test_the_breadth_is_the_least_that_finds_enough(store, server, monkeypatch):
+def test_the_ef_of_hnsw_is_the_least_that_finds_enough(store, server, monkeypatch):
     fill(store, 0, 80)
     real, asked = QdrantIndex.search, []
 
     def search(self, descriptors, k, among=None):
         similarity, ids = real(self, descriptors, k, among)
-        asked.append(self.options.breadth)
-        wrong = {None: 0, 64: 9, 128: 3}.get(self.options.breadth, 0)
+        asked.append(self.options.hnsw_ef)
+        wrong = {None: 0, 64: 9, 128: 3}.get(self.options.hnsw_ef, 0)
         return similarity, np.where(np.arange(ids.shape[1]) < wrong, -1 - np.arange(ids.shape[1]), ids)
 
     monkeypatch.setattr(QdrantIndex, "search", search)
     made = build_index(store, DIM)
-    assert (made.breadth, made.measured, made.recall) == (256, 1.0, 0.99)
+    assert (made.hnsw_ef, made.measured, made.recall) == (256, 1.0, 0.99)
     store.put_attachment(live_index.INDEX_SETTING, replace(IndexChoice.of(store), recall=0.9).to_bytes())
     made = build_index(store, DIM)
-    assert (made.breadth, made.measured) == (128, pytest.approx(0.9))
+    assert (made.hnsw_ef, made.measured) == (128, pytest.approx(0.9))
     assert asked == [None, 64, 128, 256, None, 64, 128]
+
+
+def test_a_record_with_the_earlier_name_of_a_field_is_read(store, server, tmp_path):
+    fill(store, 0, 20)
+    made = replace(build_index(store, DIM), hnsw_ef=256)
+    target, file = IndexChoice.of(store).target, tmp_path / "state.json"
+    made.write(file)
+    file.write_text(file.read_text().replace('"hnsw_ef"', '"breadth"'))
+    assert SyncState.read(file, target) == made
 
 
 def test_nothing_is_sent_for_the_first_time_that_nobody_asked_for(store, server, monkeypatch):

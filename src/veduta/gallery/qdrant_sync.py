@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from veduta.errors import GalleryError
+from veduta.files import write_json
 from veduta.gallery.store import Store
 from veduta.index import OverlayIndex
 from veduta.index.qdrant.client import QdrantConnection, RetryPolicy
@@ -33,7 +34,7 @@ from veduta.progress import ShareProgress
 from veduta.types import Float32, Int64
 
 SYNC_FILE, SYNC_DRAFT = "qdrant.json", "qdrant-draft.json"
-BREADTHS = (64, 128, 256, 512, 1024)  # of Qdrant's search, tried from the left until enough is found
+HNSW_EFS = (64, 128, 256, 512, 1024)  # of Qdrant's search, tried from the left until enough is found
 QUERIES, NEAREST = 64, 30  # as many rows are looked up, and of so many neighbors the share found is the recall
 INDEXING = 6 * 3600  # seconds that Qdrant may take to index what it was sent
 
@@ -66,7 +67,7 @@ class SyncState:
         row: the last reference in it.
         removals: entries of the gallery's log of removals that it has followed.
         count: references in it, once it is complete.
-        breadth: what Qdrant's graph search keeps in sight; None where it compares everything.
+        hnsw_ef: size of the candidate list of Qdrant's search; None where it compares everything.
         recall: share of the 30 nearest that it was to find.
         measured: share found, of the 30 nearest of rows of its own.
         queries: how many rows that is the mean of; 0 where everything is compared.
@@ -79,7 +80,7 @@ class SyncState:
     row: int = 0
     removals: int = 0
     count: int = 0
-    breadth: int | None = None
+    hnsw_ef: int | None = None
     recall: float = 1.0
     measured: float = 1.0
     queries: int = 0
@@ -88,19 +89,20 @@ class SyncState:
     @property
     def options(self) -> SearchOptions:
         """The search options."""
-        return SearchOptions(breadth=self.breadth, exact=self.breadth is None)
+        return SearchOptions(hnsw_ef=self.hnsw_ef, exact=self.hnsw_ef is None)
 
     def write(self, path: Path) -> None:
         """Write the state in the place of an earlier one."""
-        draft = path.with_name(f".{path.name}")
-        draft.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", "utf-8")
-        draft.replace(path)
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path, target: SyncTarget) -> SyncState | None:
         """Return a stored state, None for none, or for one of another target."""
         with suppress(OSError, ValueError, TypeError):
-            state = cls(**json.loads(path.read_text("utf-8")))
+            fields = json.loads(path.read_text("utf-8"))
+            if "breadth" in fields:  # the name of this field before gallery schema 4
+                fields["hnsw_ef"] = fields.pop("breadth")
+            state = cls(**fields)
             return state if (state.address, state.name) == (target.address, target.name) else None
         return None
 
@@ -160,8 +162,8 @@ def sync(
     present = len(index)
     if present != sent.count:
         raise GalleryError(_short(sent, present, sent.count, store.path))
-    breadth, measured, queries = _measure(index, _sample(store), target.recall)
-    done = replace(sent, breadth=breadth, recall=target.recall, measured=measured, queries=queries)
+    hnsw_ef, measured, queries = _measure(index, _sample(store), target.recall)
+    done = replace(sent, hnsw_ef=hnsw_ef, recall=target.recall, measured=measured, queries=queries)
     done = replace(done, seconds=time.monotonic() - started)
     version = CollectionVersion.parse(done.collection)
     if version is not None:
@@ -260,21 +262,21 @@ def _sample(store: Store) -> Float32:
 
 
 def _measure(index: QdrantIndex, sample: Float32, recall: float) -> tuple[int | None, float, int]:
-    """Return the least breadth with enough recall, that recall, and the number of queries behind the mean."""
+    """Return the least hnsw_ef with enough recall, that recall, and the number of queries behind the mean."""
     if index.link.local or recall == 1 or not len(sample):
         return None, 1.0, 0
     truth = _searched(index, sample, None)
-    for breadth in BREADTHS:
-        nearest = _searched(index, sample, breadth)
+    for hnsw_ef in HNSW_EFS:
+        nearest = _searched(index, sample, hnsw_ef)
         shares = [len(np.intersect1d(a, b)) / len(b) for a, b in zip(nearest, truth, strict=True)]
         if np.mean(shares) >= recall:
-            return breadth, float(np.mean(shares)), len(sample)
+            return hnsw_ef, float(np.mean(shares)), len(sample)
     return None, 1.0, 0
 
 
-def _searched(index: QdrantIndex, sample: Float32, breadth: int | None) -> Int64:
+def _searched(index: QdrantIndex, sample: Float32, hnsw_ef: int | None) -> Int64:
     """Return the numbers (Q, k) of those found near each of a sample; None compares everything."""
-    options = SearchOptions(breadth=breadth, exact=breadth is None)
+    options = SearchOptions(hnsw_ef=hnsw_ef, exact=hnsw_ef is None)
     return QdrantIndex(index.link, index.collection, index.dim, options).search(sample, NEAREST)[1]
 
 

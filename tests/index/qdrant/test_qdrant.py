@@ -11,27 +11,23 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from support.processes import PATIENCE
 from support.qdrant_server import Server
 from support.vectors import clustered, exact, search_all
 
 from veduta.errors import GalleryError
-from veduta.geo import Circle, great_circle_km
 from veduta.index.qdrant.client import KEY, MEMORY, QdrantConnection, RetryPolicy, addresses
 from veduta.index.qdrant.collections import (
     CollectionSettings,
     CollectionVersion,
     create_collection,
-    drop_old,
     propose,
     resolve,
     switch,
     versions,
 )
 from veduta.index.qdrant.index import UPLOAD_BATCH, QdrantIndex, SearchOptions
-from veduta.index.qdrant.points import PointBatch, PointFilter
+from veduta.index.qdrant.points import PointBatch
 
 DIM, MODEL, OTHER = 32, "a" * 64, "b" * 64
 QUERIES = clustered(5, DIM, stream=1)
@@ -94,9 +90,9 @@ def test_over_the_wire_it_finds_what_the_exact_index_finds_to_the_last_bit(serve
 
 def test_a_collection_is_made_with_codes_in_memory_and_searched_with_rescoring(server):
     link = QdrantConnection(server.address, STEADY)
-    shape = CollectionSettings(shards=6, replicas=2, writes=2, links=24, effort=256)
+    shape = CollectionSettings(shards=6, replicas=2, writes=2, hnsw_m=24, ef_construct=256)
     version = made(link, shape=shape)
-    index = QdrantIndex(link, version.collection, DIM, SearchOptions(breadth=77, oversampling=3))
+    index = QdrantIndex(link, version.collection, DIM, SearchOptions(hnsw_ef=77, oversampling=3))
     index.upsert(points(60))
     index.search(QUERIES, 3)
     (asked,) = (body for body in server.sent(version.collection) if body)
@@ -134,67 +130,6 @@ def test_what_is_known_of_a_reference_goes_along(server):
     }
     assert "licence" not in sent["payloads"][2]
     assert len(index) == 4
-
-
-def by_landmark(some, query, k, per_landmark, counts):
-    """The naive answer: everything sorted, then dealt to landmarks."""
-    dealt = {}
-    similarity, ids = (row[0] for row in exact(some.ids, some.descriptors).search(query[None], len(some.ids)))
-    for value, id in zip(similarity.tolist(), ids.tolist(), strict=True):
-        if counts(some.landmarks[id - some.ids[0]]):
-            dealt.setdefault(some.landmarks[id - some.ids[0]], []).append((value, id))
-    return [(name, members[:per_landmark]) for name, members in dealt.items()][:k]
-
-
-def grouped(groups):
-    return [(g.landmark, list(zip(g.similarity.tolist(), g.ids.tolist(), strict=True))) for g in groups]
-
-
-@pytest.mark.parametrize("wire", [False, True])
-def test_grouped_by_landmark_it_finds_what_naive_grouping_finds(server, wire):
-    some = points(400, landmarks=60)
-    _, index = filled(QdrantConnection(server.address if wire else MEMORY, STEADY), some)
-    for query, groups in zip(QUERIES, index.search_landmarks(QUERIES, 5, 3), strict=True):
-        assert grouped(groups) == by_landmark(some, query, 5, 3, lambda name: True)
-    wanted = ["l3", "l8", "l9", "nothing"]
-    for query, groups in zip(QUERIES, index.search_landmarks(QUERIES, 5, 2, PointFilter(wanted)), strict=True):
-        assert grouped(groups) == by_landmark(some, query, 5, 2, wanted.__contains__)
-    assert index.search_landmarks(QUERIES[:1], 3, 1, PointFilter(["nothing"])) == [[]]
-
-
-def test_groups_of_equal_photos_come_by_number():
-    ids = np.arange(1, 91, dtype=np.int64)
-    one = np.repeat(clustered(1, DIM), 90, axis=0)
-    names = [f"l{i % 45}" for i in ids]
-    _, index = filled(QdrantConnection(MEMORY), PointBatch(ids, one, names, names, [None] * 90, [None] * 90))
-    (groups,) = index.search_landmarks(one[:1], 3, 2)
-    assert [(g.landmark, g.ids.tolist()) for g in groups] == [("l1", [1, 46]), ("l2", [2, 47]), ("l3", [3, 48])]
-
-
-places = st.tuples(st.floats(-85, 85), st.floats(-179, 179))
-
-
-@given(st.lists(places, min_size=1, max_size=25), places, st.floats(1, 15_000))
-@settings(max_examples=25, deadline=None)
-def test_a_circle_holds_what_is_near_enough_and_nothing_without_a_place(where, center, radius):
-    near = Circle(*center, radius)
-    known = {f"l{i}": place for i, place in enumerate(where)}
-    some = points(len(where) + 1, landmarks=len(where) + 1, first=0, places=known)
-    _, index = filled(QdrantConnection(MEMORY), some)
-    found = {int(i) for i in index.search(QUERIES[:1], 100, where=PointFilter(near=near))[1][0]}
-    away = {i: great_circle_km(center, place) for i, place in enumerate(where)}
-    assert {i for i in found if i not in away or away[i] > radius * 1.01} == set()
-    assert {i for i, distance in away.items() if distance < radius * 0.99} <= found
-    assert index.count(PointFilter(near=near)) == len(found)
-
-
-def test_a_landmark_is_removed_by_its_id(server):
-    some = points(50)
-    _, index = filled(QdrantConnection(server.address, STEADY), some)
-    assert index.remove_landmark("l3") == sum(name == "l3" for name in some.landmarks)
-    assert index.remove_landmark("l3") == 0
-    assert index.count(PointFilter(landmarks=["l3"])) == 0
-    assert len(index) == sum(name != "l3" for name in some.landmarks)
 
 
 def test_sending_twice_changes_nothing_and_batches_are_confirmed(server):
@@ -243,8 +178,6 @@ def test_an_alias_goes_over_to_a_new_version_while_somebody_searches(server, wir
     )  # never none, never both
     assert resolve(link, "sights", OTHER) == second.collection
     assert versions(link, "sights") == [first, second]
-    assert drop_old(link, "sights") == [first.collection]
-    assert versions(link, "sights") == [second]
 
 
 def test_an_alias_that_leads_nowhere_or_to_another_model_is_said(server):

@@ -26,18 +26,18 @@ class CollectionSettings:
         shards: parts it is cut into; a multiple of the number of nodes.
         replicas: nodes that have each part.
         writes: how many of them must have a change before it counts.
-        links: neighbors each descriptor is linked to in Qdrant's graph (`m` of HNSW).
-        effort: how many are looked at to choose those (`ef_construct`).
+        hnsw_m: neighbors each descriptor is linked to in HNSW's graph.
+        ef_construct: candidates from which those are chosen while the graph is built.
     """
 
     shards: int = 1
     replicas: int = 1
     writes: int = 1
-    links: int = 16
-    effort: int = 200
+    hnsw_m: int = 16
+    ef_construct: int = 200
 
     def __post_init__(self) -> None:
-        if min(self.shards, self.replicas, self.links, self.effort) < 1 or not 1 <= self.writes <= self.replicas:
+        if min(self.shards, self.replicas, self.hnsw_m, self.ef_construct) < 1 or not 1 <= self.writes <= self.replicas:
             raise ValueError(f"Shape: expected numbers of at least 1 and no more writes than replicas, got {self}")
 
 
@@ -133,7 +133,7 @@ def create_collection(
     options = {
         "vectors_config": kinds.VectorParams(size=dim, distance=kinds.Distance.DOT, on_disk=True),
         "quantization_config": kinds.ScalarQuantization(scalar=scalar),
-        "hnsw_config": kinds.HnswConfigDiff(m=shape.links, ef_construct=shape.effort),
+        "hnsw_config": kinds.HnswConfigDiff(m=shape.hnsw_m, ef_construct=shape.ef_construct),
         "shard_number": shape.shards,
         "replication_factor": shape.replicas,
         "write_consistency_factor": shape.writes,
@@ -160,15 +160,3 @@ def switch(link: QdrantConnection, version: CollectionVersion) -> str | None:
     changes.append(kinds.CreateAliasOperation(create_alias=create_alias))
     link.do(f"switching {version.name!r}", "update_collection_aliases", changes)
     return before
-
-
-def drop_old(link: QdrantConnection, name: str) -> list[str]:
-    """Drop the versions of a name older than the one its alias leads to, and return which.
-
-    Galleries and clients that still ask for one of them by its own name must have gone over before.
-    """
-    current = CollectionVersion.parse(resolve(link, name))
-    old = [version.collection for version in versions(link, name) if current and version.number < current.number]
-    for collection in old:
-        link.do(f"dropping {collection}", "delete_collection", collection)
-    return old

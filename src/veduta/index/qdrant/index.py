@@ -17,7 +17,7 @@ from veduta.errors import GalleryError
 from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines
 from veduta.index.overlay import merge_results
 from veduta.index.qdrant.client import QdrantConnection, request_types
-from veduta.index.qdrant.points import PointBatch, PointFilter, id_conditions, slices, to_filter
+from veduta.index.qdrant.points import PointBatch, id_conditions, slices
 from veduta.types import Float32, Int64
 
 UPLOAD_BATCH = 256  # points sent at a time
@@ -31,29 +31,14 @@ class SearchOptions:
     """How thoroughly Qdrant looks.
 
     Attributes:
-        breadth: how much of its graph is kept in sight (`ef` of HNSW); None for Qdrant's own choice.
+        hnsw_ef: size of the candidate list of HNSW's search; None for Qdrant's own choice.
         oversampling: how many times the neighbors wanted are chosen by codes of one byte.
         exact: compare everything, without graph and codes.
     """
 
-    breadth: int | None = 128
+    hnsw_ef: int | None = 128
     oversampling: float = 2.0
     exact: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class LandmarkGroup:
-    """The references of one landmark that are most like a query.
-
-    Attributes:
-        landmark: its id.
-        similarity: (n,) float32, their cosines, falling.
-        ids: (n,) int64, their numbers.
-    """
-
-    landmark: str
-    similarity: Float32
-    ids: Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,11 +80,7 @@ class QdrantIndex:
             raise GalleryError(f"{link.address}: {wrong}; name another one, or upload a gallery of this model")
 
     def __len__(self) -> int:
-        return self.count()
-
-    def count(self, where: PointFilter | None = None) -> int:
-        """Return how many descriptors there are, or how many of them count."""
-        return self._count(to_filter(where))
+        return self._count([])
 
     def _count(self, conditions: list[Any]) -> int:
         chosen = request_types().Filter(must=conditions) if conditions else None
@@ -144,16 +125,6 @@ class QdrantIndex:
             self._do("removing references", "delete", gone, wait=True)
         return len(present)
 
-    def remove_landmark(self, landmark: str) -> int:
-        """Remove all references of a landmark; return how many there were."""
-        conditions = to_filter(PointFilter(landmarks=[landmark]))
-        count, gone = (
-            self._count(conditions),
-            request_types().FilterSelector(filter=request_types().Filter(must=conditions)),
-        )
-        self._do(f"removing landmark {landmark!r}", "delete", gone, wait=True)
-        return count
-
     # --- asking -----------------------------------------------------------------------------------------------------
 
     def vectors(self, ids: Int64) -> Float32:
@@ -164,9 +135,7 @@ class QdrantIndex:
             raise KeyError(f"no descriptor has the id {min(unknown)}")
         return np.array([by_id[int(i)] for i in ids], np.float32).reshape(len(ids), self.dim)
 
-    def search(
-        self, descriptors: Float32, k: int, among: Int64 | None = None, *, where: PointFilter | None = None
-    ) -> tuple[Float32, Int64]:
+    def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
         """Return cosines (Q, k') and ids (Q, k') of the nearest that Qdrant finds, nearest first, then id rising.
 
         The cosines are exact, and k' = min(k, how many there are to find) is always reached.
@@ -175,13 +144,9 @@ class QdrantIndex:
             descriptors: (Q, D) of the queries.
             k: neighbors wanted.
             among: (M,) the only ids that count, in any order; unknown ones are ignored. None for all.
-            where: which of them count, by their landmarks.
         """
         self._check_query(descriptors, k)
-        conditions = to_filter(where)
-        filters = (
-            [[*conditions, condition] for condition in id_conditions(among)] if among is not None else [conditions]
-        )
+        filters = [[]] if among is None else [[condition] for condition in id_conditions(among)]
         if not len(descriptors) or not filters:
             width = min(k, sum(map(self._count, filters)))
             return np.zeros((len(descriptors), width), np.float32), np.zeros((len(descriptors), width), np.int64)
@@ -217,50 +182,6 @@ class QdrantIndex:
             points += [answer.points for answer in self._do("searching", "query_batch_points", requests)]
         return points
 
-    def search_landmarks(
-        self, descriptors: Float32, k: int, per_landmark: int = 1, where: PointFilter | None = None
-    ) -> list[list[LandmarkGroup]]:
-        """Return for each query the `k` landmarks with the most similar references, the best first, then by id.
-
-        References that were added without their landmark are not found.
-
-        Args:
-            descriptors: (Q, D) of the queries.
-            k: landmarks wanted.
-            per_landmark: references wanted of each.
-            where: which references count.
-        """
-        self._check_query(descriptors, min(k, per_landmark))
-        return [self._groups(query, k, per_landmark, where) for query in descriptors]
-
-    def _groups(self, query: Float32, k: int, per_landmark: int, where: PointFilter | None) -> list[LandmarkGroup]:
-        wide, deep = k + TIE_MARGIN, per_landmark + TIE_MARGIN
-        while True:
-            groups = self._ask_groups(query, wide, deep, where)
-            hits = [(str(group.id), self._compare(group.hits, query)) for group in groups]
-            hits.sort(key=lambda hit: (-hit[1].similarity[0], hit[1].ids[0]))
-            tops = np.array([results.similarity[0] for _, results in hits], np.float32)
-            best = ExactResults(tops, np.arange(len(tops)), float(tops[-1]) if len(tops) else 0.0)
-            settled = best.settled(k, wide) and all(results.settled(per_landmark, deep) for _, results in hits[:k])
-            if settled or wide * deep >= MAX_RESULTS:
-                cut = slice(per_landmark)
-                return [LandmarkGroup(name, results.similarity[cut], results.ids[cut]) for name, results in hits[:k]]
-            wide, deep = 2 * wide, 2 * deep
-
-    def _ask_groups(self, query: Float32, wide: int, deep: int, where: PointFilter | None) -> list[Any]:
-        conditions = to_filter(where)
-        options = {
-            "query": query.tolist(),
-            "query_filter": request_types().Filter(must=conditions) if conditions else None,
-            "search_params": self._params(self.options.exact),
-            "limit": wide,
-            "group_size": deep,
-            "with_payload": False,
-            "with_vectors": True,
-        }
-        answer = self._do("searching", "query_points_groups", "landmark", **options)
-        return list(answer.groups)
-
     def _compare(self, points: Sequence[Any], query: Float32) -> ExactResults:
         vectors = np.array([point.vector for point in points], np.float32).reshape(len(points), self.dim)
         similarity, ids = cosines(vectors, query), np.array([point.id for point in points], np.int64)
@@ -272,7 +193,7 @@ class QdrantIndex:
             return None
         kinds, options = request_types(), self.options
         codes = kinds.QuantizationSearchParams(rescore=True, oversampling=options.oversampling)
-        return kinds.SearchParams(hnsw_ef=options.breadth, exact=exact, quantization=codes)
+        return kinds.SearchParams(hnsw_ef=options.hnsw_ef, exact=exact, quantization=codes)
 
     def _there(self, ids: Int64) -> set[int]:
         return {int(record.id) for record in self._retrieve(ids, vectors=False)}

@@ -1,29 +1,15 @@
-"""Points in Qdrant: the payload of a reference beside its descriptor, and filters over payloads."""
+"""Points in Qdrant: the payload of a reference beside its descriptor, and conditions over ids."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from veduta.geo import Circle
 from veduta.index.qdrant.client import request_types
 from veduta.types import Float32, Int64
 
 MAX_FILTER_IDS = 10_000  # ids of one filter
-
-
-@dataclass(frozen=True)
-class PointFilter:
-    """Which references count.
-
-    Attributes:
-        landmarks: only those of these landmarks; None for all.
-        near: only those whose landmark is known to stand in this circle; None for all.
-    """
-
-    landmarks: Collection[str] | None = None
-    near: Circle | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +49,6 @@ def _payload(
     place = None if position is None else {"lat": position[0], "lon": position[1]}
     fields = {"reference": reference, "landmark": landmark, "position": place, "licence": licence}
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def to_filter(where: PointFilter | None) -> list[Any]:
-    """Return the conditions of a point filter, as Qdrant takes them."""
-    kinds, conditions = request_types(), []
-    if where is not None and where.landmarks is not None:
-        match = kinds.MatchAny(any=sorted(set(where.landmarks)))
-        conditions.append(kinds.FieldCondition(key="landmark", match=match))
-    if where is not None and where.near is not None:
-        center = kinds.GeoPoint(lat=where.near.latitude, lon=where.near.longitude)
-        circle = kinds.GeoRadius(center=center, radius=1000 * where.near.radius_km)
-        conditions.append(kinds.FieldCondition(key="position", geo_radius=circle))
-    return conditions
 
 
 def id_conditions(ids: Int64) -> list[Any]:
