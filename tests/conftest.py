@@ -5,14 +5,27 @@ import os
 # Before numpy and faiss load. Their threads wait by spinning, which makes a busy machine many times as slow.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read when a worker starts; one arena a thread holds gigabytes
 
+import ctypes
+import gc
 import shutil
+import sys
 
 import pytest
 from support import world
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory_given_back():
+    """Return freed memory to the system after each module, for a worker runs thousands of tests in one process."""
+    yield
+    gc.collect()
+    if sys.platform == "linux":
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: 0)(0)
 
 
 @pytest.fixture(scope="session")
