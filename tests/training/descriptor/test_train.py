@@ -121,8 +121,8 @@ def left(tmp_path_factory):
 def test_two_processes_learn_what_one_does(left, tmp_path):
     shared = checkpoint.read_checkpoint(left.out)
     given = {"bank": left.bank, "against": left.against}
-    first = training_runs.train_step(left.data, tmp_path, training_runs.small(**CALM), 1, **given)
-    alone = training_runs.train_step(
+    first = training_runs.learn(left.data, tmp_path, training_runs.small(**CALM), 1, **given)
+    alone = training_runs.learn(
         left.data, tmp_path, training_runs.small(**CALM), shared["learner"]["step"] - 1, **given
     )
     assert_nearly(shared, alone, first)
@@ -149,8 +149,8 @@ def test_two_processes_learn_what_one_does_in_parts_and_with_a_sample_of_the_lan
     finally:
         for process in both:
             process.kill()
-    first = training_runs.train_step(few, tmp_path / "alone", training_runs.small(**settings), 1)
-    alone = training_runs.train_step(few, tmp_path / "alone", training_runs.small(**settings), STEPS - 1)
+    first = training_runs.learn(few, tmp_path / "alone", training_runs.small(**settings), 1)
+    alone = training_runs.learn(few, tmp_path / "alone", training_runs.small(**settings), STEPS - 1)
     assert_nearly(checkpoint.read_checkpoint(tmp_path / "shared"), alone, first)
 
 
@@ -400,10 +400,10 @@ def test_a_network_of_squares_serves_a_gallery(squares, tmp_path):
 )
 def test_stopped_after_every_step_a_run_ends_the_same(few, quick, tmp_path, settings):
     recipe = quick(**settings)
-    whole = training_runs.train_step(few, tmp_path / "whole", recipe, STEPS)
+    whole = training_runs.learn(few, tmp_path / "whole", recipe, STEPS)
     said = []
     for _ in range(STEPS):
-        pieces = training_runs.train_step(few, tmp_path / "pieces", recipe, 1, say=said.append)
+        pieces = training_runs.learn(few, tmp_path / "pieces", recipe, 1, say=said.append)
     training_runs.assert_same(weights(pieces), weights(whole))
     training_runs.assert_same(pieces["best"], whole["best"])
     assert torch.equal(pieces["kept"], whole["kept"])
@@ -424,7 +424,7 @@ def written(out):
 def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_path):
     """Ctrl-C finishes the step, writes a checkpoint and ends with 130; being killed finishes nothing."""
     recipe, total = training_runs.small(hold_out=0.0, epochs=4), 16
-    expected = training_runs.train_step(few, tmp_path / "whole", recipe, total)
+    expected = training_runs.learn(few, tmp_path / "whole", recipe, total)
     out = tmp_path / "stopped"
     how = ("--device", "cpu", "--minutes", "0")
     command = ("train", few, "--out", out, *training_runs.options(hold_out=0.0, epochs=4), *how)
@@ -441,7 +441,7 @@ def test_killed_and_then_interrupted_a_run_ends_with_the_same_weights(few, tmp_p
     assert stderr.splitlines()[-1] == last
     done = checkpoint.read_checkpoint(out)["learner"]["step"]
     assert [line["step"] for line in training_runs.lines(out)] == list(range(1, done + 1))
-    found = training_runs.train_step(few, out, recipe, total - done)
+    found = training_runs.learn(few, out, recipe, total - done)
     training_runs.assert_same(weights(found), weights(expected))
     assert [line["step"] for line in training_runs.lines(out)] == list(range(1, total + 1))
     assert [line["epoch"] for line in training_runs.lines(out, "epoch")] == list(range(5))
@@ -473,7 +473,7 @@ def test_in_a_thread_a_run_leaves_signals_alone(few, quick, tmp_path):
 def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
     recipe = quick(hold_out=0.0)
     out = tmp_path / "out"
-    before = training_runs.train_step(few, out, recipe, 1)
+    before = training_runs.learn(few, out, recipe, 1)
     for data, bank, other, named in (
         (few, None, replace(recipe, epochs=3, rate=1e-3), "epochs, rate"),
         (own, None, recipe, "data"),
@@ -488,7 +488,7 @@ def test_a_run_goes_on_with_its_own_settings_only(few, quick, own, tmp_path):
 def test_until_a_checkpoint_is_there_settings_may_change(few, quick, tmp_path):
     with pytest.raises(TrainingError, match="fewer than a batch"):
         train.train_descriptor(few, tmp_path, quick(batch=100), device="cpu")
-    assert training_runs.train_step(few, tmp_path, quick(), 1)["learner"]["step"] == 1
+    assert training_runs.learn(few, tmp_path, quick(), 1)["learner"]["step"] == 1
     assert json.loads((tmp_path / "settings.json").read_text())["recipe"]["batch"] == 8
 
 
@@ -517,7 +517,7 @@ def run_out(self, parts, learn=TrainState.train_step):
 
 
 def test_out_of_memory_is_told_with_what_to_do(few, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr(TrainState, "learn", run_out)
+    monkeypatch.setattr(TrainState, "train_step", run_out)
     recipe = quick(accumulate=2, sizes=(32, 48), hold_out=0.0)
     with pytest.raises(TrainingError, match="out of memory with 4 photos of side 48 at a time; in another") as caught:
         train.train_descriptor(few, tmp_path, recipe, device="cpu", minutes=0)
@@ -548,7 +548,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(few, quick, tmp_path, m
     def fail(self, parts):
         raise RuntimeError("something else")
 
-    monkeypatch.setattr(TrainState, "learn", fail)
+    monkeypatch.setattr(TrainState, "train_step", fail)
     with pytest.raises(RuntimeError, match="something else"):
         train.train_descriptor(few, tmp_path, quick(hold_out=0.0), device="cpu")
 
@@ -577,14 +577,14 @@ def test_photos_deleted_while_it_is_stopped_do_not_end_it_where_a_table_lists_th
     photos = sorted(own.rglob("*.jpg"))
     table.write_text("\n".join(["photo,landmark", *(f"{path},{path.parent.name}" for path in photos)]) + "\n")
     recipe = quick()
-    training_runs.train_step(table, tmp_path / "out", recipe, 1)
+    training_runs.learn(table, tmp_path / "out", recipe, 1)
     for path in photos[::5]:
         path.unlink()
-    assert training_runs.train_step(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
+    assert training_runs.learn(table, tmp_path / "out", recipe, STEPS - 1)["learner"]["step"] == STEPS
 
 
 def test_a_folder_whose_photos_changed_while_it_was_stopped_is_told(own, quick, tmp_path):
-    training_runs.train_step(own, tmp_path / "out", quick(), 1)
+    training_runs.learn(own, tmp_path / "out", quick(), 1)
     sorted(own.rglob("*.jpg"))[0].unlink()
     with pytest.raises(TrainingError, match="the photos are not those it began with; put them back, or use another"):
         train.train_descriptor(own, tmp_path / "out", quick(), device="cpu")
@@ -631,7 +631,7 @@ def test_wrong_labels_are_left_out(tmp_path):
                 wrong.add(str(path))
     said = []
     recipe = training_runs.small(dim=6, sizes=(64,), hold_out=0.0, head_rate=1e-3, drop_angle=65.0, drop_after=1)
-    state = training_runs.train_step(data, tmp_path / "out", recipe, 6, say=said.append)
+    state = training_runs.learn(data, tmp_path / "out", recipe, 6, say=said.append)
     with (tmp_path / "out" / "dropped.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["photo"] for row in rows} == wrong
@@ -667,7 +667,7 @@ def test_photos_of_nothing_are_what_they_are_said_to_be(few, quick, tmp_path, ba
     said = []
     bank = training_runs.nothing(tmp_path / "bank", 4)
     recipe = quick(bank=bank_as, hold_out=0.0)
-    state = training_runs.train_step(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
+    state = training_runs.learn(few, tmp_path / "out", recipe, 1, bank=bank, say=said.append)
     assert len(state["learner"]["head"]["centers.weight"]) == classes
     assert any(f" of {classes} classes, " in line for line in said)
 
