@@ -37,7 +37,7 @@ class Selection:
 
     Args:
         total: how many there are.
-        there: (N,) bool, whether each counts; None for all.
+        present: (N,) bool, whether each counts; None for all.
     """
 
     def __init__(self, total: int, present: npt.NDArray[np.bool_] | None = None) -> None:
