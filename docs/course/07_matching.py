@@ -309,7 +309,7 @@ shots = "montmartre_close", "montmartre_far"
 one, two = (photo(name) for name in shots)
 mine, theirs = extractor.extract(one), extractor.extract(two)
 asked = {}
-for i, features in enumerate((mine, theirs)):  # positions are told from the middle of the photo
+for i, features in enumerate((mine, theirs)):  # positions are measured from the middle of the photo
     asked |= {f"keypoints{i}": 2 * centered(features) - 1, f"descriptors{i}": features.descriptors}
 partner, probability, back, *weights = session.run(None, asked)
 layers = [[w.squeeze() for w in weights[i : i + 4]] for i in range(0, len(weights), 4)]

@@ -133,7 +133,7 @@ picture(figure, "Keypoints on three photos, colored by how likely they are to be
 # is an inlier with one of them is *confirmed* once more. Keypoints on the passer-by are confirmed by nobody. Turcot and Lowe
 # proposed it in 2009; Veduta does so while photos are added (the *match graph* of a gallery, `veduta.gallery.match_graph`), and then keeps the most confirmed 320 of 512.
 #
-# Let us do it by hand for one landmark with six photos, each with clutter of its own in front of it.
+# Let us do it by hand for one landmark with six photos, each with different clutter in front of it.
 
 # %%
 from veduta.geometry import HomographyVerifier

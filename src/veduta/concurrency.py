@@ -23,7 +23,7 @@ def in_order(
 ) -> Generator[tuple[Item, Result], None, None]:
     """Yield (item, work(item)) in the order given, at most `2 * workers` items worked on ahead.
 
-    The items are drawn by a thread of their own, so a result is given back when it is there, even while the next item
+    Their own thread draws the items, so a result is given back when it is there, even while the next item
     is still awaited. An error raised by `work` or by the items is raised here, in its turn. Leaving the iteration early
     drops what is waiting.
     """
@@ -89,8 +89,7 @@ def keep_memory() -> None:
     """Have the C library keep freed memory, up to 64 MB, instead of returning pages to the system each time.
 
     For a program's main, not for a library. The local features of thirty references are a few megabytes that come and
-    go with every photo, and fresh pages for them cost more than what is computed in them. Only glibc is told; others
-    have no such setting.
+    go with every photo, and fresh pages for them cost more than what is computed in them. Only glibc can be set so.
     """
     with suppress(OSError, AttributeError):
         tell = ctypes.CDLL(None).mallopt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from veduta.errors import BusyError
+
+if sys.platform != "win32":
+    import fcntl
 
 MEGABYTE = 2**20  # bytes
 
@@ -91,12 +95,16 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to a folder; BusyError when one is. A process that dies lets go."""
-    import fcntl  # absent on Windows, where everything that locks nothing still works
+    """Keep other processes from writing to a folder; a process that dies lets go. On Windows nothing is locked.
 
+    Raises:
+        BusyError: another process is writing to it.
+        OSError: the folder, or its file system, takes no lock.
+    """
     with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"{folder}: another process is writing here", "wait for it or end it") from None
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BusyError(f"{folder}: another process is writing here", "wait for it or end it") from None
         yield

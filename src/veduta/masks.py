@@ -135,7 +135,7 @@ def keypoint_colors(image: Image, features: LocalFeatures) -> Float32:
 
 
 def mask_features(image: Image, features: LocalFeatures) -> Float32:
-    """Return (N, D + 12) what `LearnedMask` is told of each keypoint: descriptor, place, score, colors."""
+    """Return (N, D + 12) inputs of `LearnedMask` for each keypoint: descriptor, place, score, colors."""
     look = keypoint_colors(image, features)
     place = (features.keypoints + 0.5) / np.array(features.size, np.float32) - 0.5
     light = look[:, :3].mean(1, keepdims=True)

@@ -43,7 +43,9 @@ Shards = Annotated[int | None, typer.Option(min=1, metavar="N", help="With --ray
 Workers = Annotated[int, typer.Option(min=1, help="With --ray: shards done at the same time, at most.")]
 Address = Annotated[
     str | None,
-    typer.Option(metavar="A", help="With --ray: auto, HOST:PORT or ray://HOST:PORT; a Ray of its own unless said."),
+    typer.Option(
+        metavar="A", help="With --ray: auto, HOST:PORT or ray://HOST:PORT; a new Ray on this machine by default."
+    ),
 ]
 Cpus = Annotated[float, typer.Option(min=0.1, help="With --ray: CPUs that a shard takes.")]
 Gpus = Annotated[float, typer.Option(min=0, help="With --ray: GPUs that a shard takes.")]
@@ -153,7 +155,7 @@ def status_job_command(work: WorkPath, format: AsListing = Listing.table) -> Non
 def merge_job_command(
     work: WorkPath,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The file to write; DIR/result.jsonl unless said.")
+        Path | None, typer.Option(metavar="FILE", help="The file to write; default: DIR/result.jsonl.")
     ] = None,
     format: AsListing = Listing.table,
 ) -> None:

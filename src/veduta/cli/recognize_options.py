@@ -30,7 +30,7 @@ Precision = Annotated[
 ]
 Floor = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 unless said; below it the answer is none."),
+    typer.Option(min=0, max=1, help="Least confidence of an answer, 0.5 by default; below it the answer is none."),
 ]
 Gps = Annotated[bool, typer.Option("--gps/--no-gps", help="Whether the position in a photo counts.")]
 MatcherOption = Annotated[
@@ -42,7 +42,7 @@ MatcherOption = Annotated[
 ]
 Depth = Annotated[int, typer.Option(min=1, help="Candidates retrieved.")]
 RerankDepth = Annotated[
-    int | None, typer.Option(min=0, help="Most candidates geometry is asked about; by effort unless said.")
+    int | None, typer.Option(min=0, help="Most candidates verified by geometry; set by --effort by default.")
 ]
 Only = Annotated[
     list[str] | None, typer.Option("--landmark", metavar="ID", help="Look only among these; may be given many times.")

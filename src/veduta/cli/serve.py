@@ -33,7 +33,7 @@ def serve_command(
         list[str] | None, typer.Option(help="Another site whose pages may use the services, https://example.org.")
     ] = None,
     allow_image_prefix: Annotated[
-        list[str] | None, typer.Option(help="Beginning of addresses that source.imageUri may name; none unless said.")
+        list[str] | None, typer.Option(help="Beginning of addresses that source.imageUri may name; none by default.")
     ] = None,
     tile_url: Annotated[
         str | None, typer.Option(help="Map tiles the page may show, https://tile.example/{z}/{x}/{y}.png.")
@@ -42,7 +42,7 @@ def serve_command(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Photos decoded at once; one is recognized meanwhile.")
     ] = None,
-    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are told to come again.")] = 32,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait; more are refused with 429.")] = 32,
     max_body: Annotated[int, typer.Option(min=1, help="Megabytes of a request at most.")] = 64,
     max_photo: Annotated[int, typer.Option(min=1, help="Megabytes of a photo at most.")] = 25,
     provider: Provider = "cpu",

@@ -76,9 +76,9 @@ def train_command(
     bank: Annotated[Path | None, _option("Folder of photos that show no landmark.", PHOTOS, metavar="FOLDER")] = None,
     against: Annotated[
         Path | None,
-        _option("Photos to keep out of training; DATA/test unless said.", PHOTOS, metavar="FOLDER"),
+        _option("Photos to keep out of training; default: DATA/test.", PHOTOS, metavar="FOLDER"),
     ] = None,
-    name: Annotated[str, _option("What the model is called; as DIR unless said.", NETWORK)] = "",
+    name: Annotated[str, _option("Name of the model; default: that of DIR.", NETWORK)] = "",
     shipped: Annotated[  # noqa: FBT002
         bool, typer.Option("--shipped", help="Begin from the recipe that docs/training.md measures.")
     ] = False,
@@ -96,7 +96,7 @@ def train_command(
     subcenters: Annotated[int | None, _option("Centers of a landmark.", LOSS, min=1)] = None,
     scale: Annotated[float | None, _option("Of the cosines.", LOSS)] = None,
     margin: Annotated[
-        float | None, _option("One for all; unless said, larger for landmarks with few photos.", LOSS)
+        float | None, _option("One for all; by default larger for landmarks with few photos.", LOSS)
     ] = None,
     low: Annotated[float | None, _option("Margin of the landmark with most photos.", LOSS)] = None,
     high: Annotated[float | None, _option("Margin of the landmarks with fewest.", LOSS)] = None,

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import DatasetError
-from veduta.files import locked
+from veduta.files import locked, write_json
 from veduta.types import Failure, Float32
 
 ID_BYTES = 32
@@ -160,9 +160,7 @@ def _check_siblings(table: Path, count: int) -> None:
 def _check_maker(folder: Path, maker: Provenance) -> None:
     path = folder / META
     if not path.exists():
-        draft = path.with_suffix(".part")
-        draft.write_text(json.dumps(maker.as_dict(), sort_keys=True) + "\n", "utf-8")
-        draft.replace(path)
+        write_json(path, maker.as_dict(), indent=None, sort_keys=True)
     elif _read_maker(folder) != maker:
         stored = _read_maker(folder)
         raise DatasetError(

@@ -16,6 +16,7 @@ from veduta.competition.submissions import read_submission
 from veduta.datasets.gldv2 import read_recognition_solution
 from veduta.datasets.layout import PhotoFolder
 from veduta.errors import ImageError
+from veduta.files import write_atomic
 from veduta.images import load
 from veduta.metrics import Prediction
 from veduta.pages import page_template, webp_source
@@ -108,9 +109,7 @@ def write_report(
         recall=_recall(retrieved, truth),
         answers=[(kind, [answer for j in judged if (answer := explain(j))]) for kind, judged in kinds],
     )
-    draft = page.with_name(page.name + ".part")
-    draft.write_text(html, "utf-8")
-    draft.replace(page)
+    write_atomic(page, html)
 
 
 def _figures(scores: dict[str, Score]) -> list[tuple[str, list[str]]]:

@@ -17,6 +17,7 @@ from veduta.competition.votes import (
 )
 from veduta.datasets.gldv2 import Labels
 from veduta.errors import DatasetError
+from veduta.files import draft
 from veduta.index import search_blocks
 from veduta.types import Candidate, Float32, Int64
 
@@ -131,8 +132,7 @@ def _keep_best(similarity: Float32, place: Int64, k: int) -> tuple[Float32, Int6
 
 def save_candidates(path: Path, retrieved: RetrievedCandidates) -> None:
     """Write candidates, all or nothing."""
-    draft = path.with_name(path.name + ".part")
-    with draft.open("wb") as file:
+    with draft(path) as file:
         np.savez(
             file,
             queries=np.array(retrieved.queries, np.bytes_),
@@ -141,7 +141,6 @@ def save_candidates(path: Path, retrieved: RetrievedCandidates) -> None:
             rows=retrieved.rows,
             similarity=retrieved.similarity,
         )
-    draft.replace(path)
 
 
 def load_candidates(path: Path) -> RetrievedCandidates:

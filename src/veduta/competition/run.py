@@ -36,7 +36,7 @@ from veduta.datasets.gldv2 import read_recognition_solution, read_train
 from veduta.datasets.layout import SAMPLE_SUBMISSION, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
-from veduta.files import locked
+from veduta.files import locked, write_json
 from veduta.geometry import HomographyVerifier
 from veduta.models.cards import card
 from veduta.models.folder import is_model, read_card
@@ -118,7 +118,7 @@ class _Run:
             scores = score_submission(solution, submission)
             page = str(self.page(retrieved, evidence, solution, submission, scores))
         report = RunReport(str(submission), self.recipe.name, predictions, photos, tuple(self.stages), scores, page)
-        _write_json(self.out / self.recipe.name / "summary.json", report.as_dict())
+        write_json(self.out / self.recipe.name / "summary.json", report.as_dict(), sort_keys=True, allow_nan=False)
         return report
 
     # --- stages -------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class _Run:
         return self._keys().get(stage)
 
     def keep_key(self, stage: str, key: str) -> None:
-        _write_json(self.out / self.recipe.name / "stages.json", self._keys() | {stage: key})
+        write_json(self.out / self.recipe.name / "stages.json", self._keys() | {stage: key}, sort_keys=True)
 
     def _keys(self) -> dict[str, str]:
         path = self.out / self.recipe.name / "stages.json"
@@ -283,9 +283,3 @@ def _sha256(model: str) -> str:
 
 def _digest(path: Path) -> str:
     return key_of(path.read_text("utf-8"))
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", "utf-8")
-    draft.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from veduta.datasets.gldv2 import read_rows, reading
 from veduta.errors import DatasetError
+from veduta.files import draft
 from veduta.metrics import Prediction
 
 SUBMISSION = ("id", "landmarks")
@@ -80,13 +81,11 @@ def write_submission(path: Path, ids: Sequence[str], predictions: Mapping[str, t
     wrong = next((id for id, (_, confidence) in predictions.items() if not math.isfinite(confidence)), None)
     if wrong is not None:
         raise ValueError(f"the confidence of {wrong} is not finite")
-    draft = path.with_name(path.name + ".part")
-    with draft.open("w", encoding="utf-8", newline="") as file:
+    with draft(path, "w") as file:
         file.write(",".join(SUBMISSION) + "\n")
         for id in ids:
             landmark, confidence = predictions.get(id, ("", 0.0))
             file.write(f"{id},{landmark} {confidence:.9g}\n" if landmark else f"{id},\n")
-    draft.replace(path)
 
 
 def check_submission(path: Path, sample: Path) -> list[Problem]:

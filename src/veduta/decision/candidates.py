@@ -27,7 +27,7 @@ class CandidateContext:
         reference_similarity: (N, N) cosines between the candidates' descriptors.
         query_distractor_similarity: similarity of the query to photos that show no landmark.
         distractor_similarity: (N,) the same of each candidate.
-        expected_inliers: (N,) inliers each has with photos of its own landmark; NaN where none is known.
+        expected_inliers: (N,) inliers each has with other photos of its landmark; NaN where none is known.
         references: landmark id -> how many references there are.
         fine_inliers: reference id -> inliers by the fine matcher, where it was asked.
     """

@@ -44,7 +44,7 @@ class RootSift:
     def extract(self, image: Image) -> LocalFeatures:
         """Return at most `max_keypoints` keypoints, strongest first, in pixels of the upright original photo."""
         gray = cv2.cvtColor(Frame(self.max_side).resize(image.pixels), cv2.COLOR_RGB2GRAY)
-        # A detector of its own per call: OpenCV's objects are not promised to be safe between threads.
+        # One detector per call: OpenCV's objects are not promised to be safe between threads.
         # Without the precise upscale all of its keypoints lie a quarter of a pixel too far right and down.
         detector = cv2.SIFT.create(nfeatures=self.max_keypoints, enable_precise_upscale=True)
         detected, raw = detector.detectAndCompute(gray, None)

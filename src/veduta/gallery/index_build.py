@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import GalleryError
-from veduta.files import locked
+from veduta.files import locked, write_atomic, write_json
 from veduta.gallery.live_index import (
     CURRENT_FILE,
     DRAFT,
@@ -59,14 +59,12 @@ def _build(
     if not _same_plan(draft, plan):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        (draft / "plan.json").write_text(json.dumps(plan), "utf-8")
+        write_json(draft / "plan.json", plan)
     manifest = _draw(store, dim, choice, draft, progress, earlier)
     number = 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
     (draft / "plan.json").unlink()
     draft.replace(home / f"{number:06d}")
-    pointer = home / f".{CURRENT_FILE}"
-    pointer.write_text(f"{number:06d}\n", "utf-8")
-    pointer.replace(home / CURRENT_FILE)
+    write_atomic(home / CURRENT_FILE, f"{number:06d}\n")
     for old in home.iterdir():  # who has one of these open keeps it: what is mapped stays
         if old.name.isdigit() and int(old.name) < number:
             shutil.rmtree(old, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 Exact up to `APPROXIMATE_FROM` references, approximate above: a cache in the gallery's folder, or in a Qdrant that the
 gallery names, beside which what came and went since is held in memory. When that has become much, the cache is renewed
-by a process of its own, and every open gallery goes over to the new one at its next call.
+by a separate process, and every open gallery goes over to the new one at its next call.
 """
 
 from __future__ import annotations

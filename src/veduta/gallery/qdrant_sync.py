@@ -69,7 +69,7 @@ class SyncState:
         count: references in it, once it is complete.
         hnsw_ef: size of the candidate list of Qdrant's search; None where it compares everything.
         recall: share of the 30 nearest that it was to find.
-        measured: share found, of the 30 nearest of rows of its own.
+        measured: share found, of the 30 nearest of a sample of its rows.
         queries: how many rows that is the mean of; 0 where everything is compared.
         seconds: what the last run took.
     """

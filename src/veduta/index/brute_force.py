@@ -80,6 +80,6 @@ class _Widener:
         if self._wide.shape[1] != dim:
             self._wide = np.empty((self._rows, dim), np.float32)
             self._half: Any = faiss.ScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16)
-        # The plain method: the wrapper named `decode` makes an array of its own.
+        # The plain method: the wrapper named `decode` makes another array.
         self._half.decode_c(faiss.swig_ptr(piece.view(np.uint8)), faiss.swig_ptr(self._wide), n)
         return self._wide[:n]

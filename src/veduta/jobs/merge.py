@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from veduta.errors import JobError
-from veduta.files import locked
+from veduta.files import draft, locked
 from veduta.jobs.add import merge_added
 from veduta.jobs.plan import JobItem, JobPlan
 from veduta.jobs.shard import failure_of
@@ -52,7 +51,7 @@ def merge_job(
 
     Args:
         work: the job's folder.
-        out: the file to write, of the kinds that write one; ``result.jsonl`` in the work folder unless said.
+        out: the file to write, of the kinds that write one; default: ``result.jsonl`` in the work folder.
         progress: called with items done and items in all.
         comparing: likewise, while new references are held against the photos of their landmark.
 
@@ -106,14 +105,10 @@ def _into_gallery(plan: JobPlan, progress: Progress | None, comparing: Progress 
 
 def _into_file(plan: JobPlan, out: Path, progress: Progress | None, *, alike: bool) -> MergeReport:
     failures, total = list(plan.failures), sum(plan.counts)
-    draft = out.with_name(f".{out.name}.draft")
-    with draft.open("wb") as file:
+    with draft(out) as file:
         for done, (_, record) in enumerate(_in_order(plan), 1):
             file.write(record.content)
             failures += [failure_of(record)] if record.failed else []
             if progress:
                 progress(done, total)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(out)
     return MergeReport(plan.kind, total, str(out), None, None, tuple(failures), alike)

@@ -58,7 +58,7 @@ def run_on_ray(
         work: the job's folder; on a cluster, one that all its machines share, as the photos and the gallery.
         shards: how many.
         workers: shards done at the same time, at most.
-        address: ``auto`` or that of a running cluster; None for one of its own on this machine.
+        address: ``auto`` or that of a running cluster; None starts one on this machine.
         cpus: how many of Ray's CPUs a shard takes.
         gpus: how many of Ray's GPUs, for an execution provider that uses one.
         out: the file to write, of the kinds that write one.

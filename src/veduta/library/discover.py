@@ -48,7 +48,7 @@ def discover_photos(
     """Yield the photos beneath a folder, sorted by folder; failures go to `report`.
 
     Hidden files and folders, caches and sidecars are no photos; links are followed, each folder is visited once. A RAW
-    beside its JPEG belongs to it and is no photo of its own.
+    beside its JPEG belongs to it and is not a separate photo.
 
     Args:
         root: the folder.

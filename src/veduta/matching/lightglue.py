@@ -59,7 +59,7 @@ class LightGlue:
         return Matches(np.stack((matched, forth[matched].astype(np.int64)), 1), to_numpy(score)[matched])
 
     def match_many(self, query: LocalFeatures, references: Sequence[LocalFeatures]) -> list[Matches]:
-        """Return the matches with each of the references, one after the other: each stops at a layer of its own."""
+        """Return the matches with each of the references, one after the other: each may stop at a different layer."""
         return [self.match(query, reference) for reference in references]
 
     def _tensors(self, torch: Any, features: LocalFeatures) -> dict[str, Any]:

@@ -6,12 +6,10 @@ import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from veduta.errors import ModelError
-
-if TYPE_CHECKING:
-    pass
+from veduta.files import write_json
 from veduta.models.cards import CARDS, ModelCard
 
 CARD_FILE = "card.json"
@@ -56,6 +54,4 @@ def read_card(folder: str | os.PathLike[str]) -> ModelCard:
 def write_card(folder: Path, known: ModelCard, **more: Any) -> None:
     """Write a model's card beside its file, with whatever else is worth knowing."""
     values = {name: value for name, value in asdict(known).items() if name != "folder"} | more
-    draft = folder / (CARD_FILE + ".draft")
-    draft.write_text(json.dumps(values, indent=1) + "\n", "utf-8")
-    draft.replace(folder / CARD_FILE)
+    write_json(folder / CARD_FILE, values)

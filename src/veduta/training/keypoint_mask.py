@@ -3,7 +3,7 @@
     python -m veduta.training.keypoint_mask DATA --out src/veduta/models/usefulness.npz
 
 DATA is in the competition's layout: train.csv, and photos under train/. Every reference is held against its relatives;
-a keypoint that two photos agree on is one that stays. Says how well that is told for landmarks not learned from.
+a keypoint that two photos agree on is one that stays. Measures the prediction on landmarks not learned from.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from veduta.files import draft
 from veduta.training.decision.fit import HeldOutAnswer
 
 PLOT_BINS = 10
@@ -112,6 +113,5 @@ def plot_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         axes.grid(visible=True, color="#e8e6e0", linewidth=0.7)
         axes.set_axisbelow(True)
         axes.title.set_size(11)
-    draft = path.with_name(path.stem + ".draft.png")
-    figure.savefig(draft, dpi=150)
-    draft.replace(path)
+    with draft(path) as file:
+        figure.savefig(file, format="png", dpi=150)

@@ -38,7 +38,7 @@ def create_app(
 
     Args:
         galleries: their folders.
-        settings: limits, token and the like.
+        settings: limits, token and other settings.
         provider: execution provider.
         warm: whether the networks are loaded before the first request.
         queue: folder of the photos kept for review; each gallery's own when it is None.

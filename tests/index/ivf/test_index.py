@@ -1,6 +1,7 @@
 """An approximate index: what it finds beside exact search, what it says of itself, and what a killed build leaves."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -61,9 +62,24 @@ def test_photos_it_was_not_measured_with_find_what_was_asked_for(made):
 
 
 def test_it_looks_at_no_more_than_it_must(made, complete):
-    assert Manifest.read(made).reach is not None
-    assert Manifest.read(made).candidates < Manifest.read(complete).candidates
-    assert Manifest.read(complete).reach is None
+    assert Manifest.read(made).probe_margin is not None
+    assert Manifest.read(made).candidate_factor < Manifest.read(complete).candidate_factor
+    assert Manifest.read(complete).probe_margin is None
+
+
+def test_a_manifest_with_the_former_names_of_its_fields_is_read(made, tmp_path):
+    values = json.loads((made / MANIFEST).read_text())
+    former = {"probe_margin": "reach", "candidate_factor": "candidates", "rescore_factor": "rescored"}
+    assert former.keys() <= values.keys()
+    (tmp_path / MANIFEST).write_text(json.dumps({former.get(name, name): value for name, value in values.items()}))
+    assert Manifest.read(tmp_path) == Manifest.read(made)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"dim": 3}', "1", '{"dim": 3, "reach": 1, "probe_margin": 1}', "no JSON"])
+def test_a_manifest_that_is_none_is_refused_by_its_folder(tmp_path, content):
+    (tmp_path / MANIFEST).write_text(content)
+    with pytest.raises(GalleryError, match=f"{re.escape(str(tmp_path))}.*build it again"):
+        Manifest.read(tmp_path)
 
 
 def test_it_says_what_share_of_all_a_query_was_compared_with(made, complete):

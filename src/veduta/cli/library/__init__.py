@@ -31,7 +31,7 @@ StateOption = Annotated[
         "--state",
         envvar="VEDUTA_STATE",
         metavar="FOLDER",
-        help="Where to keep what is known; LIBRARY/.veduta unless said.",
+        help="Folder for the library's state; default: LIBRARY/.veduta.",
     ),
 ]
 GalleryOption = Annotated[Path | None, typer.Option("--gallery", metavar="GALLERY", help="The gallery's folder.")]
@@ -139,9 +139,10 @@ def name_command(
     library: LibraryPath,
     number: Annotated[int, typer.Argument(metavar="GROUP", help="The group's number.", show_default=False)],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the place is called.", show_default=False)],
-    id: Annotated[str | None, typer.Option(help="Id of the landmark; made from the name unless said.")] = None,
+    id: Annotated[str | None, typer.Option(help="Id of the landmark; made from the name by default.")] = None,
     position: Annotated[
-        str | None, typer.Option(metavar="LAT,LON", help="Where it stands; the photos' own median unless said.")
+        str | None,
+        typer.Option(metavar="LAT,LON", help="Position of the landmark; default: the median of the photos' positions."),
     ] = None,
     gallery: Annotated[
         Path | None, typer.Option(metavar="GALLERY", help="Make its photos references there; made if it is not there.")

@@ -138,7 +138,7 @@ def _say_applied(done: Applied, library: Library) -> None:
 @changes_app.command("undo")
 def undo_command(
     library: LibraryPath,
-    number: Annotated[int | None, typer.Option(help="Number of the action; the last unless said.")] = None,
+    number: Annotated[int | None, typer.Option(help="Number of the action; the last one by default.")] = None,
     list: Annotated[bool, typer.Option("--list", help="Only list what was done, and what was taken back.")] = False,  # noqa: A002, FBT002
     state: StateOption = None,
     format: AsListing = Listing.table,

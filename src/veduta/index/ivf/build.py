@@ -30,10 +30,10 @@ TRAINING_SAMPLE = 40  # descriptors a center is learned from
 ITERATIONS = 8
 PART = 250_000  # rows encoded at a time
 SAVED = 1_000_000  # rows after which what is encoded is kept, so that a killed build does no more than that again
-MEASURED_QUERIES = 512  # rows that the reach is measured with; half to choose by, half to say what it is worth
-CANDIDATES = (4, 8, 16, 32, 64, 128)
-RESCORED = (2, 4, 8, 16, 32)
-REACHES = tuple(float(x) for x in np.round(np.arange(0.0, 12.01, 0.05), 2))
+MEASURED_QUERIES = 512  # rows that the probe margin is measured with; half to choose by, half to say what it is worth
+CANDIDATE_FACTORS = (4, 8, 16, 32, 64, 128)
+RESCORE_FACTORS = (2, 4, 8, 16, 32)
+PROBE_MARGINS = tuple(float(x) for x in np.round(np.arange(0.0, 12.01, 0.05), 2))
 MIN_LISTS = 256  # descriptors that codes are learned from; fewer are repeated
 GROWTH = 2  # centers learned from this many times fewer descriptors still serve
 TRAINED = "trained.faiss"
@@ -52,7 +52,7 @@ def build(
     """Build an approximate index in a folder, resuming an earlier call that was killed; return its manifest.
 
     Args:
-        folder: where it is to be; nothing else may be in it.
+        folder: where it is to be, an empty folder.
         dim: length D of a descriptor.
         source: the descriptors, called with an id to yield what is past it.
         recall: share of the 30 nearest that a search is to find, in (0, 1]; 1 looks at everything.
@@ -79,9 +79,9 @@ def build(
         code=trained.index.d,
         count=len(rows),
         lists=len(trained),
-        reach=None,
-        candidates=max(CANDIDATES),
-        rescored=max(RESCORED),
+        probe_margin=None,
+        candidate_factor=max(CANDIDATE_FACTORS),
+        rescore_factor=max(RESCORE_FACTORS),
         recall=recall,
         measured=1.0,
         queries=0,
@@ -187,17 +187,17 @@ def _tune(folder: Path, manifest: Manifest, progress: ShareProgress) -> Manifest
     chosen = np.random.default_rng(1).choice(manifest.count, min(MEASURED_QUERIES, manifest.count), replace=False)
     trial = _Trial(base, chosen, _truth(base.rows, chosen))
     half, rest = slice(len(chosen) // 2), slice(len(chosen) // 2, None)
-    # Each of the first two choices may cost a tenth of what may be missed; the reach has the rest.
+    # Each of the first two choices may cost a tenth of what may be missed; the probe margin has the rest.
     allowance = (1 - manifest.recall) / 10
-    trial = trial.least("rescored", RESCORED, half, trial.recall(half) - allowance)
-    trial = trial.least("candidates", CANDIDATES, half, trial.recall(half) - allowance)
+    trial = trial.least("rescore_factor", RESCORE_FACTORS, half, trial.recall(half) - allowance)
+    trial = trial.least("candidate_factor", CANDIDATE_FACTORS, half, trial.recall(half) - allowance)
     progress("measuring recall", 0.5)
-    trial = trial.least("reach", REACHES, half, manifest.recall)
+    trial = trial.least("probe_margin", PROBE_MARGINS, half, manifest.recall)
     return replace(trial.base.manifest, measured=round(trial.recall(rest), 4), queries=len(chosen[rest]))
 
 
 class _Trial:
-    """An index asked about rows of its own whose true neighbors are known.
+    """An index queried with a sample of its rows, whose true neighbors are known.
 
     Args:
         base: the index.

@@ -76,7 +76,7 @@ class BaseIndex:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
     def nearest(self, query: Float32, k: int, selection: Selection, rank: int = NUM_NEAREST) -> tuple[Float32, Int64]:
-        """Return cosines (k,) and positions (k,) of the nearest within reach, the most similar first.
+        """Return cosines (k,) and positions (k,) of the nearest within the probe margin, the most similar first.
 
         Args:
             query: (D,) float32.
@@ -105,14 +105,14 @@ class BaseIndex:
         Args: as `nearest`.
         """
         coded = self._coded(query)
-        wide = min(self.manifest.candidates * max(k, TIE_MARGIN), selection.count)
-        positions, lists = self.lists.probe(coded, wide, self.manifest.reach, selection.selector, rank)
+        wide = min(self.manifest.candidate_factor * max(k, TIE_MARGIN), selection.count)
+        positions, lists = self.lists.probe(coded, wide, self.manifest.probe_margin, selection.selector, rank)
         if len(positions) < min(k, selection.count):
             positions, lists = self.lists.probe(coded, wide, None, selection.selector)
         return self._choose(coded, positions, self._exactly(k)), lists
 
     def _exactly(self, k: int) -> int:
-        return self.manifest.rescored * k + TIE_MARGIN
+        return self.manifest.rescore_factor * k + TIE_MARGIN
 
     def _coded(self, query: Float32) -> Float32:
         """Return a query as codes are compared with, (d,)."""
@@ -200,7 +200,7 @@ class ApproximateIndex:
         return descriptors
 
     def search(self, descriptors: Float32, k: int, among: Int64 | None = None) -> tuple[Float32, Int64]:
-        """Return cosines (Q, k') and ids (Q, k') of the nearest within reach, nearest first, then by id.
+        """Return cosines (Q, k') and ids (Q, k') of the nearest within the probe margin, nearest first, then by id.
 
         The cosines are exact, and k' = min(k, how many there are to find) is always reached.
 

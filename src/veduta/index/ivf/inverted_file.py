@@ -49,17 +49,17 @@ class ListStatistics:
         """Return (L,) the similarity to a query that a member has on average, by that (L,) of the centers."""
         return similarity * self.mean
 
-    def lists_within(self, similarity: Float32, enough: float, reach: float) -> Int64:
-        """Return the lists whose average is at most `reach` standard deviations below a similarity.
+    def lists_within(self, similarity: Float32, enough: float, probe_margin: float) -> Int64:
+        """Return the lists whose average is at most `probe_margin` standard deviations below a similarity.
 
-        A member is its share of the center and a rest in a direction of its own, so a query sees both: the share as
+        A member is its share of the center and a rest in another direction, so a query sees both: the share as
         much as it sees the center, the rest as it sees anything. Where the same share of each list is worth
         finding, the least is looked at for what is found.
         """
         seen = np.minimum(similarity * similarity, 1)
         rest = np.maximum(1 - self.mean**2 - self.variance, 0) * (1 - seen) / self.freedom
         deviation = np.sqrt(seen * self.variance + rest)
-        return np.flatnonzero(self.expected(similarity) + np.float32(reach) * deviation >= enough)
+        return np.flatnonzero(self.expected(similarity) + np.float32(probe_margin) * deviation >= enough)
 
     @classmethod
     def of(cls, sample: Float32, similarity: Float32, nearest: Int64, centers: Float32) -> ListStatistics:
@@ -132,18 +132,18 @@ class InvertedFile:
         self.index.add(np.ascontiguousarray(descriptors))
 
     def probe(
-        self, query: Float32, wide: int, reach: float | None, selector: Any = None, rank: int = NUM_NEAREST
+        self, query: Float32, wide: int, probe_margin: float | None, selector: Any = None, rank: int = NUM_NEAREST
     ) -> tuple[Int64, Int64]:
         """Return positions (n,), n <= `wide`, of those most similar to a query by code, and the lists looked at (m,).
 
         A few lists are looked at first. Those of a query with many like it have shown enough by then; for the others
-        it goes on to every list whose members are, on average, at most `reach` standard deviations less similar than
-        the one of this rank found so far.
+        it goes on to every list whose members are, on average, at most `probe_margin` standard deviations less
+        similar than the one of this rank found so far.
 
         Args:
             query: (d,) float32.
             wide: how many to return at most.
-            reach: in standard deviations; None looks at all lists.
+            probe_margin: in standard deviations; None looks at all lists.
             selector: of faiss, which positions count; None for all.
             rank: of the neighbor that says how far to look.
         """
@@ -152,8 +152,8 @@ class InvertedFile:
         scores, positions = self._scan(query, first, similarity, wide, selector)
         enough = float(np.partition(scores, -rank)[-rank]) if len(scores) >= rank else -np.inf
         probed = np.arange(len(similarity))
-        if reach is not None:
-            probed = self.spread.lists_within(similarity, enough, reach)
+        if probe_margin is not None:
+            probed = self.spread.lists_within(similarity, enough, probe_margin)
         rest = np.setdiff1d(probed, first, assume_unique=True)
         if len(rest):
             more = self._scan(query, rest, similarity, wide, selector)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import GalleryError
+from veduta.files import write_json
 
 MANIFEST, LISTS, AXES, STEPS = "manifest.json", "lists.faiss", "axes.npy", "steps.npy"
+FORMER_FIELDS = {"reach": "probe_margin", "candidates": "candidate_factor", "rescored": "rescore_factor"}  # schema 3
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class Manifest:
         code: components of a code, at most D.
         count: descriptors in it.
         lists: lists of the inverted file.
-        reach: by how many standard deviations a list's members may be less similar than the 30th found for it to be
-            looked at; None: all lists are.
-        candidates: how many times the neighbors wanted are chosen by the inverted file, at least.
-        rescored: how many times the neighbors wanted are compared exactly.
+        probe_margin: by how many standard deviations a list's members may be less similar than the 30th found for
+            it to be looked at; None: all lists are.
+        candidate_factor: how many times the neighbors wanted are chosen by the inverted file, at least.
+        rescore_factor: how many times the neighbors wanted are compared exactly.
         recall: share of the true neighbors that it was to find.
-        measured: share found, of the 30 nearest of rows of its own, others than those `reach` was chosen by.
+        measured: share found of the 30 nearest, by rows other than those that `probe_margin` was chosen by.
         queries: how many rows that is the mean of.
         trained: descriptors in it when its centers were learned.
         seconds: what building it took.
@@ -37,9 +39,9 @@ class Manifest:
     code: int
     count: int
     lists: int
-    reach: float | None
-    candidates: int
-    rescored: int
+    probe_margin: float | None
+    candidate_factor: int
+    rescore_factor: int
     recall: float
     measured: float
     queries: int
@@ -49,14 +51,13 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write the manifest, which makes a folder an index."""
-        draft = folder / f".{MANIFEST}"
-        draft.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", "utf-8")
-        draft.replace(folder / MANIFEST)
+        write_json(folder / MANIFEST, asdict(self), sort_keys=True)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """Return that of a folder; GalleryError if there is none that this Veduta understands."""
         try:
-            return cls(**json.loads((folder / MANIFEST).read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            values = json.loads((folder / MANIFEST).read_text("utf-8"))
+            return cls(**{FORMER_FIELDS.get(name, name): value for name, value in values.items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise GalleryError(f"{folder}: is not an approximate index ({error}); build it again") from error

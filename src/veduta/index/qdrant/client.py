@@ -1,4 +1,4 @@
-"""The way to Qdrant: which nodes, how long each may take, what is tried again, and what is said when nothing helps."""
+"""The way to Qdrant: which nodes, how long each may take, what is retried, and the error when all fails."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def _faults() -> tuple[type[Exception], ...]:
     plain = ValueError, RuntimeError, OSError, sqlite3.Error
     try:
         from qdrant_client.common.client_exceptions import QdrantException
-    except ImportError:  # an older client has none of its own for that
+    except ImportError:  # an older client has none for that
         return ApiException, *plain
     return ApiException, QdrantException, *plain
 

@@ -1,4 +1,4 @@
-"""The album: a person's photos as one HTML file that needs nothing else and can be opened from anywhere."""
+"""The album: a person's photos as one self-contained HTML file."""
 
 from __future__ import annotations
 

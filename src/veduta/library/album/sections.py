@@ -32,7 +32,7 @@ class Sections:
 
     Args:
         library: whose album it is.
-        content: what is told.
+        content: what is shown.
         images: its pictures.
     """
 

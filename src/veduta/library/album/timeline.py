@@ -11,7 +11,7 @@ from veduta.library.album.format import day, in_page, plural
 from veduta.pages import page_template
 
 NUM_COLORS = 6  # landmarks with a color of their own
-MAX_DAY_BARS, MAX_MONTH_BARS = 70, 84  # beyond which months, and years, are told
+MAX_DAY_BARS, MAX_MONTH_BARS = 70, 84  # beyond which bars stand for months, and years
 MIN_BARS = 12  # bars: a photo of one day should not fill the page
 TICKS = 4
 OTHER, NONE = "other", "none"

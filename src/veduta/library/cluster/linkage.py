@@ -27,7 +27,7 @@ class _AverageLinkage:
     """Groups being joined, the likeliest pair of them first (average linkage, Sokal and Michener 1958).
 
     Args:
-        count: how many photos there are, each a group of its own to begin with.
+        count: how many photos there are, each its own group to begin with.
     """
 
     def __init__(self, count: int) -> None:

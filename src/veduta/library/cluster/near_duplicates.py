@@ -83,7 +83,7 @@ class UnionFind:
     """Things joined into sets: union-find (Tarjan 1975).
 
     Args:
-        count: how many there are, each a set of its own to begin with.
+        count: how many there are, each its own set to begin with.
     """
 
     def __init__(self, count: int) -> None:

@@ -7,15 +7,14 @@ keeps what it replaces, and no person's file is removed unless its content is se
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import BusyError, LibraryError
+from veduta.files import locked
 from veduta.library.journal.apply import ActionRun, WriteCallback
 from veduta.library.journal.fsops import FULL
 from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, OperationLog, now
@@ -25,12 +24,7 @@ from veduta.library.journal.rollback import put_back_folders, revert
 from veduta.progress import CountProgress
 from veduta.types import Failure
 
-if sys.platform != "win32":
-    import fcntl
-
 __all__ = ["Action", "Applied", "Step", "Undone", "apply", "history", "recover", "undo"]
-
-LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -39,7 +33,7 @@ class Applied:
 
     Attributes:
         done: how many were carried out.
-        failures: those that were not, and why; where nothing else is said nothing is left of them.
+        failures: those that were not, and why; unless the reason says otherwise nothing is left of them.
         journal: the file that remembers them, or None where nothing was changed.
         stopped: why the rest was not tried, such as a full disk, or None.
         written: file -> sha256 of its content, of the files written by ``write``.
@@ -192,30 +186,17 @@ def history(folder: Path) -> list[Action]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other processes from changing the library."""
-    lock = folder / JOURNAL_FOLDER / LOCK
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        reason = f"{lock.parent}: cannot hold a journal ({error.strerror})"
-        raise LibraryError(f"{reason}; nothing was changed, choose another folder with --state") from error
-    try:
-        _flock(descriptor, folder)
+    journal = folder / JOURNAL_FOLDER
+    with ExitStack() as held:
+        try:
+            journal.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(journal))
+        except BusyError:
+            raise BusyError(f"{folder}: another Veduta is changing this library", "wait until it is done") from None
+        except OSError as error:
+            reason = f"{journal}: cannot hold a journal ({error.strerror})"
+            raise LibraryError(f"{reason}; nothing was changed, choose another folder with --state") from error
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _flock(descriptor: int, folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BusyError(f"{folder}: another Veduta is changing this library", "wait until it is done") from None
-    except OSError as error:
-        reason = f"{folder}: cannot be locked ({error.strerror})"
-        raise LibraryError(f"{reason}; keep the state on another disk with --state") from error
 
 
 def _stories(folder: Path, root: Path | None = None) -> list[tuple[OperationLog, LogReplay]]:

@@ -53,7 +53,7 @@ def hierarchical_keyword(label: Label, separator: str) -> list[str]:
     >>> hierarchical_keyword(Label(Landmark("1", "AC/DC Lane"), 0.9, "veduta", "Australia"), "/")
     ['Places/Australia/AC-DC Lane']
     """
-    # A separator inside a name would make a level of its own.
+    # A separator inside a name would make another level.
     parts = [part.replace(separator, "-") for part in reversed(keywords(label))]
     return [separator.join([PLACES, *parts])]
 

@@ -4,7 +4,7 @@ A sidecar is changed in two steps, both of which touch only bytes that are meant
 out: the marker, properties in a namespace of our own, tells which keywords we added and which position we wrote, so
 that what the person or another program added stays. Then the label is put in: into the lists that are there, and what
 is not there yet into a description of our own, at the end. Taking out what was put in gives the bytes from before;
-hence a second run writes what the first did, and another label replaces the first.
+so a second run writes what the first did, and another label replaces the first.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ SPACES = {
     "rdf": RDF,
     "veduta": "urn:veduta:xmp:1.0/",
 }
-# The lists we add words to, and the kind each must be. What we added is told in a list of our own beside it.
+# The lists we add words to, and the kind each must be. What we added is recorded in our own list beside it.
 LISTS = {"dc:subject": "Bag", "digiKam:TagsList": "Seq", "lr:hierarchicalSubject": "Bag"}
 SHOWN, ID = "Iptc4xmpExt:LocationShown", "Iptc4xmpExt:LocationId"
 
@@ -161,7 +161,7 @@ class XmpDocument:
         return [self.document.without(part)] if is_ours else []
 
     def _out_of(self, part: _Part, taken: Sequence[XmlElement]) -> list[Edit]:
-        """Return the edits that remove items from a list, and the list itself if nothing else is in there."""
+        """Return the edits that remove items from a list, and the list itself if that leaves it empty."""
         edits = [self.document.without(item) for item in taken]
         array = array_in(part)
         empty = self.document.blank(array, edits) if array else not part.text and not items(part)

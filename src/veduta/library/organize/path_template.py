@@ -70,9 +70,9 @@ class PathTemplate:
         head = [_text(component) for component in components[:first]]
         tail = [component for component in components[first:] if component not in (("",), (".",))]
         if not any(name.strip(".") and not name.startswith("~") for name in head):
-            raise LibraryError(f"{into}: begins with no folder of its own; write, say, Sorted/{{country}}")
+            raise LibraryError(f"{into}: begins with no fixed folder; write, for example, Sorted/{{country}}")
         if ("..",) in tail or "\0" in into:
-            raise LibraryError(f"{into}: leads out of its own folder; leave out what comes after the first field")
+            raise LibraryError(f"{into}: leads out of its fixed folder; leave out what comes after the first field")
         if any(isinstance(component[0], str) and component[0].startswith(".") for component in tail):
             raise LibraryError(f"{into}: a name that begins with a dot hides a folder from a scan; leave out the dot")
         try:

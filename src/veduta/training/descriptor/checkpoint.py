@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from veduta.errors import TrainingError
+from veduta.files import draft, sync_folder
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINT_FORMAT = 1
@@ -20,16 +20,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     Raises:
         TrainingError: the folder cannot be written; the old checkpoint is still there.
     """
-    draft = folder / (CHECKPOINT_FILE + ".draft")
     try:
-        with draft.open("wb") as file:
+        with draft(folder / CHECKPOINT_FILE) as file:
             torch.save(state | {"format": CHECKPOINT_FORMAT}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(folder / CHECKPOINT_FILE)
-        _sync(folder)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:
-        # Where a write fails in the middle, torch raises an error of its own on top.
+        # Where a write fails in the middle, torch raises its own error on top.
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
@@ -37,16 +33,6 @@ def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
         raise TrainingError(
             f"{folder / CHECKPOINT_FILE}: cannot be written ({reason}); the last one is kept"
         ) from error
-
-
-def _sync(folder: Path) -> None:
-    """Make sure the new name is on disk, where a folder can be opened for that."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def read_checkpoint(folder: Path, device: str = "cpu") -> dict[str, Any] | None:

@@ -88,7 +88,7 @@ class OutputConfig(RequestModel):
 
 
 class BatchRequest(RequestModel):
-    """Requests, each parsed by itself: one that is malformed has an error of its own."""
+    """Requests, each parsed by itself: a malformed one gets its own error."""
 
     model_config = CAMEL_CASE
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from veduta.concurrency import in_order
 from veduta.errors import ImageError
+from veduta.files import write_json
 from veduta.images import load
 from veduta.images.hashing import perceptual_hash
 from veduta.progress import Progress
@@ -94,10 +95,7 @@ def load_or_audit(path: Path, dataset: Dataset, progress: Progress | None = None
             pass  # written by another version: look again
     audit = audit_dataset(dataset, progress)
     rows = {"failures": [asdict(row) for row in audit.failures], "pairs": [asdict(row) for row in audit.pairs]}
-    draft = path.with_name(path.name + ".draft")
-    text = json.dumps({"photos": dataset.digest()} | rows)
-    draft.write_text(text, "utf-8")
-    draft.replace(path)
+    write_json(path, {"photos": dataset.digest()} | rows, indent=None)
     return audit
 
 

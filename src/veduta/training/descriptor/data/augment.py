@@ -1,6 +1,6 @@
 """Photos made different at every look, with OpenCV and NumPy only; the same seed makes the same picture.
 
-What is done to a photo depends on (seed, epoch, number of the photo) and nothing else, so that it does not matter which
+What is done to a photo depends only on (seed, epoch, number of the photo), so that it does not matter which
 process or thread does it, or where a run was resumed.
 """
 

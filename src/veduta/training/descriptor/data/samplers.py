@@ -38,7 +38,7 @@ def epoch_order(classes: Sequence[int] | Int64, power: float, seed: int, epoch: 
         power: how much the tail is lifted, 0 to 1.
         seed: of the run.
         epoch: from 0.
-        size: photos in an epoch; N unless said.
+        size: photos in an epoch; N by default.
     """
     total = len(classes)
     size = total if size is None else size

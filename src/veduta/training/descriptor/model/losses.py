@@ -109,7 +109,7 @@ class MarginHead(nn.Module):
     """A center for each class, or several: descriptors to a margin loss.
 
     Sub-center ArcFace: Deng et al., ECCV 2020. A class's cosine is that of its nearest of k sub-centers, so that a
-    wrong photo takes a center of its own instead of pulling the right one. With a `sample` below the number of classes,
+    wrong photo takes its own center instead of pulling the right one. With a `sample` below the number of classes,
     each step looks at the classes of its photos and a random few of the others (Partial FC: An et al., CVPR 2022): the
     time and the memory of a step no longer grow with the number of classes.
 
