@@ -78,7 +78,8 @@ class ImageError(VedutaError):
         return super().__str__()
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
+        """Return the message on one line, whatever a file system allowed as a name."""
+        return f"{self.name if self.name and self.name.isprintable() else ascii(self.name)}: {self.reason}"
 
 
 class TooLargeError(ImageError):

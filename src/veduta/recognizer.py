@@ -16,7 +16,7 @@ from veduta.decision.candidates import CandidateContext, distractor_similarity
 from veduta.decision.model import CONTINUE_BETWEEN, Decider
 from veduta.geo import Area, distance_km
 from veduta.geometry import describe_pair
-from veduta.index.cosine import TIE_MARGIN
+from veduta.index.exact import TIE_MARGIN
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
 from veduta.types import (
     Candidate,

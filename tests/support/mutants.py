@@ -47,7 +47,7 @@ RECOGNIZER = "recognizer.py"
 SCAN = "library/scan.py"
 STORE = "gallery/store.py"
 TERMS = "decision/terms.py"
-TIES = "index/cosine.py"
+TIES = "index/exact.py"
 UNCERTAIN = "library/verdicts.py"
 
 T_BURSTS = "tests/library/cluster/test_near_duplicates.py"

@@ -43,6 +43,8 @@ class GalleryModels:
         self._path, self._settings, self._provider = path, settings, provider
         self._pair: tuple[Embedder, Extractor] | None = None
         self._matchers: dict[str, Matcher] = {}
+        model = own_model(path, settings["embedder"]["name"])
+        self._embedder_name = model if isinstance(model, str) else ""
 
     def pair(self) -> tuple[Embedder, Extractor]:
         """Return the embedder and the extractor that made the gallery; GalleryError if the weights here are others."""
@@ -70,8 +72,7 @@ class GalleryModels:
 
     def embedder_name(self) -> str:
         """Return the name of the embedder that ships, empty for the gallery's own."""
-        model = own_model(self._path, self._settings["embedder"]["name"])
-        return model if isinstance(model, str) else ""
+        return self._embedder_name
 
 
 def new_settings(embedder: str | os.PathLike[str], extractor: str, max_keypoints: int, max_side: int) -> dict[str, Any]:

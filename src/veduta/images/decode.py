@@ -12,7 +12,6 @@ import PIL.Image
 from veduta.errors import ImageError, TooLargeError
 from veduta.images import formats, raw
 from veduta.images.photo_bytes import MAX_BYTES, PhotoBytes, check_length, read_bytes
-from veduta.text import printable
 from veduta.types import Image, Position, UInt8
 
 _TURNS = {
@@ -55,7 +54,7 @@ def load(
         raise ValueError(f"expected limits of at least 1, got {max_side=}, {max_bytes=}, {max_pixels=}")
     photo = _photo_bytes(source, name, max_bytes)
     name = photo.name if name is None else name
-    opened, pixels, (width, height) = _decode(photo, printable(name), max_side, max_pixels)
+    opened, pixels, (width, height) = _decode(photo, name, max_side, max_pixels)
     position = None if opened.position is None else Position(*opened.position)
     return Image(pixels, width, height, name, photo.sha256, position, opened.taken)
 
@@ -65,7 +64,7 @@ def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> 
 
     Bytes without a readable header pass: decoding them gives the reason.
     """
-    check_length(len(data), printable(name), max_bytes)
+    check_length(len(data), name, max_bytes)
     photo = PhotoBytes(data, "", name)  # its digest is not needed here
     kind = formats.identify(photo)
     if kind is None or kind == "RAW":
@@ -74,15 +73,15 @@ def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> 
         size = formats.open_photo(data, kind).picture.size
     except Exception:
         return
-    _check_pixels(size, printable(name), max_pixels)
+    _check_pixels(size, name, max_pixels)
 
 
 def _photo_bytes(source: str | os.PathLike[str] | bytes | PhotoBytes, name: str | None, max_bytes: int) -> PhotoBytes:
     """Return the bytes of a photo, within the limit."""
     if not isinstance(source, PhotoBytes | bytes):
-        return read_bytes(source, max_bytes=max_bytes, shown=None if name is None else printable(name))
+        return read_bytes(source, max_bytes=max_bytes, shown=name)
     known, data = (source.name, source.data) if isinstance(source, PhotoBytes) else ("<bytes>", source)
-    check_length(len(data), printable(known if name is None else name), max_bytes)
+    check_length(len(data), known if name is None else name, max_bytes)
     return source if isinstance(source, PhotoBytes) else PhotoBytes.of(data, name or known)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from veduta.errors import ImageError
-from veduta.text import printable
 from veduta.types import Failure
 
 SUFFIXES = frozenset(
@@ -58,7 +57,7 @@ def _listing(
         with os.scandir(folder) as entries:
             paths = [e.path + os.sep * _is_folder(e) for e in entries if not e.name.startswith(".")]
     except OSError as error:
-        unlisted = ImageError(printable(folder), f"cannot be listed: {error.strerror}")
+        unlisted = ImageError(folder, f"cannot be listed: {error.strerror}")
         if report is None:
             raise unlisted from error
         report(Failure.of(folder, unlisted))

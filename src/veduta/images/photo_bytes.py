@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from veduta.errors import ImageError, TooLargeError
-from veduta.text import printable
 
 RAW_SUFFIXES = frozenset(
     {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".k25", ".kdc", ".mef"}
@@ -57,7 +56,7 @@ def read_bytes(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES, show
         TooLargeError: if it has more than `max_bytes`.
     """
     name = os.fsdecode(path)
-    return PhotoBytes.of(_read(name, printable(name) if shown is None else shown, max_bytes), name)
+    return PhotoBytes.of(_read(name, name if shown is None else shown, max_bytes), name)
 
 
 def _read(path: str, shown: str, max_bytes: int) -> bytes:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from veduta.index.cosine import TIE_MARGIN
-from veduta.index.exact import ExactIndex
+from veduta.index.exact import TIE_MARGIN, ExactIndex
 from veduta.protocols import Index
 from veduta.types import Bool, Float32, Int64
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import ImageError
-from veduta.text import printable, utf8
+from veduta.text import utf8
 from veduta.types import Failure, Landmark
 
 
@@ -145,4 +145,4 @@ class ScanReport:
 
 def unreadable(path: str, reason: str) -> Failure:
     """Return the failure of a file that could not be read, by its path and the stored reason."""
-    return Failure.of(utf8(path), ImageError(printable(utf8(path)), utf8(reason)))
+    return Failure.of(utf8(path), ImageError(utf8(path), utf8(reason)))

@@ -14,7 +14,7 @@ from veduta.images.photo_bytes import check_length
 from veduta.library import Library
 from veduta.library.model import UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
-from veduta.text import printable, utf8
+from veduta.text import utf8
 from veduta.types import Failure, Landmark
 from veduta.viz import encode
 
@@ -109,7 +109,7 @@ def _content(file: Path) -> bytes:
     photo = read_bytes(file)
     if photo.has_raw_suffix:
         return encode(load(photo, max_side=RAW_SIDE).pixels, "jpeg", RAW_QUALITY)
-    check_length(len(photo.data), printable(photo.name), MAX_PHOTO_BYTES)
+    check_length(len(photo.data), photo.name, MAX_PHOTO_BYTES)
     return photo.data
 
 

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import GalleryError
-from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines, roughly
-from veduta.index.exact import ExactIndex
+from veduta.index.exact import CLOSE, TIE_MARGIN, ExactIndex, cosines, roughly
 from veduta.index.ivf.inverted_file import NUM_NEAREST, InvertedFile
 from veduta.index.ivf.manifest import AXES, LISTS, STEPS, Manifest
 from veduta.index.ivf.vectors import CODES, RowFiles

@@ -20,7 +20,7 @@ import faiss as stubbed
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.index.cosine import roughly
+from veduta.index.exact import roughly
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import GalleryError
-from veduta.index.cosine import CLOSE, TIE_MARGIN, cosines
+from veduta.index.exact import CLOSE, TIE_MARGIN, cosines
 from veduta.index.overlay import merge_results
 from veduta.index.qdrant.client import QdrantConnection, request_types
 from veduta.index.qdrant.points import PointBatch, id_conditions, slices
