@@ -11,7 +11,7 @@ demo: $(VENV)/installed
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -n auto
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -22,6 +22,12 @@ extractor = cache(make_extractor)
 matcher = cache(make_matcher)
 
 
+def clear():
+    """Let all components and what they found go."""
+    for cached in (embedder, extractor, matcher, seen, extracted):
+        cached.cache_clear()
+
+
 def stages(matching="nearest"):
     return Components(embedder(), extractor("xfeat"), matcher(matching), HomographyVerifier())
 

@@ -134,8 +134,9 @@ class Gallery(Closable):
             raise
 
     def close(self) -> None:
-        """Close the gallery's file; everything is already on disk."""
+        """Close the gallery's file and release its models; everything is already on disk."""
         self._live.close()
+        self._models.close()
         self._store.close()
 
     # --- contents -----------------------------------------------------------------------------------------------

@@ -46,6 +46,11 @@ class GalleryModels:
         model = own_model(path, settings["embedder"]["name"])
         self._embedder_name = model if isinstance(model, str) else ""
 
+    def close(self) -> None:
+        """Let the models go: their memory is free as soon as no recognizer holds them."""
+        self._pair = None
+        self._matchers.clear()
+
     def pair(self) -> tuple[Embedder, Extractor]:
         """Return the embedder and the extractor that made the gallery; GalleryError if the weights here are others."""
         if self._pair is None:

@@ -219,12 +219,12 @@ def test_long_names_are_cut_before_their_ending(library):
 @pytest.mark.parametrize(
     ("into", "message"),
     [
-        ("{country}/x", "begins with no folder of its own"),
-        ("/{country}", "begins with no folder of its own"),
-        ("./{country}", "begins with no folder of its own"),
-        ("../{country}", "begins with no folder of its own"),
-        ("~/{country}", "begins with no folder of its own"),
-        ("", "begins with no folder of its own"),
+        ("{country}/x", "begins with no fixed folder"),
+        ("/{country}", "begins with no fixed folder"),
+        ("./{country}", "begins with no fixed folder"),
+        ("../{country}", "begins with no fixed folder"),
+        ("~/{country}", "begins with no fixed folder"),
+        ("", "begins with no fixed folder"),
         ("~nobody-of-this-name/Sorted/{country}", "a home that is not known"),
         ("Sorted/{city}", "there is no field {city}; there are country, landmark"),
         ("Sorted/{}", "there is no field"),
@@ -238,8 +238,8 @@ def test_long_names_are_cut_before_their_ending(library):
         ("Sorted/{date:{name}}", "is no format for a date"),
         ("Sorted/{country", "expected '}'"),
         ("Sorted/country}", "single '}'"),
-        ("Sorted/{country}/../..", "leads out of its own folder"),
-        ("Sor\0ted/{country}", "leads out of its own folder"),
+        ("Sorted/{country}/../..", "leads out of its fixed folder"),
+        ("Sor\0ted/{country}", "leads out of its fixed folder"),
     ],
 )
 def test_a_pattern_that_makes_no_sense_is_refused(tmp_path, into, message):
