@@ -1,10 +1,12 @@
 """Fixtures of all tests: drawn photos, and a gallery of them that is built once and copied for whoever changes it."""
 
 import os
+import tempfile
 
 # Before numpy and faiss load. Their threads wait by spinning, which makes a busy machine many times as slow.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["VEDUTA_USER_STATE"] = tempfile.mkdtemp(prefix="veduta-state-")  # what this user accepts is left alone
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # read when a worker starts; one arena a thread holds gigabytes
 
 import ctypes
@@ -12,11 +14,15 @@ import gc
 import shutil
 import sys
 
+import hypothesis
 import pytest
 from support import components, world
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_finish():
@@ -94,7 +100,10 @@ def built(photos, tmp_path_factory):
 @pytest.fixture
 def gallery_path(built, tmp_path):
     """Folder of a gallery made of `photos`, this test's own."""
-    return shutil.copytree(built, tmp_path / "gallery")
+    path = shutil.copytree(built, tmp_path / "gallery")
+    with Gallery.open(path) as gallery:
+        gallery.trust()
+    return path
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ PACKAGE = Path(veduta.__file__).parent
 ROWS = [
     {"errors"},
     {"types"},
-    {"concurrency", "files", "pages", "progress", "serialization", "text", "protocols", "sqlite"},
-    {"features_codec", "geo", "geometry", "metrics", "records"},
+    {"concurrency", "files", "pages", "progress", "serialization", "protocols", "sqlite"},
+    {"features_codec", "geo", "geometry", "metrics", "records", "trust"},
     {"images"},
     {"models"},
     {"datasets", "decision", "embedders", "features", "index", "masks", "matching", "review_queue", "viz"},

@@ -12,6 +12,7 @@ FEATURES_HEADER = struct.Struct(
     "<HHIIf"
 )  # keypoints, length of a descriptor, width, height, value of one descriptor step
 PLACES = 65_535
+MAX_SIDE = 1 << 24  # pixels: above that single precision does not tell neighbors apart
 
 
 def pack_features(features: LocalFeatures) -> bytes:
@@ -25,8 +26,15 @@ def pack_features(features: LocalFeatures) -> bytes:
 
 
 def unpack_features(data: bytes) -> LocalFeatures:
-    """Return the local features of `pack_features`' bytes; descriptors have norm 1 again."""
+    """Return the local features of `pack_features`' bytes, descriptors of norm 1 again; ValueError for other bytes."""
+    if len(data) < FEATURES_HEADER.size:
+        raise ValueError(f"local features: expected at least {FEATURES_HEADER.size} bytes, got {len(data)}")
     n, dim, width, height, _ = FEATURES_HEADER.unpack_from(data)
+    expected = FEATURES_HEADER.size + (dim + 6) * n
+    if len(data) != expected or min(width, height, dim) < 1 or max(width, height) > MAX_SIDE:
+        raise ValueError(
+            f"local features: expected {expected} bytes of a photo, got {len(data)} for {width} x {height}"
+        )
     places = np.frombuffer(data, "<u2", 2 * n, FEATURES_HEADER.size).reshape(n, 2)
     steps = np.frombuffer(data, np.int8, dim * n, FEATURES_HEADER.size + 4 * n).reshape(n, dim)
     scores = np.frombuffer(data, "<f2", n, FEATURES_HEADER.size + (4 + dim) * n)

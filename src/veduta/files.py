@@ -1,13 +1,15 @@
-"""Atomic file writes (draft, fsync, rename) and locks of folders against other processes."""
+"""Atomic file writes (draft, fsync, rename), locks of folders against other processes, names fit to be stored."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -18,6 +20,7 @@ if sys.platform != "win32":
     import fcntl
 
 MEGABYTE = 2**20  # bytes
+STALE_SECONDS = 3600.0  # after which nobody is still writing a draft
 
 
 class Closable(ABC):
@@ -37,19 +40,22 @@ class Closable(ABC):
 
 
 @contextmanager
-def draft(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def draft(path: Path, mode: str = "wb", permissions: int = 0o666) -> Iterator[IO[Any]]:
     """Yield a file beside `path` that takes the name `path`, whole and on disk, when the body ends.
 
-    When the body fails the draft is removed; the draft of a process that was killed is overwritten by the next.
+    When the body fails the draft is removed; the draft of a process that was killed goes with the next one written an
+    hour later. The draft is a new file: one that lies there, or a link, is never written through.
 
     Args:
         path: the file to write; an older one of this name is replaced.
         mode: ``wb`` for bytes, ``w`` for UTF-8 text with line ends as they are.
+        permissions: of the file, from which the process's umask is taken away.
     """
-    file = path.with_name(f".{path.name}.draft")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    file = _free_name(path)
     try:
-        with file.open(mode, **text) as opened:  # type: ignore[call-overload]
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), permissions)
+        with os.fdopen(descriptor, mode, **text) as opened:  # type: ignore[call-overload]
             yield opened
             opened.flush()
             os.fsync(opened.fileno())
@@ -59,18 +65,29 @@ def draft(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
         raise
 
 
-def write_atomic(path: Path, content: bytes | str | Iterable[str]) -> None:
+def _free_name(path: Path) -> Path:
+    """Return the name of the draft of a file, another one while somebody may be writing that."""
+    file = path.with_name(f".{path.name}.draft")
+    with suppress(FileNotFoundError):
+        if time.time() - file.lstat().st_mtime < STALE_SECONDS:
+            return path.with_name(f".{path.name}.{secrets.token_hex(4)}.draft")
+        file.unlink()
+    return file
+
+
+def write_atomic(path: Path, content: bytes | str | Iterable[str], permissions: int = 0o666) -> None:
     """Write a file so that readers see the old one or the new one, never half; OSError on failure.
 
     Args:
         path: the file.
         content: bytes, or text (in one piece or several), written as UTF-8.
+        permissions: of the file, from which the process's umask is taken away.
     """
     if isinstance(content, bytes):
-        with draft(path) as file:
+        with draft(path, permissions=permissions) as file:
             file.write(content)
     else:
-        with draft(path, "w") as file:
+        with draft(path, "w", permissions) as file:
             file.writelines([content] if isinstance(content, str) else content)
 
 
@@ -101,10 +118,16 @@ def locked(folder: Path) -> Iterator[None]:
         BusyError: another process is writing to it.
         OSError: the folder, or its file system, takes no lock.
     """
-    with (folder / ".lock").open("w") as lock:
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    with os.fdopen(os.open(folder / ".lock", flags, 0o600), "r+") as lock:
         if sys.platform != "win32":
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BusyError(f"{folder}: another process is writing here", "wait for it or end it") from None
         yield
+
+
+def utf8(name: str) -> str:
+    """Return a file's name with undecodable bytes escaped, so that SQLite and JSON can hold the name."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -69,7 +69,7 @@ class ReviewQueue:
 
     def __init__(self, gallery: str | os.PathLike[str]) -> None:
         self.file = Path(gallery) / REVIEW_FILE
-        self._db = Database(self.file, _fault, synchronous="FULL")
+        self._db = Database(self.file, _fault, synchronous="FULL", private=True)
         self._db.script(REVIEW_SCHEMA)
 
     def close(self) -> None:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from veduta.errors import VedutaError
 
+MAX_VALUE = 1 << 28  # bytes of one value or row
+KNOWN_TRIGGERS = {
+    "CREATE TRIGGER REFERENCE_REMOVED AFTER DELETE ON REFERENCE BEGIN INSERT INTO REMOVED (ROW) VALUES (OLD.ROW); END"
+}
 BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
 
 Fault = Callable[[str, sqlite3.Error, Path], VedutaError]
@@ -29,14 +34,19 @@ class Database:
         synchronous: SQLite's setting: ``NORMAL`` survives a killed process and a lost power supply keeps it whole;
             ``OFF`` is for what can be made again.
         read_only: whether the file may only be read.
+        private: whether a new file is for this user's eyes only.
 
     Raises:
         VedutaError: what `fault` makes, when the file cannot be opened.
     """
 
-    def __init__(self, file: Path, fault: Fault, synchronous: str = "NORMAL", *, read_only: bool = False) -> None:
+    def __init__(
+        self, file: Path, fault: Fault, synchronous: str = "NORMAL", *, read_only: bool = False, private: bool = False
+    ) -> None:
         self.file, self._fault = file, fault
         with self.faults("cannot be opened"):
+            if private:
+                _make_private(file)
             self.connection = connect_read_only(file) if read_only else connect(file, synchronous)
 
     def close(self) -> None:
@@ -56,6 +66,16 @@ class Database:
             raise
         except sqlite3.DatabaseError as error:
             raise self._fault(action, error, self.file) from error
+        except UnicodeDecodeError as error:  # text that is none
+            raise self._fault("is damaged", sqlite3.DatabaseError(str(error)), self.file) from error
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Raise a ValueError met in the body, where stored values are decoded, as the fault of a damaged file."""
+        try:
+            yield
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            raise self._fault("is damaged", sqlite3.DatabaseError(str(error)), self.file) from error
 
     def rows(self, query: str, values: Sequence[Any] = (), action: str = "cannot be read") -> list[Any]:
         """Return all rows of a query."""
@@ -106,9 +126,15 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
 
 
 def connect(file: Path, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """Return a connection for reading and writing, in write-ahead mode, statements committed one by one."""
+    """Return a connection for reading and writing, in write-ahead mode, statements committed one by one.
+
+    Raises:
+        sqlite3.DatabaseError: the file, or one beside it, is not Veduta's: see `check_files` and `_harden`.
+    """
+    check_files(file)
     connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
+        _harden(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -123,7 +149,55 @@ def connect_read_only(file: Path) -> sqlite3.Connection:
     # Without a log beside it the file is complete, and nobody who could change it is at work.
     mode = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
     address = f"{file.absolute().as_uri()}?{mode}"
-    return sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
+    check_files(file)
+    connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
+    try:
+        _harden(connection)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_private(file: Path) -> None:
+    """Make an empty file that only this user may read, unless there is one; those that SQLite adds are like it."""
+    with suppress(FileExistsError):
+        try:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except PermissionError as error:
+            raise sqlite3.OperationalError(f"unable to open database file: {error.strerror}") from error
+
+
+def check_files(file: Path) -> None:
+    """Raise sqlite3.DatabaseError unless a database and what lies beside it are plain files that Veduta could leave.
+
+    A folder may come from anybody: a link would have SQLite write elsewhere, and a rollback journal, which files in
+    write-ahead mode never have, may name any other file to be deleted.
+    """
+    for path in (file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm"))):
+        with suppress(FileNotFoundError):
+            if not S_ISREG(path.lstat().st_mode):
+                raise sqlite3.DatabaseError(f"{path.name} is a link or no plain file")
+    if os.path.lexists(file.with_name(file.name + "-journal")):
+        raise sqlite3.DatabaseError(f"{file.name}-journal is not Veduta's; look where it comes from, and delete it")
+
+
+def _harden(connection: sqlite3.Connection) -> None:
+    """Keep what somebody else may have written into a file from doing more than being read.
+
+    Views, virtual tables, generated columns and triggers run when a table is used; of triggers only the one that every
+    gallery has is let through.
+    """
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA mmap_size = 0")
+    for kind, name, statement in connection.execute("SELECT type, name, sql FROM sqlite_schema"):
+        words = " ".join(str(statement).split()).upper()
+        plain = kind in ("table", "index") and not words.startswith("CREATE VIRTUAL") and " GENERATED " not in words
+        if not (plain and " AS (" not in words) and words not in KNOWN_TRIGGERS:
+            raise sqlite3.DatabaseError(f"holds the {kind} {name!r}, which is not Veduta's")
 
 
 def is_writable(file: Path) -> bool:

@@ -61,6 +61,7 @@ PARITY = {
     "add": (Gallery.add, {"source": None, "csv": None}),
     "remove": (Gallery.remove, {"landmark": None, "reference": None}),
     "list": (Gallery.landmarks, {}),
+    "trust": (Gallery.trust, {}),
     "info": (Gallery.info, {}),
     "recognize": (Gallery.recognize, {"photos": REQUIRED} | RECOGNIZING),
     "verify": (verify, {"a": REQUIRED, "b": REQUIRED} | VERIFYING),
@@ -72,6 +73,9 @@ WHERE_AND_HOW = {
     "provider",
     "format",
     "references",
+    "folder",
+    "list",
+    "state",
     "reset",
 }  # of a command: which gallery, and how to print
 BOUND = {

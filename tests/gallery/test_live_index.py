@@ -23,6 +23,7 @@ from veduta.geo import Circle
 from veduta.index import ApproximateIndex, ExactIndex, Manifest
 from veduta.index.ivf import build
 from veduta.serialization import to_dict
+from veduta.trust import accept
 
 DIM, SETTINGS = 32, {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}
 QUERIES = clustered(6, stream=1)
@@ -47,7 +48,9 @@ def fill(store, first, count, landmarks=7):
 
 
 def choose(store, kind, recall=1.0):
-    store.put_attachment(live_index.INDEX_SETTING, IndexChoice(kind, recall).to_bytes())
+    choice = IndexChoice(kind, recall)
+    store.put_attachment(live_index.INDEX_SETTING, choice.to_bytes())
+    accept(store.path, choice.request())
 
 
 def upkeep(store):

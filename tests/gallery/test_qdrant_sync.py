@@ -26,6 +26,7 @@ from veduta.index import ExactIndex
 from veduta.index.qdrant.client import QdrantConnection, RetryPolicy
 from veduta.index.qdrant.collections import resolve, versions
 from veduta.index.qdrant.index import UPLOAD_BATCH, QdrantIndex
+from veduta.trust import accept
 
 DIM, MODEL = 32, "c" * 64
 SETTINGS = {"embedder": {"name": "some", "sha256": MODEL}, "extractor": {"name": "other"}, "veduta": "0"}
@@ -48,9 +49,9 @@ def server():
 @pytest.fixture
 def store(tmp_path, server):
     with contextlib.closing(Store.create(tmp_path / "gallery", SETTINGS)) as made:
-        made.put_attachment(
-            live_index.INDEX_SETTING, IndexChoice("qdrant", address=server.address, name="sights").to_bytes()
-        )
+        choice = IndexChoice("qdrant", address=server.address, name="sights")
+        made.put_attachment(live_index.INDEX_SETTING, choice.to_bytes())
+        accept(made.path, choice.request())
         yield made
 
 

@@ -11,11 +11,14 @@ from __future__ import annotations
 import functools
 import io
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from veduta.decision.answer import LandmarkScore, landmark_votes, sigmoid
 from veduta.decision.candidates import CandidateContext
@@ -26,6 +29,7 @@ from veduta.models.session import read_file
 from veduta.types import Candidate, Float32, Float64
 
 DECISION_FORMAT = 2  # of the .npz file of a decision
+MAX_DECISION_BYTES = 64 * 2**20  # unpacked; one has some two megabytes
 
 # Effort -> the stages it may go through; the next one only while the decision is open.
 CASCADES: dict[str, tuple[str, ...]] = {
@@ -155,7 +159,19 @@ class LearnedDecider:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LearnedDecider:
-        """Return the decider that `to_bytes` wrote; GalleryError when this Veduta weighs other terms."""
+        """Return the decider that `to_bytes` wrote; GalleryError when damaged or of other terms."""
+        try:
+            return cls._from_bytes(data)
+        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            remedy = "run 'veduta calibrate --reset', then calibrate again"
+            raise GalleryError(f"the decision it was calibrated to is damaged ({error}); {remedy}") from error
+
+    @classmethod
+    def _from_bytes(cls, data: bytes) -> LearnedDecider:
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            unpacked = sum(entry.file_size for entry in packed.infolist())
+        if unpacked > MAX_DECISION_BYTES:
+            raise ValueError(f"has {unpacked:,} bytes unpacked, more than {MAX_DECISION_BYTES:,}")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             metadata = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
             if metadata.get("format") != DECISION_FORMAT or tuple(metadata["terms"]) != TERM_NAMES:
@@ -163,13 +179,24 @@ class LearnedDecider:
                 raise GalleryError(f"the decision was calibrated by another Veduta; {remedy}")
             stages = {}
             for name in (key.removeprefix("stage/") for key in arrays if key.startswith("stage/")):
-                bias, *calibration = arrays[f"calibration/{name}"].tolist()
-                mean, scale, weights = arrays[f"stage/{name}"]
+                bias, *calibration = _numbers(arrays[f"calibration/{name}"], 1).tolist()
+                mean, scale, weights = _numbers(arrays[f"stage/{name}"], 2, len(TERM_NAMES))
                 a, b, c = calibration
                 stages[name] = CalibratedLogistic(mean, scale, weights, bias, (a, b, c))
-            curves = {key.removeprefix("curve/"): arrays[key] for key in arrays if key.startswith("curve/")}
-            centers = arrays["centers"].astype(np.float32)
+            curves = {k.removeprefix("curve/"): _numbers(arrays[k], 2, 2) for k in arrays if k.startswith("curve/")}
+            centers = _numbers(arrays["centers"], 2).astype(np.float32)
+        if stages.keys() != NUM_VERIFIED.keys() or not all(map(len, curves.values())):
+            raise ValueError(f"has stages {sorted(stages)}, and curves of {[*map(len, curves.values())]} floors")
         return cls(stages, centers, curves, {k: v for k, v in metadata.items() if k not in ("format", "terms")})
+
+
+def _numbers(array: npt.NDArray[Any], dimensions: int, length: int | None = None) -> npt.NDArray[Any]:
+    """Return an array after checking that it holds finite numbers, in so many dimensions, the last of this length."""
+    if array.dtype.kind != "f" or array.ndim != dimensions or length not in (None, array.shape[-1]):
+        raise ValueError(f"expected {dimensions} dimensions of numbers, got {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError("expected finite numbers")
+    return array
 
 
 class HeuristicDecider:

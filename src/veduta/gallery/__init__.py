@@ -16,8 +16,8 @@ from veduta.decision.model import Decider, LearnedDecider
 from veduta.embedders import DEFAULT_EMBEDDER
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR
-from veduta.files import Closable
-from veduta.gallery.components import GalleryModels, keep_model, new_settings
+from veduta.files import Closable, utf8
+from veduta.gallery.components import GalleryModels, keep_model, model_request, new_settings
 from veduta.gallery.evidence.explain import explain_image
 from veduta.gallery.evidence.page import write_page
 from veduta.gallery.index_build import build_index
@@ -26,7 +26,7 @@ from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, des
 from veduta.gallery.live_references import LiveReferences, StoredDecision, not_found
 from veduta.gallery.options import DEFAULT_MATCHER, RecognizeChanges, RecognizeOptions
 from veduta.gallery.qdrant_sync import SyncState
-from veduta.gallery.references import StoredReference, keep_photo, remove_photos
+from veduta.gallery.references import PHOTOS_REQUEST, StoredReference, keep_photo, remove_photos
 from veduta.gallery.store import Store
 from veduta.geometry import HomographyVerifier
 from veduta.images import PhotoBytes, load, walk
@@ -35,7 +35,7 @@ from veduta.models.folder import is_model, read_card
 from veduta.models.session import provider_name
 from veduta.progress import Progress, ShareProgress
 from veduta.recognizer import Recognizer
-from veduta.text import utf8
+from veduta.trust import STATE_VARIABLE, accept, is_accepted, user_folder
 from veduta.types import Failure, Image, Landmark, LandmarkCount, Recognition, Reference
 
 
@@ -113,9 +113,11 @@ class Gallery(Closable):
             ModelError: there is no such embedder or extractor, or its weights are not here.
         """
         settings = new_settings(embedder, extractor, max_keypoints, max_side)
-        if not is_model(embedder):
-            return cls(Store.create(gallery, settings))
-        return cls(Store.create(gallery, settings, lambda folder: keep_model(folder, read_card(embedder))))
+        own = is_model(embedder)
+        store = Store.create(gallery, settings, lambda folder: keep_model(folder, read_card(embedder)) if own else None)
+        for request, place in _requests(store).items():
+            accept(place, request)
+        return cls(store)
 
     @classmethod
     def open(cls, gallery: str | os.PathLike[str], provider: str = "cpu") -> Gallery:
@@ -138,6 +140,23 @@ class Gallery(Closable):
         self._live.close()
         self._models.close()
         self._store.close()
+
+    def requests(self) -> dict[str, bool]:
+        """Return what the gallery asks for beyond being read -> whether this user accepts that.
+
+        A gallery that somebody else made is read, and nothing more is done for it, until `trust` was called.
+        """
+        return {request: is_accepted(place, request) for request, place in _requests(self._store).items()}
+
+    def trust(self) -> None:
+        """Accept all that the gallery asks for, now and as it stands; another address or model will ask again.
+
+        Raises:
+            GalleryError: that cannot be recorded.
+        """
+        for request, place in _requests(self._store).items():
+            if not accept(place, request):
+                raise GalleryError(f"{user_folder()}: cannot be written", f"name another folder by {STATE_VARIABLE}")
 
     # --- contents -----------------------------------------------------------------------------------------------
 
@@ -318,6 +337,8 @@ class Gallery(Closable):
         )
         if choice != before:
             self._store.put_attachment(INDEX_SETTING, choice.to_bytes())
+        if choice.target is None or address is not None:  # an address that was in the gallery may be somebody else's
+            accept(self.path, choice.request())
         return choice
 
     def build_index(
@@ -340,6 +361,13 @@ class Gallery(Closable):
         choice = IndexChoice.of(self._store)
         if choice.target is None and not choice.approximate(self._store.counts()[1]):
             return None
+        if choice.target is None:
+            accept(self.path, choice.request())
+        elif not is_accepted(self.path, choice.request()):
+            raise GalleryError(
+                f"{self.path}: asks to {choice.request()}, which this user has not accepted",
+                f"name it with --address, or look where the gallery comes from, then: veduta trust {self.path}",
+            )
         return build_index(self._store, self._models.pair()[0].dim, progress, rebuild=rebuild)
 
     # --- recognizing --------------------------------------------------------------------------------------------
@@ -421,6 +449,13 @@ class Gallery(Closable):
         explanation = explain_image(self, recognizer, load(photo, name=utf8(os.fsdecode(photo))))
         title = explanation.recognition.photo
         return write_page(Path(out), [explanation], title, f"Gallery {utf8(str(self.path))}")
+
+
+def _requests(store: Store) -> dict[str, Path | None]:
+    """Return what a gallery asks for beyond being read, each in one line -> the folder for which it is accepted."""
+    model = model_request(store.path, store.settings())
+    networks: dict[str, Path | None] = {model: None} if model else {}  # the same network is as good anywhere
+    return {PHOTOS_REQUEST: store.path, **networks, IndexChoice.of(store).request(): store.path}
 
 
 def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failure]:

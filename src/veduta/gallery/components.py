@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,11 @@ from veduta.models.session import read_file
 from veduta.models.weights import SOURCES
 from veduta.protocols import Embedder, Extractor, Matcher
 from veduta.recognizer import Components
+from veduta.trust import is_accepted
 
+# What a gallery says of its models, and the largest number that makes sense there.
+SETTINGS_LIMITS = {"embedder": {"side": 8_192}, "extractor": {"max_keypoints": 65_535, "max_side": 8_192}}
+SHA256 = re.compile(r"([0-9a-f]{64})?")  # empty for a method without weights
 FINE_MATCHER = "lighterglue"
 FINE_MATCHER_INPUTS = ("xfeat", DEFAULT_MATCHER)  # extractor and matcher beside which the fine matcher can be asked
 
@@ -110,6 +115,10 @@ def make_components(gallery: Path, settings: Mapping[str, Any], provider: str = 
         GalleryError: the weights here are others.
     """
     embedding, extraction = dict(settings["embedder"]), dict(settings["extractor"])
+    request = model_request(gallery, settings)
+    if request is not None and not is_accepted(None, request):
+        remedy = f"look where the gallery comes from, then: veduta trust {gallery}"
+        raise GalleryError(f"{gallery}: asks to {request}, which this user has not accepted", remedy)
     embedder = make_embedder(own_model(gallery, embedding["name"]), embedding["side"], provider)
     sizes = extraction["max_keypoints"], extraction["max_side"]
     extractor = make_extractor(extraction["name"], *sizes, provider)
@@ -121,7 +130,29 @@ def make_components(gallery: Path, settings: Mapping[str, Any], provider: str = 
 def own_model(gallery: Path, name: str) -> str | Path:
     """Return the folder of the gallery's own model of this name, or the name of one that ships."""
     folder = gallery / MODELS_FOLDER / name
-    return folder if is_model(folder) else name
+    plain = Path(name).name == name and not folder.is_symlink() and not folder.parent.is_symlink()
+    return folder if plain and is_model(folder) else name
+
+
+def model_request(gallery: Path, settings: Mapping[str, Any]) -> str | None:
+    """Return the request of a gallery with its own model to run that, or None for one whose models ship."""
+    embedder = settings["embedder"]
+    own = isinstance(own_model(gallery, embedder["name"]), Path)
+    return f"run its own network {embedder['name']!r}, sha256 {embedder['sha256']}" if own else None
+
+
+def check_shape(path: Path, settings: Any) -> None:
+    """Raise GalleryError unless settings have the fields, of the kinds and in the ranges, that Veduta writes."""
+    try:
+        for stage, limits in SETTINGS_LIMITS.items():
+            fields = settings[stage]
+            texts = all(type(fields[name]) is str for name in ("name", "sha256"))
+            numbers = all(type(fields[name]) is int and 1 <= fields[name] <= limit for name, limit in limits.items())
+            if not texts or not numbers or not SHA256.fullmatch(fields["sha256"]):
+                raise ValueError(f"{stage} is out of range")
+    except (KeyError, TypeError, ValueError) as error:
+        wrong = f"the settings it was made with are damaged ({error!r})"
+        raise GalleryError(f"{path}: {wrong}; restore the gallery from a copy") from error
 
 
 def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
@@ -129,6 +160,7 @@ def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
 
     Weights that do not ship are checked when they are needed: without them a gallery can still be listed.
     """
+    check_shape(path, settings)
     for stage in ("embedder", "extractor"):
         name, sha256 = settings[stage]["name"], settings[stage]["sha256"]
         model = own_model(path, name)

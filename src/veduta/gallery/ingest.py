@@ -11,11 +11,11 @@ from threading import Lock
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto
 from veduta.errors import ConflictError, ImageError
+from veduta.files import utf8
 from veduta.gallery.store import NewReference, Store
 from veduta.images import load, read_bytes
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
-from veduta.text import utf8
 from veduta.types import Failure, Image, Landmark, Reference
 from veduta.viz import thumbnail
 

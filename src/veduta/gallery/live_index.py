@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,7 @@ from veduta.index import ApproximateIndex, ExactIndex, Manifest, OverlayIndex
 from veduta.index.qdrant.client import addresses
 from veduta.index.qdrant.collections import CollectionSettings, check_collection_name
 from veduta.protocols import Index
+from veduta.trust import is_accepted
 from veduta.types import Float32, Int64
 
 IndexKind = Literal["auto", "exact", "approximate", "qdrant"]
@@ -77,15 +79,39 @@ class IndexChoice:
             return None
         return SyncTarget(self.address, self.name, CollectionSettings(self.shards, self.replicas), self.recall)
 
+    def request(self) -> str:
+        """Return what a gallery with this choice asks of the user who opens it, in one line."""
+        if self.target is not None:
+            return f"send queries to the Qdrant at {self.address}, for what is called {self.name} there"
+        return "read and rebuild the approximate index in its folder"
+
     def to_bytes(self) -> bytes:
         """Return the choice as JSON."""
         return json.dumps(asdict(self), sort_keys=True).encode()
 
     @classmethod
     def of(cls, store: Store) -> IndexChoice:
-        """Return a gallery's choice, the default where nobody chose."""
+        """Return a gallery's choice, the default where nobody chose; GalleryError for one that is none."""
         stored = store.get_attachment(INDEX_SETTING)
-        return cls() if stored is None else cls(**json.loads(stored))
+        try:
+            return cls() if stored is None else cls(**json.loads(stored))
+        except (ValueError, TypeError, AttributeError, RecursionError, GalleryError) as error:
+            wrong = f"{store.path}: its choice of an index is damaged ({error})"
+            raise GalleryError(f"{wrong}; choose again with 'veduta index {store.path} --exact'") from error
+
+    @classmethod
+    def accepted(cls, store: Store) -> IndexChoice:
+        """Return a gallery's choice as far as this user accepts it: exact search, and a warning, instead of another."""
+        choice = cls.of(store)
+        lasting = choice.target is not None or choice.approximate(store.counts()[1])
+        if not lasting or is_accepted(store.path, choice.request()):
+            return choice
+        warnings.warn(
+            f"{store.path}: asks to {choice.request()}. This user has not accepted that, so it is searched exactly; "
+            f"look where the gallery comes from, then: veduta trust {store.path}",
+            stacklevel=3,
+        )
+        return replace(choice, kind="exact")
 
     def approximate(self, count: int) -> bool:
         """Return whether so many references are searched approximately."""
@@ -109,21 +135,25 @@ class LiveIndex:
         self._index: SearchIndex | None = None
         self._cache: SavedIndex = None
         self._choice: IndexChoice | None = None
+        self._stored: bytes | None = None  # what the choice was made from
         self._count = 0
         self._row, self._removals = 0, 0
         self._builder: subprocess.Popen[bytes] | None = None
 
     def refresh(self) -> Index:
         """Return an index of the store's present contents; call this inside `Store.reading`."""
-        choice, count = IndexChoice.of(self._store), self._store.counts()[1]
-        self._choice, self._count = choice, count
+        stored, count = self._store.get_attachment(INDEX_SETTING), self._store.counts()[1]
+        if self._choice is None or self._count != count or stored != self._stored:
+            self._choice, self._stored = IndexChoice.accepted(self._store), stored
+        choice, self._count = self._choice, count
         cache = find_saved(self._store, choice, count)
         lasting = choice.target is not None or choice.approximate(count)
-        if lasting and cache is None and count * self._dim * 4 > EXACT_BYTES:
-            raise GalleryError(
-                f"{self._store.path}: has {count:,} references and no index of them; "
-                f"make one with 'veduta index {self._store.path}'"
-            )
+        declined = choice != IndexChoice.of(self._store)
+        if (lasting or declined) and cache is None and count * self._dim * 4 > EXACT_BYTES:
+            ours = f"; make one with 'veduta index {self._store.path}'"
+            theirs = f" that this user accepts; see 'veduta trust {self._store.path}'"
+            lacking = f"{self._store.path}: has {count:,} references and no index of them"
+            raise GalleryError(lacking + (theirs if declined else ours))
         if self._index is None or cache != self._cache:
             self._index = self._open(cache)
         self._catch_up(self._index)
@@ -148,6 +178,9 @@ class LiveIndex:
         self._removals, gone = self._store.rows.removed_since(self._removals)
         index.remove(gone)
         for rows, descriptors in descriptor_batches(self._store, self._row):
+            if descriptors.shape[1] != self._dim:
+                wrong = f"has descriptors of length {descriptors.shape[1]}, its model makes {self._dim}"
+                raise GalleryError(f"{self._store.path}: {wrong}; restore it from a copy")
             index.add(rows, descriptors)
             self._row = int(rows[-1])
 
@@ -159,10 +192,10 @@ class LiveIndex:
         """Start a process that renews the cache, unless the last one is at work still."""
         if self._builder is not None and self._builder.poll() is None:
             return
-        command = [sys.executable, "-m", "veduta", "index", str(self._store.path), "--quiet"]
-        self._builder = subprocess.Popen(  # noqa: S603
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        # -P and another folder: what lies where this user happens to be must not be taken for a module.
+        command = [sys.executable, "-P", "-m", "veduta", "index", str(self._store.path.absolute()), "--quiet"]
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._builder = subprocess.Popen(command, cwd=sys.prefix, **quiet)  # type: ignore[call-overload]  # noqa: S603
 
     def close(self) -> None:
         """Release the index, and end the process that rebuilds the saved one; another resumes that work."""

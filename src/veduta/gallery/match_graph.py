@@ -172,16 +172,24 @@ class MatchGraph:
 
 
 def descriptor_matrix(rows: Sequence[bytes]) -> Float32:
-    """Return stored descriptors as a matrix (N, D) of norm 1."""
-    data = np.frombuffer(b"".join(rows), np.float16).astype(np.float32)
-    matrix = data.reshape(len(rows), -1) if rows else np.zeros((0, 0), np.float32)
-    return np.asarray(matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12), np.float32)
+    """Return stored descriptors as a matrix (N, D) of norm 1; ValueError unless they are numbers, and equally many."""
+    if not rows:
+        return np.zeros((0, 0), np.float32)
+    if len(set(map(len, rows))) != 1 or len(rows[0]) % 2:
+        raise ValueError(f"descriptors: expected equally long ones, got {sorted(set(map(len, rows)))[:5]} bytes")
+    matrix = np.frombuffer(b"".join(rows), np.float16).astype(np.float32).reshape(len(rows), -1)
+    norm = np.linalg.norm(matrix, axis=1, keepdims=True)
+    if not np.isfinite(norm).all():
+        raise ValueError("descriptors: expected numbers, got infinite ones or none")
+    return np.asarray(matrix / np.maximum(norm, 1e-12), np.float32)
 
 
 def with_confirmations(features: bytes, counts: bytes | None) -> tuple[LocalFeatures, UInt8]:
-    """Return stored local features unpacked, and how many photos confirm each keypoint (N,)."""
+    """Return stored local features unpacked, and how many photos confirm each keypoint (N,); ValueError if damaged."""
     unpacked = unpack_features(features)
     confirmed = np.frombuffer(counts, np.uint8) if counts else np.zeros(len(unpacked), np.uint8)
+    if len(confirmed) != len(unpacked):
+        raise ValueError(f"confirmations: expected {len(unpacked)}, one per keypoint, got {len(confirmed)}")
     return unpacked, confirmed
 
 

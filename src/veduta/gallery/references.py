@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from veduta.errors import GalleryError, ImageError
-from veduta.files import write_atomic
+from veduta.files import STALE_SECONDS, write_atomic
 from veduta.images import load
+from veduta.trust import is_accepted
 from veduta.types import Image, LocalFeatures, Reference
 
 PHOTOS_FOLDER = "photos"  # of photos that are nowhere else, named by their sha256
-STALE_SECONDS = 3600.0  # after which nobody is still writing a draft
+PHOTOS_REQUEST = "read the photos of references where they lie"
+CONTENT_NAME = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +36,14 @@ class StoredReference:
     gallery: Path
 
     def picture(self) -> Image:
-        """Return the photo if still there unchanged, else its thumbnail, at the photo's size."""
+        """Return the photo if still there unchanged, else its thumbnail, at the photo's size.
+
+        Outside the gallery's folder nothing is read for a gallery that this user neither made nor accepted.
+        """
         name = self.reference.photo
-        own_copy = self.gallery / PHOTOS_FOLDER / self.reference.sha256  # goes where the gallery goes
-        for file in (name, own_copy):
+        files: list[str | Path] = [name] if is_accepted(self.gallery, PHOTOS_REQUEST) else []
+        files += own_copy(self.gallery, self.reference.sha256)  # goes where the gallery goes
+        for file in files:
             try:
                 image = load(file, name=name)
             except ImageError:
@@ -54,11 +61,13 @@ def keep_photo(gallery: Path, content: bytes, sha256: str) -> Path:
     """
     folder = (gallery / PHOTOS_FOLDER).absolute()
     path = folder / sha256
+    if folder.is_symlink():
+        raise GalleryError(f"{folder}: is a link, so no photo is written there", "put a folder in its place")
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         _remove_stale(folder)
         if not path.exists():
-            write_atomic(path, content)
+            write_atomic(path, content, permissions=0o600)
     except OSError as error:
         raise GalleryError(f"{folder}: cannot be written ({error.strerror})", "make room or give the right") from error
     return path
@@ -74,4 +83,16 @@ def _remove_stale(folder: Path) -> None:
 def remove_photos(gallery: Path, references: Iterable[Reference]) -> None:
     """Remove the gallery's own copies of these references' photos, not photos that lie elsewhere."""
     for reference in references:
-        (gallery / PHOTOS_FOLDER / reference.sha256).unlink(missing_ok=True)
+        for file in own_copy(gallery, reference.sha256):
+            file.unlink()
+
+
+def own_copy(gallery: Path, sha256: str) -> list[Path]:
+    """Return the gallery's own copy of a photo, in a list of one; an empty list where there is none.
+
+    A gallery may come from anybody: only a plain file named by a digest counts, in a folder that is no link.
+    """
+    folder = gallery / PHOTOS_FOLDER
+    file = folder / sha256
+    ours = CONTENT_NAME.fullmatch(sha256) and not folder.is_symlink() and file.is_file() and not file.is_symlink()
+    return [file] if ours else []

@@ -61,7 +61,8 @@ class DescriptorRows:
         """
         query = "SELECT row, descriptor FROM reference WHERE row > ? ORDER BY row LIMIT ?"
         rows = self._db.rows(query, (row_id, limit))
-        return np.array([row_id for row_id, _ in rows], np.int64), descriptor_matrix([data for _, data in rows])
+        with self._db.decoding():
+            return np.array([row_id for row_id, _ in rows], np.int64), descriptor_matrix([data for _, data in rows])
 
     def last(self) -> int:
         """Return the highest row id, 0 without references."""

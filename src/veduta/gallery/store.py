@@ -158,7 +158,12 @@ class Store:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings the gallery was made with."""
-        return dict(json.loads(self._db.rows("SELECT value FROM meta WHERE key = 'settings'")[0][0]))
+        rows = self._db.rows("SELECT value FROM meta WHERE key = 'settings'")
+        try:
+            return dict(json.loads(rows[0][0]))
+        except (IndexError, ValueError, TypeError, RecursionError) as error:
+            wrong = f"{self.path}: the settings it was made with are damaged ({error})"
+            raise GalleryError(f"{wrong}; restore the gallery from a copy") from error
 
     def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
         """Add references and their landmarks in one transaction; return the references that were new.
@@ -223,19 +228,22 @@ class Store:
         """Return row id -> local features and how many photos confirm each (N,), for those of these that are there."""
         with self._db.faults("cannot be read"):
             rows = self._reader.fetch(FEATURES_OF, row_ids)
-        return {row_id: with_confirmations(features, counts) for row_id, features, counts in rows}
+        with self._db.decoding():
+            return {row_id: with_confirmations(features, counts) for row_id, features, counts in rows}
 
     def features(self, id: str) -> tuple[LocalFeatures, UInt8] | None:
         """Return one reference's local features and the confirmations of each (N,), or None for a removed one."""
         rows = self._db.rows("SELECT row FROM reference WHERE id = ?", (id,))
-        return self.graph.features(rows[0][0]) if rows else None
+        with self._db.decoding():
+            return self.graph.features(rows[0][0]) if rows else None
 
     def evidence(self, id: str) -> tuple[Reference, LocalFeatures, bytes] | None:
         """Return a reference with its local features and thumbnail, or None for a removed one."""
         query = """SELECT r.id, r.landmark, r.photo, r.sha256, r.license, f.features, t.thumbnail FROM reference AS r
                    JOIN features AS f ON f.row = r.row JOIN thumbnail AS t ON t.row = r.row WHERE r.id = ?"""
         rows = self._db.rows(query, (id,))
-        return (Reference(*rows[0][:5]), unpack_features(rows[0][5]), rows[0][6]) if rows else None
+        with self._db.decoding():
+            return (Reference(*rows[0][:5]), unpack_features(rows[0][5]), rows[0][6]) if rows else None
 
     def put_attachment(self, name: str, content: bytes | None) -> None:
         """Store a file of this name inside the gallery, replacing an older one; None removes the file."""
@@ -261,7 +269,7 @@ class Store:
 
 
 def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
-    reading = action in ("cannot be opened", "cannot be read")
+    reading = action in ("cannot be opened", "cannot be read", "is damaged")
     remedy = "restore it from a copy" if reading else "is another process using it?"
     return GalleryError(f"{file}: {action} ({error})", remedy)
 

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 
 from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
-from veduta.files import MEGABYTE
+from veduta.files import MEGABYTE, utf8
 from veduta.gallery import Gallery
 from veduta.library import journal, verdicts
 from veduta.library.assets import read_assets
-from veduta.library.catalog import STATE_FOLDER, Catalog
+from veduta.library.catalog import LINKS_REQUEST, STATE_FOLDER, Catalog
 from veduta.library.cluster.features import EMBEDDER
 from veduta.library.cluster.group import Group as Group
 from veduta.library.cluster.group import name_group, read_groups, update_groups
+from veduta.library.journal.provenance import is_inside
 from veduta.library.metadata.tag import TagPlan, plan_tags
 from veduta.library.model import Asset, ScanReport, StoredAnswer, Verdict, unreadable
 from veduta.library.model import UncertainAsset as UncertainAsset
 from veduta.library.organize.plan import OrganizePlan, plan_organize
 from veduta.library.scan import GalleryQuery, Scan, ScanLimits
 from veduta.progress import VerbProgress
-from veduta.text import utf8
+from veduta.trust import STATE_VARIABLE, accept, is_accepted, user_folder
 from veduta.types import Failure, Landmark
 
 WRITTEN_FLOOR = 0.9  # least confidence of an answer that is written down unless another is named
@@ -173,7 +174,9 @@ class Library(AbstractContextManager["Library"]):
             embed: write into the photos themselves, not into sidecars.
             floor: least confidence of a gallery's answer that is written.
         """
-        return plan_tags(self.assets(floor), embed=embed)
+        plan = plan_tags(self.assets(floor), embed=embed)
+        self._check_links(step.target for step in plan.steps)
+        return plan
 
     def organize(
         self,
@@ -195,8 +198,34 @@ class Library(AbstractContextManager["Library"]):
         Raises:
             LibraryError: the pattern, the mode or the target is impossible; nothing was changed.
         """
-        journal.recover(self.folder, self.path)  # a step that a killed run died in is no place for a photo
-        return plan_organize(self.assets(floor), into, mode, Path(base).absolute(), progress, forbidden=[self.folder])
+        start = Path(base).absolute()
+        plan = plan_organize(self.assets(floor), into, mode, start, progress, forbidden=[self.folder])
+        self._check_links(step.source for step in plan.steps if step.source is not None)
+        return plan
+
+    def requests(self) -> dict[str, bool]:
+        """Return what the library asks for beyond being read -> whether this user made it, or accepts that."""
+        return {LINKS_REQUEST: is_accepted(self.folder, LINKS_REQUEST)}
+
+    def trust(self) -> None:
+        """Accept the library's links: photos behind them may be moved and written beside; LibraryError on failure."""
+        if not accept(self.folder, LINKS_REQUEST):
+            raise LibraryError(f"{user_folder()}: cannot be written; name another folder by {STATE_VARIABLE}")
+
+    def _check_links(self, files: Iterable[Path]) -> None:
+        """Raise LibraryError for a file reached through a link, in a library that somebody else made."""
+        for file in () if all(self.requests().values()) else files:
+            if not is_inside(file, self.path):
+                wrong = f"{file}: lies behind a link, and this library was made by somebody else"
+                raise LibraryError(f"{wrong}; look where the link leads, then: veduta trust {self.path}")
+
+    def recover(self) -> None:
+        """Revert the one step during which an earlier `apply` was killed, if any; call before a plan to be applied.
+
+        Raises:
+            LibraryError: another process is changing the library, or an undo has to be finished first.
+        """
+        journal.recover(self.folder, self.path)
 
     def apply(self, plan: OrganizePlan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
         """Carry out a plan and report on each step; `undo` reverts that, also after a crash in the middle.

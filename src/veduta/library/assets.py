@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import LibraryError
+from veduta.files import utf8
 from veduta.geo.countries import country_of
-from veduta.library.catalog import Catalog
+from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
 from veduta.library.model import Asset, Label
-from veduta.text import utf8
 from veduta.types import Landmark
 
 # A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
@@ -100,8 +100,10 @@ def _contents(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> list[_Conten
     """Return the contents in rows of the query, which has one for each file."""
     by_content: dict[str, list[tuple[Any, ...]]] = {}
     for row in rows:
-        by_content.setdefault(row[2], []).append(row)
-    return [_content(catalog, rows) for rows in by_content.values()]
+        if is_library_file(row[0]):
+            by_content.setdefault(row[2], []).append(row)
+    with catalog.db.decoding():
+        return [_content(catalog, rows) for rows in by_content.values()]
 
 
 def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:

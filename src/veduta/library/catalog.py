@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import LibraryError
+from veduta.files import utf8
 from veduta.library.catalog_content import AnswerTable, ContentTable
 from veduta.library.catalog_verdicts import VerdictTable
+from veduta.library.discover import KNOWN_SUFFIXES
 from veduta.sqlite import Database
-from veduta.text import utf8
+from veduta.trust import accept
 
 STATE_FOLDER, CATALOG_FILE = ".veduta", "library.sqlite"
 CATALOG_VERSION = 2
+LINKS_REQUEST = "move photos, and write beside them, where links in the library lead"
 CATALOG_SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE content (
@@ -104,13 +107,15 @@ class Catalog:
 
     def __init__(self, root: Path, folder: Path) -> None:
         self.root, self.folder, self.file = root, folder, folder / CATALOG_FILE
+        if folder == root / STATE_FOLDER and folder.is_symlink():
+            raise LibraryError(f"{folder}: is a link; name the folder it leads to with --state, if that is yours")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise LibraryError(
                 f"{folder}: cannot be made ({error.strerror}); name a folder that can be written with --state"
             ) from error
-        self.db = Database(self.file, _fault)
+        self.db = Database(self.file, _fault, private=True)
         self.contents, self.answers = ContentTable(self.db), AnswerTable(self.db)
         self.verdicts = VerdictTable(self.db, self.contents)
         self._make()
@@ -121,6 +126,7 @@ class Catalog:
         with self.db.transaction() as connection:
             version = int(self.db.rows("PRAGMA user_version")[0][0])
             if version == 0:
+                accept(self.folder, LINKS_REQUEST)
                 for statement in (*CATALOG_SCHEMA.split(";"), f"PRAGMA user_version = {CATALOG_VERSION}"):
                     connection.execute(statement)
             elif version == 1:  # it kept a file's path within the reason; such files are looked at again
@@ -163,23 +169,25 @@ class Catalog:
     def files(self) -> dict[str, FileRecord]:
         """Return path -> record of every file, in the order of their paths relative to the root."""
         query = "SELECT path, size, mtime, device, inode, sha256, error, companions FROM file ORDER BY path"
-        return {
-            self.absolute(path): FileRecord(
-                size, mtime, (int(device), int(inode)), sha256, error, self.companions(companions)
-            )
-            for path, size, mtime, device, inode, sha256, error, companions in self.db.rows(query)
-        }
+        with self.db.decoding():
+            return {
+                self.absolute(path): FileRecord(
+                    size, mtime, (int(device), int(inode)), sha256, error, self.companions(companions)
+                )
+                for path, size, mtime, device, inode, sha256, error, companions in self.db.rows(query)
+                if is_library_file(path)
+            }
 
     def unreadable(self) -> dict[str, str]:
         """Return path -> reason of the files that could not be read when they were last looked at."""
         query = "SELECT path, error FROM file WHERE error IS NOT NULL ORDER BY path"
-        return {self.absolute(path): error for path, error in self.db.rows(query)}
+        return {self.absolute(path): error for path, error in self.db.rows(query) if is_library_file(path)}
 
     def first_files(self) -> dict[str, str]:
         """Return sha256 -> the first file with this content, of contents that can be read."""
         query = """SELECT sha256, min(path) AS first FROM file WHERE sha256 IS NOT NULL AND error IS NULL
                    GROUP BY sha256 ORDER BY first"""
-        return {sha256: self.absolute(path) for sha256, path in self.db.rows(query)}
+        return {sha256: self.absolute(path) for sha256, path in self.db.rows(query) if is_library_file(path)}
 
     def has_content(self, sha256: str) -> bool:
         """Return whether a readable file has this content."""
@@ -218,7 +226,8 @@ class Catalog:
 
     def companions(self, stored: str) -> tuple[str, ...]:
         """Return the absolute paths of stored companions."""
-        return tuple(map(self.absolute, json.loads(stored)))
+        with self.db.decoding():
+            return tuple(self.absolute(path) for path in json.loads(stored) if is_library_file(path))
 
     def _relative(self, path: str) -> str:
         return os.path.relpath(path, self.root)
@@ -238,6 +247,16 @@ class Catalog:
         with self.transaction() as connection:
             connection.execute("DELETE FROM member")
             connection.executemany("INSERT INTO member VALUES (?, ?, ?)", rows)
+
+
+def is_library_file(path: bytes | str) -> bool:
+    """Return whether a stored path can be one that a scan has stored: of a photo or its companion, in the library.
+
+    A catalog may come from anybody; a row that names anything else is as if it were not there.
+    """
+    name = os.fsdecode(path)
+    inside = bool(name) and name[0] not in "/\\" and os.path.normpath(name) == name and not name.startswith("..")
+    return inside and "\0" not in name and os.path.splitext(name)[1].lower() in KNOWN_SUFFIXES  # noqa: PTH122
 
 
 def _fault(action: str, error: sqlite3.Error, file: Path) -> LibraryError:

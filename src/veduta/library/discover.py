@@ -12,6 +12,7 @@ from veduta.types import Failure
 
 SIDECARS = frozenset({".aae", ".pp3", ".thm", ".xmp"})
 FILMS = frozenset({".mov", ".mp4"})  # the moving half of a live photo; alone it is a film and no photo
+KNOWN_SUFFIXES = SUFFIXES | RAW_SUFFIXES | SIDECARS | FILMS
 DEVELOPED = frozenset({".avif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg"})  # what a RAW lies beside
 # Folders that hold copies other programs made, or what was thrown away. Hidden ones are never looked into.
 CACHES = frozenset(
@@ -61,7 +62,7 @@ def discover_photos(
         return _is_worth(folder) and os.path.realpath(folder) != closed
 
     by_folder: dict[str, list[str]] = {}
-    for file in walk(root, report=report, suffixes=SUFFIXES | RAW_SUFFIXES | SIDECARS | FILMS, enter=enter):
+    for file in walk(root, report=report, suffixes=KNOWN_SUFFIXES, enter=enter):
         by_folder.setdefault(file.rpartition(os.sep)[0], []).append(file)
     for files in by_folder.values():
         yield from _paired(files, report)

@@ -15,10 +15,9 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from veduta.errors import LibraryError
-from veduta.files import write_atomic
+from veduta.files import utf8, write_atomic
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset
-from veduta.text import utf8
 
 EXPORT_COLUMNS = (
     *("path", "sha256", "taken", "landmark", "name", "confidence", "by", "country"),

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from veduta.errors import ImageError
-from veduta.text import utf8
+from veduta.files import utf8
 from veduta.types import Failure, Landmark
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import ImageError, LibraryError, VedutaError
+from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.gallery.evidence.page import confidence_phrase
 from veduta.images import load, read_bytes
@@ -14,7 +15,6 @@ from veduta.images.photo_bytes import check_length
 from veduta.library import Library
 from veduta.library.model import UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
-from veduta.text import utf8
 from veduta.types import Failure, Landmark
 from veduta.viz import encode
 

@@ -11,7 +11,7 @@ import PIL.Image
 
 from veduta.concurrency import in_order
 from veduta.errors import ImageError, LibraryError, NotInstalledError, TooLargeError
-from veduta.files import MEGABYTE
+from veduta.files import MEGABYTE, utf8
 from veduta.gallery import Gallery
 from veduta.images import load, read_bytes
 from veduta.images.hashing import difference_hash
@@ -25,7 +25,6 @@ from veduta.library.model import ScanReport, StoredAnswer, unreadable
 from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
-from veduta.text import utf8
 from veduta.types import Failure, Image, Recognition
 from veduta.viz import thumbnail
 

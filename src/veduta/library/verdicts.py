@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from veduta.errors import LibraryError
+from veduta.files import utf8
 from veduta.library.assets import find_content, read_asset, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.model import Asset, UncertainAsset
-from veduta.text import utf8
 from veduta.types import Landmark
 
 ASKED_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo, where a person is asked

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from veduta.errors import ModelError
@@ -20,6 +23,12 @@ PROVIDERS: dict[str, tuple[str, dict[str, str], str]] = {
     "coreml": ("CoreMLExecutionProvider", {"ModelFormat": "MLProgram", "MLComputeUnits": "CPUOnly"}, "onnxruntime"),
     "openvino": ("OpenVINOExecutionProvider", {"device_type": "CPU", "precision": "FP32"}, "onnxruntime-openvino"),
 }
+
+
+_open: weakref.WeakValueDictionary[tuple[str, str, int | None], onnxruntime.InferenceSession] = (
+    weakref.WeakValueDictionary()
+)  # by the file's sha256, provider and threads
+_opening = threading.Lock()
 
 
 def _runtime() -> Any:
@@ -45,7 +54,10 @@ def provider_name(provider: str = "cpu") -> str:
 def open_session(
     model: str | ModelCard, provider: str = "cpu", threads: int | None = None
 ) -> onnxruntime.InferenceSession:
-    """Return an ONNX Runtime session for a model.
+    """Return an ONNX Runtime session for a model: the one that is open for the same file, if any is.
+
+    Sessions may be used by several threads at once. A file may hold no external data: what it names would be read from
+    wherever the process happens to be.
 
     Args:
         model: a card with a file, or the name of one.
@@ -57,6 +69,16 @@ def open_session(
     """
     known = card(model) if isinstance(model, str) else model
     provider_name(provider)
+    content = read_file(known)
+    with _opening:
+        key = (known.sha256, provider, threads)
+        session = _open.get(key)
+        if session is None:
+            session = _open[key] = _new_session(content, known, provider, threads)
+        return session
+
+
+def _new_session(content: bytes, known: ModelCard, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
     onnxruntime = _runtime()
     engine, options, _ = PROVIDERS[provider]
     settings = onnxruntime.SessionOptions()
@@ -66,7 +88,17 @@ def open_session(
     # Idle threads that spin would steal the cores from photos being decoded meanwhile.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = [(engine, options)] if engine == "CPUExecutionProvider" else [(engine, options), "CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(read_file(known), settings, providers=providers)
+    with tempfile.TemporaryDirectory(prefix="veduta-") as empty:
+        settings.add_session_config_entry("session.model_external_initializers_file_folder_path", empty)
+        try:
+            session = onnxruntime.InferenceSession(content, settings, providers=providers)
+        except Exception as error:  # ONNX Runtime has no base class for its errors
+            if not known.folder:
+                raise
+            reason = str(error).strip().splitlines()[0][:200]
+            raise ModelError(
+                f"{known.path}: is no network that can be opened ({reason}); train or copy it again"
+            ) from error
     if engine not in session.get_providers():  # ONNX Runtime goes on with the CPU and only logs why
         raise ModelError(f"execution provider {provider!r} is installed but does not start here; use 'cpu'")
     return session

@@ -76,6 +76,8 @@ def organize_command(
 ) -> None:
     """Sort the photos that show a landmark into folders. Shows the plan; --apply carries it out, undo takes it back."""
     with opened_library(library, state) as opened:
+        if apply:
+            opened.recover()  # a step that a killed run died in is no place for a photo
         plan = opened.organize(into, mode.value, floor)
         _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
         output.print_failures(plan.left)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from veduta.files import utf8
 from veduta.gallery.evidence.page import confidence_phrase
 from veduta.library.metadata.keywords import xml_text
 from veduta.library.model import Label
-from veduta.text import utf8
 
 SURELY = 0.99  # above it no percent is written: 100% would be a lie
 

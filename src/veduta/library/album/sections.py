@@ -8,6 +8,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from veduta.files import utf8
 from veduta.library import Group, Library, UncertainAsset
 from veduta.library.album.content import AlbumContent, AlbumPlace, Burst, dates, proof
 from veduta.library.album.format import day, degrees, overall_sureness, percent, period, plural, sureness
@@ -15,7 +16,6 @@ from veduta.library.album.images import AlbumImage, AlbumImages
 from veduta.library.catalog import STATE_FOLDER
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset
-from veduta.text import utf8
 
 View = dict[str, Any]
 """What a template shows of one thing."""

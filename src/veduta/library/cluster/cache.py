@@ -35,7 +35,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, model: str) -> None:
         self.file, self.model = folder / CACHE_FILE, model
-        self._db = Database(self.file, _fault, synchronous="OFF")
+        self._db = Database(self.file, _fault, synchronous="OFF", private=True)
         self._db.script(CACHE_SCHEMA)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from veduta.concurrency import in_order, one_blas_thread
 from veduta.decision.candidates import distractor_similarity
 from veduta.decision.model import shipped_decider
 from veduta.errors import ImageError
+from veduta.files import utf8
 from veduta.geometry import HomographyVerifier
 from veduta.images import load
 from veduta.library.catalog_content import model_key
@@ -21,7 +22,6 @@ from veduta.library.cluster.pairs import NEIGHBORS, PhotoPairs, nearest_photos, 
 from veduta.matching import make_matcher
 from veduta.progress import VerbProgress
 from veduta.protocols import Embedder, Extractor
-from veduta.text import utf8
 from veduta.types import Failure, Float32, Float64, Int64, LocalFeatures
 
 EMBEDDER, EXTRACTOR, MATCHER = "efficientnet-lite2-landmarks", "xfeat", "nearest"  # what the weights were fitted for

@@ -10,6 +10,7 @@ from datetime import datetime
 from veduta.embedders import make_embedder
 from veduta.errors import ImageError, LibraryError
 from veduta.features import make_extractor
+from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.library.assets import read_assets
 from veduta.library.catalog import Catalog
@@ -24,7 +25,6 @@ from veduta.library.cluster.features import (
 )
 from veduta.library.model import Asset, StoredAnswer, Verdict
 from veduta.progress import VerbProgress
-from veduta.text import utf8
 from veduta.types import Failure, Float32, Landmark
 
 GROUP_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo of a group

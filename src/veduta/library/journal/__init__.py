@@ -19,6 +19,7 @@ from veduta.library.journal.apply import ActionRun, WriteCallback
 from veduta.library.journal.fsops import FULL
 from veduta.library.journal.log import JOURNAL_FOLDER, JournalState, LogReplay, OperationLog, now
 from veduta.library.journal.operation import Intent, Step
+from veduta.library.journal.provenance import check_trusted
 from veduta.library.journal.relocate import relocated
 from veduta.library.journal.rollback import put_back_folders, revert
 from veduta.progress import CountProgress
@@ -146,6 +147,7 @@ def undo(
         raise LibraryError(f"{folder}: there is nothing to undo")
     with _locked(folder):
         book, story = _chosen(folder, number, root)
+        check_trusted(story, book, root)
         try:
             with book:
                 return _take_back(book, story, progress)
@@ -218,6 +220,7 @@ def _settle(folder: Path, root: Path | None) -> None:
         return
     book, story = stories[-1]
     unfinished = story.unfinished
+    check_trusted(story, book, root)
     with book:
         # What cannot be settled stays in the journal for an undo, which will say why.
         if unfinished is not None and _attempt(unfinished, story, resumed=False) is None:

@@ -12,15 +12,21 @@ r"""The log of one applied action: lines of JSON, appended before each change an
     {"undone": 1}                                                                       or {"left": 1, "why": ...}
     {"end": "undone"}
 
+Each line ends with a ``mac``: a signature, by the key of this user (`veduta.trust`), of the line and of all before it.
+A journal whose signatures do not fit was written by somebody else, or before there were any: see `provenance`.
+
 Names that are no UTF-8 are written as Python reads them, with each odd byte as a lone surrogate (``\udcff``). A last
 line without its line feed was being written when the process was killed: what it announces was never begun.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,11 +35,13 @@ from typing import Any, Literal
 from veduta.errors import LibraryError
 from veduta.library.journal.fsops import Stamp, flush_folder, write_all
 from veduta.library.journal.operation import Intent
+from veduta.trust import signature, user_key
 
 JOURNAL_FORMAT = 1
 JournalState = Literal["applied", "interrupted", "undone", "partly undone"]
 JOURNAL_FOLDER, BACKUP = "journal", "backup"
 ENDING = ".jsonl"
+MAC_LENGTH = 32  # hex digits: 128 bits
 JOURNAL_NAME = re.compile(r"[0-9]{4,}-[^. ]+\.jsonl")  # not the copies that programs which synchronise folders leave
 
 
@@ -54,6 +62,7 @@ class LogReplay:
         left: step's number -> why it was not taken back.
         phase: the last thing that began or ended.
         is_noop: whether the action ended with nothing done.
+        is_signed: whether every line is this user's.
     """
 
     what: str
@@ -68,6 +77,7 @@ class LogReplay:
     left: dict[int, str] = field(default_factory=dict)
     phase: Literal["applying", "applied", "undoing", "undone"] = "applying"
     is_noop: bool = False
+    is_signed: bool = False
 
     @property
     def state(self) -> JournalState:
@@ -142,6 +152,8 @@ class OperationLog:
         self._root = root
         self.number = int(path.stem.partition("-")[0])
         self._descriptor: int | None = None
+        self._mac = ""  # of the last line
+        self._key = user_key()
 
     @classmethod
     def new(cls, folder: Path, what: str, root: Path | None = None) -> OperationLog:
@@ -189,12 +201,18 @@ class OperationLog:
             lines = self.path.read_bytes().split(b"\n")[:-1]
         except OSError as error:
             raise LibraryError(f"{self.path}: cannot be read ({error.strerror})") from error
-        story = None
-        for number, line in enumerate(lines, 1):
+        story, key, mac, signed = None, self._key, "", True
+        for number, content in enumerate(lines, 1):
             try:
-                story = _heard(story, json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
+                line = json.loads(content)
+                given = line.pop("mac", "")
+                signed = signed and key is not None and hmac.compare_digest(given, _mac(key, mac, line))
+                mac, story = given, _heard(story, line)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 raise LibraryError(f"{self.path}: line {number} is damaged ({error}); nothing was changed") from error
+        if story is not None:
+            story.is_signed = signed
+        self._mac = mac
         return story
 
     def note(self, *lines: dict[str, Any], sure: bool = True) -> None:
@@ -210,12 +228,22 @@ class OperationLog:
         if end == 0:
             lines = (self._header(), *lines)
         try:
-            write_all(self._descriptor, b"".join(json.dumps(line).encode("ascii") + b"\n" for line in lines))
+            signed, mac = self._signed(lines)
+            write_all(self._descriptor, signed)
             if sure:
                 os.fsync(self._descriptor)
         except OSError:
             os.ftruncate(self._descriptor, end)
             raise
+        self._mac = mac
+
+    def _signed(self, lines: Iterable[dict[str, Any]]) -> tuple[bytes, str]:
+        """Return lines with their signatures, and the last of these."""
+        key, mac, content = self._key, self._mac, b""
+        for line in lines:
+            mac = "" if key is None else _mac(key, mac, line)
+            content += json.dumps(line | {"mac": mac}).encode("ascii") + b"\n"
+        return content, mac
 
     def __enter__(self) -> OperationLog:
         return self
@@ -239,6 +267,8 @@ class OperationLog:
         """Open the file to append, cut off after its last whole line."""
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         content = self.path.read_bytes()
+        with suppress(LibraryError):
+            self.read()  # for the signature of its last line
         if not content.endswith(b"\n"):
             os.ftruncate(descriptor, content.rfind(b"\n") + 1)
         flush_folder(self.path.parent)
@@ -253,6 +283,11 @@ def normalized(path: Path) -> Path:
 def now() -> str:
     """Return the time in the journal's format."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _mac(key: bytes, before: str, line: dict[str, Any]) -> str:
+    """Return the signature of a line that comes after the one with the signature `before`."""
+    return signature(key, before.encode(), json.dumps(line, sort_keys=True).encode("ascii"))[:MAC_LENGTH]
 
 
 def _heard(story: LogReplay | None, line: dict[str, Any]) -> LogReplay:

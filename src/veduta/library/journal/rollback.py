@@ -135,11 +135,17 @@ def _revert_write(intent: Intent) -> str | None:
         discard(backup)
     elif now != intent.after:
         return f"was {'changed' if target else 'removed'} since; what it was before is kept as {backup}"
-    elif lstat_or_none(backup) is None:
-        return f"is left: what it was before is missing from {backup}"
+    elif not _is_what_was(backup, intent.before):
+        return f"is left: what it was before is missing from {backup}, or was changed there"
     else:
         _restore(intent, backup)
     return None
+
+
+def _is_what_was(backup: Path, sha256: str) -> bool:
+    """Return whether a backup is a plain file with the content it was made of."""
+    status = lstat_or_none(backup)
+    return status is not None and S_ISREG(status.st_mode) and content_sha256(backup) == sha256
 
 
 def _restore(intent: Intent, backup: Path) -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from veduta.errors import LibraryError
+from veduta.files import utf8
 from veduta.images import RAW_SUFFIXES, jpeg, read_bytes
 from veduta.images.exif import Exif
 from veduta.library.metadata import exiftool, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Label
-from veduta.text import utf8
 
 _EXIF_MARK = b"ASCII\0\0\0" + keywords.ESTIMATE.encode()  # EXIF's free texts begin with their encoding
 _OURS = SPACES["veduta"].encode(), keywords.ESTIMATE.encode()  # a photo with neither has nothing of ours

@@ -13,10 +13,10 @@ from shutil import which
 from typing import Any
 
 from veduta.errors import LibraryError
+from veduta.files import utf8
 from veduta.images import read_bytes
 from veduta.library.metadata import keywords, xmp
 from veduta.library.model import Label
-from veduta.text import utf8
 
 MAX_SECONDS = 120  # that one photo may take
 _ABSENT = "exiftool is not installed, see apt-get install libimage-exiftool-perl or brew install exiftool"

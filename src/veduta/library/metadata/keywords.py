@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from veduta.files import utf8
 from veduta.library.model import Label
-from veduta.text import utf8
 from veduta.types import Landmark
 
 ESTIMATE = "place of the landmark shown, not of the camera; estimated by Veduta"

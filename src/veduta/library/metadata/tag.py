@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 from veduta.errors import LibraryError, VedutaError
+from veduta.files import utf8
 from veduta.images import RAW_SUFFIXES, read_bytes
 from veduta.library.journal import Step
 from veduta.library.metadata import embed, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Asset, Label
 from veduta.library.organize.path_template import MAX_NAME_BYTES
-from veduta.text import utf8
 from veduta.types import Failure
 
 XMP_MARK = SPACES[

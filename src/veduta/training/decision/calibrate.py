@@ -17,13 +17,13 @@ from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.decision.model import DEFAULT_EFFORT, LearnedDecider, shipped_decider
 from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
+from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.gallery.options import DEFAULT_MATCHER
 from veduta.images import load
 from veduta.metrics import Prediction, evaluate
 from veduta.progress import Progress
 from veduta.recognizer import Recognizer
-from veduta.text import utf8
 from veduta.training.decision.examples import empty_example, make_example, with_fine_matches
 from veduta.training.decision.fit import (
     FOLDS,
