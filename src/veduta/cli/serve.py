@@ -17,7 +17,6 @@ from veduta.errors import VedutaError
 from veduta.files import MEGABYTE
 
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve_command(
@@ -50,12 +49,12 @@ def serve_command(
     """Serve the page and the services over HTTP. Changes need the token in the variable VEDUTA_TOKEN."""
     try:
         from veduta.web.app import create_app
-        from veduta.web.limits import loopback_names
+        from veduta.web.limits import served_names
         from veduta.web.server import make_server
         from veduta.web.settings import Settings
     except ModuleNotFoundError as error:
         raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
-    names = loopback_names(host_name or ()) if host in LOOPBACK else tuple(host_name or ())
+    names = served_names(host, host_name or ())
     if not str(tile_url or "https://").startswith(("https://", "http://")):
         raise typer.BadParameter("expected an address that begins with https:// or http://", param_hint="--tile-url")
     try:

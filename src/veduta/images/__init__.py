@@ -5,8 +5,18 @@ The content decides the format, and each format has its one decoder, called dire
 the state of the process, so any number of threads may load at once.
 """
 
-from veduta.images.decode import check_limits, from_array, load
+from veduta.images.decode import check_limits, decoding_bytes, from_array, load
 from veduta.images.folder import SUFFIXES, walk
 from veduta.images.photo_bytes import RAW_SUFFIXES, PhotoBytes, read_bytes
 
-__all__ = ["RAW_SUFFIXES", "SUFFIXES", "PhotoBytes", "check_limits", "from_array", "load", "read_bytes", "walk"]
+__all__ = [
+    "RAW_SUFFIXES",
+    "SUFFIXES",
+    "PhotoBytes",
+    "check_limits",
+    "decoding_bytes",
+    "from_array",
+    "load",
+    "read_bytes",
+    "walk",
+]

@@ -10,10 +10,15 @@ import numpy.typing as npt
 import PIL.Image
 
 from veduta.errors import ImageError, TooLargeError
+from veduta.files import MEGABYTE
 from veduta.images import formats, raw
+from veduta.images.cost import MAX_SCANS, MAX_TILES, held_bytes, passes, pieces
 from veduta.images.photo_bytes import MAX_BYTES, PhotoBytes, check_length, read_bytes
 from veduta.types import Image, Position, UInt8
 
+MAX_MEMORY = 4 * 2**30  # bytes held while one photo is decoded
+RAW_MEMORY = 256 * MEGABYTE
+BAND = 256  # rows flattened at a time
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -32,6 +37,7 @@ def load(
     max_side: int = 1024,
     max_bytes: int = MAX_BYTES,
     max_pixels: int = 200_000_000,
+    max_memory: int = MAX_MEMORY,
 ) -> Image:
     """Return a photo, upright, its longer side reduced to at most `max_side`.
 
@@ -44,17 +50,19 @@ def load(
         max_side: most pixels of the longer side.
         max_bytes: most bytes of the file.
         max_pixels: most pixels of the original.
+        max_memory: most bytes that decoding may hold at once.
 
     Raises:
         ImageError: in one line, if the photo cannot be read.
-        TooLargeError: if it has more than `max_bytes` or `max_pixels`.
+        TooLargeError: if it has more than `max_bytes` or `max_pixels`, takes more than `max_memory`, or is made of so
+            many scans or pieces that only decoding it would be work.
         NotInstalledError: if it is a RAW, and rawpy is not installed.
     """
-    if min(max_side, max_bytes, max_pixels) < 1:
-        raise ValueError(f"expected limits of at least 1, got {max_side=}, {max_bytes=}, {max_pixels=}")
+    if min(max_side, max_bytes, max_pixels, max_memory) < 1:
+        raise ValueError(f"expected limits of at least 1, got {max_side=}, {max_bytes=}, {max_pixels=}, {max_memory=}")
     photo = _photo_bytes(source, name, max_bytes)
     name = photo.name if name is None else name
-    opened, pixels, (width, height) = _decode(photo, name, max_side, max_pixels)
+    opened, pixels, (width, height) = _decode(photo, name, max_side, max_pixels, max_memory)
     position = None if opened.position is None else Position(*opened.position)
     return Image(pixels, width, height, name, photo.sha256, position, opened.taken)
 
@@ -97,7 +105,7 @@ def from_array(pixels: npt.NDArray[Any], name: str = "<array>") -> Image:
 
 
 def _decode(
-    photo: PhotoBytes, shown: str, max_side: int, max_pixels: int
+    photo: PhotoBytes, shown: str, max_side: int, max_pixels: int, max_memory: int
 ) -> tuple[formats.OpenedPhoto, UInt8, tuple[int, int]]:
     """Return an opened photo, its pixels (H, W, 3), upright and reduced, and its upright size before that."""
     kind = formats.identify(photo)
@@ -107,6 +115,7 @@ def _decode(
     try:
         opened = raw.open_raw(photo.data, shown, max_pixels) if kind == "RAW" else formats.open_photo(photo.data, kind)
         _check_pixels(opened.picture.size, shown, max_pixels)
+        _check_cost(opened.picture, kind, photo.data, shown, max_side, max_memory)
         return opened, *_upright(opened.picture, opened.orientation, max_side)
     except ImageError:
         raise
@@ -122,14 +131,47 @@ def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
         raise TooLargeError(shown, problem, "make it smaller or raise max_pixels")
 
 
+def _check_cost(picture: PIL.Image.Image, kind: str, data: bytes, shown: str, max_side: int, max_memory: int) -> None:
+    """Raise TooLargeError for a photo whose decoding would cost more than any honest one's."""
+    scans = passes(data, kind)
+    if scans > MAX_SCANS:
+        raise TooLargeError(shown, f"has {scans:,} scans, more than {MAX_SCANS}", "save it again")
+    if pieces(picture) > MAX_TILES:
+        raise TooLargeError(shown, f"has {pieces(picture):,} pieces, more than {MAX_TILES:,}", "save it again")
+    _reduce_early(picture, max_side)
+    held = held_bytes(picture, kind, data)
+    if held > max_memory:
+        megabytes = f"{held / MEGABYTE:,.0f} MB to decode, more than {max_memory / MEGABYTE:,.0f} MB"
+        raise TooLargeError(shown, f"takes {megabytes}", "make it smaller or save it as JPEG")
+
+
+def decoding_bytes(data: bytes, name: str, max_side: int = 1024) -> int:
+    """Return how many bytes `load` will hold to decode a photo, by its header; the file's own for an unreadable one."""
+    photo = PhotoBytes(data, "", name)  # its digest is not needed here
+    kind = formats.identify(photo)
+    if kind is None:
+        return len(data)
+    if kind == "RAW":  # LibRaw does not say; a preview takes little, developing more
+        return len(data) + RAW_MEMORY
+    try:
+        picture = formats.open_photo(data, kind).picture
+        _reduce_early(picture, max_side)
+        return held_bytes(picture, kind, data)
+    except Exception:
+        return len(data)
+
+
+def _reduce_early(picture: PIL.Image.Image, max_side: int) -> None:
+    """Have a JPEG reduced by 2, 4 or 8 while it is decoded, never below the size asked for."""
+    if isinstance(picture, formats.JpegPhoto):
+        picture.full_size = getattr(picture, "full_size", picture.size)
+        picture.draft(None, _fitted(picture.full_size, max_side))
+
+
 def _upright(photo: PIL.Image.Image, orientation: int, max_side: int) -> tuple[UInt8, tuple[int, int]]:
-    size = photo.size
-    is_jpeg = isinstance(photo, formats.JpegPhoto)
-    if is_jpeg:  # reduced by 2, 4 or 8 while decoding, never below the size asked for
-        photo.draft(None, _fitted(size, max_side))
     photo.load()
-    size = size if is_jpeg else photo.size  # HEIF may correct itself
-    reduced = _flat(photo).resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING)
+    size = photo.full_size if isinstance(photo, formats.JpegPhoto) else photo.size  # HEIF may correct itself
+    reduced = _flat(photo).resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING).convert("RGB")
     if orientation in _TURNS:
         reduced = reduced.transpose(_TURNS[orientation])
     return np.array(reduced), (size[::-1] if orientation in (5, 6, 7, 8) else size)
@@ -143,29 +185,46 @@ def _fitted(size: tuple[int, int], max_side: int) -> tuple[int, int]:
 
 
 def _flat(photo: PIL.Image.Image) -> PIL.Image.Image:
-    """Return the photo in RGB, transparent parts on white."""
-    if photo.mode.startswith(("I", "F")):
-        return PIL.Image.fromarray(_to_8_bits(np.asarray(photo), photo.mode)).convert("RGB")
-    if not photo.has_transparency_data:
-        return photo if photo.mode == "RGB" else photo.convert("RGB")
-    white = PIL.Image.new("RGBA", photo.size, "white")
-    return PIL.Image.alpha_composite(white, photo.convert("RGBA")).convert("RGB")
+    """Return the photo in RGB or 8-bit gray, transparent parts on white; by bands, as whole copies take memory."""
+    gray = photo.mode.startswith(("I", "F"))
+    transparent = not gray and photo.has_transparency_data
+    if photo.mode in ("RGB", "L") and not transparent:
+        return photo
+    if not gray and not transparent:
+        return photo.convert("RGB")
+    white = _white(photo) if gray else 0.0
+    flat = PIL.Image.new("L" if gray else "RGB", photo.size)
+    for top in range(0, photo.height, BAND):
+        band = photo.crop((0, top, photo.width, min(top + BAND, photo.height)))
+        if gray:
+            flat.paste(PIL.Image.fromarray(_to_8_bits(np.asarray(band), white)), (0, top))
+        else:
+            background = PIL.Image.new("RGBA", band.size, "white")
+            flat.paste(PIL.Image.alpha_composite(background, band.convert("RGBA")).convert("RGB"), (0, top))
+    return flat
 
 
-def _to_8_bits(values: npt.NDArray[Any], mode: str) -> UInt8:
+def _finite(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    return np.where(np.isfinite(values), values, 0).astype(np.float32)
+
+
+def _to_8_bits(values: npt.NDArray[Any], white: float) -> UInt8:
     """Return gray values (H, W) of 16 bits, 32 bits or float in 8 bits, 0 staying black."""
-    finite = np.where(np.isfinite(values), values, 0).astype(np.float32)
-    scaled = np.clip(finite * np.float32(255 / _white(finite, mode)), 0, 255)
+    scaled = np.clip(_finite(values) * np.float32(255 / white), 0, 255)
     return np.asarray(np.rint(scaled), np.uint8)
 
 
-def _white(values: npt.NDArray[np.float32], mode: str) -> float:
+def _white(photo: PIL.Image.Image) -> float:
     """Return the value meant as white, which only 16-bit files settle; the usual scales are tried in turn."""
+    mode = photo.mode
     if mode.startswith("I;16"):
         return 65535
-    if mode == "F" and values.mean(dtype=np.float64) <= 1:  # 0 to 1, with highlights above it clipped
+    total, peak = 0.0, -np.inf
+    for top in range(0, photo.height, BAND):
+        values = _finite(np.asarray(photo.crop((0, top, photo.width, min(top + BAND, photo.height)))))
+        total, peak = total + float(values.sum(dtype=np.float64)), max(peak, float(values.max()))
+    if mode == "F" and total / (photo.width * photo.height) <= 1:  # 0 to 1, with highlights above it clipped
         return 1
-    peak = float(values.max())
     return next((top for top in ((255, 65535) if mode == "F" else (65535,)) if peak <= top), peak)
 
 

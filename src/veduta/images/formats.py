@@ -21,7 +21,13 @@ from veduta.images.photo_bytes import PhotoBytes
 
 
 class JpegPhoto(JpegImageFile):
-    """A JPEG whose EXIF Pillow leaves alone, instead of reading the resolution and warning of broken EXIF."""
+    """A JPEG whose EXIF Pillow leaves alone, instead of reading the resolution and warning of broken EXIF.
+
+    Attributes:
+        full_size: (width, height) before `draft` had it decoded smaller.
+    """
+
+    full_size: tuple[int, int]
 
     def getexif(self) -> PIL.Image.Exif:
         """Return no EXIF."""

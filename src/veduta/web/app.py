@@ -64,6 +64,7 @@ def create_app(
         description=API_DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,
+        redirect_slashes=False,  # a redirect would name a scheme and host that a proxy may have changed
         redoc_url=None,
     )
     app.state.engine = engine

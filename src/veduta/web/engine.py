@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import contextvars
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Condition, Event, Lock
 from typing import Any, TypeVar
 
 import numpy as np
+from fastapi import Request
 
-from veduta.errors import GalleryError, NotFoundError
+from veduta.errors import GalleryError, ImageError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
-from veduta.images import check_limits, from_array, load
+from veduta.images import check_limits, decoding_bytes, from_array, load
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
 from veduta.review_queue import ReviewQueue
@@ -27,6 +29,7 @@ from veduta.web.errors import ApiError
 from veduta.web.settings import Settings
 
 Returned = TypeVar("Returned")
+CLIENT_GONE: contextvars.ContextVar[Event | None] = contextvars.ContextVar("client_gone", default=None)
 WAIT_SECONDS = 1  # wait asked of a client for which there is no room, for each round of work that is queued
 
 
@@ -118,7 +121,10 @@ class ServedGallery:
             stored = self.gallery.reference(reference)
             if small:
                 return stored.thumbnail
-            image = stored.picture()
+            try:
+                image = stored.picture()
+            except ImageError:  # whose message would say where photos lie on this server
+                raise ApiError(404, "the picture of this reference is damaged, and its photo is gone") from None
         return encode_webp(image)
 
     def landmark(self, id: str) -> tuple[Landmark, int]:
@@ -135,6 +141,32 @@ def encode_webp(image: Image) -> bytes:
     import PIL.Image
 
     return encode(PIL.Image.fromarray(image.pixels), "webp", 82)
+
+
+class MemoryBudget:
+    """Bytes that threads share: each holds some while it works, and waits until they are free.
+
+    Args:
+        total: bytes there are.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = total
+        self._changed = Condition()
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold bytes while the body runs; what is more than there are counts as all of them."""
+        size = min(size, self._total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
 
 
 class Engine:
@@ -156,7 +188,9 @@ class Engine:
         self.settings = settings
         self.served: dict[str, ServedGallery] = {}
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
-        self._admitted = 0
+        self._admitted = self._held = 0
+        self._memory = MemoryBudget(settings.decode_memory)
+        self._stopping = Event()
         self.on_answer: Callable[[ServedGallery, Recognition], None] = lambda served, recognition: None
         for path in galleries:
             name = path.resolve().name
@@ -165,7 +199,8 @@ class Engine:
             self.served[name] = ServedGallery(name, path, provider, queue)
 
     def close(self) -> None:
-        """Wait for work begun and close the galleries."""
+        """Wait for the stages at work, drop those that come after, and close the galleries."""
+        self._stopping.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for served in self.served.values():
             served.close()
@@ -198,18 +233,58 @@ class Engine:
         Raises:
             ApiError: there is none; the client is to come again later.
         """
-        if self._admitted >= self.settings.workers + self.settings.queue:
-            seconds = WAIT_SECONDS * (1 + self._admitted // (4 * self.settings.workers))
-            raise ApiError(429, f"too many requests at once; try again in {seconds} s", {"Retry-After": str(seconds)})
+        self._check_room()
         self._admitted += 1
         try:
             yield
         finally:
             self._admitted -= 1
 
+    def _check_room(self) -> None:
+        if self._admitted >= self.settings.workers + self.settings.queue:
+            seconds = WAIT_SECONDS * (1 + self._admitted // (4 * self.settings.workers))
+            raise ApiError(429, f"too many requests at once; try again in {seconds} s", {"Retry-After": str(seconds)})
+
+    @asynccontextmanager
+    async def holding(self, request: Request) -> AsyncIterator[None]:
+        """Read the body of a request, which takes no room from others before all of it is there.
+
+        Raises:
+            ApiError: there is no room anyway, or the bodies of all clients together would take too much memory.
+        """
+        self._check_room()
+        held = 0
+        try:
+            chunks = []
+            async for chunk in request.stream():
+                held += len(chunk)
+                self._held += len(chunk)
+                chunks.append(chunk)
+                if self._held > self.settings.max_waiting:
+                    raise ApiError(429, "too many large requests at once; try again in 2 s", {"Retry-After": "2"})
+            request._body = b"".join(chunks)  # where Starlette looks for a body that was read
+            chunks.clear()
+            yield
+        finally:
+            self._held -= held
+
     async def run(self, work: Callable[..., Returned], *values: Any) -> Returned:
-        """Return the result of `work`, run by a thread of the pool."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *values)
+        """Return the result of `work`, run by a thread of the pool, unless the client goes before its turn comes."""
+
+        def unless_gone() -> Returned:
+            self.check_wanted()
+            return work(*values)
+
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, unless_gone)
+
+    def check_wanted(self) -> None:
+        """Raise ApiError between two stages if nobody waits for the answer any more, or the server is being stopped."""
+        if self._stopping.is_set():
+            raise ApiError(503, "the server is being stopped; try again")
+        gone = CLIENT_GONE.get()
+        if gone is not None and gone.is_set():
+            raise ApiError(499, "the client has hung up")
 
     def decode(self, content: bytes, name: str) -> Image:
         """Return the photo in these bytes, decoded, within the server's limits.
@@ -217,7 +292,16 @@ class Engine:
         Raises:
             ImageError: the bytes are no photo, or too large a one.
         """
-        return load(content, name=name, max_bytes=self.settings.max_photo, max_pixels=self.settings.max_pixels)
+        limits = self.settings
+        with self._memory.hold(decoding_bytes(content, name)):
+            self.check_wanted()
+            return load(
+                content,
+                name=name,
+                max_bytes=limits.max_photo,
+                max_pixels=limits.max_pixels,
+                max_memory=limits.decode_memory,
+            )
 
     def check_limits(self, content: bytes, name: str) -> None:
         """Refuse a photo beyond the server's limits by its length and its header; nothing is decoded.
@@ -235,7 +319,10 @@ class Engine:
         options: RecognizeOptions | None = None,
     ) -> tuple[ServedGallery, Recognition, Recognizer]:
         """Return the surest answer of several galleries, with the gallery and the recognizer that gave it."""
-        answers = [(gallery, *gallery.recognize(image, area, options)) for gallery in served]
+        answers = []
+        for gallery in served:
+            self.check_wanted()
+            answers.append((gallery, *gallery.recognize(image, area, options)))
         best = max(answers, key=lambda answer: (answer[1].landmark is not None, answer[1].confidence))
         self.on_answer(best[0], best[1])
         return best

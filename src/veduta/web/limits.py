@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import socket
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -36,6 +38,7 @@ def headers_of(settings: Settings) -> list[tuple[bytes, bytes]]:
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "cross-origin" if settings.content_aliases else "same-origin",
         "Permissions-Policy": "geolocation=(), microphone=()",
     }
     return [(key.lower().encode(), value.encode()) for key, value in headers.items()]
@@ -85,6 +88,8 @@ class LimitsMiddleware:
             raise ApiError(421, f"this server does not answer to {_name(host)!r}; allow it with --host-name")
         if scope["method"] not in SAFE:
             self._check_origin(headers, host)
+        elif headers.get(b"sec-fetch-site") == "cross-site" and headers.get(b"sec-fetch-mode") != "navigate":
+            self._check_origin(headers, host)  # a picture or script of a page elsewhere; a link to here is none
         length = headers.get(b"content-length", "0")
         if length.isdigit() and int(length) > self.settings.max_body:
             raise _too_large(self.settings)
@@ -104,12 +109,12 @@ class _Body:
 
     def __init__(self, settings: Settings, receive: Receive, *, complete: bool) -> None:
         self._settings, self._receive, self.complete = settings, receive, complete
-        self._size, self._until = 0, time.monotonic() + settings.body_seconds
+        self._size, self._begun = 0, time.monotonic()
 
     async def __call__(self) -> Message:
         if self.complete:  # waiting for the client to leave takes as long as it takes
             return await self._receive()
-        left = min(self._settings.chunk_seconds, self._until - time.monotonic())
+        left = min(self._settings.chunk_seconds, self._begun + self._settings.body_seconds - time.monotonic())
         try:
             message = await asyncio.wait_for(self._receive(), max(left, 0.01))
         except TimeoutError:
@@ -118,6 +123,9 @@ class _Body:
         if self._size > self._settings.max_body:
             raise _too_large(self._settings)
         self.complete = not message.get("more_body", False)
+        late = time.monotonic() - self._begun - self._settings.chunk_seconds / 2
+        if not self.complete and self._size < late * self._settings.body_rate:
+            raise ApiError(408, "the request came too slowly; send it again")
         return message
 
 
@@ -156,6 +164,24 @@ def may_write(request: Request, settings: Settings) -> None:
         raise ApiError(
             401, "the token is missing or wrong; send it as 'Authorization: Bearer ...'", {"WWW-Authenticate": "Bearer"}
         )
+
+
+def served_names(host: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names a server at an address answers to: its own, those of this machine, and the given ones.
+
+    To no other: a page elsewhere could have its name lead here, and read what only this machine's users may.
+
+    Args:
+        host: the address it listens at; all of them for ``0.0.0.0`` and ``::``.
+        names: further ones.
+    """
+    everywhere = host in ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound to
+    own: set[str] = set() if everywhere else {host}
+    if everywhere:
+        own.add(socket.gethostname())
+        with suppress(OSError):
+            own.update(str(address[4][0]) for address in socket.getaddrinfo(socket.gethostname(), None))
+    return loopback_names([*sorted(own), *names])
 
 
 def loopback_names(names: Iterable[str]) -> tuple[str, ...]:

@@ -20,9 +20,12 @@ class Settings:
         max_photo: bytes of a photo at most.
         max_pixels: pixels of a photo at most, asked of its header before it is decoded.
         max_photos: photos of one request at most.
+        max_waiting: bytes of all bodies held at once, being read or waiting.
+        decode_memory: bytes that decoding may hold at once, in all threads together; no photo may take more.
         header_seconds: how long a client may take to send its request's head.
         chunk_seconds: how long it may pause within the body.
         body_seconds: how long it may take for the whole body.
+        body_rate: bytes a second that a body must come at on average, after the first seconds.
         stop_seconds: how long requests in work may take when the server is stopped.
         hosts: names the server answers to; empty for all.
         content_aliases: other sites whose pages may use the services.
@@ -37,17 +40,21 @@ class Settings:
     max_photo: int = 25 * MEGABYTE
     max_pixels: int = 100_000_000
     max_photos: int = 16
+    max_waiting: int = 192 * MEGABYTE
+    decode_memory: int = 640 * MEGABYTE
     header_seconds: float = 10.0
     chunk_seconds: float = 10.0
     body_seconds: float = 120.0
-    stop_seconds: float = 30.0
+    body_rate: int = 2_000
+    stop_seconds: float = 20.0
     hosts: tuple[str, ...] = ()
     content_aliases: tuple[str, ...] = ()
     image_prefixes: tuple[str, ...] = ()
     tiles: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
-        if min(self.workers, self.queue + 1, self.max_body, self.max_photo, self.max_pixels, self.max_photos) < 1:
+        limits = self.workers, self.queue + 1, self.max_body, self.max_photo, self.max_pixels, self.max_photos
+        if min(*limits, self.max_waiting, self.decode_memory) < 1:
             raise ValueError(f"expected limits of at least 1, got {self}")
         if self.token is not None and len(self.token) < 8:
             raise ValueError("token: expected at least 8 characters; make one with: openssl rand -hex 16")

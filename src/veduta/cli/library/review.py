@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import secrets
+import tempfile
 import webbrowser
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +15,7 @@ import typer
 from veduta.cli import output, serve
 from veduta.cli.library import LibraryPath, StateOption, opened_library
 from veduta.cli.options import AsListing, Listing, Provider
+from veduta.files import write_atomic
 
 if TYPE_CHECKING:
     from veduta.library import Library, UncertainAsset
@@ -105,7 +108,17 @@ def _review_on_page(library: Library, limit: int, port: int, provider: str, *, b
     with serve.on_page([gallery], token, port, provider, library.folder) as (server, address):
         where = f"{address}/#/review?token={token}"
         output.note(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
-        if browser:
-            webbrowser.open(where)
-        with suppress(KeyboardInterrupt):
+        with tempfile.TemporaryDirectory(prefix="veduta-") as private, suppress(KeyboardInterrupt):
+            if browser:
+                webbrowser.open(_door(Path(private), where).as_uri())
             server()
+
+
+def _door(private: Path, address: str) -> Path:
+    """Write a page that leads to an address with a token, for this user's browser only, and return its path.
+
+    The address itself would stand in the browser's command line, which every user of the machine can read.
+    """
+    page = private / "review.html"
+    write_atomic(page, f'<meta http-equiv="refresh" content="0; url={html.escape(address)}">\n', permissions=0o600)
+    return page

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from threading import Event
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -12,7 +14,7 @@ from pydantic import Field
 from veduta import __version__
 from veduta.errors import ImageError, PrecisionError
 from veduta.gallery.options import RecognizeOptions
-from veduta.web.engine import Engine, ServedGallery
+from veduta.web.engine import CLIENT_GONE, Engine, ServedGallery
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.limits import may_write
 from veduta.web.request import (
@@ -39,6 +41,7 @@ from veduta.web.schemas import (
     keypoint_rows,
 )
 
+WATCH_SECONDS = 0.2
 GalleryName = Annotated[str | None, Query(description="Name of the gallery; the first one by default.")]
 
 
@@ -57,9 +60,30 @@ EngineDependency = Annotated[Engine, Depends(engine_of)]
 WRITING = [Depends(writer)]
 
 
-async def in_room(engine: EngineDependency) -> AsyncIterator[None]:
-    """Admit a request before its body is read, if there is room."""
-    async with engine.admit():
+@asynccontextmanager
+async def watching(request: Request) -> AsyncIterator[None]:
+    """Note when the client of a request whose body was read hangs up, so that what is left of its work is dropped."""
+    gone = Event()
+
+    async def watch() -> None:
+        while not await request.is_disconnected():
+            await asyncio.sleep(WATCH_SECONDS)
+        gone.set()
+
+    token, task = CLIENT_GONE.set(gone), asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        gone.set()  # a failure of one photo ends the request: the others need not be begun
+        task.cancel()
+        CLIENT_GONE.reset(token)
+
+
+async def in_room(request: Request, engine: EngineDependency) -> AsyncIterator[None]:
+    """Read a request's body and admit the request, if there is room; who may not write is told so before."""
+    if any(needed.dependency is writer for needed in request.scope["route"].dependencies):
+        writer(request)
+    async with engine.holding(request), engine.admit(), watching(request):
         yield
 
 

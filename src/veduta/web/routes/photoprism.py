@@ -18,7 +18,7 @@ from veduta.errors import ImageError
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
 from veduta.web.request import RequestModel, check_count, decode_base64, describe_body, is_text, parse_body, read_json
-from veduta.web.routes.api import EngineDependency
+from veduta.web.routes.api import EngineDependency, watching
 
 photoprism_router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
 PRIORITY = 10  # of a landmark among a photo's labels
@@ -95,7 +95,7 @@ async def labels(request: Request, engine: EngineDependency, gallery: str | None
     """Return the landmarks of a photo given as data URLs of its pictures, as labels."""
     id = uuid.uuid4().hex
     try:
-        async with engine.admit():
+        async with engine.holding(request), engine.admit(), watching(request):
             fields = await read_json(request)
             given = fields.get("id")
             id = given[:200] if isinstance(given, str) and given and is_text(given) else id

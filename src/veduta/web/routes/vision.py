@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -50,7 +51,8 @@ vision_router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies
 DEFAULT_RESULTS = 10  # unless a request says otherwise
 FLOOR = 0.5
 BAD_IMAGE, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12  # google.rpc.Code
-FETCH_SECONDS = 10.0
+FETCH_SECONDS, READ_SECONDS = 10.0, 3.0  # in all, and for each part of the answer
+FETCH_BYTES = 64 * 1024
 BATCH_TYPE = "type.googleapis.com/google.cloud.vision.v1.BatchAnnotateImagesResponse"
 
 
@@ -153,13 +155,17 @@ def fetch(address: str, settings: Settings) -> bytes:
             PERMISSION_DENIED, "source.imageUri: this server does not fetch from there; send content instead"
         )
     opener = urllib.request.build_opener(_NoRedirect, urllib.request.ProxyHandler({}))
+    until, data = time.monotonic() + FETCH_SECONDS - READ_SECONDS, bytearray()
     try:
-        with opener.open(address, timeout=FETCH_SECONDS) as response:
-            data: bytes = response.read(settings.max_photo + 1)
+        with opener.open(address, timeout=READ_SECONDS) as response:
+            while len(data) <= settings.max_photo and (piece := response.read1(FETCH_BYTES)):
+                data += piece
+                if time.monotonic() > until:
+                    raise FaultError(BAD_IMAGE, f"source.imageUri: took longer than {FETCH_SECONDS:.0f} s")
     except (HTTPException, OSError, ValueError) as error:
         reason = f"status {error.code}" if isinstance(error, urllib.error.HTTPError) else "no answer"
         raise FaultError(BAD_IMAGE, f"source.imageUri: cannot be fetched ({reason})") from error
-    return data
+    return bytes(data)
 
 
 def _begins(address: str, prefix: str) -> bool:
