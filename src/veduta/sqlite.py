@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from veduta.errors import VedutaError
 
 MAX_VALUE = 1 << 28  # bytes of one value or row
+NEW_SECONDS = 2.0  # how long a new file may have a rollback journal while another process makes it
 KNOWN_TRIGGERS = {
     "CREATE TRIGGER REFERENCE_REMOVED AFTER DELETE ON REFERENCE BEGIN INSERT INTO REMOVED (ROW) VALUES (OLD.ROW); END"
 }
@@ -178,7 +180,10 @@ def check_files(file: Path) -> None:
         with suppress(FileNotFoundError):
             if not S_ISREG(path.lstat().st_mode):
                 raise sqlite3.DatabaseError(f"{path.name} is a link or no plain file")
-    if os.path.lexists(file.with_name(file.name + "-journal")):
+    rollback, until = file.with_name(file.name + "-journal"), time.monotonic() + NEW_SECONDS
+    while os.path.lexists(rollback) and time.monotonic() < until:
+        time.sleep(0.01)  # another process may be making the file: it has one for a moment
+    if os.path.lexists(rollback):
         raise sqlite3.DatabaseError(f"{file.name}-journal is not Veduta's; look where it comes from, and delete it")
 
 

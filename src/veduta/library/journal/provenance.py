@@ -76,7 +76,7 @@ def _is_well_formed(intent: Intent, book: OperationLog) -> bool:
 
 
 def _is_absolute(path: Path) -> bool:
-    return path.is_absolute() and "\0" not in str(path) and path == Path(os.path.normpath(path))
+    return path.is_absolute() and "\0" not in os.fspath(path) and path == Path(os.path.normpath(path))
 
 
 def _is_stamp(stamp: Stamp) -> bool:
