@@ -66,6 +66,9 @@ $(VENV)/installed-dev: $(VENV)/installed requirements-dev.txt
 	@command -v exiftool >/dev/null \
 	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends libimage-exiftool-perl; } >/dev/null 2>&1 \
 	  || echo "no exiftool here, so the tests of what it reads and writes are skipped; install it with: apt-get install libimage-exiftool-perl"
+	@command -v nginx >/dev/null \
+	  || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; } >/dev/null 2>&1 \
+	  || echo "no nginx here, so the test of the proxy's site is skipped; install it with: apt-get install nginx-light"
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed-dev requirements-docs.txt

@@ -59,6 +59,11 @@ class VedutaError(Exception):
         return f"{self.problem}; {self.remedy}" if self.remedy else self.problem
 
 
+def install_extra(extra: str) -> str:
+    """Return what to do to get an optional part of Veduta; not by a name that others could take on a package index."""
+    return f"in Veduta's folder, run: pip install '.[{extra}]'"
+
+
 class ImageError(VedutaError):
     """A photo cannot be read; the message names the file and the reason.
 

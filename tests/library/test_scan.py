@@ -424,7 +424,7 @@ def test_a_raw_is_looked_at_as_soon_as_rawpy_is_there(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, "rawpy", None)
             (failure,) = library.scan().failures
-            assert "veduta[raw]" in failure.error
+            assert "'.[raw]'" in failure.error
             assert library.assets() == []
         assert not library.scan().failures
         (shot,) = library.assets()

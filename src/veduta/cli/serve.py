@@ -13,7 +13,7 @@ import typer
 
 from veduta.cli import output
 from veduta.cli.options import Provider
-from veduta.errors import VedutaError
+from veduta.errors import VedutaError, install_extra
 from veduta.files import MEGABYTE
 
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
@@ -53,7 +53,7 @@ def serve_command(
         from veduta.web.server import make_server
         from veduta.web.settings import Settings
     except ModuleNotFoundError as error:
-        raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
+        raise VedutaError(f"{error.name} is missing; {install_extra('serve')}") from error
     names = served_names(host, host_name or ())
     if not str(tile_url or "https://").startswith(("https://", "http://")):
         raise typer.BadParameter("expected an address that begins with https:// or http://", param_hint="--tile-url")
@@ -99,7 +99,7 @@ def on_page(
         from veduta.web.server import make_server
         from veduta.web.settings import Settings
     except ModuleNotFoundError as error:
-        raise VedutaError(f"{error.name} is missing; install it with: pip install 'veduta[serve]'") from error
+        raise VedutaError(f"{error.name} is missing; {install_extra('serve')}") from error
     settings = Settings(token=token, hosts=loopback_names(()))
     with _listen("127.0.0.1", port) as listening:
         app = create_app(galleries, settings, provider, queue=queue)

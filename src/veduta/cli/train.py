@@ -12,7 +12,7 @@ import typer
 
 from veduta.cli import output
 from veduta.cli.options import SOME_FAILED, AsListing, Listing
-from veduta.errors import ModelError
+from veduta.errors import ModelError, install_extra
 
 NEEDED = ("torch", "onnx", "onnxscript", "safetensors", "matplotlib")
 
@@ -137,7 +137,7 @@ def train_command(
     """
     missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
     if missing:
-        raise ModelError(f"training needs {', '.join(missing)}; pip install 'veduta[train]'")
+        raise ModelError(f"training needs {', '.join(missing)}; {install_extra('train')}")
     from dataclasses import replace
 
     from veduta.training.descriptor.config import SHIPPED, TrainConfig

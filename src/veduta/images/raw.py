@@ -8,7 +8,7 @@ from typing import Any
 
 import PIL.Image
 
-from veduta.errors import ImageError, NotInstalledError, TooLargeError
+from veduta.errors import ImageError, NotInstalledError, TooLargeError, install_extra
 from veduta.images import jpeg
 from veduta.images.exif import Exif
 from veduta.images.formats import JpegPhoto, OpenedPhoto
@@ -55,7 +55,7 @@ def _rawpy(shown: str) -> ModuleType:
     try:
         import rawpy
     except ImportError as error:
-        remedy = "install it with: pip install 'veduta[raw]'"
+        remedy = install_extra("raw")
         raise NotInstalledError(shown, "is a RAW, which takes rawpy", remedy) from error
     library: ModuleType = rawpy
     return library

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from veduta.errors import JobError, ModelError, VedutaError
+from veduta.errors import JobError, ModelError, VedutaError, install_extra
 from veduta.files import write_json
 from veduta.jobs.add import AddJob
 from veduta.jobs.merge import MergeReport, merge_job
@@ -131,7 +131,7 @@ def _import() -> Any:
         import ray
         import ray.data
     except ModuleNotFoundError as error:
-        raise ModelError(f"jobs on Ray need the extra [ray] ({error.name}): pip install 'veduta[ray]'") from error
+        raise ModelError(f"jobs on Ray need the extra [ray] ({error.name}): {install_extra('ray')}") from error
     return ray
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from veduta.errors import ModelError
+from veduta.errors import ModelError, install_extra
 from veduta.models.cards import ModelCard, card
 from veduta.models.folder import write_card
 
@@ -293,4 +293,4 @@ def _faults(source: WeightSource, revision: str, file: str) -> Iterator[None]:
         raise ModelError(f"{source.repository}/{file}: {reason}") from error
 
 
-NEEDS = "pip install 'veduta[torch]'"
+NEEDS = install_extra("torch")

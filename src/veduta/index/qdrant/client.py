@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from veduta.errors import GalleryError
+from veduta.errors import GalleryError, install_extra
 
 KEY = "VEDUTA_QDRANT_API_KEY"  # of the environment; never written anywhere
 MEMORY = ":memory:"
@@ -194,7 +194,7 @@ def _imported() -> Any:
     try:
         import qdrant_client
     except ImportError as error:
-        raise GalleryError(f"Qdrant needs the extra [qdrant] ({error.name}): pip install 'veduta[qdrant]'") from error
+        raise GalleryError(f"Qdrant needs the extra [qdrant] ({error.name}): {install_extra('qdrant')}") from error
     return qdrant_client
 
 

@@ -16,7 +16,7 @@ from veduta import __version__
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
 from veduta.decision.model import DEFAULT_EFFORT, LearnedDecider, shipped_decider
-from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError
+from veduta.errors import DatasetError, GalleryError, ImageError, VedutaError, install_extra
 from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.gallery.options import DEFAULT_MATCHER
@@ -275,7 +275,7 @@ def _check_installed() -> None:
         import matplotlib  # noqa: F401
         import scipy  # noqa: F401
     except ImportError as error:
-        raise DatasetError(f"calibrating needs {error.name}; pip install 'veduta[calibrate]'") from error
+        raise DatasetError(f"calibrating needs {error.name}; {install_extra('calibrate')}") from error
 
 
 def _write(out: Path, result: Calibration, before: Sequence[HeldOutAnswer], after: Sequence[HeldOutAnswer]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from veduta.errors import ModelError
+from veduta.errors import ModelError, install_extra
 from veduta.training.descriptor.model.backbone import LITE_STEP, Backbone
 
 BACKBONE_STEP = LITE_STEP  # of networks that halve their input five times
@@ -58,7 +58,7 @@ def load_backbone(folder: Path) -> Backbone:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
-        raise ModelError(f"{folder}: needs transformers; pip install 'veduta[train]'") from error
+        raise ModelError(f"{folder}: needs transformers; {install_extra('train')}") from error
     transformers.utils.logging.disable_progress_bar()
     try:
         model = transformers.AutoModel.from_pretrained(str(folder), local_files_only=True).eval()
