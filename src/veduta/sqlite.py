@@ -76,7 +76,7 @@ class Database:
         """Raise a ValueError met in the body, where stored values are decoded, as the fault of a damaged file."""
         try:
             yield
-        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError) as error:
             raise self._fault("is damaged", sqlite3.DatabaseError(str(error)), self.file) from error
 
     def rows(self, query: str, values: Sequence[Any] = (), action: str = "cannot be read") -> list[Any]:

@@ -72,8 +72,9 @@ class CandidateColumns:
 
     def of(self, landmark: str) -> LandmarkEvidence:
         """Return one landmark's view of the candidates."""
-        own, others = np.flatnonzero(self.landmark == landmark), np.flatnonzero(self.landmark != landmark)
-        return LandmarkEvidence(self, own, others)
+        # Compared by Python: NumPy's strings end at their last character that is not NUL.
+        is_own = np.array([other == landmark for other in self.landmark], bool)
+        return LandmarkEvidence(self, np.flatnonzero(is_own), np.flatnonzero(~is_own))
 
 
 class LandmarkEvidence:

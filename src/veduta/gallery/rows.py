@@ -71,7 +71,8 @@ class DescriptorRows:
     def labels(self, row_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return row id -> (reference id, landmark id), for those of these rows that are there."""
         marks = ",".join("?" * len(row_ids))
-        query = f"SELECT row, id, landmark FROM reference WHERE row IN ({marks})"  # noqa: S608
+        query = f"""SELECT r.row, r.id, r.landmark FROM reference AS r
+                    JOIN landmark AS l ON l.id = r.landmark WHERE r.row IN ({marks})"""  # noqa: S608
         return {row_id: (id, landmark) for row_id, id, landmark in self._db.rows(query, row_ids)}
 
     def full_labels(self, row_ids: Sequence[int]) -> dict[int, ReferenceLabel]:

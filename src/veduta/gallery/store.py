@@ -154,7 +154,8 @@ class Store:
 
     def revision(self) -> int:
         """Return a number that grows with every change, whichever process made it."""
-        return int(self._db.rows("SELECT value FROM meta WHERE key = 'revision'")[0][0])
+        with self._db.decoding():
+            return int(self._db.rows("SELECT value FROM meta WHERE key = 'revision'")[0][0])
 
     def settings(self) -> dict[str, Any]:
         """Return the settings the gallery was made with."""

@@ -162,7 +162,8 @@ class Catalog:
     def get_meta(self, key: str) -> Any:
         """Return the value under a key, or None."""
         rows = self.db.rows("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
+        with self.db.decoding():
+            return json.loads(rows[0][0]) if rows else None
 
     # --- files --------------------------------------------------------------------------------------------------
 

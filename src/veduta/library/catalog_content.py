@@ -15,6 +15,8 @@ from veduta.library.model import StoredAnswer
 from veduta.sqlite import Database
 from veduta.types import Float32, Landmark
 
+FINGERPRINT_BYTES = 8
+
 
 @dataclass(frozen=True, eq=False)
 class PhotoContent:
@@ -100,13 +102,20 @@ class ContentTable:
         query = """SELECT sha256, descriptor, fingerprint, sharpness, model, taken FROM content
                    WHERE sha256 IN (SELECT sha256 FROM file WHERE error IS NULL) ORDER BY sha256"""
         rows = self._db.rows(query)
-        width = max((len(row[1]) for row in rows), default=0)  # models may differ in length
-        data = b"".join(row[1].ljust(width, b"\0") for row in rows)
-        matrix = np.frombuffer(data, np.float16).astype(np.float32).reshape(len(rows), width // 2)
-        norms = np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
-        sha256, _, fingerprints, sharpness, models, taken = zip(*rows, strict=True) if rows else ((),) * 6
-        dates = tuple(None if moment is None else datetime.fromisoformat(moment) for moment in taken)
-        return Appearances(sha256, matrix / norms, fingerprints, sharpness, models, dates)
+        with self._db.decoding():
+            if any(len(row[2]) != FINGERPRINT_BYTES for row in rows):
+                raise ValueError(f"a fingerprint has not {FINGERPRINT_BYTES} bytes")
+            width = max((len(row[1]) for row in rows), default=0)  # models may differ in length
+            data = b"".join(row[1].ljust(width, b"\0") for row in rows)
+            matrix = np.frombuffer(data, np.float16).astype(np.float32).reshape(len(rows), width // 2)
+            norms = np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+            if not np.isfinite(norms).all():
+                raise ValueError("a descriptor is not of numbers")
+            sha256, _, fingerprints, sharpness, models, taken = zip(*rows, strict=True) if rows else ((),) * 6
+            dates = tuple(None if moment is None else datetime.fromisoformat(moment) for moment in taken)
+            if any(moment is not None and moment.tzinfo is not None for moment in dates):
+                raise ValueError("a time has a zone")
+            return Appearances(sha256, matrix / norms, fingerprints, sharpness, models, dates)
 
     def thumbnail(self, sha256: str) -> bytes:
         """Return the small WebP picture of a content; LibraryError when there is none."""
@@ -190,17 +199,19 @@ class AnswerTable:
 
     def _read(self, where: str, values: Sequence[Any]) -> dict[str, StoredAnswer]:
         query = f"SELECT sha256, gallery, revision, landmark, confidence, guesses, evidence FROM answer {where}"  # noqa: S608
-        return {
-            sha256: StoredAnswer(
-                gallery,
-                revision,
-                parse_landmark(landmark),
-                confidence,
-                tuple((Landmark(**fields), p) for fields, p in json.loads(guesses)),
-                tuple((a, b, c, d) for a, b, c, d in json.loads(evidence)),
-            )
-            for sha256, gallery, revision, landmark, confidence, guesses, evidence in self._db.rows(query, values)
-        }
+        rows = self._db.rows(query, values)
+        with self._db.decoding():
+            return {
+                sha256: StoredAnswer(
+                    gallery,
+                    revision,
+                    parse_landmark(landmark),
+                    confidence,
+                    tuple((landmark_of(fields), float(p)) for fields, p in json.loads(guesses)),
+                    tuple((str(a), str(b), float(c), d and int(d)) for a, b, c, d in json.loads(evidence)),
+                )
+                for sha256, gallery, revision, landmark, confidence, guesses, evidence in rows
+            }
 
     def revisions(self) -> dict[str, tuple[str, int]]:
         """Return sha256 -> (gallery, its revision) of the contents that have an answer."""
@@ -234,5 +245,15 @@ def format_landmark(landmark: Landmark | None) -> str | None:
 
 
 def parse_landmark(text: str | None) -> Landmark | None:
-    """Return a landmark as stored by `format_landmark`."""
-    return None if text is None else Landmark(**json.loads(text))
+    """Return a landmark as stored by `format_landmark`; ValueError or TypeError for other text."""
+    return None if text is None else landmark_of(json.loads(text))
+
+
+def landmark_of(fields: dict[str, Any]) -> Landmark:
+    """Return a landmark of stored fields, after checking that each is of its kind."""
+    landmark = Landmark(**fields)
+    texts = [landmark.id, landmark.name, *([] if landmark.url is None else [landmark.url])]
+    numbers = [number for number in (landmark.latitude, landmark.longitude) if number is not None]
+    if not all(type(text) is str for text in texts) or not all(type(number) in (int, float) for number in numbers):
+        raise ValueError(f"a landmark with a field of another type: {fields}")
+    return landmark

@@ -28,7 +28,9 @@ class VerdictTable:
         query = """SELECT coalesce(s.sha256, v.sha256), v.verdict, v.landmark, v.said FROM verdict AS v
                    LEFT JOIN (SELECT sha256, origin FROM same UNION SELECT origin, origin FROM same) AS s
                    ON s.origin = v.sha256 ORDER BY s.sha256 IS NOT NULL"""  # one on the first content replaces its own
-        return {row[0]: Verdict(row[1], parse_landmark(row[2]), row[3]) for row in self._db.rows(query)}
+        rows = self._db.rows(query)
+        with self._db.decoding():
+            return {row[0]: Verdict(row[1], parse_landmark(row[2]), row[3]) for row in rows}
 
     def put(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
         """Store a person's verdict on a content, in the place of an earlier one.

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_IMODE, S_ISREG
+from typing import Any
 
 COPY_BYTES = 1 << 20  # bytes read at once
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -50,6 +51,13 @@ class Stamp:
     def of(cls, status: os.stat_result) -> Stamp:
         """Return the stamp of a file's status."""
         return cls(status.st_size, status.st_mtime_ns, S_IMODE(status.st_mode))
+
+    @classmethod
+    def of_line(cls, values: dict[str, Any]) -> Stamp:
+        """Return the stamp with these fields; ValueError unless they are whole numbers of 64 bits."""
+        if not all(type(value) is int and abs(value) < 2**63 for value in values.values()):
+            raise ValueError(f"a stamp of {values}")
+        return cls(**values)
 
     def fits(self, status: os.stat_result, slack_ns: int = 0) -> bool:
         """Return whether a file has this size, and this modification time give or take the slack."""

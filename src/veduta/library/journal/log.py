@@ -41,6 +41,7 @@ JOURNAL_FORMAT = 1
 JournalState = Literal["applied", "interrupted", "undone", "partly undone"]
 JOURNAL_FOLDER, BACKUP = "journal", "backup"
 ENDING = ".jsonl"
+MAX_NUMBER = 2**63
 MAC_LENGTH = 32  # hex digits: 128 bits
 JOURNAL_NAME = re.compile(r"[0-9]{4,}-[^. ]+\.jsonl")  # not the copies that programs which synchronise folders leave
 
@@ -109,18 +110,18 @@ class LogReplay:
     def replay_line(self, line: dict[str, Any]) -> None:
         """Take in one line."""
         match line:
-            case {"folder": folder, "mtime_ns": mtime_ns, "names": names}:
+            case {"folder": folder, "mtime_ns": int(mtime_ns), "names": str(names)} if abs(mtime_ns) < MAX_NUMBER:
                 self.folders.setdefault(Path(folder), (mtime_ns, names))
             case {"made": folder}:
                 self.created_folders.append(Path(folder))
-            case {"step": number}:
+            case {"step": int(number)}:
                 self.intents[number] = Intent.of(line)
-            case {"done": number, **stamp}:
-                self.done[number] = Stamp(**stamp)
-            case {"failed": number} | {"undone": number}:
+            case {"done": int(number), **stamp}:
+                self.done[number] = Stamp.of_line(stamp)
+            case {"failed": int(number)} | {"undone": int(number)}:
                 self.closed.add(number)
                 self.left.pop(number, None)
-            case {"left": number, "why": why}:
+            case {"left": int(number), "why": str(why)} if number in self.intents:
                 self.left[number] = why
             case _:
                 self._turn(line)
@@ -206,6 +207,7 @@ class OperationLog:
             try:
                 line = json.loads(content)
                 given = line.pop("mac", "")
+                given = given if type(given) is str and given.isascii() else ""
                 signed = signed and key is not None and hmac.compare_digest(given, _mac(key, mac, line))
                 mac, story = given, _heard(story, line)
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:

@@ -100,7 +100,11 @@ class Intent:
 
     @classmethod
     def of(cls, line: dict[str, Any]) -> Intent:
-        """Return the intent in a line of `as_dict`."""
+        """Return the intent in a line of `as_dict`; ValueError where a field is of another type."""
+        texts = [line[name] for name in ("kind", "target", "part")]
+        texts += [line[name] for name in ("source", "before", "after", "backup") if name in line]
+        if not all(type(text) is str for text in texts) or type(line["step"]) is not int:
+            raise ValueError("a step with a field of another type")
         target = Path(line["target"])
         return cls(
             line["step"],
@@ -108,11 +112,11 @@ class Intent:
             target,
             Path(line["source"]) if "source" in line else target,
             line["part"],
-            Stamp(**line["was"]) if line["was"] else None,
+            Stamp.of_line(line["was"]) if line["was"] else None,
             line.get("before", ""),
             line.get("after", ""),
             Path(line["backup"]) if "backup" in line else None,
-            line.get("keep_times", False),
+            line.get("keep_times", False) is True,
         )
 
     @property

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import get_args
 
 from veduta.errors import LibraryError
-from veduta.library.journal.fsops import Stamp
 from veduta.library.journal.log import LogReplay, OperationLog
 from veduta.library.journal.operation import Intent, OperationKind
 
 PART_NAME = re.compile(r"\.veduta-[0-9a-f]{16}\.part")
 SHA256 = re.compile(r"([0-9a-f]{64})?")
-MAX_NUMBER = 2**63
 
 
 def check_trusted(story: LogReplay, book: OperationLog, root: Path | None) -> None:
@@ -69,15 +67,10 @@ def _is_well_formed(intent: Intent, book: OperationLog) -> bool:
         intent.backup.parent == book.backups and is_inside(intent.backup, book.state) and not book.state.is_symlink()
     )
     digests = SHA256.fullmatch(intent.before) and SHA256.fullmatch(intent.after)
-    stamp = intent.was is None or _is_stamp(intent.was)
     needed = intent.was is not None or intent.kind == "write"
     known = intent.kind in get_args(OperationKind) and (intent.kind == "write" or intent.backup is None)
-    return bool(names and backup and digests and stamp and needed and known)
+    return bool(names and backup and digests and needed and known)
 
 
 def _is_absolute(path: Path) -> bool:
     return path.is_absolute() and "\0" not in os.fspath(path) and path == Path(os.path.normpath(path))
-
-
-def _is_stamp(stamp: Stamp) -> bool:
-    return all(type(n) is int and abs(n) < MAX_NUMBER for n in (stamp.size, stamp.mtime_ns, stamp.mode))

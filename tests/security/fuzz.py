@@ -1,0 +1,448 @@
+"""Mutated folders and files of every kind that Veduta reads: no crash but its own errors, no write or read outside.
+
+    PYTHONPATH=tests python tests/security/fuzz.py [--seconds 600] [--seed 0] [--only KIND] [--case NUMBER]
+
+Each case is made from (seed, kind, number), so that one that fails is made again by its number. An audit hook watches
+what is opened, removed, renamed, connected to and started meanwhile. Ends with status 1 if anything went wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+
+os.environ["VEDUTA_USER_STATE"] = tempfile.mkdtemp(prefix="veduta-state-")
+
+from support import world
+
+from veduta.datasets.listing import list_csv
+from veduta.decision.model import LearnedDecider, shipped_decider
+from veduta.errors import VedutaError
+from veduta.features_codec import unpack_features
+from veduta.gallery import Gallery
+from veduta.images import load
+from veduta.library import Library
+from veduta.library.journal import Step, apply
+from veduta.library.metadata.xmp import estimates, has_own_position, merge_sidecar, remove_ours
+from veduta.library.model import Label
+from veduta.models.folder import read_card
+from veduta.review_queue import ReviewQueue
+from veduta.types import Landmark
+
+ROOT = Path(tempfile.mkdtemp(prefix="veduta-fuzz-"))
+VICTIM, SEEDS, CASE = ROOT / "victim", ROOT / "seeds", ROOT / "case"
+READABLE = tuple(
+    map(os.path.realpath, (sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/proc", "/sys", "/dev"))
+)
+HOSTILE: list[object] = [
+    None,
+    "",
+    0,
+    -1,
+    2**63 - 1,
+    2**70,
+    1e308,
+    float("nan"),
+    True,
+    [],
+    {},
+    [[]] * 50,
+    "x" * 10_000,
+    "\0",
+    "\ud800",
+    "/",
+    "..",
+    "../../victim/secret.txt",
+    "/etc/passwd",
+    "a/../../victim/secret.txt",
+    "http://127.0.0.1:9/",
+    "qdrant",
+    "approximate",
+    b"",
+    b"\0" * 100,
+    b"\xff" * 10_000,
+]
+seen: list[str] = []
+watching = False
+
+
+def watch(event: str, arguments: tuple[object, ...]) -> None:
+    """Note what a case does outside of its folder."""
+    if not watching:
+        return
+    if event in ("socket.connect", "subprocess.Popen", "os.system", "os.exec", "os.fork"):
+        seen.append(f"{event} {arguments!r:.200}")
+    elif event == "open":
+        path, _, flags = arguments
+        if isinstance(path, (str, bytes)):
+            note(path, bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)), event)
+    elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.utime", "sqlite3.connect"):
+        note(arguments[0], event != "sqlite3.connect", event)  # type: ignore[arg-type]
+    elif event in ("os.rename", "os.link", "os.symlink", "shutil.move"):
+        note(arguments[1], True, event)  # type: ignore[arg-type]
+
+
+def note(path: str | bytes | int, writing: bool, event: str) -> None:
+    """Note a path that is not the case's, nor Python's or the system's to read."""
+    if isinstance(path, int) or not path:
+        return
+    name = os.fsdecode(path).removeprefix("file://").partition("?")[0]
+    real = os.path.realpath(name)
+    if name.startswith(str(CASE)) and real.startswith(str(CASE)):
+        return
+    own = (os.environ["VEDUTA_USER_STATE"], tempfile.gettempdir() + "/veduta-")
+    if real.startswith(own) and not real.startswith(str(VICTIM)):
+        return
+    if writing or not real.startswith(READABLE) or real.startswith(str(VICTIM)):
+        seen.append(f"{event} {'writes' if writing else 'reads'} {name!r}")
+
+
+# --- seeds -----------------------------------------------------------------------------------------------------------
+
+
+def make_seeds() -> None:
+    """Make one good folder or file of each kind."""
+    VICTIM.mkdir()
+    (VICTIM / "secret.txt").write_text("nobody's business")
+    for i in range(3):
+        for j in range(2):
+            photo = world.save(
+                world.view(world.facade(i, 240, 180), 10 * i + j).pixels, SEEDS / "photos" / f"{i}" / f"{j}.jpg"
+            )
+    with Gallery.create(SEEDS / "gallery") as gallery:
+        gallery.add(SEEDS / "photos")
+    shutil.copytree(SEEDS / "photos" / "0", SEEDS / "library")
+    with Library(SEEDS / "library") as library:
+        library.scan()
+    steps = [Step("move", SEEDS / "library" / "sorted" / "0.jpg", SEEDS / "library" / "0.jpg")]
+    steps.append(Step("write", SEEDS / "library" / "1.jpg.xmp", make=lambda: b"<x/>"))
+    apply(steps, SEEDS / "library" / ".veduta", "organize", root=SEEDS / "library")
+    queue = ReviewQueue(SEEDS / "gallery")
+    queue.close()
+    (SEEDS / "photos.csv").write_text(f"photo,landmark,name,latitude,longitude\n{photo},a,A,1.5,2.5\n")
+    (SEEDS / "photo.xmp").write_text(
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:subject><rdf:Bag><rdf:li>a</rdf:li></rdf:Bag>'
+        "</dc:subject></rdf:Description></rdf:RDF></x:xmpmeta>"
+    )
+    card = {"name": "mine", "file": "m.onnx", "sha256": "0" * 64, "dim": 8, "side": 64, "step": 32}
+    (SEEDS / "card.json").write_text(json.dumps(card))
+    (SEEDS / "decision.npz").write_bytes(shipped_decider("efficientnet-lite2-landmarks", "xfeat", "nearest").to_bytes())
+    with sqlite3.connect(SEEDS / "gallery" / "gallery.sqlite") as db:
+        (SEEDS / "features.bin").write_bytes(db.execute("SELECT features FROM features").fetchone()[0])
+    db.close()
+    rng = np.random.default_rng(0)
+    for kind, mode in (
+        ("JPEG", "RGB"),
+        ("PNG", "RGBA"),
+        ("WEBP", "RGB"),
+        ("TIFF", "RGB"),
+        ("GIF", "P"),
+        ("BMP", "RGB"),
+        ("AVIF", "RGB"),
+    ):
+        picture = PIL.Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).convert(mode)
+        picture.save(SEEDS / f"photo.{kind.lower()}", kind, **({"progressive": True} if kind == "JPEG" else {}))
+
+
+# --- mutations -------------------------------------------------------------------------------------------------------
+
+
+def mutate_bytes(data: bytes, rng: random.Random) -> bytes:
+    """Return bytes flipped, cut, doubled or overwritten in a few places."""
+    content = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        place = rng.randrange(len(content) + 1)
+        match rng.randrange(6):
+            case 0 if content:
+                content[place % len(content)] ^= 1 << rng.randrange(8)
+            case 1:
+                content[place : place + rng.randrange(1, 9)] = rng.randbytes(rng.randrange(9))
+            case 2:
+                del content[place : place + rng.choice((1, 4, 64, 10_000))]
+            case 3:
+                content[place:place] = content[place : place + rng.choice((1, 8, 200))] * rng.choice((1, 3, 50))
+            case 4:
+                content[place : place + 4] = rng.choice(
+                    (b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f")
+                )
+            case _:
+                content[place : place + 8] = rng.choice((b"\0" * 8, b"../../..", b"\xff" * 8))
+    return bytes(content)
+
+
+def mutate_value(value: object, rng: random.Random) -> object:
+    """Return a JSON value with something hostile in it."""
+    if isinstance(value, dict) and value and rng.random() < 0.9:
+        key = rng.choice(list(value))
+        if rng.random() < 0.15:
+            return {k: v for k, v in value.items() if k != key}
+        return value | {key: mutate_value(value[key], rng)}
+    if isinstance(value, list) and value and rng.random() < 0.8:
+        place = rng.randrange(len(value))
+        return [*value[:place], mutate_value(value[place], rng), *value[place + 1 :]]
+    hostile = [
+        *HOSTILE,
+        str(VICTIM / "secret.txt"),
+        str(VICTIM / "new.txt"),
+        str(CASE / "x" / ".." / ".." / "victim" / "secret.txt"),
+    ]
+    chosen = rng.choice(hostile)
+    return chosen.decode("latin-1") if isinstance(chosen, bytes) else chosen
+
+
+def mutate_database(file: Path, rng: random.Random) -> None:
+    """Change cells of a database, or bytes of its file."""
+    if rng.random() < 0.3:
+        file.write_bytes(mutate_bytes(file.read_bytes(), rng))
+        return
+    db = sqlite3.connect(file)
+    with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError), db:
+        tables = [
+            name
+            for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table' AND name NOT LIKE 'sqlite%'")
+        ]
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            table = rng.choice(tables)
+            column = rng.choice([row[1] for row in db.execute(f"PRAGMA table_info({table})")])
+            old = [row[0] for row in db.execute(f"SELECT {column} FROM {table}")]
+            value: object = rng.choice([*HOSTILE, str(VICTIM / "secret.txt"), os.fsencode(VICTIM / "secret.txt")])
+            if old and rng.random() < 0.6:
+                before = rng.choice(old)
+                if isinstance(before, bytes):
+                    value = mutate_bytes(before, rng)
+                elif isinstance(before, str) and before[:1] in "{[":
+                    value = json.dumps(mutate_value(json.loads(before), rng))
+                elif isinstance(before, str):
+                    value = mutate_bytes(before.encode(), rng).decode("latin-1")
+            if isinstance(value, (list, dict)):
+                value = json.dumps(value)
+            db.execute(
+                f"UPDATE {table} SET {column} = ? WHERE rowid = (SELECT rowid FROM {table} LIMIT 1)"
+                if table in ("reference", "features", "thumbnail", "keypoint_support", "item")
+                else f"UPDATE {table} SET {column} = ?",
+                (value,),
+            )  # noqa: E501
+    db.close()
+
+
+def mutate_lines(file: Path, rng: random.Random) -> None:
+    """Change a line of JSON lines."""
+    lines = file.read_text("ascii").splitlines()
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        place = rng.randrange(len(lines))
+        match rng.randrange(4):
+            case 0:
+                del lines[place]
+            case 1:
+                lines.insert(place, lines[rng.randrange(len(lines))])
+            case _:
+                lines[place] = json.dumps(mutate_value(json.loads(lines[place]), rng), default=str)
+        if not lines:
+            break
+    file.write_text("".join(line + "\n" for line in lines), "ascii", "replace")
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------------
+
+
+def gallery_case(rng: random.Random) -> None:
+    """Open, list, search and change a gallery."""
+    path = Path(shutil.copytree(SEEDS / "gallery", CASE / "gallery"))
+    mutate_database(path / "gallery.sqlite", rng)
+    with acting(), Gallery.open(path) as gallery:
+        gallery.info()
+        landmarks = gallery.landmarks()
+        list(gallery.recognize([CASE / "query.jpg"]))
+        references = gallery.references()
+        if references:
+            gallery.reference(references[0].id).picture()
+            gallery.remove(reference=references[0].id)
+        if landmarks:
+            gallery.remove(landmark=landmarks[0].landmark.id)
+
+
+def review_case(rng: random.Random) -> None:
+    """Open a review queue."""
+    path = Path(shutil.copytree(SEEDS / "gallery", CASE / "gallery"))
+    mutate_database(path / "review.sqlite", rng)
+    with acting():
+        queue = ReviewQueue(path)
+        try:
+            queue.export(CASE / "out")
+        finally:
+            queue.close()
+
+
+def library_case(rng: random.Random) -> None:
+    """Plan, apply and undo in a library whose catalog was changed."""
+    path = Path(shutil.copytree(SEEDS / "library", CASE / "library"))
+    mutate_database(path / ".veduta" / "library.sqlite", rng)
+    use_library(path)
+
+
+def journal_case(rng: random.Random) -> None:
+    """Plan, apply and undo in a library whose journal was changed."""
+    path = Path(shutil.copytree(SEEDS / "library", CASE / "library"))
+    file = next((path / ".veduta" / "journal").glob("*.jsonl"))
+    file.write_text(file.read_text("ascii").replace(str(SEEDS / "library"), str(path)), "ascii")
+    if rng.random() < 0.2:
+        file.write_bytes(mutate_bytes(file.read_bytes(), rng))
+    else:
+        mutate_lines(file, rng)
+    use_library(path)
+
+
+def use_library(path: Path) -> None:
+    """Do all that can be done to a library."""
+    with acting(), Library(path) as library:
+        for call in (
+            library.assets,
+            library.history,
+            library.groups,
+            library.failures,
+            library.uncertain,
+            lambda: library.organize(str(CASE / "Sorted" / "{landmark}")),
+            lambda: library.apply(library.organize(str(CASE / "Sorted" / "{landmark}"), "move")),
+            lambda: library.apply(library.tag()),
+            library.recover,
+            library.undo,
+            library.undo,
+        ):
+            with contextlib.suppress(VedutaError):
+                call()
+
+
+def file_case(name: str, use: Callable[[Path], object]) -> Callable[[random.Random], None]:
+    """Return a case of one mutated file."""
+
+    def case(rng: random.Random) -> None:
+        file = CASE / name
+        seed = (SEEDS / name).read_bytes()
+        if name.endswith(".json") and rng.random() < 0.7:
+            file.write_text(json.dumps(mutate_value(json.loads(seed), rng), default=str), "utf-8", "replace")
+        else:
+            file.write_bytes(mutate_bytes(seed, rng))
+        with acting():
+            use(file)
+
+    return case
+
+
+def load_small(file: Path) -> object:
+    """Decode a photo within the service's limits."""
+    return load(file, max_bytes=25 << 20, max_pixels=100_000_000, max_memory=640 << 20)
+
+
+def use_sidecar(file: Path) -> None:
+    """Read a sidecar, write into it, and take that out again."""
+    content = file.read_bytes()
+    estimates(content)
+    has_own_position(content)
+    label = Label(Landmark("a", "A", 1.5, 2.5), 0.9, "veduta")
+    remove_ours(merge_sidecar(content, label, position_known=False))
+
+
+def unpack_or_refuse(file: Path) -> None:
+    """Unpack local features; a ValueError is what callers turn into their error."""
+    with contextlib.suppress(ValueError):
+        unpack_features(file.read_bytes())
+
+
+KINDS: dict[str, Callable[[random.Random], None]] = {
+    "gallery": gallery_case,
+    "library": library_case,
+    "journal": journal_case,
+    "review": review_case,
+    "decision.npz": file_case("decision.npz", lambda file: LearnedDecider.from_bytes(file.read_bytes())),
+    "features.bin": file_case("features.bin", unpack_or_refuse),
+    "card.json": file_case("card.json", lambda file: read_card(file.parent)),
+    "photo.xmp": file_case("photo.xmp", use_sidecar),
+    "photos.csv": file_case("photos.csv", lambda file: list(list_csv(file))),
+    **{
+        f"photo.{kind}": file_case(f"photo.{kind}", load_small)
+        for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif")
+    },
+}
+
+
+@contextlib.contextmanager
+def acting() -> Iterator[None]:
+    """Watch what the body does."""
+    global watching
+    watching = True
+    try:
+        yield
+    finally:
+        watching = False
+
+
+def run_case(kind: str, seed: int, number: int) -> str | None:
+    """Run one case and return what went wrong, or None."""
+    shutil.rmtree(CASE, ignore_errors=True)
+    CASE.mkdir()
+    shutil.copy(SEEDS / "photos" / "0" / "0.jpg", CASE / "query.jpg")
+    seen.clear()
+    before = {path: path.read_bytes() for path in VICTIM.iterdir()}
+    try:
+        KINDS[kind](random.Random(f"{seed} {kind} {number}"))
+    except VedutaError as error:
+        if "\n" in str(error):
+            return f"an error of several lines: {error}"
+    except Exception:
+        return traceback.format_exc()
+    if {path: path.read_bytes() for path in VICTIM.iterdir()} != before:
+        return "a file outside was changed"
+    return "; ".join(seen[:3]) or None
+
+
+def main() -> int:
+    """Run cases until the time is over; print a line for each that went wrong, and the counts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=KINDS)
+    parser.add_argument("--case", type=int)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    make_seeds()
+    sys.addaudithook(watch)
+    kinds = [options.only] if options.only else list(KINDS)
+    counts, wrong, until, number = Counter[str](), Counter[str](), time.monotonic() + options.seconds, 0
+    while time.monotonic() < until:
+        for kind in kinds:
+            this = number if options.case is None else options.case
+            problem = run_case(kind, options.seed, this)
+            counts[kind] += 1
+            if problem:
+                wrong[kind] += 1
+                print(f"--- {kind} case {this}\n{problem}", flush=True)
+        number += 1
+        if options.case is not None:
+            break
+    print(json.dumps({"cases": counts.total(), "wrong": dict(wrong), "each": dict(counts)}))
+    shutil.rmtree(ROOT, ignore_errors=True)
+    return int(bool(wrong))
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stderr(io.StringIO()) as quiet:
+        status = main()
+    sys.exit(status)
