@@ -17,6 +17,7 @@ from typing import Any
 from veduta.errors import VedutaError
 
 MAX_VALUE = 1 << 28  # bytes of one value or row
+MAX_MESSAGE = 200  # characters of an error quoted in another
 NEW_SECONDS = 2.0  # how long a new file may have a rollback journal while another process makes it
 KNOWN_TRIGGERS = {
     "CREATE TRIGGER REFERENCE_REMOVED AFTER DELETE ON REFERENCE BEGIN INSERT INTO REMOVED (ROW) VALUES (OLD.ROW); END"
@@ -67,9 +68,9 @@ class Database:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            raise self._fault(action, error, self.file) from error
+            raise self._fault(action, _in_one_line(error), self.file) from error
         except UnicodeDecodeError as error:  # text that is none
-            raise self._fault("is damaged", sqlite3.DatabaseError(str(error)), self.file) from error
+            raise self._fault("is damaged", _in_one_line(error), self.file) from error
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -77,7 +78,7 @@ class Database:
         try:
             yield
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError) as error:
-            raise self._fault("is damaged", sqlite3.DatabaseError(str(error)), self.file) from error
+            raise self._fault("is damaged", _in_one_line(error), self.file) from error
 
     def rows(self, query: str, values: Sequence[Any] = (), action: str = "cannot be read") -> list[Any]:
         """Return all rows of a query."""
@@ -112,6 +113,12 @@ class Database:
             return
         with self.faults(action), transaction(self.connection, begin):
             yield self.connection
+
+
+def _in_one_line(error: Exception) -> sqlite3.DatabaseError:
+    """Return an error of SQLite whose message is short, whatever the file has made the first one quote."""
+    message = " ".join(str(error).split())
+    return sqlite3.DatabaseError(message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "...")
 
 
 @contextmanager

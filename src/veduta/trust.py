@@ -11,14 +11,41 @@ import hashlib
 import hmac
 import os
 import secrets
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from veduta.errors import VedutaError
 from veduta.files import utf8, write_json
 
 STATE_VARIABLE = "VEDUTA_USER_STATE"
 KEY_FILE, KEY_BYTES, ACCEPTED = "key", 32, "accepted"
+
+
+class TrustedFolder(ABC):
+    """A base for folders that ask for something beyond being read."""
+
+    @abstractmethod
+    def _requests(self) -> dict[str, Path | None]:
+        """Return each request in one line, with its particulars -> the folder it is accepted for; None for any."""
+
+    def requests(self) -> dict[str, bool]:
+        """Return what the folder asks for beyond being read -> whether this user accepts that.
+
+        A folder that somebody else made is read, and nothing more is done for it, until `trust` was called.
+        """
+        return {request: is_accepted(place, request) for request, place in self._requests().items()}
+
+    def trust(self) -> None:
+        """Accept all that the folder asks for, now and as it stands; another address or model will ask again.
+
+        Raises:
+            VedutaError: that cannot be recorded.
+        """
+        for request, place in self._requests().items():
+            if not accept(place, request):
+                raise VedutaError(f"{user_folder()}: cannot be written", f"name another folder by {STATE_VARIABLE}")
 
 
 def user_folder() -> Path:

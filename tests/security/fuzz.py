@@ -239,7 +239,7 @@ def mutate_database(file: Path, rng: random.Random) -> None:
                 if table in ("reference", "features", "thumbnail", "keypoint_support", "item")
                 else f"UPDATE {table} SET {column} = ?",
                 (value,),
-            )  # noqa: E501
+            )
     db.close()
 
 

@@ -606,3 +606,14 @@ def test_a_mutated_gallery_is_read_or_refused_in_one_line(built, view, tmp_path_
 def test_index_choice_of_nothing_is_the_default(stranger):
     with Gallery.open(stranger) as gallery:
         assert IndexChoice.of(gallery._store) == IndexChoice()
+
+
+def test_a_damaged_schema_quotes_nothing_of_several_lines(stranger):
+    file = stranger / GALLERY_FILE
+    content = file.read_bytes()
+    place = content.index(b"CREATE TABLE reference (")
+    file.write_bytes(content[: place + 25] + b"\x80\x81" + content[place + 27 :])
+    with pytest.raises(GalleryError) as caught:
+        Gallery.open(stranger)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500

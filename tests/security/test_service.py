@@ -149,6 +149,51 @@ def test_a_photo_that_takes_too_much_is_refused_and_the_others_of_the_request_ar
     assert "MB to decode" in results[1]["error"]["message"]
 
 
+def test_photos_that_take_much_memory_leave_a_thread_to_all_others(built, monkeypatch):
+    """With two workers one such photo is decoded at a time; others wait without a thread."""
+    monkeypatch.setattr("veduta.web.engine.HEAVY_BYTES", MEGABYTE)
+    engine, begun, go, calls = Engine([built], Settings(workers=2)), threading.Semaphore(0), threading.Event(), []
+
+    def slow(*_, **__):
+        begun.release()
+        go.wait(PATIENCE)
+
+    monkeypatch.setattr("veduta.web.engine.load", slow)
+    large = encoded("RGB", 1_000)
+
+    def work(number):
+        calls.append(number)
+        return engine.decode(large, "large")
+
+    async def ask():
+        waiting = [asyncio.create_task(engine.run(work, i)) for i in range(3)]
+        assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE)
+        assert await asyncio.wait_for(engine.run(lambda: "small"), PATIENCE) == "small"
+        assert not begun.acquire(blocking=False)
+        go.set()
+        await asyncio.gather(*waiting)
+
+    try:
+        asyncio.run(ask())
+    finally:
+        go.set()
+        engine.close()
+    assert sorted(calls) == [0, 0, 1, 1, 2, 2], "each is begun, and again when its turn has come"
+
+
+def test_work_that_may_be_heavy_is_called_once(built, monkeypatch):
+    monkeypatch.setattr("veduta.web.engine.HEAVY_BYTES", 1)
+    engine, calls = Engine([built], Settings(workers=1)), []
+
+    def work():
+        calls.append(1)
+        return engine.decode(encoded("RGB", 100), "a").width
+
+    assert asyncio.run(engine.run(work, heavy=True)) == 100
+    engine.close()
+    assert calls == [1]
+
+
 # --- nobody else waits ---------------------------------------------------------------------------------------------
 
 

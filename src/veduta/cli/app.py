@@ -15,8 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from veduta import __version__
-from veduta.cli import competition, index, jobs, library, models, output, serve, train
-from veduta.cli.library import StateOption, changes, review
+from veduta.cli import competition, index, jobs, library, models, output, serve, train, trust
+from veduta.cli.library import changes, review
 from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.cli.recognize_options import (
     Budget,
@@ -135,25 +135,6 @@ def remove_command(
     with Gallery.open(gallery) as opened:
         count = opened.remove(landmark, reference)
     output.note(f"removed {count} reference{'s' if count != 1 else ''}")
-
-
-@app.command("trust")
-def trust_command(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A gallery or a library.", show_default=False)],
-    list: Annotated[bool, typer.Option("--list", help="Only list what the folder asks for.")] = False,  # noqa: A002, FBT002
-    state: StateOption = None,
-) -> None:
-    """Accept what a gallery or library that came from elsewhere asks for, such as its own network or a Qdrant."""
-    from veduta.gallery import Gallery
-    from veduta.gallery.store import GALLERY_FILE
-    from veduta.library import Library
-
-    opened = Gallery.open(folder) if (folder / GALLERY_FILE).is_file() else Library(folder, state)
-    with opened:
-        if not list:
-            opened.trust()
-        for request, accepted in opened.requests().items():
-            output.print_lines([f"{'accepted' if accepted else 'asks to'}: {request}"])
 
 
 @app.command("list")
@@ -299,6 +280,7 @@ def calibrate_command(
 
 
 app.command("index")(index.index_command)
+app.command("trust")(trust.trust_command)
 app.command("train")(train.train_command)
 
 

@@ -26,7 +26,7 @@ def serve_command(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for one that is free.")] = 8000,
     host_name: Annotated[
-        list[str] | None, typer.Option(help="Name the server answers to; on loopback its own names, else all.")
+        list[str] | None, typer.Option(help="Another name the server answers to, beside its own: that of its proxy.")
     ] = None,
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Another site whose pages may use the services, https://example.org.")

@@ -29,6 +29,17 @@ from veduta.models.session import read_file
 from veduta.types import Candidate, Float32, Float64
 
 DECISION_FORMAT = 2  # of the .npz file of a decision
+DAMAGED = (  # what readers of a damaged .npz raise
+    ValueError,
+    KeyError,
+    TypeError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 MAX_DECISION_BYTES = 64 * 2**20  # unpacked; one has some two megabytes
 
 # Effort -> the stages it may go through; the next one only while the decision is open.
@@ -162,7 +173,7 @@ class LearnedDecider:
         """Return the decider that `to_bytes` wrote; GalleryError when damaged or of other terms."""
         try:
             return cls._from_bytes(data)
-        except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except DAMAGED as error:
             remedy = "run 'veduta calibrate --reset', then calibrate again"
             raise GalleryError(f"the decision it was calibrated to is damaged ({error}); {remedy}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -35,7 +36,7 @@ from veduta.models.folder import is_model, read_card
 from veduta.models.session import provider_name
 from veduta.progress import Progress, ShareProgress
 from veduta.recognizer import Recognizer
-from veduta.trust import STATE_VARIABLE, accept, is_accepted, user_folder
+from veduta.trust import TrustedFolder, accept, is_accepted
 from veduta.types import Failure, Image, Landmark, LandmarkCount, Recognition, Reference
 
 
@@ -64,7 +65,7 @@ class GalleryInfo:
     index: dict[str, Any]
 
 
-class Gallery(Closable):
+class Gallery(Closable, TrustedFolder):
     """References of landmarks on disk, and the means to recognize them in photos.
 
     Make one with `Gallery.create` or `Gallery.open`; use it as a context manager, from one thread at a time.
@@ -115,9 +116,10 @@ class Gallery(Closable):
         settings = new_settings(embedder, extractor, max_keypoints, max_side)
         own = is_model(embedder)
         store = Store.create(gallery, settings, lambda folder: keep_model(folder, read_card(embedder)) if own else None)
-        for request, place in _requests(store).items():
-            accept(place, request)
-        return cls(store)
+        made = cls(store)
+        with suppress(VedutaError):  # without a place for that it asks, as somebody else's does
+            made.trust()
+        return made
 
     @classmethod
     def open(cls, gallery: str | os.PathLike[str], provider: str = "cpu") -> Gallery:
@@ -141,22 +143,10 @@ class Gallery(Closable):
         self._models.close()
         self._store.close()
 
-    def requests(self) -> dict[str, bool]:
-        """Return what the gallery asks for beyond being read -> whether this user accepts that.
-
-        A gallery that somebody else made is read, and nothing more is done for it, until `trust` was called.
-        """
-        return {request: is_accepted(place, request) for request, place in _requests(self._store).items()}
-
-    def trust(self) -> None:
-        """Accept all that the gallery asks for, now and as it stands; another address or model will ask again.
-
-        Raises:
-            GalleryError: that cannot be recorded.
-        """
-        for request, place in _requests(self._store).items():
-            if not accept(place, request):
-                raise GalleryError(f"{user_folder()}: cannot be written", f"name another folder by {STATE_VARIABLE}")
+    def _requests(self) -> dict[str, Path | None]:
+        model = model_request(self.path, self.settings)
+        networks: dict[str, Path | None] = {model: None} if model else {}  # the same network is as good anywhere
+        return {PHOTOS_REQUEST: self.path, **networks, IndexChoice.of(self._store).request(): self.path}
 
     # --- contents -----------------------------------------------------------------------------------------------
 
@@ -234,12 +224,14 @@ class Gallery(Closable):
         if (source is None) == (csv is None):
             raise ValueError("expected either a folder or a csv")
         listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
-        return self._add(listed, failures, progress, comparing)
+        return _add(self._store, self._models, listed, failures, progress, comparing)
 
     def add_photo(self, photo: str | os.PathLike[str], landmark: Landmark | str, id: str | None = None) -> AddReport:
         """Add one photo as a reference of a landmark, known or new; its id is the path as given unless `id` is."""
         landmark = Landmark(landmark) if isinstance(landmark, str) else landmark
-        return self._add([LabeledPhoto(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], [])
+        return _add(
+            self._store, self._models, [LabeledPhoto(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], []
+        )
 
     def add_contents(self, photos: Iterable[tuple[str, bytes]], landmark: Landmark) -> AddReport:
         """Add photos that are nowhere else, such as those sent to a server; the gallery keeps the files themselves.
@@ -255,22 +247,11 @@ class Gallery(Closable):
             listed.append(
                 LabeledPhoto(str(path), f"{landmark.id}/{photo.sha256[:16]}", landmark, name=name, content=photo)
             )
-        report = self._add(listed, [])
+        report = _add(self._store, self._models, listed, [])
         for path in {Path(item.photo) for item in listed}:
             reference = self._store.find_content(path.name)
             if reference is None or Path(reference.photo).name != path.name:  # no photo, or one that lies elsewhere
                 path.unlink(missing_ok=True)
-        return report
-
-    def _add(
-        self,
-        listed: list[LabeledPhoto],
-        failures: list[Failure],
-        progress: Progress | None = None,
-        comparing: Progress | None = None,
-    ) -> AddReport:
-        report = add_listed(self._store, *self._models.pair(), listed, failures, progress)
-        self._store.graph.compare(self._models.matcher(), HomographyVerifier(), comparing)
         return report
 
     def put_landmark(self, landmark: Landmark) -> None:
@@ -451,11 +432,18 @@ class Gallery(Closable):
         return write_page(Path(out), [explanation], title, f"Gallery {utf8(str(self.path))}")
 
 
-def _requests(store: Store) -> dict[str, Path | None]:
-    """Return what a gallery asks for beyond being read, each in one line -> the folder for which it is accepted."""
-    model = model_request(store.path, store.settings())
-    networks: dict[str, Path | None] = {model: None} if model else {}  # the same network is as good anywhere
-    return {PHOTOS_REQUEST: store.path, **networks, IndexChoice.of(store).request(): store.path}
+def _add(
+    store: Store,
+    models: GalleryModels,
+    listed: list[LabeledPhoto],
+    failures: list[Failure],
+    progress: Progress | None = None,
+    comparing: Progress | None = None,
+) -> AddReport:
+    """Add photos, and compare the new references with those of their landmarks."""
+    report = add_listed(store, *models.pair(), listed, failures, progress)
+    store.graph.compare(models.matcher(), HomographyVerifier(), comparing)
+    return report
 
 
 def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failure]:

@@ -26,6 +26,7 @@ from veduta.trust import is_accepted
 
 # What a gallery says of its models, and the largest number that makes sense there.
 SETTINGS_LIMITS = {"embedder": {"side": 8_192}, "extractor": {"max_keypoints": 65_535, "max_side": 8_192}}
+MAX_NAME = 200  # bytes of a model's name, which is that of a folder
 SHA256 = re.compile(r"([0-9a-f]{64})?")  # empty for a method without weights
 FINE_MATCHER = "lighterglue"
 FINE_MATCHER_INPUTS = ("xfeat", DEFAULT_MATCHER)  # extractor and matcher beside which the fine matcher can be asked
@@ -130,7 +131,12 @@ def make_components(gallery: Path, settings: Mapping[str, Any], provider: str = 
 def own_model(gallery: Path, name: str) -> str | Path:
     """Return the folder of the gallery's own model of this name, or the name of one that ships."""
     folder = gallery / MODELS_FOLDER / name
-    plain = Path(name).name == name and not folder.is_symlink() and not folder.parent.is_symlink()
+    plain = (
+        Path(name).name == name
+        and len(os.fsencode(name)) <= MAX_NAME
+        and not folder.is_symlink()
+        and not folder.parent.is_symlink()
+    )
     return folder if plain and is_model(folder) else name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from veduta.gallery.match_graph import descriptor_matrix
 from veduta.sqlite import Database
-from veduta.types import Float32, Int64, Position
+from veduta.types import Float32, Int64, Landmark, Position
 
 
 @dataclass(frozen=True)
@@ -100,3 +101,14 @@ class DescriptorRows:
     def removals(self) -> int:
         """Return how many entries the log of removals has."""
         return int(self._db.rows("SELECT coalesce(max(seq), 0) FROM removed")[0][0])
+
+
+def merge_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
+    """Insert a landmark, or replace the fields of the stored one that this one has."""
+    db.execute(
+        """INSERT INTO landmark VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+           name = CASE WHEN excluded.name = excluded.id THEN name ELSE excluded.name END,
+           latitude = coalesce(excluded.latitude, latitude), longitude = coalesce(excluded.longitude, longitude),
+           url = coalesce(excluded.url, url)""",
+        (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url),
+    )

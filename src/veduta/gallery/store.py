@@ -23,7 +23,7 @@ from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery.match_graph import MatchGraph, with_confirmations
 from veduta.gallery.parallel_reader import ParallelReader
-from veduta.gallery.rows import DescriptorRows
+from veduta.gallery.rows import DescriptorRows, merge_landmark
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
 from veduta.sqlite import Database, is_writable
 from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Reference, UInt8
@@ -175,7 +175,7 @@ class Store:
         added = []
         with self._writing() as db:
             for landmark in landmarks:
-                _merge_landmark(db, landmark)
+                merge_landmark(db, landmark)
             for entry in entries:
                 reference = _put_entry(db, entry)
                 added += [reference] if reference else []
@@ -280,16 +280,6 @@ def _bytes(file: Path) -> int:
         return file.stat().st_size
     except FileNotFoundError:  # the log of changes goes when another process closes the gallery
         return 0
-
-
-def _merge_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
-    db.execute(
-        """INSERT INTO landmark VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
-           name = CASE WHEN excluded.name = excluded.id THEN name ELSE excluded.name END,
-           latitude = coalesce(excluded.latitude, latitude), longitude = coalesce(excluded.longitude, longitude),
-           url = coalesce(excluded.url, url)""",
-        (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url),
-    )
 
 
 def _put_entry(db: sqlite3.Connection, entry: NewReference) -> Reference | None:

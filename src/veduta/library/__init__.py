@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
-from veduta.files import MEGABYTE, utf8
+from veduta.files import MEGABYTE, Closable, utf8
 from veduta.gallery import Gallery
 from veduta.library import journal, verdicts
 from veduta.library.assets import read_assets
@@ -18,20 +17,20 @@ from veduta.library.catalog import LINKS_REQUEST, STATE_FOLDER, Catalog
 from veduta.library.cluster.features import EMBEDDER
 from veduta.library.cluster.group import Group as Group
 from veduta.library.cluster.group import name_group, read_groups, update_groups
-from veduta.library.journal.provenance import is_inside
+from veduta.library.journal.provenance import check_links
 from veduta.library.metadata.tag import TagPlan, plan_tags
 from veduta.library.model import Asset, ScanReport, StoredAnswer, Verdict, unreadable
 from veduta.library.model import UncertainAsset as UncertainAsset
 from veduta.library.organize.plan import OrganizePlan, plan_organize
 from veduta.library.scan import GalleryQuery, Scan, ScanLimits
 from veduta.progress import VerbProgress
-from veduta.trust import STATE_VARIABLE, accept, is_accepted, user_folder
+from veduta.trust import TrustedFolder
 from veduta.types import Failure, Landmark
 
 WRITTEN_FLOOR = 0.9  # least confidence of an answer that is written down unless another is named
 
 
-class Library(AbstractContextManager["Library"]):
+class Library(Closable, TrustedFolder):
     """A person's photos and their catalog. Use as a context manager, from one thread at a time.
 
     Nothing in the folder is changed but by `apply` of a plan and `undo`, and by the catalog in its subfolder
@@ -60,9 +59,6 @@ class Library(AbstractContextManager["Library"]):
     def close(self) -> None:
         """Close the catalog; everything is already on disk."""
         self._catalog.close()
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def scan(
         self,
@@ -175,7 +171,8 @@ class Library(AbstractContextManager["Library"]):
             floor: least confidence of a gallery's answer that is written.
         """
         plan = plan_tags(self.assets(floor), embed=embed)
-        self._check_links(step.target for step in plan.steps)
+        if not all(self.requests().values()):
+            check_links((step.target for step in plan.steps), self.path)
         return plan
 
     def organize(
@@ -200,31 +197,15 @@ class Library(AbstractContextManager["Library"]):
         """
         start = Path(base).absolute()
         plan = plan_organize(self.assets(floor), into, mode, start, progress, forbidden=[self.folder])
-        self._check_links(step.source for step in plan.steps if step.source is not None)
+        if not all(self.requests().values()):
+            check_links((step.source for step in plan.steps if step.source is not None), self.path)
         return plan
 
-    def requests(self) -> dict[str, bool]:
-        """Return what the library asks for beyond being read -> whether this user made it, or accepts that."""
-        return {LINKS_REQUEST: is_accepted(self.folder, LINKS_REQUEST)}
-
-    def trust(self) -> None:
-        """Accept the library's links: photos behind them may be moved and written beside; LibraryError on failure."""
-        if not accept(self.folder, LINKS_REQUEST):
-            raise LibraryError(f"{user_folder()}: cannot be written; name another folder by {STATE_VARIABLE}")
-
-    def _check_links(self, files: Iterable[Path]) -> None:
-        """Raise LibraryError for a file reached through a link, in a library that somebody else made."""
-        for file in () if all(self.requests().values()) else files:
-            if not is_inside(file, self.path):
-                wrong = f"{file}: lies behind a link, and this library was made by somebody else"
-                raise LibraryError(f"{wrong}; look where the link leads, then: veduta trust {self.path}")
+    def _requests(self) -> dict[str, Path | None]:
+        return {LINKS_REQUEST: self.folder}
 
     def recover(self) -> None:
-        """Revert the one step during which an earlier `apply` was killed, if any; call before a plan to be applied.
-
-        Raises:
-            LibraryError: another process is changing the library, or an undo has to be finished first.
-        """
+        """Revert the step during which an earlier `apply` was killed; LibraryError while an undo is to be finished."""
         journal.recover(self.folder, self.path)
 
     def apply(self, plan: OrganizePlan | TagPlan, progress: Callable[[int], None] | None = None) -> journal.Applied:
@@ -243,7 +224,8 @@ class Library(AbstractContextManager["Library"]):
 
         name = "tag" if isinstance(plan, TagPlan) else "organize"
         done = journal.apply(plan.steps, self.folder, name, progress, self.path, before_write)
-        self._update_files(done.written)
+        self._catalog.note_written(done.written)
+        self.scan(limit=0)
         return done
 
     def undo(self, number: int | None = None, progress: Callable[[int], None] | None = None) -> journal.Undone:
@@ -257,20 +239,12 @@ class Library(AbstractContextManager["Library"]):
             LibraryError: there is nothing to take back.
         """
         undone = journal.undo(self.folder, progress, number, self.path)
-        self._update_files({})
+        self.scan(limit=0)
         return undone
 
     def history(self) -> list[journal.Action]:
         """Return the actions applied and undone, oldest first."""
         return journal.history(self.folder)
-
-    def _update_files(self, written: Mapping[Path, str]) -> None:
-        """Bring the records of files up to date without reading one; `written` is file -> sha256 of new contents."""
-        files = self._catalog.files()
-        for path, sha256 in written.items():
-            if str(path) in files and path.exists():
-                self._catalog.put_file(str(path), files[str(path)].written(path.stat(), sha256))
-        self.scan(limit=0)
 
     # --- groups -------------------------------------------------------------------------------------------------
 

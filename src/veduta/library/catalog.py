@@ -217,6 +217,13 @@ class Catalog:
             ),
         )
 
+    def note_written(self, written: Mapping[Path, str]) -> None:
+        """Bring the records of files up to date without reading one; `written` is file -> sha256 of its new content."""
+        files = self.files()
+        for path, sha256 in written.items():
+            if str(path) in files and path.exists():
+                self.put_file(str(path), files[str(path)].written(path.stat(), sha256))
+
     def drop_files(self, paths: Iterable[str]) -> None:
         """Delete the records of files that are gone; those of their content stay."""
         self.db.write_many("DELETE FROM file WHERE path = ?", [(os.fsencode(self._relative(p)),) for p in paths])

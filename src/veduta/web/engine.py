@@ -6,141 +6,33 @@ import asyncio
 import contextvars
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from threading import Condition, Event, Lock
+from threading import Condition, Event
 from typing import Any, TypeVar
 
-import numpy as np
 from fastapi import Request
 
-from veduta.errors import GalleryError, ImageError, NotFoundError
-from veduta.gallery import Gallery
+from veduta.errors import GalleryError
+from veduta.files import MEGABYTE
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
-from veduta.images import check_limits, decoding_bytes, from_array, load
-from veduta.masks import DEFAULT_MASK, make_mask
+from veduta.images import check_limits, decoding_bytes, load
 from veduta.recognizer import Recognizer
-from veduta.review_queue import ReviewQueue
-from veduta.types import Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
-from veduta.viz import encode
+from veduta.types import Image, Recognition
 from veduta.web.errors import ApiError
+from veduta.web.served import ServedGallery
 from veduta.web.settings import Settings
 
 Returned = TypeVar("Returned")
 CLIENT_GONE: contextvars.ContextVar[Event | None] = contextvars.ContextVar("client_gone", default=None)
+HEAVY: contextvars.ContextVar[bool] = contextvars.ContextVar("heavy", default=False)
+HEAVY_BYTES = 96 * MEGABYTE  # held by decoding: 24 megapixels of RGB; JPEGs, which are reduced early, stay far below
 WAIT_SECONDS = 1  # wait asked of a client for which there is no room, for each round of work that is queued
 
 
-@dataclass(frozen=True, eq=False)
-class Overlay:
-    """The points that can be drawn over a recognized photo and its candidates.
-
-    Attributes:
-        features: of the photo.
-        repeatability: (N,) probability that another photo confirms each keypoint; None where no mask knows them.
-        references: id -> features of the references that were verified.
-    """
-
-    features: LocalFeatures
-    repeatability: Float32 | None
-    references: dict[str, LocalFeatures]
-
-
-class ServedGallery:
-    """One gallery, used by one thread at a time: its networks use all cores by themselves.
-
-    Args:
-        name: its name in requests.
-        path: its folder.
-        provider: execution provider.
-        queue: folder of the photos kept for review; the gallery's own when it is None.
-    """
-
-    def __init__(self, name: str, path: Path, provider: str = "cpu", queue: Path | None = None) -> None:
-        self.name, self.path, self._queue = name, path, queue or path
-        self.gallery = Gallery.open(path, provider)
-        self.lock = Lock()
-        self._review: ReviewQueue | None = None
-
-    def close(self) -> None:
-        """Close its files."""
-        with self.lock:
-            self.gallery.close()
-            if self._review is not None:
-                self._review.close()
-
-    @property
-    def review(self) -> ReviewQueue:
-        """The photos kept for review; their file is created at the first use."""
-        if self._review is None:
-            self._review = ReviewQueue(self._queue)
-        return self._review
-
-    def warm(self) -> None:
-        """Load the networks and the index, so that the first request need not wait."""
-        gray = from_array(np.full((256, 256, 3), 128, np.uint8))
-        with self.lock:
-            self.gallery.recognizer().recognize(gray)
-
-    def recognize(
-        self, image: Image, area: Area | None = None, options: RecognizeOptions | None = None
-    ) -> tuple[Recognition, Recognizer]:
-        """Return the answer for one photo, and its recognizer."""
-        with self.lock:
-            recognizer = self.gallery.recognizer(options)
-            return recognizer.recognize(image, area=area), recognizer
-
-    def overlay(self, image: Image, recognition: Recognition, recognizer: Recognizer) -> Overlay:
-        """Return the points of a recognized photo and of its verified candidates; extract them only where none was."""
-        row_ids = {
-            c.row_id: c.reference for c in recognition.evidence if c.inliers is not None and c.row_id is not None
-        }
-        with self.lock:
-            features = recognition.features
-            if features is None:
-                features = recognizer.extract(image)
-            stored = recognizer.references.features(list(row_ids))
-        references = {row_ids[row_id]: reference for row_id, (reference, _) in stored.items()}
-        if self.gallery.settings["extractor"]["name"] != "xfeat":
-            return Overlay(features, None, references)
-        return Overlay(features, make_mask(DEFAULT_MASK).repeatability(image, features), references)
-
-    def compare(self, image: Image, other: Image | str) -> tuple[LocalFeatures, LocalFeatures, Matches, Verification]:
-        """Return the features of a photo and of another, or of a reference, their matches and their verification."""
-        with self.lock:
-            recognizer = self.gallery.recognizer()
-            reference = self.gallery.reference(other).features if isinstance(other, str) else recognizer.extract(other)
-            query = recognizer.extract(image)
-            return query, reference, *recognizer.compare(query, reference)
-
-    def picture(self, reference: str, *, small: bool) -> bytes:
-        """Return a WebP picture of a reference."""
-        with self.lock:
-            stored = self.gallery.reference(reference)
-            if small:
-                return stored.thumbnail
-            try:
-                image = stored.picture()
-            except ImageError:  # whose message would say where photos lie on this server
-                raise ApiError(404, "the picture of this reference is damaged, and its photo is gone") from None
-        return encode_webp(image)
-
-    def landmark(self, id: str) -> tuple[Landmark, int]:
-        """Return a landmark and its number of references; NotFoundError if there is no such landmark."""
-        with self.lock:
-            rows = {landmark.id: (landmark, count) for landmark, count in self.gallery.landmarks()}
-        if id not in rows:
-            raise NotFoundError("landmark", id, str(self.path), "see the list")
-        return rows[id]
-
-
-def encode_webp(image: Image) -> bytes:
-    """Return a photo's pixels as WebP."""
-    import PIL.Image
-
-    return encode(PIL.Image.fromarray(image.pixels), "webp", 82)
+class _HeavyWorkError(Exception):
+    """A photo takes much memory to decode, and its work has not waited for that."""
 
 
 class MemoryBudget:
@@ -190,6 +82,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
         self._admitted = self._held = 0
         self._memory = MemoryBudget(settings.decode_memory)
+        self._heavy = asyncio.Semaphore(max(1, settings.workers - 1))
         self._stopping = Event()
         self.on_answer: Callable[[ServedGallery, Recognition], None] = lambda served, recognition: None
         for path in galleries:
@@ -200,10 +93,14 @@ class Engine:
 
     def close(self) -> None:
         """Wait for the stages at work, drop those that come after, and close the galleries."""
-        self._stopping.set()
+        self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
         for served in self.served.values():
             served.close()
+
+    def stop(self) -> None:
+        """Have work end at its next stage."""
+        self._stopping.set()
 
     @property
     def load(self) -> int:
@@ -268,9 +165,28 @@ class Engine:
         finally:
             self._held -= held
 
-    async def run(self, work: Callable[..., Returned], *values: Any) -> Returned:
-        """Return the result of `work`, run by a thread of the pool, unless the client goes before its turn comes."""
+    async def run(self, work: Callable[..., Returned], *values: Any, heavy: bool = False) -> Returned:
+        """Return the result of `work`, run by a thread of the pool, unless the client goes before its turn comes.
 
+        Work that decodes a photo of `HEAVY_BYTES` or more waits, without a thread, until it may take one: all but one
+        thread may do such work, so that there is always one for the photos that most people have.
+
+        Args:
+            work: may be called again from its beginning when it turns out to be heavy, unless `heavy` says so before.
+            *values: its arguments.
+            heavy: whether it may be heavy, and must be called once only.
+        """
+        if not heavy:
+            with suppress(_HeavyWorkError):
+                return await self._in_pool(work, values)
+        async with self._heavy:
+            token = HEAVY.set(True)
+            try:
+                return await self._in_pool(work, values)
+            finally:
+                HEAVY.reset(token)
+
+    async def _in_pool(self, work: Callable[..., Returned], values: tuple[Any, ...]) -> Returned:
         def unless_gone() -> Returned:
             self.check_wanted()
             return work(*values)
@@ -292,8 +208,10 @@ class Engine:
         Raises:
             ImageError: the bytes are no photo, or too large a one.
         """
-        limits = self.settings
-        with self._memory.hold(decoding_bytes(content, name)):
+        limits, held = self.settings, decoding_bytes(content, name)
+        if HEAVY_BYTES <= held <= limits.decode_memory and not HEAVY.get():  # one beyond is refused at once
+            raise _HeavyWorkError
+        with self._memory.hold(held):
             self.check_wanted()
             return load(
                 content,

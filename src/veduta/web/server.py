@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from veduta.web.settings import Settings
 
+STAGE_SECONDS = 13.0  # within which the longest stage of a request ends
 MOST_HEADER = 32 * 1024  # bytes of a request's head
 
 
@@ -60,7 +62,20 @@ class TimedProtocol(H11Protocol):
 
 
 class StoppableServer(uvicorn.Server):
-    """A server that ends with status 0 on SIGTERM instead of dying of the signal afterwards."""
+    """A server that ends with status 0 on SIGTERM instead of dying of the signal afterwards.
+
+    Attributes:
+        stop_work: called when requests have had their time to finish; what is left ends at its next stage.
+        patience: that time, in seconds.
+    """
+
+    stop_work: Callable[[], None] = staticmethod(lambda: None)
+    patience = 20.0
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let requests finish for a while, and end what is left in time before uvicorn cancels that."""
+        asyncio.get_running_loop().call_later(self.patience, self.stop_work)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -84,7 +99,9 @@ def make_server(app: FastAPI, settings: Settings, host: str, port: int, log_leve
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=int(settings.stop_seconds),
+        timeout_graceful_shutdown=int(settings.stop_seconds + STAGE_SECONDS),
         h11_max_incomplete_event_size=MOST_HEADER,
     )
-    return StoppableServer(config)
+    server = StoppableServer(config)
+    server.stop_work, server.patience = app.state.engine.stop, settings.stop_seconds
+    return server

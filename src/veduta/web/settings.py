@@ -46,7 +46,7 @@ class Settings:
     chunk_seconds: float = 10.0
     body_seconds: float = 120.0
     body_rate: int = 2_000
-    stop_seconds: float = 20.0
+    stop_seconds: float = 15.0
     hosts: tuple[str, ...] = ()
     content_aliases: tuple[str, ...] = ()
     image_prefixes: tuple[str, ...] = ()

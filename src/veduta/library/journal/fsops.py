@@ -224,3 +224,8 @@ def _if_supported() -> Iterator[None]:
     except OSError as error:
         if error.errno not in NOT_KEPT:
             raise
+
+
+def normalized(path: Path) -> Path:
+    """Return an absolute path without dots."""
+    return Path(os.path.normpath(path.absolute()))

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from veduta.errors import LibraryError
-from veduta.library.journal.fsops import Stamp, flush_folder, write_all
+from veduta.library.journal.fsops import Stamp, flush_folder, normalized, write_all
 from veduta.library.journal.operation import Intent
 from veduta.trust import signature, user_key
 
@@ -275,11 +275,6 @@ class OperationLog:
             os.ftruncate(descriptor, content.rfind(b"\n") + 1)
         flush_folder(self.path.parent)
         return descriptor
-
-
-def normalized(path: Path) -> Path:
-    """Return an absolute path without dots."""
-    return Path(os.path.normpath(path.absolute()))
 
 
 def now() -> str:

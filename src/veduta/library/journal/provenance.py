@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -41,6 +41,14 @@ def check_trusted(story: LogReplay, book: OperationLog, root: Path | None) -> No
                 f"{book.path}: names {path}, which is not in {inside}, and was not written by your Veduta; nothing "
                 "was changed. Put the file back by hand, or delete this journal"
             )
+
+
+def check_links(files: Iterable[Path], library: Path) -> None:
+    """Raise LibraryError for a file reached through a link, in a library that somebody else made."""
+    for file in files:
+        if not is_inside(file, library):
+            wrong = f"{file}: lies behind a link, and this library was made by somebody else"
+            raise LibraryError(f"{wrong}; look where the link leads, then: veduta trust {library}")
 
 
 def is_inside(path: Path, folder: Path) -> bool:

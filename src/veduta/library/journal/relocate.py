@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from veduta.library.journal.log import LogReplay, OperationLog, normalized
+from veduta.library.journal.fsops import normalized
+from veduta.library.journal.log import LogReplay, OperationLog
 from veduta.library.journal.operation import Intent
 
 

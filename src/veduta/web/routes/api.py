@@ -14,7 +14,7 @@ from pydantic import Field
 from veduta import __version__
 from veduta.errors import ImageError, PrecisionError
 from veduta.gallery.options import RecognizeOptions
-from veduta.web.engine import CLIENT_GONE, Engine, ServedGallery
+from veduta.web.engine import CLIENT_GONE, Engine
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.limits import may_write
 from veduta.web.request import (
@@ -40,6 +40,7 @@ from veduta.web.schemas import (
     ServerResponse,
     keypoint_rows,
 )
+from veduta.web.served import ServedGallery
 
 WATCH_SECONDS = 0.2
 GalleryName = Annotated[str | None, Query(description="Name of the gallery; the first one by default.")]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from veduta.errors import ImageError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.types import Failure, Landmark
-from veduta.web.engine import Engine, ServedGallery
+from veduta.web.engine import Engine
 from veduta.web.errors import error_detail
 from veduta.web.request import (
     MAX_TEXT,
@@ -36,6 +36,7 @@ from veduta.web.schemas import (
     ReferencesResponse,
     RemoveResponse,
 )
+from veduta.web.served import ServedGallery
 
 PAGE, MAX_PAGE = 100, 1000
 
@@ -167,7 +168,8 @@ async def post_references(request: Request, engine: EngineDependency) -> AddResp
     """Add photos as references of a landmark, known or new. A reference in the answer is on disk."""
     body = await read(request, engine.settings, AddRequest)
     landmark = Landmark(body.landmark, body.name, body.latitude, body.longitude, body.url)
-    return await engine.run(add_photos, engine, engine.named(body.gallery), body.photos, landmark)
+    served = engine.named(body.gallery)
+    return await engine.run(add_photos, engine, served, body.photos, landmark, heavy=True)
 
 
 def add_photos(engine: Engine, served: ServedGallery, photos: list[UploadedPhoto], landmark: Landmark) -> AddResponse:

@@ -12,12 +12,13 @@ from veduta.errors import ImageError, NotFoundError
 from veduta.review_queue import ReviewItem
 from veduta.types import Landmark
 from veduta.viz import encode
-from veduta.web.engine import Engine, ServedGallery
+from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.request import MAX_TEXT, Photos, RequestModel, Text, UploadedPhoto, describe_body, is_text, read
 from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
 from veduta.web.routes.gallery import add_photos
 from veduta.web.schemas import Answer, KeepResponse, PhotoFailure, ReviewItemSchema, ReviewResponse
+from veduta.web.served import ServedGallery
 
 review_router = APIRouter(prefix="/v1/review", tags=["review"], dependencies=[*WRITING, *WORKING])
 VERDICT_OF = {"accept": "accepted", "reject": "rejected", "correct": "corrected"}
@@ -64,7 +65,7 @@ async def keep(request: Request, engine: EngineDependency) -> KeepResponse:
     served, response = engine.named(body.gallery), KeepResponse(items=[], failures=[])
     for photo in body.photos:
         try:
-            response.items.append(ReviewItemSchema.of(await engine.run(_keep, engine, served, photo)))
+            response.items.append(ReviewItemSchema.of(await engine.run(_keep, engine, served, photo, heavy=True)))
         except ImageError as error:
             response.failures.append(PhotoFailure(photo=photo.name, error=error_detail(400, str(error))))
     return response
@@ -104,7 +105,7 @@ async def judge(
 ) -> ReviewItemSchema:
     """Store a verdict; the photo may become a reference of the landmark named."""
     served = engine.named(gallery)
-    return await engine.run(_judge, engine, served, _number(number), verdict)
+    return await engine.run(_judge, engine, served, _number(number), verdict, heavy=True)
 
 
 def _judge(engine: Engine, served: ServedGallery, number: int, verdict: VerdictRequest) -> ReviewItemSchema:
