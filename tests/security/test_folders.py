@@ -27,6 +27,7 @@ from veduta.gallery import Gallery
 from veduta.gallery.live_index import INDEX_SETTING, IndexChoice
 from veduta.gallery.references import PHOTOS_FOLDER
 from veduta.gallery.store import GALLERY_FILE
+from veduta.jobs import AddJob, run_shard
 from veduta.library import Library, journal
 from veduta.library.catalog import CATALOG_FILE, is_library_file
 from veduta.library.journal import Step
@@ -617,3 +618,16 @@ def test_a_damaged_schema_quotes_nothing_of_several_lines(stranger):
         Gallery.open(stranger)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def test_a_job_of_somebody_else_adds_to_no_gallery(built, photos, tmp_path, monkeypatch):
+    mine = shutil.copytree(built, tmp_path / "mine")
+    monkeypatch.setenv("VEDUTA_USER_STATE", str(tmp_path / "state of somebody else"))
+    run_shard(AddJob(mine, photos), tmp_path / "work")
+    monkeypatch.setenv("VEDUTA_USER_STATE", str(tmp_path / "state"))
+    before = contents(mine)
+    result = run("jobs", "merge", tmp_path / "work", code=2)
+    assert f"asks to add its photos to the gallery {mine}, which this user has not accepted" in result.stderr
+    assert contents(mine) == before
+    run("trust", tmp_path / "work")
+    run("jobs", "merge", tmp_path / "work")

@@ -62,6 +62,10 @@ def merge_job(
     plan = JobPlan.read(work)
     if plan.kind == "add" and out is not None:
         raise JobError(f"{work}: goes into the gallery {plan.identity['gallery']}, not into a file")
+    for request, accepted in plan.requests().items():
+        if not accepted:
+            remedy = f"look where the folder comes from, then: veduta trust {work}"
+            raise JobError(f"{work}: asks to {request}, which this user has not accepted", remedy)
     try:
         with locked(work):
             alike = len(_makers(plan)) <= 1

@@ -7,15 +7,16 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from veduta import __version__
 from veduta.competition.descriptor_table import shard_of
-from veduta.errors import BusyError, DatasetError, JobError
+from veduta.errors import BusyError, DatasetError, JobError, VedutaError
 from veduta.files import locked, write_json
+from veduta.trust import TrustedFolder
 from veduta.types import Failure
 
 JobItem = dict[str, Any]
@@ -75,7 +76,7 @@ class Worker(Protocol):
 
 
 @dataclass(frozen=True)
-class JobPlan:
+class JobPlan(TrustedFolder):
     """The plan of a job as begun.
 
     Attributes:
@@ -93,6 +94,9 @@ class JobPlan:
     counts: tuple[int, ...]
     extra: dict[str, Any]
     failures: tuple[Failure, ...]
+
+    def _requests(self) -> dict[str, Path | None]:
+        return {f"add its photos to the gallery {self.identity['gallery']}": self.work} if self.kind == "add" else {}
 
     @property
     def shards(self) -> int:
@@ -139,6 +143,8 @@ def begin_job(job: Job, work: Path, shards: int) -> JobPlan:
         raise JobError(f"{work}: cannot be written ({error.strerror}); choose another folder") from error
     plan = JobPlan.read(work)
     check_plan(plan, job, shards)
+    with suppress(VedutaError):  # the gallery was named to this process; without a place for that, a merge asks
+        plan.trust()
     return plan
 
 
