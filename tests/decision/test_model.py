@@ -137,6 +137,14 @@ def test_a_position_never_turns_a_none_into_an_answer(judged, floor, prior):
         assert given_it.confidence >= floor
 
 
+@pytest.mark.parametrize("probability", [0.2, 0.4, 0.49])
+def test_the_nearest_place_does_not_make_an_answer_of_a_guess(probability):
+    judged = [judgment("x", probability), judgment("y", 0.1)]
+    decision = decide(judged, some_of(judged), 0.5, {"x": place_prior(0.0)})
+    assert decision.landmark is None
+    assert decision.confidence == pytest.approx(probability)
+
+
 def test_a_position_chooses_among_landmarks_raises_and_denies():
     judged = [judgment("far", 0.7), judgment("near", 0.6)]
     prior = {"far": place_prior(900), "near": place_prior(0.2)}
