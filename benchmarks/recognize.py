@@ -102,7 +102,7 @@ def ours(recognizer, queries):
         image = timed(clock, "decode", load, path)
         descriptor = timed(clock, "embed", recognizer.embed, image)
         candidates = timed(clock, "retrieve", recognizer.retrieve, descriptor)
-        _, judged = timed(clock, "gather", recognizer.gather, image, descriptor, candidates)
+        judged = timed(clock, "gather", recognizer.gather, image, descriptor, candidates).scores
         found["best neighbor"].append(Prediction(key, candidates[0].landmark, max(0.0, candidates[0].similarity)))
         found["veduta"].append(Prediction(key, judged[0].landmark, judged[0].probability))
     return found, clock
