@@ -31,7 +31,7 @@ def held_bytes(picture: PIL.Image.Image, kind: str, data: bytes) -> int:
     pixels, half_reduced = width * height, 4 * min(width, REDUCED_SIDE) * height  # reduced in width, not yet in height
     stored = _STORED.get(picture.mode, 4)
     flat = 0 if picture.mode in _REDUCED_DIRECTLY else 1 if picture.mode[0] in "IF" else 4
-    held = pixels * (stored + flat + _DECODER.get(kind, 0)) + half_reduced
+    held = pixels * (stored + flat + _DECODER.get(kind, 0)) + half_reduced + pixels // 4  # and what rows need
     return held + _coefficients(picture, kind) + len(data)
 
 
@@ -46,10 +46,12 @@ def pieces(picture: PIL.Image.Image) -> int:
 
 
 def _coefficients(picture: Any, kind: str) -> int:
-    """Return the bytes of all coefficients, which a progressive JPEG has to hold, at its full size."""
+    """Return the bytes of a JPEG's coefficients: a progressive one has to hold all of them, at its full size."""
     layers = getattr(picture, "layer", None)
-    if kind != "JPEG" or not layers or not picture.info.get("progressive"):
+    if kind != "JPEG" or not layers:
         return 0
     width, height = picture.full_size
+    if not picture.info.get("progressive"):
+        return int(width * height // 2)  # of the rows in work
     widest, highest = max(h for _, h, _, _ in layers), max(v for _, _, v, _ in layers)
     return sum(2 * ceil(width * h / widest) * ceil(height * v / highest) for _, h, v, _ in layers)
