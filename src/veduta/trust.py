@@ -1,7 +1,7 @@
 """The record of one user: the key that signs what their Veduta writes, and the requests of folders they accept.
 
 A gallery or library may come from anybody: a share, a stick, a download. What such a folder asks for beyond being read
-(a Qdrant to contact, a network of its own to run, an index to build) is done only if this user asked for it or accepted
+(a Qdrant to contact, its own network to run, an index to build) is done only if this user asked for it or accepted
 it. That is recorded here, outside all such folders, in `user_folder`.
 """
 

@@ -13,7 +13,7 @@ import PIL.Image
 
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten, and each is a pass over all pixels
 REDUCED_SIDE = 1024  # pixels of the longer side that most photos are reduced to
-MAX_TILES = 100_000  # pieces of a picture, each decoded by a call of its own
+MAX_TILES = 100_000  # pieces of a picture, each decoded by a separate call
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # bytes a pixel, in Pillow; 4 for all others
 _REDUCED_DIRECTLY = {"1", "L", "RGB"}  # modes that need no second picture before they are reduced
 _DECODER = {"WebP": 12, "AVIF": 6, "HEIF": 8}  # bytes a pixel that a decoder holds beside the picture

@@ -81,7 +81,7 @@ async def watching(request: Request) -> AsyncIterator[None]:
 
 
 async def in_room(request: Request, engine: EngineDependency) -> AsyncIterator[None]:
-    """Read a request's body and admit the request, if there is room; who may not write is told so before."""
+    """Read a request's body and admit the request, if there is room; a client that may not write is refused before."""
     if any(needed.dependency is writer for needed in request.scope["route"].dependencies):
         writer(request)
     async with engine.holding(request), engine.admit(), watching(request):
