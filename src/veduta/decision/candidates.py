@@ -86,7 +86,7 @@ class LandmarkEvidence:
         self.best = int(own[np.argmax(all.score[own])])  # its best scoring one
         self.top = float(all.similarity[self.nearest])
         self.crowd = all.similarity[others]
-        self.count = max(1, all.context.references.get(str(all.landmark[self.nearest]), len(own)))
+        self.count = all.context.references.get(str(all.landmark[self.nearest]), len(own))
         self.related = all.reference_similarity[self.nearest, own[1:]]
         self.unrelated = all.reference_similarity[self.nearest, others]
         self.inliers = np.sort(all.inliers[own])[::-1]

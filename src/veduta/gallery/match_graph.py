@@ -21,6 +21,7 @@ from veduta.sqlite import Database
 from veduta.types import Float32, Int64, LocalFeatures, UInt8
 
 MAX_PAIRS = 6  # photos of its landmark that a reference is verified against
+MAX_INLIERS = 65_535  # as many as features may have keypoints; a pair with more, or fewer than none, is damaged
 EXPECTED_FROM = 3  # of them, those with most inliers, that say how many a query should reach
 MIN_CONFIRMING = 2  # pairs with inliers before any keypoint is dropped: one may show only a corner
 MAX_KEYPOINTS = 320  # then kept: as good as 512 on real photos, in two thirds of the bytes and of the time
@@ -164,7 +165,7 @@ class MatchGraph:
         """Return reference id -> inliers expected of a photo of the same; an entry only where pairs are known."""
         marks = ",".join("?" * len(ids))
         query = f"""SELECT r.id, p.num_inliers FROM reference AS r JOIN reference_pair AS p ON p.a = r.row
-                    WHERE r.id IN ({marks})"""  # noqa: S608
+                    WHERE r.id IN ({marks}) AND p.num_inliers BETWEEN 0 AND {MAX_INLIERS}"""  # noqa: S608
         counts: dict[str, list[int]] = {}
         for id, count in self._db.rows(query, ids):
             counts.setdefault(id, []).append(count)
