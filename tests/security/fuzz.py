@@ -214,7 +214,7 @@ def mutate_database(file: Path, rng: random.Random) -> None:
         file.write_bytes(mutate_bytes(file.read_bytes(), rng))
         return
     db = sqlite3.connect(file)
-    with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError), db:
+    with contextlib.suppress(sqlite3.Error, OverflowError, ValueError), db:
         tables = [
             name
             for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='table' AND name NOT LIKE 'sqlite%'")

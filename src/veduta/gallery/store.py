@@ -1,9 +1,8 @@
 """One gallery on disk: a folder with one SQLite file, transactional, that says which models made it.
 
-Every change is one transaction in write-ahead mode, so a process killed at any moment leaves a gallery that opens
-and goes on, and two processes adding at once take turns. Local features are kept as bytes (one byte per descriptor
-component, two per coordinate), with a thumbnail as evidence, so that no reference photo is ever read again. Both lie
-in tables of their own: what is read of millions, the descriptors, lies close together.
+Every change is one transaction in write-ahead mode: a process killed at any moment leaves a gallery that opens, and
+two processes adding at once take turns. Local features (D + 6 bytes a keypoint) and thumbnails lie in separate tables,
+so that no reference photo is read again, and the descriptors, which are read of millions, lie close together.
 """
 
 from __future__ import annotations
@@ -203,19 +202,21 @@ class Store:
     def landmarks(self) -> dict[str, LandmarkCount]:
         """Return every landmark with its number of references, by id, in the order of ids."""
         counts = dict(self._db.rows("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
-        return {
-            row[0]: LandmarkCount(Landmark(*row), counts.get(row[0], 0))
-            for row in self._db.rows(f"{LANDMARK} ORDER BY id")
-        }
+        with self._db.decoding():
+            rows = self._db.rows(f"{LANDMARK} ORDER BY id")
+            return {row[0]: LandmarkCount(Landmark(*row), counts.get(row[0], 0)) for row in rows}
 
     def landmark(self, id: str) -> Landmark | None:
         """Return one landmark, or None."""
-        return next((Landmark(*row) for row in self._db.rows(f"{LANDMARK} WHERE id = ?", (id,))), None)
+        with self._db.decoding():
+            return next((Landmark(*row) for row in self._db.rows(f"{LANDMARK} WHERE id = ?", (id,))), None)
 
     def references(self, landmark: str | None = None) -> list[Reference]:
         """Return the references, of one landmark or of all, in the order of ids."""
         query = f"{REFERENCE} WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
-        return [Reference(*row) for row in self._db.rows(query, (landmark,))]
+        rows = self._db.rows(query, (landmark,))
+        with self._db.decoding():
+            return [Reference(*row) for row in rows]
 
     def covers(self) -> dict[str, str]:
         """Return landmark id -> the id of its first reference, for those that have any."""
