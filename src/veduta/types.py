@@ -7,7 +7,7 @@ pixel; homographies map query to reference; a similarity is a cosine, larger is 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,7 @@ class Image:
         sha256: hex digest of the file's bytes; empty for pixels that never were a file.
         position: where it was taken, as the camera wrote that, or None.
         taken: when, by the camera's clock and without a zone, or None.
+        utc_offset: how much that clock was ahead of UTC, or None where the photo does not say.
     """
 
     pixels: UInt8
@@ -63,6 +64,7 @@ class Image:
     sha256: str = ""
     position: Position | None = None
     taken: datetime | None = None
+    utc_offset: timedelta | None = None
 
     def __post_init__(self) -> None:
         _check("Image.pixels", self.pixels, (None, None, 3), "u")

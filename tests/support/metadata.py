@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from veduta.images import PhotoBytes, formats
+from veduta.images.metadata import read_metadata
 from veduta.library.model import Label
 from veduta.types import Landmark
 
@@ -37,3 +39,10 @@ def tags(path):
     """Return the tags of a file by group and name, but for those of the file itself."""
     (fields,) = json.loads(exiftool("-json", "-struct", "-n", "-G1", "-a", "-u", path))
     return {tag: value for tag, value in fields.items() if not tag.startswith(FILE_FACTS)}
+
+
+def stored_position(photo):
+    """Return the position in a photo, given as bytes or a path, whoever wrote it."""
+    data = photo if isinstance(photo, bytes) else photo.read_bytes()
+    said = read_metadata(data, formats.identify(PhotoBytes.of(data)))
+    return said.position or said.estimate

@@ -64,7 +64,8 @@ def load(
     name = photo.name if name is None else name
     opened, pixels, (width, height) = _decode(photo, name, max_side, max_pixels, max_memory)
     position = None if opened.position is None else Position(*opened.position)
-    return Image(pixels, width, height, name, photo.sha256, position, opened.taken)
+    taken, offset = (None, None) if opened.taken is None else (opened.taken.local, opened.taken.utc_offset)
+    return Image(pixels, width, height, name, photo.sha256, position, taken, offset)
 
 
 def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from datetime import datetime
 
 import PIL.Image
 from PIL import ImageFile
@@ -16,7 +15,9 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from veduta.images.exif import DNG_VERSION, ORIENTATION, Exif
+from veduta.images.metadata import read_metadata
+from veduta.images.metadata.exif import DNG_VERSION, ORIENTATION, Exif
+from veduta.images.metadata.values import Moment
 from veduta.images.photo_bytes import PhotoBytes
 
 
@@ -107,7 +108,7 @@ class OpenedPhoto:
     picture: PIL.Image.Image
     orientation: int
     position: tuple[float, float] | None
-    taken: datetime | None
+    taken: Moment | None
 
 
 def identify(photo: PhotoBytes) -> str | None:
@@ -121,9 +122,11 @@ def identify(photo: PhotoBytes) -> str | None:
 def open_photo(data: bytes, kind: str) -> OpenedPhoto:
     """Return a photo of a format but RAW, its header read; decoders raise nearly anything on damaged files."""
     photo = _decoder(kind)(io.BytesIO(_without_metadata(data) if kind in _BOXED else data), "")
-    exif = Exif(_boxed_exif(data) if kind in _BOXED else data if kind == "TIFF" else photo.info.get("exif"))
-    turned = 1 if kind in _TURNED_BY_DECODER else Exif(photo.info.get("exif")).orientation or 1
-    return OpenedPhoto(photo, turned, exif.position, exif.taken)
+    read = read_metadata(data, kind)
+    # Pillow tells the boxes that turn an AVIF as an orientation of its EXIF.
+    orientation = Exif(photo.info.get("exif")).orientation if kind == "AVIF" else read.orientation
+    turned = 1 if kind in _TURNED_BY_DECODER else orientation or 1
+    return OpenedPhoto(photo, turned, read.position, read.taken)
 
 
 def _kind(data: bytes) -> str | None:
@@ -183,13 +186,3 @@ def _without_metadata(data: bytes) -> bytes:
         boxes.append(box if box[4:8] == b"mdat" else box.replace(b"cdsc", b"free"))
         place += len(box)
     return b"".join(boxes)
-
-
-def _boxed_exif(data: bytes) -> bytes:
-    """Return the EXIF in an ISO media file, found by its header: the table of its place makes decoders fail."""
-    for header in (b"MM\0*", b"II*\0"):
-        for mark in (b"Exif\0\0", b"\0\0\0\0"):
-            start = data.find(mark + header)
-            if start >= 0:
-                return data[start + len(mark) :]
-    return b""

@@ -9,9 +9,11 @@ from typing import Any
 import PIL.Image
 
 from veduta.errors import ImageError, NotInstalledError, TooLargeError, install_extra
-from veduta.images import jpeg
-from veduta.images.exif import Exif
 from veduta.images.formats import JpegPhoto, OpenedPhoto
+from veduta.images.metadata import PhotoMetadata, jpeg, read_metadata
+from veduta.images.metadata.exif import Exif
+from veduta.images.metadata.values import Moment
+from veduta.images.metadata.xmp import XmpPacket
 
 MIN_PREVIEW_SIDE = 512  # pixels of the longer side: less shows no landmark
 _LIBRAW = b"dcraw"  # how LibRaw signs the EXIF that it makes for previews without
@@ -46,9 +48,12 @@ def open_raw(data: bytes, shown: str, max_pixels: int) -> OpenedPhoto:
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         raise ImageError(shown, "is a RAW that is damaged, cut short or unusual", "save it as JPEG") from error
     # The RAW has the last word: time and position are both its own, or both its preview's.
-    source = next((exif for exif in (Exif(data), own) if exif.taken or exif.position), own)
-    taken = source.taken or (moment if moment is not None and moment.year > _UNSET_CLOCK else None)
-    return OpenedPhoto(picture, orientation, source.position, taken)
+    of_preview = PhotoMetadata.of(own, XmpPacket())
+    source = next(
+        (said for said in (read_metadata(data, "RAW"), of_preview) if said.taken or said.position), of_preview
+    )
+    clock = Moment(moment) if moment is not None and moment.year > _UNSET_CLOCK else None
+    return OpenedPhoto(picture, orientation, source.position, source.taken or clock)
 
 
 def _rawpy(shown: str) -> ModuleType:

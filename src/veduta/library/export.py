@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 
 from veduta.errors import LibraryError
 from veduta.files import utf8, write_atomic
+from veduta.images.metadata.xmp import ESTIMATE
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset
 
@@ -147,7 +148,7 @@ def _gpx(rows: Sequence[Properties]) -> Iterator[str]:
             _tag("time", row["taken"]) if row["taken"] else "",
             _tag("name", _title(row)),
             _tag("desc", _description(row)),
-            _tag("src", "camera" if row["position_source"] == "camera" else keywords.ESTIMATE),
+            _tag("src", "camera" if row["position_source"] == "camera" else ESTIMATE),
         ]
         yield f'<wpt lat="{row["latitude"]:.8f}" lon="{east:.8f}">{"".join(parts)}</wpt>\n'
     yield "</gpx>\n"
@@ -160,7 +161,7 @@ def _title(row: Properties) -> str:
 def _description(row: Properties) -> str:
     """Return in one line a photo's path, its landmark with the confidence, and the source of its position."""
     sure = [] if row["landmark"] is None else [f"confidence {row['confidence']:.2f}, said by {row['by']}"]
-    guessed = [keywords.ESTIMATE] if row["position_source"] == "landmark" else []
+    guessed = [ESTIMATE] if row["position_source"] == "landmark" else []
     return "; ".join([row["path"], *sure, *guessed])
 
 

@@ -20,7 +20,6 @@ from veduta.library.catalog import Catalog, FileRecord
 from veduta.library.catalog_content import PhotoContent, model_key
 from veduta.library.cluster.near_duplicates import find_bursts, sharpness
 from veduta.library.discover import DiscoveredPhoto, discover_photos
-from veduta.library.metadata.embed import has_estimate
 from veduta.library.model import ScanReport, StoredAnswer, unreadable
 from veduta.progress import Progress
 from veduta.protocols import Embedder
@@ -250,8 +249,6 @@ class Scan:
             return _DecodedPhoto(None, error=error.reason)
         except ImageError as error:
             return _DecodedPhoto(content.sha256, error=error.reason)
-        if image.position is not None and has_estimate(content.data):  # an estimate of ours is no evidence
-            image = replace(image, position=None)
         return _DecodedPhoto(content.sha256, image, thumbnail(image, THUMBNAIL, QUALITY))
 
     def _put(self, photo: DiscoveredPhoto, decoded: _DecodedPhoto) -> bool:

@@ -10,18 +10,20 @@ import pytest
 from support import exif_writer as tiff
 from support import world
 from support.image_files import drawn, encoded, heic
-from support.metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, tags
+from support.metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs_exiftool, stored_position, tags
 
 from veduta.errors import ImageError, LibraryError
-from veduta.images import jpeg, load
-from veduta.library.metadata import keywords, xmp
+from veduta.images import load
+from veduta.images.metadata import jpeg
+from veduta.images.metadata.xmp import ESTIMATE
+from veduta.library.metadata import xmp
 from veduta.library.metadata.embed import embed_label, has_estimate, remove_embedded
 from veduta.library.model import Label
 from veduta.types import Landmark
 
 PLAIN = encoded(drawn(), "JPEG", quality=90)
 EIFFEL_PLACE = (48.858222, 2.2945)
-MARK = keywords.ESTIMATE.encode()
+MARK = ESTIMATE.encode()
 
 
 def with_camera_exif(*, order="<", position=None, orientation=6):
@@ -120,7 +122,7 @@ def test_a_jpeg_keeps_its_pixels_and_all_else(embed, tmp_path, kind):
     assert picture(after) == picture(before)
     assert np.array_equal(load(after).pixels, load(before).pixels)
     assert load(after).taken == load(before).taken
-    assert load(after).position == pytest.approx(EIFFEL_PLACE, abs=1e-7)
+    assert stored_position(after) == pytest.approx(EIFFEL_PLACE, abs=1e-7)
     assert has_estimate(after)
     assert not has_estimate(before)
     assert xmp.merge_sidecar(None, EIFFEL, False) == packet(after)
@@ -149,7 +151,7 @@ def test_exiftool_reads_in_a_jpeg_what_was_written(embed, tmp_path, kind):
     assert (fields["GPS:GPSLatitudeRef"], fields["GPS:GPSLongitudeRef"]) == ("N", "E")
     assert (fields["GPS:GPSLatitude"], fields["GPS:GPSLongitude"]) == pytest.approx(EIFFEL_PLACE, abs=1e-7)
     assert (fields["GPS:GPSProcessingMethod"], fields["GPS:GPSMapDatum"]) == ("MANUAL", "WGS-84")
-    assert fields["GPS:GPSAreaInformation"] == keywords.ESTIMATE
+    assert fields["GPS:GPSAreaInformation"] == ESTIMATE
     assert fields["XMP-dc:Subject"] == [EIFFEL.landmark.name, "France"]
 
 
@@ -165,22 +167,22 @@ def test_a_jpeg_written_twice_is_the_same_and_does_not_grow(embed, kind):
     once = embed(JPEGS[kind])
     assert embed(once) == once
     moved = embed(once, OPERA)
-    assert load(moved).position == pytest.approx((-33.856784, 151.215297), abs=1e-7)
+    assert stored_position(moved) == pytest.approx((-33.856784, 151.215297), abs=1e-7)
     back = embed(moved)
     assert len(back) == len(once)
     assert packet(back) == packet(once)
-    assert load(back).position == load(once).position
+    assert stored_position(back) == stored_position(once)
 
 
 @needs_exiftool
 @pytest.mark.parametrize("kind", JPEGS)
 def test_an_estimate_goes_when_the_new_landmark_has_no_place(embed, tmp_path, kind):
     gone = embed(embed(JPEGS[kind]), NOWHERE)
-    assert load(gone).position is None
+    assert stored_position(gone) is None
     assert not has_estimate(gone)
     assert MARK not in gone
     assert foreign(tmp_path, gone) == foreign(tmp_path, JPEGS[kind])
-    assert load(embed(gone)).position == pytest.approx(EIFFEL_PLACE, abs=1e-7)
+    assert stored_position(embed(gone)) == pytest.approx(EIFFEL_PLACE, abs=1e-7)
 
 
 @needs_exiftool
@@ -188,7 +190,7 @@ def test_an_estimate_goes_when_the_new_landmark_has_no_place(embed, tmp_path, ki
 def test_the_position_of_the_camera_stays(embed, tmp_path, order):
     photo = with_camera_exif(order=order, position=(10.25, -20.5))
     after = embed(photo)
-    assert load(after).position == (10.25, -20.5)
+    assert stored_position(after) == (10.25, -20.5)
     assert positions(tmp_path, after) == positions(tmp_path, photo)
     assert foreign(tmp_path, after) == foreign(tmp_path, photo)
     assert not has_estimate(after)
@@ -203,7 +205,7 @@ def test_a_position_known_from_elsewhere_leaves_exif_as_it_is(embed, tmp_path):
     told_in_xmp = xmp.merge_sidecar(None, EIFFEL, True).replace(
         b"<dc:subject>", b"<exif:GPSLatitude>1,2N</exif:GPSLatitude><dc:subject>"
     )
-    assert load(embed(tiff.with_xmp(PLAIN, told_in_xmp))).position is None
+    assert stored_position(embed(tiff.with_xmp(PLAIN, told_in_xmp))) is None
 
 
 @needs_exiftool
@@ -230,7 +232,7 @@ def test_an_estimate_the_person_has_corrected_is_theirs(embed, remove, tmp_path)
     assert not has_estimate(corrected)
     once = embed(corrected, OPERA)
     for content in (once, embed(once), remove(corrected)):
-        assert load(content).position == pytest.approx((48.86, 2.2945), abs=1e-6)
+        assert stored_position(content) == pytest.approx((48.86, 2.2945), abs=1e-6)
         assert not has_estimate(content)
         assert MARK not in content
 
@@ -241,7 +243,7 @@ def test_what_was_written_into_a_jpeg_comes_out_and_nothing_else(embed, remove, 
     before = JPEGS[kind]
     gone = remove(embed(before))
     assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", MARK))
-    assert load(gone).position is None
+    assert stored_position(gone) is None
     assert picture(gone) == picture(before)
     assert foreign(tmp_path, gone) == foreign(tmp_path, before)
     assert positions(tmp_path, gone) == {}
@@ -290,7 +292,7 @@ def test_a_second_picture_is_where_its_list_says(embed, remove):
 )
 @pytest.mark.parametrize("order", "<>")
 def test_any_place_comes_back(embed, north, east, order):
-    position = load(embed(CAMERA[order], Label(Landmark("1", "x", north, east), 1.0, "person"))).position
+    position = stored_position(embed(CAMERA[order], Label(Landmark("1", "x", north, east), 1.0, "person")))
     assert position == pytest.approx((north, east), abs=1e-7) if position else max(abs(north), abs(east)) < 1e-7
 
 
@@ -343,13 +345,13 @@ def test_other_formats_keep_their_pixels_and_say_what_was_written(tmp_path, suff
     assert path.read_bytes() == OTHERS[suffix]
     assert list(tmp_path.iterdir()) == [path]
     assert np.array_equal(load(after).pixels, load(OTHERS[suffix]).pixels)
-    assert load(after).position == pytest.approx(EIFFEL_PLACE, abs=1e-7)
+    assert stored_position(after) == pytest.approx(EIFFEL_PLACE, abs=1e-7)
     assert has_estimate(after)
     written(path, after)
     assert complaints(path) == []
     said = tags(path)
     assert said["XMP-dc:Subject"] == [EIFFEL.landmark.name, "France"]
-    assert said["GPS:GPSAreaInformation"] == keywords.ESTIMATE
+    assert said["GPS:GPSAreaInformation"] == ESTIMATE
     assert embed_label(path, EIFFEL, False) == after
 
 
@@ -361,9 +363,9 @@ def test_what_was_written_into_other_formats_comes_out(tmp_path, suffix):
     written(path, embed_label(path, EIFFEL, False))
     exiftool("-overwrite_original", "-XMP-dc:Subject+=mine", "-EXIF:Artist=Jo", path)
     gone = remove_embedded(path)
-    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", keywords.ESTIMATE.encode()))
+    assert not any(word in gone for word in (b"Eiffel", b"urn:veduta", ESTIMATE.encode()))
     assert np.array_equal(load(gone).pixels, load(OTHERS[suffix]).pixels)
-    assert load(gone).position is None
+    assert stored_position(gone) is None
     written(path, gone)
     assert (tags(path)["XMP-dc:Subject"], tags(path)["IFD0:Artist"]) == (["mine"], "Jo")
     assert remove_embedded(path) == gone
@@ -376,7 +378,7 @@ def test_an_estimate_in_a_png_that_the_person_has_corrected_is_theirs(tmp_path):
     exiftool("-overwrite_original", "-GPSLatitude=48.86", path)
     for label in (OPERA, EIFFEL):
         written(path, embed_label(path, label, False))
-        assert load(path).position == pytest.approx((48.86, 2.2945), abs=1e-6)
+        assert stored_position(path) == pytest.approx((48.86, 2.2945), abs=1e-6)
         assert not has_estimate(path.read_bytes())
 
 
@@ -399,7 +401,7 @@ def test_the_position_of_the_camera_stays_in_a_png_too(tmp_path):
         "-overwrite_original", "-GPSLatitude=10.5", "-GPSLatitudeRef=S", "-GPSLongitude=20", "-GPSLongitudeRef=E", path
     )
     written(path, embed_label(path, EIFFEL, False))
-    assert load(path).position == pytest.approx((-10.5, 20), abs=1e-6)
+    assert stored_position(path) == pytest.approx((-10.5, 20), abs=1e-6)
     assert not xmp.estimates(exiftool("-b", "-XMP", path).encode())
 
 

@@ -4,11 +4,10 @@ import shutil
 
 import PIL.Image
 import pytest
-from support.metadata import EIFFEL, needs_exiftool
+from support.metadata import EIFFEL, needs_exiftool, stored_position
 from support.photos import picture
 
 from veduta.gallery import Gallery
-from veduta.images import load
 from veduta.library import Library
 from veduta.types import Landmark
 
@@ -43,7 +42,7 @@ def scanned_anew(folder, state):
 @needs_exiftool
 def test_a_position_written_into_a_photo_is_no_evidence_when_it_is_scanned_again(library, tmp_path):
     library.apply(library.tag(embed=True))
-    assert load(library.path / "plain.jpg").position == pytest.approx(PLACE, abs=1e-6)  # it is in there
+    assert stored_position(library.path / "plain.jpg") == pytest.approx(PLACE, abs=1e-6)  # it is in there
     library.scan()
     expected = {"plain.jpg": None, "placed.jpg": pytest.approx(CAMERA)}
     assert positions(library) == expected
@@ -68,7 +67,7 @@ def test_a_position_that_came_along_into_another_format_is_no_evidence_either(li
         (tmp_path / "converted").mkdir()
         photo.save(tmp_path / "converted" / f"plain.{kind.lower()}", exif=exif)
     (path,) = (tmp_path / "converted").iterdir()
-    assert load(path).position == pytest.approx(PLACE, abs=1e-6)
+    assert stored_position(path) == pytest.approx(PLACE, abs=1e-6)
     assert scanned_anew(path.parent, tmp_path / "state") == {path.name: None}
 
 
@@ -84,7 +83,7 @@ def test_a_gallery_is_not_told_a_position_that_was_written_by_its_own_answer(tmp
         (before,) = library.answers().values()
         assert before.landmark is not None
         library.apply(library.tag(embed=True, floor=0.0))
-        assert load(folder / "a.jpg").position == pytest.approx(PLACE, abs=1e-6)
+        assert stored_position(folder / "a.jpg") == pytest.approx(PLACE, abs=1e-6)
         with Library(folder, tmp_path / "state") as other:
             other.scan(gallery)
             (after,) = other.answers().values()

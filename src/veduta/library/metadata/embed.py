@@ -10,14 +10,14 @@ from pathlib import Path
 
 from veduta.errors import LibraryError
 from veduta.files import utf8
-from veduta.images import RAW_SUFFIXES, jpeg, read_bytes
-from veduta.images.exif import Exif
-from veduta.library.metadata import exiftool, keywords, xmp
+from veduta.images import RAW_SUFFIXES, PhotoBytes, formats, read_bytes
+from veduta.images.metadata import read_metadata
+from veduta.images.metadata.xmp import ESTIMATE
+from veduta.library.metadata import exiftool
 from veduta.library.metadata.xmp_document import SPACES
 from veduta.library.model import Label
 
-_EXIF_MARK = b"ASCII\0\0\0" + keywords.ESTIMATE.encode()  # EXIF's free texts begin with their encoding
-_OURS = SPACES["veduta"].encode(), keywords.ESTIMATE.encode()  # a photo with neither has nothing of ours
+_OURS = SPACES["veduta"].encode(), ESTIMATE.encode()  # a photo with neither has nothing of ours
 
 
 def embed_label(path: Path, label: Label, position_known: bool) -> bytes:  # noqa: FBT001
@@ -54,18 +54,6 @@ def remove_embedded(path: Path) -> bytes:
 
 
 def has_estimate(content: bytes) -> bool:
-    """Return whether the position in a photo's EXIF is an estimate that we wrote, and so not the camera's.
-
-    In a JPEG that somebody has corrected since it is none any more; other formats are known by the mark alone.
-    """
-    if not content.startswith(jpeg.SIGNATURE):
-        return _EXIF_MARK in content  # formats keep EXIF as it is, wherever they put it
-    try:
-        exif = Exif(next(iter(jpeg.metadata(content, jpeg.EXIF)), None))
-        position = exif.position
-        if position is None or exif.area_information.rstrip(b"\0") != _EXIF_MARK:
-            return False
-        packet = next(iter(jpeg.metadata(content, jpeg.XMP)), None)
-        return xmp.confirms(packet, position, name="its XMP")
-    except (ValueError, LibraryError):
-        return False
+    """Return whether the position in a photo is an estimate that Veduta wrote, and that nobody has corrected since."""
+    kind = formats.identify(PhotoBytes(content, "", "<bytes>"))  # its digest is not needed here
+    return kind is not None and read_metadata(content, kind).estimate is not None

@@ -15,6 +15,7 @@ from typing import Any
 from veduta.errors import LibraryError
 from veduta.files import utf8
 from veduta.images import read_bytes
+from veduta.images.metadata.xmp import ESTIMATE, same_place
 from veduta.library.metadata import keywords, xmp
 from veduta.library.model import Label
 
@@ -78,7 +79,7 @@ def _write(copy: Path, label: Label, *, position_known: bool) -> None:
     place = keywords.place(label.landmark) if xmp.estimates(merged) else None
     if place is None:
         _exchange(copy, packet, merged, _without_estimate(fields, ours=ours))
-    elif position is None or not keywords.same_place(position, place):
+    elif position is None or not same_place(position, place):
         _exchange(copy, packet, merged, _with_estimate(place))
     else:
         _exchange(copy, packet, merged, [])
@@ -108,7 +109,7 @@ def _is_ours(fields: dict[str, Any], packet: bytes | None) -> bool:
 
 
 def _is_marked(fields: dict[str, Any]) -> bool:
-    return fields.get(_MARK_TAG) == keywords.ESTIMATE
+    return fields.get(_MARK_TAG) == ESTIMATE
 
 
 def _read(copy: Path) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _with_estimate(place: tuple[float, float]) -> list[str]:
     north, east = place
     values = (
         *(f"{abs(north):.8f}", "S" if north < 0 else "N", f"{abs(east):.8f}", "W" if east < 0 else "E"),
-        *("WGS-84", keywords.MANUAL, keywords.ESTIMATE),
+        *("WGS-84", keywords.MANUAL, ESTIMATE),
     )
     return [f"-EXIF:{tag}={value}" for tag, value in zip(_POSITION_TAGS, values, strict=True)]
 

@@ -9,15 +9,11 @@ from veduta.files import utf8
 from veduta.library.model import Label
 from veduta.types import Landmark
 
-ESTIMATE = "place of the landmark shown, not of the camera; estimated by Veduta"
-"""What a position of ours says of itself, in XMP as in EXIF, and what it is known by again. ASCII: EXIF wants it."""
-
 MANUAL = "MANUAL"
 """How a position of ours was found: of the four ways the EXIF standard knows, the only one that is no measurement."""
 
 PLACES, URN = "Places", "urn:veduta:landmark:"
 MICRO = 1_000_000
-SAME_PLACE = 2e-6  # degrees: more than is lost by a program that writes four decimals of a minute
 # What XML 1.0 cannot hold, with the C1 controls that it can but should not.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -72,11 +68,6 @@ def place(landmark: Landmark) -> tuple[float, float] | None:
     return north, east
 
 
-def same_place(a: tuple[float, float], b: tuple[float, float]) -> bool:
-    """Return whether two positions in degrees are one, but for how many digits were written of them."""
-    return abs(a[0] - b[0]) < SAME_PLACE and abs(a[1] - b[1]) < SAME_PLACE
-
-
 def xmp_coordinate(degrees: float, sides: str) -> str:
     """Return a coordinate as XMP writes it, degrees and minutes and a letter, to 2 mm.
 
@@ -86,16 +77,3 @@ def xmp_coordinate(degrees: float, sides: str) -> str:
     # Rounded as one whole number, so that 59.9999999 minutes become a degree and not 60 minutes.
     whole, minutes = divmod(round(abs(degrees) * 60 * MICRO), 60 * MICRO)
     return f"{whole},{minutes / MICRO:09.6f}{sides[degrees < 0]}"
-
-
-def parse_xmp_coordinate(text: str) -> float | None:
-    """Return the degrees of a coordinate as XMP writes it, ``D,M.mK`` or ``D,M,SK``, or None for anything else.
-
-    >>> [parse_xmp_coordinate(text) for text in ("33,51.408S", "33,51,24.48S", "somewhere")]
-    [-33.8568, -33.8568, None]
-    """
-    match = re.fullmatch(r"(\d{1,3}),(\d{1,2}(?:\.\d+)?)(?:,(\d{1,2}(?:\.\d+)?))?([NSEW])", text, re.ASCII)
-    if not match:
-        return None
-    degrees = int(match[1]) + float(match[2]) / 60 + float(match[3] or 0) / 3600
-    return -degrees if match[4] in "SW" else degrees

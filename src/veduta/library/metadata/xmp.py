@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from veduta.errors import LibraryError
+from veduta.images.metadata.xmp import ESTIMATE, same_place
 from veduta.library.metadata import keywords
 from veduta.library.metadata.xml_edit import Edit, XmlElement, splice
 from veduta.library.metadata.xmp_document import (
@@ -90,7 +91,7 @@ def confirms(packet: bytes | None, position: tuple[float, float], *, name: str =
         LibraryError: as for `merge_sidecar`.
     """
     wrote = None if packet is None else XmpDocument(_as_utf8(packet, name)[0], name).wrote
-    return wrote is None or keywords.same_place(wrote, position)
+    return wrote is None or same_place(wrote, position)
 
 
 def _as_utf8(data: bytes, name: str) -> tuple[bytes, str]:
@@ -171,7 +172,7 @@ def _estimate(pen: _Pen, place: tuple[float, float]) -> None:
     pen.say("exif:GPSLatitude", north)
     pen.say("exif:GPSLongitude", east)
     pen.say_once("exif:GPSProcessingMethod", keywords.MANUAL)
-    pen.say_once("exif:GPSAreaInformation", keywords.ESTIMATE)
+    pen.say_once("exif:GPSAreaInformation", ESTIMATE)
 
 
 class _Pen:

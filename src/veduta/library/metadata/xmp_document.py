@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from veduta.errors import LibraryError
+from veduta.images.metadata.values import parse_coordinate
+from veduta.images.metadata.xmp import ESTIMATE, same_place
 from veduta.library.metadata import keywords
 from veduta.library.metadata.xml_edit import Edit, XmlAttribute, XmlDocument, XmlElement, parse, splice
 
@@ -48,7 +50,7 @@ _MARKER = SPACES["veduta"] + " "
 _POSITION = qualified_name("exif:GPSLatitude"), qualified_name("exif:GPSLongitude")
 _SAYING_SO = {
     qualified_name("exif:GPSProcessingMethod"): keywords.MANUAL,
-    qualified_name("exif:GPSAreaInformation"): keywords.ESTIMATE,
+    qualified_name("exif:GPSAreaInformation"): ESTIMATE,
 }
 _LOCATION = {*map(qualified_name, (ID, "Iptc4xmpExt:LocationName", "Iptc4xmpExt:CountryName")), *_POSITION}
 _ARRAYS = {qualified_name(f"rdf:{kind}") for kind in ("Bag", "Seq", "Alt")}
@@ -108,7 +110,7 @@ class XmpDocument:
         return self._pair("veduta:latitude", "veduta:longitude")
 
     def _pair(self, *names: str) -> tuple[float, float] | None:
-        north, east = (keywords.parse_xmp_coordinate(self.text(name)) for name in names)
+        north, east = (parse_coordinate(self.text(name)) for name in names)
         return None if north is None or east is None else (north, east)
 
     @cached_property
@@ -117,8 +119,8 @@ class XmpDocument:
         if self.position is None:
             return False
         if self.wrote is None:
-            return self.text("exif:GPSAreaInformation") == keywords.ESTIMATE
-        return keywords.same_place(self.position, self.wrote)
+            return self.text("exif:GPSAreaInformation") == ESTIMATE
+        return same_place(self.position, self.wrote)
 
     def has_position(self) -> bool:
         """Return whether the photo has a position anywhere; those of the places shown do not count."""
@@ -157,7 +159,7 @@ class XmpDocument:
         is_ours = part.name.startswith(_MARKER)
         is_ours |= self.estimated and (part.name in _POSITION or _SAYING_SO.get(part.name) == part.text)
         # Someone may have moved our position on a map: then it is no estimate of ours, and must not say so.
-        is_ours |= part.text == keywords.ESTIMATE == _SAYING_SO.get(part.name)
+        is_ours |= part.text == ESTIMATE == _SAYING_SO.get(part.name)
         return [self.document.without(part)] if is_ours else []
 
     def _out_of(self, part: _Part, taken: Sequence[XmlElement]) -> list[Edit]:
