@@ -473,6 +473,7 @@ def test_reasons_are_kept_without_paths_and_those_of_an_older_state_are_found_ag
         assert library.unreadable() == {str(tmp_path / "a.jpg"): reason}
     db = sqlite3.connect(tmp_path / STATE_FOLDER / CATALOG_FILE)
     db.execute("UPDATE file SET error = ?", (whole,))
+    db.execute("ALTER TABLE content DROP COLUMN utc_offset")
     db.execute("PRAGMA user_version = 1")
     db.commit()
     db.close()

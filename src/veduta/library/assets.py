@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from veduta.types import Landmark
 # A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
 ASSET_ROWS = """
 SELECT f.path, f.companions, c.sha256, c.width, c.height, c.taken, c.latitude, c.longitude,
-       b.number, b.best, m.number, a.landmark, a.confidence, v.landmark, v.said
+       b.number, b.best, m.number, a.landmark, a.confidence, v.landmark, v.said, c.utc_offset
 FROM file AS f
 JOIN content AS c ON c.sha256 = f.sha256
 LEFT JOIN burst AS b ON b.sha256 = c.sha256
@@ -119,7 +119,9 @@ def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
         best=best is None or bool(best),
         group=group,
     )
-    answer, confidence, verdict, judged_at = evidence
+    answer, confidence, verdict, judged_at, offset = evidence
+    if offset is not None:
+        asset = replace(asset, utc_offset=timedelta(seconds=offset))
     return _Content(asset, parse_landmark(answer), confidence or 0.0, parse_landmark(verdict), judged_at)
 
 

@@ -24,7 +24,7 @@ from veduta.sqlite import Database
 from veduta.trust import accept
 
 STATE_FOLDER, CATALOG_FILE = ".veduta", "library.sqlite"
-CATALOG_VERSION = 2
+CATALOG_VERSION = 3
 LINKS_REQUEST = "move photos, and write beside them, where links in the library lead"
 CATALOG_SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -34,7 +34,8 @@ CREATE TABLE content (
     taken TEXT, latitude REAL, longitude REAL,
     fingerprint BLOB NOT NULL, sharpness REAL NOT NULL,
     thumbnail BLOB NOT NULL,
-    model TEXT NOT NULL, descriptor BLOB NOT NULL
+    model TEXT NOT NULL, descriptor BLOB NOT NULL,
+    utc_offset INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE file (
     path BLOB PRIMARY KEY,
@@ -129,10 +130,12 @@ class Catalog:
                 accept(self.folder, LINKS_REQUEST)
                 for statement in (*CATALOG_SCHEMA.split(";"), f"PRAGMA user_version = {CATALOG_VERSION}"):
                     connection.execute(statement)
-            elif version == 1:  # it kept a file's path within the reason; such files are looked at again
-                connection.execute("DELETE FROM file WHERE error IS NOT NULL")
+            elif version in (1, 2):
+                if version == 1:  # it kept a file's path within the reason; such files are looked at again
+                    connection.execute("DELETE FROM file WHERE error IS NOT NULL")
+                connection.execute("ALTER TABLE content ADD COLUMN utc_offset INTEGER")
                 connection.execute(f"PRAGMA user_version = {CATALOG_VERSION}")
-        if version not in (0, 1, CATALOG_VERSION):
+        if version not in (0, 1, 2, CATALOG_VERSION):
             wrong = f"has schema {version}, this Veduta reads {CATALOG_VERSION}"
             raise LibraryError(f"{self.file}: {wrong}; use the Veduta that made it")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class PhotoContent:
         thumbnail: a small WebP picture.
         model: name and sha256 of the embedder.
         descriptor: (D,) float32 of norm 1.
+        utc_offset: how much the camera's clock was ahead of UTC, or None where that is not known.
     """
 
     sha256: str
@@ -43,6 +44,7 @@ class PhotoContent:
     thumbnail: bytes
     model: str
     descriptor: Float32
+    utc_offset: timedelta | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,7 @@ class ContentTable:
     def put(self, content: PhotoContent) -> None:
         """Store the facts of a content, in the place of earlier ones."""
         self._db.write(
-            "INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 content.sha256,
                 *content.size,
@@ -94,6 +96,7 @@ class ContentTable:
                 content.thumbnail,
                 content.model,
                 content.descriptor.astype(np.float16).tobytes(),
+                None if content.utc_offset is None else round(content.utc_offset.total_seconds()),
             ),
         )
 

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timezone
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -62,12 +63,26 @@ def _row(asset: Asset) -> Properties:
         (label.landmark.id, label.landmark.name, label.confidence, label.by, label.country) if label else (None,) * 5
     )
     values = (
-        *(str(asset.file), asset.sha256, asset.taken.isoformat() if asset.taken else None, *fields),
+        *(str(asset.file), asset.sha256, _moment(asset), *fields),
         *(*(position or (None, None)), source, asset.burst, asset.best, asset.group),
     )
     # What is no UTF-8, in a file's name or in a landmark's, is written out byte by byte.
     clean = (utf8(value) if isinstance(value, str) else value for value in values)
     return dict(zip(EXPORT_COLUMNS, clean, strict=True))
+
+
+def _moment(asset: Asset) -> str | None:
+    """Return when a photo was taken, as ISO 8601, with the zone of the camera's clock where that is known."""
+    if asset.taken is None:
+        return None
+    zone = None if asset.utc_offset is None else timezone(asset.utc_offset)
+    return asset.taken.replace(tzinfo=zone).isoformat()
+
+
+def _in_utc(moment: str) -> str:
+    """Return a moment in UTC, as GPX wants it; one without a zone as it is."""
+    parsed = datetime.fromisoformat(moment)
+    return moment if parsed.tzinfo is None else f"{parsed.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def _csv(rows: Sequence[Properties]) -> Iterator[str]:
@@ -145,7 +160,7 @@ def _gpx(rows: Sequence[Properties]) -> Iterator[str]:
         # For GPX the 180th meridian is west only.
         east = -180.0 if row["longitude"] == 180 else row["longitude"]
         parts = [
-            _tag("time", row["taken"]) if row["taken"] else "",
+            _tag("time", _in_utc(row["taken"])) if row["taken"] else "",
             _tag("name", _title(row)),
             _tag("desc", _description(row)),
             _tag("src", "camera" if row["position_source"] == "camera" else ESTIMATE),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from veduta.errors import ImageError
@@ -39,6 +39,7 @@ class Asset:
             ``.aae``), the film of a live photo.
         size: (width, height) in pixels, upright; (0, 0) for what could not be read.
         taken: when, by the camera's clock and without a zone, or None.
+        utc_offset: how much that clock was ahead of UTC, or None where the photo does not say.
         position: (degrees north, degrees east) as the camera wrote it, or None.
         label: what it shows, or None.
         burst: number of the burst or of the set of near-duplicates it is one of, or None when it stands alone.
@@ -52,6 +53,7 @@ class Asset:
     companions: tuple[Path, ...] = ()
     size: tuple[int, int] = (0, 0)
     taken: datetime | None = None
+    utc_offset: timedelta | None = None
     position: tuple[float, float] | None = None
     label: Label | None = None
     burst: int | None = None

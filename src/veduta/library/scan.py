@@ -274,7 +274,7 @@ class Scan:
             descriptor, model = self.query.recognizer.embed(image), self.query.model
         gray = np.asarray(PIL.Image.fromarray(image.pixels).convert("L"))
         facts = image.size, image.taken, image.position, difference_hash(gray), sharpness(gray), small
-        self.catalog.contents.put(PhotoContent(sha256, *facts, model, descriptor))
+        self.catalog.contents.put(PhotoContent(sha256, *facts, model, descriptor, image.utc_offset))
         self._contents.add(sha256)
         if self.query is None or self._revision is None:
             return False

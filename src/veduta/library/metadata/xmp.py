@@ -101,6 +101,8 @@ def _as_utf8(data: bytes, name: str) -> tuple[bytes, str]:
     declared = _DECLARED.match(data)
     codec = _CODECS.get(declared[1].decode().lower(), "ascii") if declared else "utf-8"
     codec = _MARKS.get(data[:2], codec)
+    if not codec.startswith("utf-16"):
+        data = data.rstrip(b"\0")  # with which phones end a packet, and which XML forbids
     try:
         return data.decode(codec).encode(), codec
     except UnicodeError as error:
