@@ -455,8 +455,8 @@ def test_less_memory_than_a_scan_takes_without_any_photo_is_refused(tmp_path, ga
 
 def test_limits_shrink_with_threads():
     few, many = ScanLimits(threads=1), ScanLimits(threads=8)
-    assert few.pixels > many.pixels
-    assert many.pixels * 12 * 8 <= 2048 * MEGABYTE
+    assert few.decoding > many.decoding
+    assert many.decoding * 8 <= 2048 * MEGABYTE
 
 
 # --- the state ---------------------------------------------------------------------------------------------------

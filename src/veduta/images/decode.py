@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any
 
@@ -12,13 +13,17 @@ import PIL.Image
 from veduta.errors import ImageError, TooLargeError
 from veduta.files import MEGABYTE
 from veduta.images import formats, raw
+from veduta.images.color import to_srgb
 from veduta.images.cost import MAX_SCANS, MAX_TILES, held_bytes, passes, pieces
 from veduta.images.photo_bytes import MAX_BYTES, PhotoBytes, check_length, read_bytes
 from veduta.types import Image, Position, UInt8
 
 MAX_MEMORY = 4 * 2**30  # bytes held while one photo is decoded
+MAX_PIXELS = 10**9  # most are bounded by memory; a JPEG is reduced while it is decoded, which takes little of it
 RAW_MEMORY = 256 * MEGABYTE
 BAND = 256  # rows flattened at a time
+_JPEG_END = b"\xff\xd9"
+_STRAY_PIXELS = b"\x5a\xa5" * 64
 _TURNS = {
     2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
     3: PIL.Image.Transpose.ROTATE_180,
@@ -36,12 +41,12 @@ def load(
     name: str | None = None,
     max_side: int = 1024,
     max_bytes: int = MAX_BYTES,
-    max_pixels: int = 200_000_000,
+    max_pixels: int = MAX_PIXELS,
     max_memory: int = MAX_MEMORY,
 ) -> Image:
     """Return a photo, upright, its longer side reduced to at most `max_side`.
 
-    Its pixels are (H, W, 3) uint8 RGB of the first frame, white where transparent; its size, the original's. A RAW is
+    Its pixels are (H, W, 3) uint8 sRGB of the first frame, white where transparent; its size, the original's. A RAW is
     seen through the preview in it, which takes rawpy.
 
     Args:
@@ -117,7 +122,7 @@ def _decode(
         opened = raw.open_raw(photo.data, shown, max_pixels) if kind == "RAW" else formats.open_photo(photo.data, kind)
         _check_pixels(opened.picture.size, shown, max_pixels)
         _check_cost(opened.picture, kind, photo.data, shown, max_side, max_memory)
-        return opened, *_upright(opened.picture, opened.orientation, max_side)
+        return opened, *_upright(_whole(opened.picture, kind, photo.data, max_side), opened.orientation, max_side)
     except ImageError:
         raise
     # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
@@ -169,10 +174,32 @@ def _reduce_early(picture: PIL.Image.Image, max_side: int) -> None:
         picture.draft(None, _fitted(picture.full_size, max_side))
 
 
+def _whole(photo: PIL.Image.Image, kind: str, data: bytes, max_side: int) -> PIL.Image.Image:
+    """Return a photo with its pixels decoded, and so a JPEG whose end is missing but none of its pixels."""
+    try:
+        photo.load()
+        return photo
+    except OSError:
+        if kind != "JPEG":
+            raise
+        begun = data.rstrip(b"\xff")  # of a marker that was cut
+        ended = [_decoded_jpeg(begun + end, max_side) for end in (_JPEG_END, _STRAY_PIXELS + _JPEG_END)]
+        if ended[0].tobytes() != ended[1].tobytes():  # what stands behind the cut would have been pixels
+            raise
+        return ended[0]
+
+
+def _decoded_jpeg(data: bytes, max_side: int) -> PIL.Image.Image:
+    picture = formats.JpegPhoto(io.BytesIO(data), "")
+    _reduce_early(picture, max_side)
+    picture.load()
+    return picture
+
+
 def _upright(photo: PIL.Image.Image, orientation: int, max_side: int) -> tuple[UInt8, tuple[int, int]]:
-    photo.load()
     size = photo.full_size if isinstance(photo, formats.JpegPhoto) else photo.size  # HEIF may correct itself
-    reduced = _flat(photo).resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING).convert("RGB")
+    flat = photo if photo.mode == "CMYK" else _flat(photo)  # CMYK is told to RGB by its profile, if it has one
+    reduced = to_srgb(flat.resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING), photo.info.get("icc_profile"))
     if orientation in _TURNS:
         reduced = reduced.transpose(_TURNS[orientation])
     return np.array(reduced), (size[::-1] if orientation in (5, 6, 7, 8) else size)

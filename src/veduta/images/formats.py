@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 from dataclasses import dataclass
 
 import PIL.Image
-from PIL import ImageFile
+from PIL import ImageFile, _imaging
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -86,12 +87,28 @@ _UNREADABLE = {
     b"\xff\x0a": "a JPEG XL file",
     b"\0\0\0\x0cJXL ": "a JPEG XL file",
     b"\0\0\0\x0cjP  ": "a JPEG 2000 file",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 file",
+    b"P7\n": "a netpbm picture",
+    b"gimp xcf": "a GIMP picture",
 }
 _CANON_CR3, _CANON_CRW = b"crx ", b"HEAPCCDR"
 _AVIF = {b"avif", b"avis"}
 _HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_STILL = {b"mif2", b"mif3", b"miaf", b"pred", b"jpeg", b"jpgs", b"avci", b"avcs", b"unif", b"vvic", b"evbi"}
+_UNREADABLE_BRANDS = {b"jxl ": "a JPEG XL file", b"jp2 ": "a JPEG 2000 file", b"jpx ": "a JPEG 2000 file"}
 _BOXED = {"AVIF", "HEIF"}
 _TURNED_BY_DECODER = {"HEIF", "TIFF"}
+
+
+def _silence_libtiff() -> None:
+    """Have libtiff keep its remarks to itself: it prints them to stderr, without the name of the photo."""
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if set_handler := getattr(library, name, None):  # not where Pillow hides its libraries' names
+            set_handler(None)
+
+
+_silence_libtiff()
 
 
 @dataclass(frozen=True)
@@ -147,17 +164,21 @@ def _is_raw_tiff(data: bytes) -> bool:
 
 def _ftyp(data: bytes) -> str | None:
     """Return AVIF, HEIF or RAW by the brands of an ISO media file; mif1 may be AVIF or HEIF, so AVIF's go first."""
-    end = min(int.from_bytes(data[:4]), 1024)
-    brands = {data[i : i + 4] for i in (8, *range(16, end, 4))}
+    brands = _brands(data)
     if _CANON_CR3 in brands:
         return "RAW"
     return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else None
 
 
+def _brands(data: bytes) -> set[bytes]:
+    end = min(int.from_bytes(data[:4]), 1024)
+    return {data[i : i + 4] for i in (8, *range(16, end, 4))}
+
+
 def describe_unreadable(data: bytes) -> str:
     """Return the kind of file that data seem to be which are no photo, for a message."""
     if data[4:8] == b"ftyp":
-        return "a video"
+        return _UNREADABLE_BRANDS.get(data[8:12], "a HEIF of an unknown kind" if _brands(data) & _STILL else "a video")
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     return next((what for mark, what in _UNREADABLE.items() if start.startswith(mark)), "something unknown")
 

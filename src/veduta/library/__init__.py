@@ -260,7 +260,7 @@ class Library(Closable, TrustedFolder):
         """
         scanned = None if progress is None else lambda done, total: progress(done, total, "scanning")
         self.scan(max_memory=max_memory, progress=scanned)
-        update_groups(self._catalog, ScanLimits(memory=max_memory * MEGABYTE).pixels, progress)
+        update_groups(self._catalog, ScanLimits(memory=max_memory * MEGABYTE).decoding, progress)
         return self.groups()
 
     def groups(self) -> list[Group]:

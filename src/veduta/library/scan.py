@@ -30,8 +30,6 @@ from veduta.viz import thumbnail
 THUMBNAIL, QUALITY = 320, 70  # pixels of the longer side: an album shows these
 MAX_STORED_EVIDENCE = 5  # candidates kept with an answer
 RESTING = 700 * MEGABYTE  # memory before a photo is decoded: networks, their buffers, a large gallery's index
-PIXEL_BYTES = 12  # of a photo that cannot be reduced while decoding, at its worst: RGBA and RGB at once
-MAX_PIXELS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -55,9 +53,9 @@ class ScanLimits:
             raise ValueError(f"expected more than {RESTING // MEGABYTE} MB of memory, got {self.memory // MEGABYTE}")
 
     @property
-    def pixels(self) -> int:
-        """Most pixels of a photo that is decoded."""
-        return min(MAX_PIXELS, (self.memory - RESTING) // (PIXEL_BYTES * self.threads))
+    def decoding(self) -> int:
+        """Most bytes that decoding one photo may hold."""
+        return (self.memory - RESTING) // self.threads
 
     @property
     def bytes(self) -> int:
@@ -242,7 +240,7 @@ class Scan:
         if not self._lacks(content.sha256):
             return _DecodedPhoto(content.sha256)
         try:
-            image = load(content, name=utf8(photo.path), max_pixels=self.limits.pixels)
+            image = load(content, name=utf8(photo.path), max_memory=self.limits.decoding)
         except TooLargeError as error:  # for now: there may be more memory next time
             return _DecodedPhoto(None, error=f"{error.reason}; --max-memory sets how large a photo may be")
         except NotInstalledError as error:  # nor is what is missing now missing for ever

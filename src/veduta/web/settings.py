@@ -38,7 +38,7 @@ class Settings:
     queue: int = 32
     max_body: int = 64 * MEGABYTE
     max_photo: int = 25 * MEGABYTE
-    max_pixels: int = 100_000_000
+    max_pixels: int = 250_000_000
     max_photos: int = 16
     max_waiting: int = 192 * MEGABYTE
     decode_memory: int = 640 * MEGABYTE

@@ -301,7 +301,8 @@ def test_damage_never_raises(data):
 
 @needs_exiftool
 def test_exiftool_finds_the_same(tmp_path):
-    for number, content in enumerate(PHOTOS.values()):
+    unknown_to_exiftool = {"bigtiff", "bigtiff, big-endian", "jpeg, XMP in UTF-16"}
+    for number, content in enumerate(PHOTOS[name] for name in sorted(PHOTOS.keys() - unknown_to_exiftool)):
         (tmp_path / f"{number}").write_bytes(content)
     asked = ["-Composite:GPSLatitude#", "-Composite:GPSLongitude#", "-XMP:GPSLatitude#", "-XMP:GPSLongitude#"]
     for said in json.loads(exiftool("-json", "-G0", "-ext", "*", *asked, tmp_path)):

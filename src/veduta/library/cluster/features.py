@@ -55,7 +55,7 @@ def extract_features(
     cache: FeatureCache,
     models: GroupingModels,
     files: Mapping[str, str],
-    max_pixels: int,
+    max_memory: int,
     descriptors: Mapping[str, Float32] | None = None,
     progress: VerbProgress | None = None,
 ) -> list[Failure]:
@@ -65,7 +65,7 @@ def extract_features(
         cache: where they are kept, photo by photo, so that a run that was killed goes on.
         models: the models.
         files: sha256 -> a file with this content.
-        max_pixels: most pixels of a photo that is decoded.
+        max_memory: most bytes that decoding one photo may hold.
         descriptors: sha256 -> descriptor (D,) by the same embedder, where it is known.
         progress: called with photos done, photos in all, and ``looking``.
     """
@@ -74,7 +74,7 @@ def extract_features(
 
     def extract(sha256: str) -> tuple[Float32, LocalFeatures] | Failure:
         try:
-            image = load(files[sha256], name=utf8(files[sha256]), max_pixels=max_pixels)
+            image = load(files[sha256], name=utf8(files[sha256]), max_memory=max_memory)
         except ImageError as error:
             return Failure(utf8(files[sha256]), utf8(str(error)), error.code)
         descriptor = descriptors_by_content.get(sha256)

@@ -127,20 +127,20 @@ def read_groups(catalog: Catalog) -> list[Group]:
     return sorted(groups, key=lambda group: (-len(group.assets), group.number))
 
 
-def update_groups(catalog: Catalog, max_pixels: int, progress: VerbProgress | None = None) -> None:
+def update_groups(catalog: Catalog, max_memory: int, progress: VerbProgress | None = None) -> None:
     """Group the photos of a library anew and store the groups, numbered like those before.
 
     Photos are grouped by the first content of the same pixels: their metadata must not change their group.
 
     Args:
         catalog: the library's.
-        max_pixels: most pixels of a photo that is decoded.
+        max_memory: most bytes that decoding one photo may hold.
         progress: called with photos done, photos in all, and ``looking`` or ``matching``.
     """
     origins, followers = catalog.contents.aliases(), catalog.contents.followers()
     files = {sha256: path for sha256, path in catalog.first_files().items() if sha256 not in followers}
     current = {origins.get(sha256, sha256): sha256 for sha256 in files}  # origin -> the content that is there now
-    places = _find_places(catalog, {origin: files[sha256] for origin, sha256 in current.items()}, max_pixels, progress)
+    places = _find_places(catalog, {origin: files[sha256] for origin, sha256 in current.items()}, max_memory, progress)
     before = {n: [origins.get(sha256, sha256) for sha256 in members] for n, members in catalog.groups().items()}
     last = int(catalog.get_meta("groups") or 0)
     numbered = number_groups(places, before, last)
@@ -150,14 +150,14 @@ def update_groups(catalog: Catalog, max_pixels: int, progress: VerbProgress | No
 
 
 def _find_places(
-    catalog: Catalog, files: Mapping[str, str], max_pixels: int, progress: VerbProgress | None
+    catalog: Catalog, files: Mapping[str, str], max_memory: int, progress: VerbProgress | None
 ) -> list[list[str]]:
     """Return sets of photos that show one place, each by its origin; `files` is origin -> file."""
     models = GroupingModels(make_embedder(EMBEDDER), make_extractor(EXTRACTOR))
     cache = FeatureCache(catalog.folder, models.model)
     try:
         descriptors = _descriptors(catalog, models.embedding)
-        failed = extract_features(cache, models, files, max_pixels, descriptors, progress)
+        failed = extract_features(cache, models, files, max_memory, descriptors, progress)
         unread = {failure.photo for failure in failed}
         return find_groups(cache, [origin for origin, file in files.items() if utf8(file) not in unread], progress)
     finally:
