@@ -81,6 +81,8 @@ def organize_command(
         plan = opened.organize(into, mode.value, floor)
         _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
         output.print_failures(plan.left)
+        for path in plan.beside:
+            output.error(f"{path}: is named after a photo that moves, and stays; take it along if it belongs to that")
         failed = bool(plan.left) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
