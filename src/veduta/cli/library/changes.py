@@ -47,10 +47,14 @@ def tag_command(
     state: StateOption = None,
 ) -> None:
     """Write landmarks as XMP sidecars beside the photos, or into them. Shows what it would do; --apply does it."""
+    from veduta.library.journal.hard_links import links_outside
+
     with opened_library(library, state) as opened:
         plan = opened.tag(embed=embed, floor=floor)
         _show_plan(_tag_facts(plan), [str(step.target) for step in plan.steps], every=all)
         output.print_failures(plan.failures)
+        for path, count in links_outside(plan.steps).items():
+            output.error(f"{path}: has {count} more names (hard links) that are not written, and keep the old content")
         failed = bool(plan.failures) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
