@@ -6,9 +6,12 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,13 +22,14 @@ from veduta.cli import app
 from veduta.competition import votes
 from veduta.competition.descriptor_table import locked
 from veduta.competition.inspect import inspect_data
-from veduta.competition.recipes import RECIPES, Recipe, squashed, with_overrides
+from veduta.competition.recipes import RECIPES, Recipe, frame_of, squashed, with_overrides
 from veduta.competition.retrieval import load_candidates
 from veduta.competition.run import run_recipe
 from veduta.competition.score import score_submission
+from veduta.competition.stages import evidence_of, extractor_of, matcher_of
 from veduta.competition.submissions import read_submission
 from veduta.errors import BusyError, DatasetError
-from veduta.images import from_array
+from veduta.images import from_array, load
 
 LANDMARKS, VIEWS, DISTRACTORS = 6, 2, 4
 
@@ -268,6 +272,47 @@ def test_the_notebooks_frame_is_portrait_whatever_the_photo():
     image = squashed(from_array(world.facade(1)))
     assert image.size == (672, 896)
     assert RECIPES["dna-2020"].depth == 5
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize("size", [(320, 240), (1024, 600), (1025, 700), (700, 1400), (2048, 1536), (2600, 800)])
+def test_the_notebooks_frame_is_made_of_the_photo_on_disk(tmp_path, size, suffix):
+    path = tmp_path / f"a.{suffix}"
+    PIL.Image.fromarray(world.facade(1, *size)).save(path, quality=95)
+    pixels = np.asarray(PIL.Image.open(path).convert("RGB"))
+    framed = squashed(load(path))
+    assert framed.size == (672, 896)
+    np.testing.assert_array_equal(framed.pixels, cv2.resize(pixels, (672, 896), interpolation=cv2.INTER_LINEAR))
+    averaged = frame_of(replace(RECIPES["dna-2020"], averaged=True))(load(path))
+    assert averaged.size == (672, 896)
+    assert (averaged.pixels != framed.pixels).any()
+
+
+def test_a_photo_whose_file_is_gone_or_changed_is_framed_as_it_is(tmp_path):
+    path = tmp_path / "a.png"
+    PIL.Image.fromarray(world.facade(1, 1600, 1200)).save(path)
+    image = load(path)
+    expected = cv2.resize(image.pixels, (672, 896), interpolation=cv2.INTER_LINEAR)
+    PIL.Image.fromarray(world.facade(2, 1600, 1200)).save(path)
+    np.testing.assert_array_equal(squashed(image).pixels, expected)
+    path.unlink()
+    np.testing.assert_array_equal(squashed(image).pixels, expected)
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if not recipe.geometry])
+def test_the_notebook_sums_every_mutual_pair(name):
+    assert RECIPES[name].match_threshold == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weak_pairs_count_in_the_notebooks_sum(seed):
+    recipe = RECIPES["dna-2020"]
+    extractor = extractor_of(recipe)
+    a, b = (extractor.extract(squashed(from_array(world.facade(seed + i)))) for i in (0, 7))
+    pairs = matcher_of(replace(recipe, match_threshold=0.0)).match(a, b)
+    total = evidence_of(a, b, matcher_of(recipe), None)
+    assert total == pytest.approx(float(np.clip(pairs.scores, 0, 1).sum(dtype=np.float64)))
+    assert total > evidence_of(a, b, matcher_of(replace(recipe, match_threshold=0.2)), None)
 
 
 def test_the_winners_options_change_the_run_as_they_say(data, made, tmp_path):

@@ -418,14 +418,13 @@ def test_the_notebooks_local_step_runs_with_its_own_constants(name, tmp_path, mo
     inner = extractor.extractor
     assert (inner.max_keypoints, inner.max_side, inner.threshold) == (2048, 896, 0.001)
     assert inner._model.config.keypoint_threshold == 0.001
-    assert (matcher.iterations, matcher.min_probability) == (150, 0.2)
+    assert (matcher.iterations, matcher.min_probability) == (150, 0.0)
     assert matcher._model.config.sinkhorn_iterations == 150
     assert len(extractor.mask._moving) == len(recipes_masked()) == 4
     assert stages.weights_of(recipe) == tuple(
         weights.find_weights(n).sha256 for n in ("superpoint", "segformer", "superglue")
     )
-    frame = recipes.squashed if recipe.squash else recipes.unsquashed
-    framed = frame(photo(1, 400, 300))
+    framed = recipes.frame_of(recipe)(photo(1, 400, 300))
     assert framed.size == ((672, 896) if recipe.squash else (400, 300))
     features = extractor.extract(framed)
     assert features.size == framed.size

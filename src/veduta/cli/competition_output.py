@@ -52,10 +52,11 @@ def inspection(facts: Inspection) -> None:
     for split in facts.splits:
         listed = "" if split.listed is None else f", {split.listed:,} listed"
         faults = f"{len(split.missing)} missing, {len(split.bad)} damaged, {split.unlisted} unlisted"
+        faults += f", {len(split.strays)} out of place" if split.strays else ""
         line(f"{split.split:<20} {split.photos:,} photos{listed}; {faults}")
         for id in split.missing:
             output.error(f"{split.split}: photo {id} is listed and not there")
-        for failure in split.bad:
+        for failure in (*split.bad, *split.strays):
             output.error(failure.error)
     if facts.test_landmark_photos is not None:
         parts = ", ".join(f"{n:,} {part}" for part, n in sorted(facts.usage.items()))

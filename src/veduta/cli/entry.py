@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.util
 import os
 import sys
+import warnings as python_warnings
+from contextlib import suppress
 
 from veduta.cli import output
 from veduta.cli.app import app
@@ -24,12 +28,33 @@ RESUMABLE = {
     "models",
     "train",
 }  # commands that go on where they were stopped
+DECODING = RESUMABLE | {"calibrate", "explain", "recognize", "review", "serve", "verify"}  # commands that read photos
+
+
+def silence_decoders() -> None:
+    """Keep what decoders say of odd photos off stderr: a photo that cannot be read has its own line with its name.
+
+    Pillow warns of tags that it cannot make sense of, libtiff prints such lines by itself; neither names the photo.
+    """
+    python_warnings.filterwarnings("ignore", module=r"PIL\.")
+    module = importlib.util.find_spec("PIL._imaging")
+    if module is None or module.origin is None:
+        return
+    with suppress(OSError, AttributeError):  # a Pillow built otherwise, whose libtiff is out of reach
+        library = ctypes.CDLL(module.origin)
+        for name in ("TIFFSetWarningHandler", "TIFFSetErrorHandler"):
+            handler = getattr(library, name)
+            handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+            handler(None)
 
 
 def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
+    output.open_missing_streams()
     output.any_names()
     output.warnings()
+    if DECODING & set(sys.argv[1:2]):
+        silence_decoders()
     keep_memory()
     if sys.argv[1:2] != ["train"]:  # which has the machine to itself, or should
         # Before faiss loads: its threads wait by spinning, on a busy machine for the very ones that spin.

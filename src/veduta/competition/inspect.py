@@ -33,6 +33,7 @@ class SplitReport:
         missing: ids that the table names and the folder lacks.
         unlisted: how many lie in the folder and are in no table.
         bad: photos that cannot be read, each with its reason.
+        strays: photos that lie where no id leads, each with the places expected.
     """
 
     split: str
@@ -41,11 +42,13 @@ class SplitReport:
     missing: tuple[str, ...]
     unlisted: int
     bad: tuple[Failure, ...]
+    strays: tuple[Failure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the split as a JSON object."""
         facts = asdict(self)
-        facts["bad"] = [failure.to_dict() for failure in self.bad]
+        for name in ("bad", "strays"):
+            facts[name] = [failure.to_dict() for failure in getattr(self, name)]
         return facts
 
 
@@ -100,15 +103,22 @@ def inspect_data(data: Path, decode: bool = True, progress: Progress | None = No
         raise DatasetError(f"{data}: has neither train.csv nor a folder {', '.join(SPLITS)}; is it a data set's?")
     present = {split: list(folder.ids()) for split, folder in folders.items()}
     bad = _damaged(folders, present, progress) if decode else {}
-    reports = [_split(split, present[split], tables[split], bad.get(split, [])) for split in folders]
+    reports = [_split(split, folders[split], present[split], tables[split], bad.get(split, [])) for split in folders]
     return _inspection(labels, solution, tuple(reports))
 
 
-def _split(split: str, present: list[str], listed: list[str] | None, bad: list[Failure]) -> SplitReport:
+def _split(
+    split: str, folder: PhotoFolder, present: list[str], listed: list[str] | None, bad: list[Failure]
+) -> SplitReport:
     present_ids, named = set(present), set(listed or ())
     missing = tuple(sorted(named - present_ids))
     unlisted = len(present_ids - named) if listed is not None else 0
-    return SplitReport(split, len(present), None if listed is None else len(listed), missing, unlisted, tuple(bad))
+    strays = tuple(
+        Failure(str(path), f"{path}: lies where no id leads; expected {folder.expected}", "unsorted")
+        for path in folder.strays()
+    )
+    count = None if listed is None else len(listed)
+    return SplitReport(split, len(present), count, missing, unlisted, tuple(bad), strays)
 
 
 def _damaged(

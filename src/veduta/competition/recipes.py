@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
 
+from veduta.errors import ImageError
+from veduta.images import load
 from veduta.types import Image
 
 NOTEBOOK_FRAME = (672, 896)  # (width, height) every photo is forced to before its keypoints are found
@@ -15,7 +18,7 @@ NOTEBOOK_CANDIDATES = 5  # nearest references that go on
 NOTEBOOK_KEYPOINTS = 2048  # of SuperPoint, at most
 NOTEBOOK_KEYPOINT_THRESHOLD = 0.001  # least score of one
 NOTEBOOK_ITERATIONS = 150  # of Sinkhorn's algorithm in SuperGlue
-NOTEBOOK_MATCH_THRESHOLD = 0.2  # least probability of a match
+NOTEBOOK_MATCH_THRESHOLD = 0.2  # least probability of a match of SuperGlue's matches0, which it does not count
 NOTEBOOK_WEIGHTS = (2.0, 1.0, 0.5, 0.5)  # of its four descriptors, the best model first
 
 
@@ -37,6 +40,7 @@ class Recipe:
         matcher: name of the matcher.
         match_threshold: least similarity or probability of a match; None for the matcher's own.
         squash: whether photos are forced into the notebook's frame before extraction, whatever their shape.
+        averaged: whether that is done with the photo reduced to 1,024 pixels, averaging; not as the notebook does.
         geometry: whether matches must agree on a homography; if not, their scores are summed.
         fuse: how several models become one similarity: ``product``, the notebook's weighted geometric mean, or
             ``concatenate``, the weighted mean of the cosines; None for a single model's cosine.
@@ -56,6 +60,7 @@ class Recipe:
     matcher: str = "nearest"
     match_threshold: float | None = None
     squash: bool = False
+    averaged: bool = False
     geometry: bool = True
     fuse: str | None = None
     power: float | None = None
@@ -84,7 +89,7 @@ _DNA = Recipe(
     rerank_depth=NOTEBOOK_CANDIDATES,
     max_side=max(NOTEBOOK_FRAME),
     matcher="lighterglue",
-    match_threshold=NOTEBOOK_MATCH_THRESHOLD,
+    match_threshold=0.0,  # it sums SuperGlue's matching_scores0, which has every mutual pair, below 0.2 too
     squash=True,
     geometry=False,
     fuse="product",
@@ -111,14 +116,45 @@ RECIPES = {
 
 
 def squashed(image: Image) -> Image:
-    """Return the photo forced into the notebook's frame of 672 x 896, its keypoints then being in that frame."""
-    pixels = cv2.resize(image.pixels, NOTEBOOK_FRAME, interpolation=cv2.INTER_AREA)
+    """Return the photo forced into the notebook's frame of 672 x 896, its keypoints then being in that frame.
+
+    The notebook takes four neighboring pixels of the photo as it is on disk. A photo that was reduced when it was
+    loaded is therefore loaded again, if its file still has the same content.
+    """
+    return _framed(_in_full(image), cv2.INTER_LINEAR)
+
+
+def squashed_averaged(image: Image) -> Image:
+    """Return the photo in the notebook's frame, each pixel the average of those it stands for."""
+    return _framed(image, cv2.INTER_AREA)
+
+
+def _framed(image: Image, interpolation: int) -> Image:
+    pixels = cv2.resize(image.pixels, NOTEBOOK_FRAME, interpolation=interpolation)
     return Image(np.asarray(pixels, np.uint8), *NOTEBOOK_FRAME, name=image.name, sha256=image.sha256)
+
+
+def _in_full(image: Image) -> Image:
+    """Return a photo with all its pixels, or as it is where its file is gone or changed."""
+    if image.pixels.shape[1::-1] == image.size or not image.sha256:
+        return image
+    try:
+        whole = load(image.name, max_side=max(image.size))
+    except ImageError:
+        return image
+    return whole if whole.sha256 == image.sha256 else image
 
 
 def unsquashed(image: Image) -> Image:
     """Return the photo with its own shape."""
     return image
+
+
+def frame_of(recipe: Recipe) -> Callable[[Image], Image]:
+    """Return the function that brings a photo into the shape in which the recipe finds keypoints."""
+    if not recipe.squash:
+        return unsquashed
+    return squashed_averaged if recipe.averaged else squashed
 
 
 def resolve_recipe(recipe: str | Recipe) -> Recipe:

@@ -15,7 +15,7 @@ import numpy as np
 from veduta.competition.descriptor_table import DescriptorTable
 from veduta.competition.embed import embed_split
 from veduta.competition.feature_file import FeatureFile, check_ids_differ, extract_all
-from veduta.competition.recipes import Recipe, resolve_recipe, squashed, unsquashed
+from veduta.competition.recipes import Recipe, frame_of, resolve_recipe
 from veduta.competition.report import Evidence, write_report
 from veduta.competition.retrieval import RetrievedCandidates, load_candidates, retrieve, save_candidates
 from veduta.competition.run_report import RunReport, StageReport, peak_megabytes
@@ -191,7 +191,7 @@ class _Run:
         cache = FeatureFile(self.out / "features" / self.extraction())
         photos = self.photos_to_extract(retrieved)
         extractor = extractor_of(recipe, self.provider)
-        frame = squashed if recipe.squash else unsquashed
+        frame = frame_of(recipe)
         with self.timed("extract") as stage:
             stage["skipped"] = not extract_all(cache, extractor, photos, frame, self.tell(stage))
         return cache
@@ -251,7 +251,8 @@ class _Run:
         """Return the name of the features' folder: what they were made by and how."""
         recipe = self.recipe
         extractor, mask, _ = weights_of(recipe)
-        how = key_of(recipe.extractor, extractor, recipe.max_keypoints, recipe.max_side, recipe.squash, mask)
+        frame = recipe.squash and frame_of(recipe).__name__
+        how = key_of(recipe.extractor, extractor, recipe.max_keypoints, recipe.max_side, frame, mask)
         return f"{recipe.extractor}-{recipe.max_keypoints}-{how[:8]}"
 
     def key(self, stage: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.datasets.gldv2 import read_rows, reading
+from veduta.datasets.rows import is_blank, landmark_number, read_rows, reading
 from veduta.errors import DatasetError
 from veduta.files import draft
 from veduta.metrics import Prediction
@@ -31,11 +31,11 @@ class Problem:
 def parse_field(field: str) -> tuple[str, float] | None:
     """Return the landmark and confidence of a submission's second field, or None for an empty one.
 
-    >>> parse_field("27 0.5"), parse_field("")
+    >>> parse_field("027 0.5"), parse_field("")
     (('27', 0.5), None)
 
     Raises:
-        ValueError: it is neither empty nor a landmark and a finite number.
+        ValueError: it is neither empty nor a landmark and a finite number, or the landmark is a number like 27.0.
     """
     tokens = field.split()
     if not tokens:
@@ -48,7 +48,7 @@ def parse_field(field: str) -> tuple[str, float] | None:
         raise ValueError(f"{tokens[1]!r} is not a number") from None
     if not math.isfinite(confidence):
         raise ValueError(f"confidence {tokens[1]} is not finite")
-    return tokens[0], confidence
+    return landmark_number(tokens[0]), confidence
 
 
 def read_submission(path: Path) -> tuple[list[str], list[Prediction]]:
@@ -113,7 +113,8 @@ def _loose_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         if header != list(SUBMISSION):
             raise DatasetError(f"{path}, line 1: expected the header {','.join(SUBMISSION)}, got {','.join(header)}")
         for fields in reader:
-            yield reader.line_num, fields
+            if not is_blank(fields):
+                yield reader.line_num, fields
 
 
 def _faults(fields: list[str], expected_ids: Collection[str], seen: Mapping[str, int]) -> Iterator[str]:

@@ -1,21 +1,21 @@
 """Readers for the files of Google Landmarks v2 and of the Kaggle competitions on that data set.
 
+They take what the data set's own reader takes: blank lines are passed over, and numbers of landmarks are numbers.
 Every malformed file is a DatasetError with the file, the line and the reason. Large tables are read in one pass into
 arrays: the 4.1 million rows of the full train.csv take under 800 MB at the peak.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import itertools
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from veduta.datasets.rows import is_blank, landmark_of, landmark_rows, photo_id, read_rows, reading
 from veduta.errors import DatasetError
 
 Ids = npt.NDArray[np.bytes_]
@@ -107,37 +107,6 @@ class Solution:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[Any]:
-    """Open a table as a csv reader; DatasetError for what cannot be read or is not CSV."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield csv.reader(file, strict=True)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{path}: cannot be read ({reason})") from error
-
-
-def read_rows(path: Path, *headers: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, fields) of a table whose header is one of `headers`; DatasetError for any other shape."""
-    with reading(path) as reader:
-        header = [name.strip() for name in next(reader, [])]
-        if header not in [list(known) for known in headers]:
-            expected = " or ".join(",".join(known) for known in headers)
-            raise DatasetError(f"{path}, line 1: expected the header {expected}, got {','.join(header) or 'nothing'}")
-        for fields in reader:
-            if len(fields) != len(header):
-                problem = f"expected {len(header)} fields, got {len(fields)}"
-                raise DatasetError(f"{path}, line {reader.line_num}: {problem}")
-            yield reader.line_num, fields
-
-
-def _ascii(path: Path, line: int, id: str) -> str:
-    if not id or not id.isascii() or " " in id:
-        raise DatasetError(f"{path}, line {line}: {id!r} is not a photo id")
-    return id
-
-
 class _Columns:
     """Collects ids and codes chunk by chunk, so that millions of rows never are Python objects all at once."""
 
@@ -163,12 +132,25 @@ class _Columns:
         return Labels(ids, np.concatenate([chunk[1] for chunk in self._chunks]), tuple(self.landmarks))
 
 
-def _check_unique(path: Path, ids: Ids) -> None:
+def _repeated(ids: Ids) -> int | None:
+    """Return the first row whose id has occurred before, or None."""
     order = np.argsort(ids, kind="stable")
     same = np.flatnonzero(ids[order[1:]] == ids[order[:-1]])
-    if len(same):
-        row = int(order[same + 1].min())
-        raise DatasetError(f"{path}, line {row + 2}: photo id {ids[row].decode()} occurs twice")
+    return int(order[same + 1].min()) if len(same) else None
+
+
+def _check_unique(path: Path, ids: Ids) -> None:
+    """Raise DatasetError for an id that occurs twice, one id standing on each line."""
+    row = _repeated(ids)
+    if row is not None:
+        raise DatasetError(f"{path}, line {_line_of(path, row)}: photo id {ids[row].decode()} occurs twice")
+
+
+def _line_of(path: Path, row: int) -> int:
+    """Return the line of a row, counted from 0 without header and blank lines."""
+    with reading(path) as reader:
+        lines = (reader.line_num for fields in reader if not is_blank(fields))
+        return int(next(itertools.islice(lines, row + 1, None)))
 
 
 # --- the files, in the order of the data set's page --------------------------------------------------------------
@@ -180,7 +162,7 @@ def read_train(path: Path) -> Labels:
     for line, fields in read_rows(path, ("id", "landmark_id"), ("id", "url", "landmark_id")):
         if not fields[-1]:
             raise DatasetError(f"{path}, line {line}: has no landmark_id")
-        columns.put(_ascii(path, line, fields[0]), fields[-1])
+        columns.put(photo_id(path, line, fields[0]), landmark_of(path, line, fields[-1]))
     labels = columns.labels()
     _check_unique(path, labels.ids)
     return labels
@@ -189,17 +171,22 @@ def read_train(path: Path) -> Labels:
 def read_clean(path: Path) -> Labels:
     """Return train_clean.csv, ``landmark_id,images`` with the ids of its photos separated by spaces."""
     columns = _Columns()
-    for line, (landmark, images) in read_rows(path, ("landmark_id", "images")):
+    for line, (text, images) in read_rows(path, ("landmark_id", "images")):
+        landmark = landmark_of(path, line, text)
         for id in images.split():
-            columns.put(_ascii(path, line, id), landmark)
-    return columns.labels()
+            columns.put(photo_id(path, line, id), landmark)
+    labels = columns.labels()
+    row = _repeated(labels.ids)
+    if row is not None:
+        raise DatasetError(f"{path}: photo id {labels.ids[row].decode()} occurs twice")
+    return labels
 
 
 def read_ids(path: Path) -> Ids:
     """Return the photo ids of index.csv or test.csv, (N,) bytes."""
     columns = _Columns()
     for line, (id,) in read_rows(path, ("id",)):
-        columns.put(_ascii(path, line, id), "")
+        columns.put(photo_id(path, line, id), "")
     ids = columns.labels().ids
     _check_unique(path, ids)
     return ids
@@ -217,13 +204,13 @@ def read_attribution(path: Path, photo_ids: Collection[str] | None = None) -> di
 
 def read_categories(path: Path) -> dict[str, str]:
     """Return train_label_to_category.csv: landmark id -> URL of its Wikimedia Commons category."""
-    return {landmark: category for _, (landmark, category) in read_rows(path, ("landmark_id", "category"))}
+    return {landmark: category for landmark, (category,) in landmark_rows(path, "landmark_id", "category")}
 
 
 def read_hierarchy(path: Path) -> dict[str, Hierarchy]:
     """Return train_label_to_hierarchical.csv by landmark id."""
     header = ("landmark_id", "category", "supercategory", "hierarchical_label", "natural_or_human_made")
-    return {fields[0]: Hierarchy(*fields[1:]) for _, fields in read_rows(path, header)}
+    return {landmark: Hierarchy(*fields) for landmark, fields in landmark_rows(path, *header)}
 
 
 def read_index_labels(path: Path) -> Labels:
@@ -233,7 +220,7 @@ def read_index_labels(path: Path) -> Labels:
 
 def read_names(path: Path) -> dict[str, str]:
     """Return landmarks.csv, ``landmark_id,name``, as landmark id -> name."""
-    return {landmark: name for _, (landmark, name) in read_rows(path, ("landmark_id", "name"))}
+    return {landmark: name for landmark, (name,) in landmark_rows(path, "landmark_id", "name")}
 
 
 def read_recognition_solution(path: Path) -> Solution:
@@ -254,6 +241,10 @@ def _read_solution(path: Path, column: str) -> Solution:
             raise DatasetError(f"{path}, line {line}: photo id {id} occurs twice")
         if part not in USAGES:
             raise DatasetError(f"{path}, line {line}: Usage {part!r} is not one of {', '.join(USAGES)}")
-        truth[_ascii(path, line, id)] = () if right == "None" else tuple(right.split())
+        names = () if right == "None" else tuple(right.split())
+        is_landmark = column == "landmarks"
+        truth[photo_id(path, line, id)] = (
+            tuple(landmark_of(path, line, name) for name in names) if is_landmark else names
+        )
         usage[id] = part
     return Solution(truth, usage)

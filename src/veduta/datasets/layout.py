@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from veduta.errors import DatasetError
 from veduta.images import SUFFIXES, walk
+
+JUDGED = 1000  # photos looked at to tell how a folder is laid out
 
 
 @dataclass(frozen=True)
@@ -27,17 +30,23 @@ class PhotoFolder:
 
     @classmethod
     def find(cls, root: Path) -> PhotoFolder:
-        """Return the layout of a folder, judged by its first photo; DatasetError for a folder without any."""
+        """Return the layout of a folder, judged by its first photos; DatasetError for a folder without any."""
         if not root.is_dir():
             raise DatasetError(f"{root}: is not a folder of photos")
-        first = next(walk(root), None)
-        if first is None:
+        first = [Path(path) for path in itertools.islice(walk(root), JUDGED)]
+        if not first:
             raise DatasetError(f"{root}: has no photos; expected {root}/a/b/c/ID.jpg or {root}/ID.jpg")
-        path = Path(first)
-        nested = path.parent.relative_to(root).as_posix() == "/".join(path.stem[:3])
-        if not nested and path.parent != root:
-            raise DatasetError(f"{path}: is neither {root}/a/b/c/ID.jpg nor {root}/ID.jpg")
-        return cls(root, nested, path.suffix)
+        nested = next((p for p in first if p.parent.relative_to(root).as_posix() == "/".join(p.stem[:3])), None)
+        flat = next((path for path in first if path.parent == root), None)
+        sample = nested or flat  # a photo that strayed to the top of a nested folder makes that no flat one
+        if sample is None:
+            raise DatasetError(f"{first[0]}: is neither {root}/a/b/c/ID.jpg nor {root}/ID.jpg")
+        return cls(root, nested is not None, sample.suffix)
+
+    @property
+    def expected(self) -> str:
+        """The place of a photo, with letters for the characters of its id."""
+        return str(self.root / ("a/b/c/abc" if self.nested else "ID")) + self.suffix
 
     def path(self, id: str) -> Path:
         """Return where the photo with this id lies, or would lie."""
@@ -45,8 +54,15 @@ class PhotoFolder:
         return self.root.joinpath(*parts[:-1], parts[-1] + self.suffix)
 
     def ids(self) -> Iterator[str]:
-        """Yield the ids of the photos that are there, sorted."""
-        yield from sorted(Path(path).stem for path in walk(self.root) if Path(path).suffix.lower() in SUFFIXES)
+        """Yield the ids of the photos that lie where their ids say, sorted."""
+        yield from sorted(path.stem for path in self._files() if path == self.path(path.stem))
+
+    def strays(self) -> Iterator[Path]:
+        """Yield the photos that lie elsewhere, sorted; nothing finds these by their ids."""
+        yield from sorted(path for path in self._files() if path != self.path(path.stem))
+
+    def _files(self) -> Iterator[Path]:
+        return (Path(path) for path in walk(self.root) if Path(path).suffix.lower() in SUFFIXES)
 
 
 def split_folder(data: Path, split: str) -> PhotoFolder:

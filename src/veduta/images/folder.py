@@ -10,8 +10,8 @@ from veduta.errors import ImageError
 from veduta.types import Failure
 
 SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif"}
-    | {".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+    {".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".insp", ".jfif"}
+    | {".jpe", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
 )
 """Lower-case suffixes by which `walk` knows a photo; `load` looks at the content instead."""
 

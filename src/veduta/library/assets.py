@@ -107,11 +107,11 @@ def _contents(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> list[_Conten
 
 
 def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
-    _, companions, sha256, width, height, taken, north, east, burst, best, group, *evidence = rows[0]
+    _, _, sha256, width, height, taken, north, east, burst, best, group, *evidence = rows[0]
     asset = Asset(
         sha256=sha256,
         files=tuple(Path(catalog.absolute(row[0])) for row in rows),
-        companions=tuple(map(Path, catalog.companions(companions))),
+        companions=tuple(Path(path) for row in rows for path in catalog.companions(row[0], row[1])),
         size=(width, height),
         taken=datetime.fromisoformat(taken) if taken else None,
         position=None if north is None else (north, east),

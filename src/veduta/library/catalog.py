@@ -19,7 +19,7 @@ from veduta.errors import LibraryError
 from veduta.files import utf8
 from veduta.library.catalog_content import AnswerTable, ContentTable
 from veduta.library.catalog_verdicts import VerdictTable
-from veduta.library.discover import KNOWN_SUFFIXES
+from veduta.library.companions import KNOWN_SUFFIXES, is_companion
 from veduta.sqlite import Database
 from veduta.trust import accept
 
@@ -176,7 +176,7 @@ class Catalog:
         with self.db.decoding():
             return {
                 self.absolute(path): FileRecord(
-                    size, mtime, (int(device), int(inode)), sha256, error, self.companions(companions)
+                    size, mtime, (int(device), int(inode)), sha256, error, self.companions(path, companions)
                 )
                 for path, size, mtime, device, inode, sha256, error, companions in self.db.rows(query)
                 if is_library_file(path)
@@ -235,10 +235,12 @@ class Catalog:
         """Return the absolute path of a stored one."""
         return os.path.join(self.root, os.fsdecode(path))  # noqa: PTH118 - twenty thousand of them
 
-    def companions(self, stored: str) -> tuple[str, ...]:
-        """Return the absolute paths of stored companions."""
+    def companions(self, photo: bytes | str, stored: str) -> tuple[str, ...]:
+        """Return the absolute paths of a photo's stored companions, but for any that no scan would have paired."""
+        folder, name = os.path.split(os.fsdecode(photo))
         with self.db.decoding():
-            return tuple(self.absolute(path) for path in json.loads(stored) if is_library_file(path))
+            pairs = [(path, *os.path.split(path)) for path in json.loads(stored) if is_library_file(path)]
+        return tuple(self.absolute(path) for path, where, own in pairs if where == folder and is_companion(own, name))
 
     def _relative(self, path: str) -> str:
         return os.path.relpath(path, self.root)

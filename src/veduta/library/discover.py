@@ -1,4 +1,4 @@
-"""Discovery of the photos beneath a folder, each with its companions: RAWs beside their JPEG, sidecars, live films."""
+"""Discovery of the photos beneath a folder, each with the files that belong to it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from veduta.images import RAW_SUFFIXES, SUFFIXES, walk
+from veduta.images import walk
+from veduta.library.companions import KNOWN_SUFFIXES, PHOTO_SUFFIXES, pair_companions, plain_stem, suffix_of
+from veduta.library.left_out import is_left_out, is_photos_library
+from veduta.library.organize.path_template import name_key
 from veduta.types import Failure
 
-SIDECARS = frozenset({".aae", ".pp3", ".thm", ".xmp"})
-FILMS = frozenset({".mov", ".mp4"})  # the moving half of a live photo; alone it is a film and no photo
-KNOWN_SUFFIXES = SUFFIXES | RAW_SUFFIXES | SIDECARS | FILMS
-DEVELOPED = frozenset({".avif", ".heic", ".heif", ".hif", ".jfif", ".jpe", ".jpeg", ".jpg"})  # what a RAW lies beside
-# Folders that hold copies other programs made, or what was thrown away. Hidden ones are never looked into.
-CACHES = frozenset(
-    {"#recycle", "$recycle.bin", "@eadir", "__macosx", "cache", "caches", "lost+found", "thumbnails", "system volume"}
-    | {"system volume information", "temporary items"}
-)
-PACKAGES = (".lrdata", ".lrcat-data", ".aplibrary", ".migratedphotolibrary")
-PHOTOS_LIBRARY, ORIGINALS = ".photoslibrary", frozenset({"originals", "masters"})
-CACHE_TAG = "CACHEDIR.TAG"  # bford.info/cachedir: a folder with this file in it can be made again
+# Suffix -> format of photos and pictures that are not read, so that nobody misses them without knowing.
+NOT_READ = {
+    **dict.fromkeys((".jxl",), "JPEG XL"),
+    **dict.fromkeys((".j2c", ".j2k", ".jp2", ".jpf", ".jpm", ".jpx"), "JPEG 2000"),
+    **dict.fromkeys((".hdp", ".jxr", ".wdp"), "JPEG XR"),
+    **dict.fromkeys((".psb", ".psd"), "Photoshop"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class DiscoveredPhoto:
 
     Attributes:
         path: its path.
-        companions: files that belong to it: a RAW, sidecars, the film of a live photo.
+        companions: files that belong to it, see `companions`.
         size: its length in bytes.
         mtime: when it was last changed, in nanoseconds.
         node: (device, number) of the file, which stays when it is moved on one disk.
@@ -48,72 +46,43 @@ def discover_photos(
 ) -> Iterator[DiscoveredPhoto]:
     """Yield the photos beneath a folder, sorted by folder; failures go to `report`.
 
-    Hidden files and folders, caches and sidecars are no photos; links are followed, each folder is visited once. A RAW
-    beside its JPEG belongs to it and is not a separate photo.
+    Hidden files and folders, those of `left_out` and sidecars are no photos; links are followed, each folder is
+    visited once. A RAW beside its JPEG belongs to it and is not a separate photo.
 
     Args:
         root: the folder.
-        report: takes the folders that cannot be listed and the files without a status.
+        report: takes the folders that cannot be listed, the files without a status, and photos of formats that are not
+            read.
         without: a folder that is not looked into, such as the one with backups.
     """
     closed = os.path.realpath(without) if without is not None else None
 
     def enter(folder: str) -> bool:
-        return _is_worth(folder) and os.path.realpath(folder) != closed
+        return not is_left_out(folder) and os.path.realpath(folder) != closed
 
     by_folder: dict[str, list[str]] = {}
-    for file in walk(root, report=report, suffixes=KNOWN_SUFFIXES, enter=enter):
+    for file in walk(root, report=report, suffixes=KNOWN_SUFFIXES | NOT_READ.keys(), enter=enter):
         by_folder.setdefault(file.rpartition(os.sep)[0], []).append(file)
-    for files in by_folder.values():
-        yield from _paired(files, report)
+    for folder, files in by_folder.items():
+        if is_photos_library(folder):
+            continue
+        names = [file.rpartition(os.sep)[2] for file in files]
+        _name_unread(folder, names, report)
+        for photo, companions in pair_companions(names).items():
+            paths = tuple(f"{folder}{os.sep}{name}" for name in companions)
+            yield from _with_status(f"{folder}{os.sep}{photo}", paths, report)
 
 
-def _is_worth(folder: str) -> bool:
-    """Return whether a folder may hold photos of a person's own."""
-    path = Path(folder)
-    name = path.name.casefold()
-    if name in CACHES or name.endswith(PACKAGES) or os.path.lexists(path / CACHE_TAG):  # False where nobody may look
-        return False
-    return not path.parent.name.casefold().endswith(PHOTOS_LIBRARY) or name in ORIGINALS
-
-
-def _paired(files: list[str], report: Callable[[Failure], None]) -> Iterator[DiscoveredPhoto]:
-    """Yield the photos among files of one folder, each with its companions."""
-    by_stem: dict[str, list[str]] = {}
-    for file in files:
-        by_stem.setdefault(_stem(file), []).append(file)
-    for same in by_stem.values():
-        photos = [file for file in same if _suffix(file) in SUFFIXES]
-        raws = [file for file in same if _suffix(file) in RAW_SUFFIXES]
-        developed = next((file for file in photos if _suffix(file) in DEVELOPED), None)
-        if developed is None:
-            photos, raws = photos + raws, []
-        standing = developed or next(iter(photos), None)
-        for photo in photos:
-            belonging = [file for file in same if _belongs(file, photo, standing)]
-            yield from _with_status(photo, tuple(belonging + (raws if photo == standing else [])), report)
-
-
-def _belongs(file: str, photo: str, standing: str | None) -> bool:
-    """Return whether a file is this photo's sidecar, by its whole name, or by its stem if the photo stands for that."""
-    suffix = _suffix(file)
-    if suffix not in SIDECARS | FILMS:
-        return False
-    named = Path(file).stem
-    if _suffix(named) in SUFFIXES | RAW_SUFFIXES:  # IMG.jpg.xmp
-        whole = Path(photo).name.casefold() == named.casefold()
-        return whole or (photo == standing and _suffix(named) in RAW_SUFFIXES)
-    return photo == standing and (suffix not in FILMS or _suffix(photo) in DEVELOPED)
-
-
-def _stem(file: str) -> str:
-    """Return a file's name without suffix, for comparing; IMG.jpg.xmp has that of IMG.jpg."""
-    stem = Path(file).stem
-    return (Path(stem).stem if _suffix(stem) in SUFFIXES | RAW_SUFFIXES else stem).casefold()
-
-
-def _suffix(file: str) -> str:
-    return Path(file).suffix.lower()
+def _name_unread(folder: str, names: list[str], report: Callable[[Failure], None]) -> None:
+    """Report the photos of formats that are not read, but for those that lie beside a photo of the same stem."""
+    stems = {name_key(plain_stem(name)) for name in names if suffix_of(name) in PHOTO_SUFFIXES}
+    for name in names:
+        kind = NOT_READ.get(suffix_of(name))
+        if kind is not None and name_key(plain_stem(name)) not in stems:
+            path = f"{folder}{os.sep}{name}"
+            report(
+                Failure(path, f"{path}: is a {kind} file by its name, which is not read; save it as JPEG", "skipped")
+            )
 
 
 def _with_status(

@@ -35,8 +35,8 @@ class Asset:
     Attributes:
         sha256: hex digest of its content; two files with the same bytes are one asset.
         files: where it lies, absolute, sorted; the first stands for it.
-        companions: files that go where it goes, absolute: the RAW it was developed from, sidecars (``.xmp``,
-            ``.aae``), the film of a live photo.
+        companions: files that go where it goes, absolute: the RAW it was developed from, sidecars, the film of a live
+            photo and others, see `veduta.library.companions`.
         size: (width, height) in pixels, upright; (0, 0) for what could not be read.
         taken: when, by the camera's clock and without a zone, or None.
         utc_offset: how much that clock was ahead of UTC, or None where the photo does not say.

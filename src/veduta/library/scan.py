@@ -20,6 +20,7 @@ from veduta.library.catalog import Catalog, FileRecord
 from veduta.library.catalog_content import PhotoContent, model_key
 from veduta.library.cluster.near_duplicates import find_bursts, sharpness
 from veduta.library.discover import DiscoveredPhoto, discover_photos
+from veduta.library.known_files import KnownFiles
 from veduta.library.model import ScanReport, StoredAnswer, unreadable
 from veduta.progress import Progress
 from veduta.protocols import Embedder
@@ -173,13 +174,14 @@ class Scan:
         self, discovered: dict[str, DiscoveredPhoto], known: dict[str, FileRecord]
     ) -> tuple[ScanReport, list[DiscoveredPhoto]]:
         """Return the counts of files, and the files to read; record those that have only moved."""
-        # The same file, whatever it is called now: two may have changed names.
-        nodes = {(row.node, row.size, row.mtime): (path, row) for path, row in known.items()}
+        records = KnownFiles(known, discovered.values())
+        earlier = {path: records.find(photo) for path, photo in discovered.items()}
         tasks, unchanged, moved = [], 0, 0
         with self.catalog.transaction():
             for path, photo in discovered.items():
-                before, row = nodes.get((photo.node, photo.size, photo.mtime), (path, known.get(path)))
-                if row is None or (row.size, row.mtime) != (photo.size, photo.mtime) or row.sha256 is None:
+                before = earlier[path]
+                row = None if before is None else known[before]
+                if row is None or row.sha256 is None:
                     tasks.append(photo)
                     continue
                 self._put_unchanged(photo, row, known.get(path))

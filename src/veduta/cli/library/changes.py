@@ -47,10 +47,14 @@ def tag_command(
     state: StateOption = None,
 ) -> None:
     """Write landmarks as XMP sidecars beside the photos, or into them. Shows what it would do; --apply does it."""
+    from veduta.library.journal.hard_links import links_outside
+
     with opened_library(library, state) as opened:
         plan = opened.tag(embed=embed, floor=floor)
         _show_plan(_tag_facts(plan), [str(step.target) for step in plan.steps], every=all)
         output.print_failures(plan.failures)
+        for path, count in links_outside(plan.steps).items():
+            output.error(f"{path}: has {count} more names (hard links) that are not written, and keep the old content")
         failed = bool(plan.failures) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -81,6 +85,8 @@ def organize_command(
         plan = opened.organize(into, mode.value, floor)
         _show_plan(_plan_facts(plan), [f"{source} -> {target}" for source, target in plan.rows()], every=all)
         output.print_failures(plan.left)
+        for path in plan.beside:
+            output.error(f"{path}: is named after a photo that moves, and stays; take it along if it belongs to that")
         failed = bool(plan.left) | _apply_or_say(opened, plan, len(plan.steps), apply=apply)
     if failed:
         raise typer.Exit(SOME_FAILED)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from veduta.errors import VedutaError
 from veduta.library.journal.fsops import FULL, NO_LINKS, Stamp, discard, missing_above, names_in, remove_folder
+from veduta.library.journal.hard_links import WrittenLinks
 from veduta.library.journal.log import OperationLog
 from veduta.library.journal.operation import Intent, Step, make_intent, perform
 from veduta.library.journal.rollback import put_back_folders, revert
@@ -43,6 +44,7 @@ class ActionRun:
         self.is_noop = False
         self._book, self._before_write = book, before_write
         self._number = 0
+        self._links = WrittenLinks()
         self._known: set[Path] = set()  # folders that the journal speaks of
 
     def take(self, step: Step) -> None:
@@ -99,8 +101,10 @@ class ActionRun:
         try:
             for folder in missing:
                 folder.mkdir()
-            perform(intent, content)
+            key = self._links.key(intent)
+            perform(intent, content, self._links.twin(key))
             stamp = Stamp.of(intent.target.lstat())
+            self._links.note(key, intent.target, stamp)
         except (OSError, VedutaError) as error:
             self._fail(step, intent, error, missing)
             return

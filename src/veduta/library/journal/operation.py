@@ -179,8 +179,13 @@ def _prepare_write(step: Step, make: Callable[[], bytes], bare: Intent, backups:
     return intent, content
 
 
-def perform(intent: Intent, content: bytes) -> None:
+def perform(intent: Intent, content: bytes, twin: Path | None = None) -> None:
     """Make the change; on failure, `rollback.revert` undoes the part that was made.
+
+    Args:
+        intent: the step.
+        content: of a ``write``.
+        twin: a file with this content already, of which the target of a ``write`` becomes a hard link; or None.
 
     Raises:
         LibraryError: the file was changed meanwhile.
@@ -195,7 +200,7 @@ def perform(intent: Intent, content: bytes) -> None:
     elif intent.kind == "move":
         _move(intent)
     else:
-        _write(intent, content)
+        _write(intent, content, twin)
 
 
 def _check_unchanged(intent: Intent) -> None:
@@ -224,15 +229,27 @@ def _move(intent: Intent) -> None:
         intent.source.unlink()
 
 
-def _write(intent: Intent, content: bytes) -> None:
+def _write(intent: Intent, content: bytes, twin: Path | None) -> None:
     part, target = intent.parts[0], intent.target
-    write_new(part, [content], lambda: _dress_written(intent))
+    if twin is None or not _is_linked(part, twin):
+        write_new(part, [content], lambda: _dress_written(intent))
     if intent.was is None or intent.backup is None:
         rename(part, target)
         return
     _keep(target, intent.backup, intent.was)
     _check_unchanged(intent)
     part.replace(target)
+
+
+def _is_linked(part: Path, twin: Path) -> bool:
+    """Make a hard link to a file; return False where this disk cannot."""
+    try:
+        part.hardlink_to(twin)
+    except OSError as error:
+        if error.errno not in NO_LINKS | {errno.EXDEV, errno.ENOENT}:
+            raise
+        return False
+    return True
 
 
 def _dress_written(intent: Intent) -> None:

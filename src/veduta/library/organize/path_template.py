@@ -101,7 +101,7 @@ def safe_name(text: str) -> str:
     >>> safe_name("...")
     'Unknown'
     """
-    plain = "".join("_" if _is_unsafe(char) else char for char in unicodedata.normalize("NFC", text))
+    plain = "".join("_" if is_unsafe(char) else char for char in unicodedata.normalize("NFC", text))
     stripped = _stripped(plain)
     if RESERVED.fullmatch(stripped):
         stripped = f"_{stripped}"
@@ -123,7 +123,8 @@ def name_key(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
-def _is_unsafe(char: str) -> bool:
+def is_unsafe(char: str) -> bool:
+    """Return whether some common file system refuses a character in a name, or shows none."""
     return char in ILLEGAL or unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
 
 

@@ -19,6 +19,7 @@ from veduta.library.journal.fsops import content_sha256
 from veduta.library.journal.operation import Step
 from veduta.library.model import Asset
 from veduta.library.organize.filenames import split_name, with_stem
+from veduta.library.organize.follow import files_left_beside, goes_with, join_edits
 from veduta.library.organize.path_template import PathTemplate, name_key
 from veduta.library.organize.target_tree import FolderContents, TargetTree
 from veduta.types import Failure
@@ -45,8 +46,9 @@ class OrganizePlan:
         elsewhere: photos that lie below `root` in another place only, and are left there; none in ``move`` mode.
         unlabeled: photos left alone because they have no label.
         copies_left: further files with the content of a photo that stay where they are; in ``move`` mode.
-        renamed: (source, target) of photos that get another name, as theirs is taken.
+        renamed: (source, target) of photos that get another name, as theirs is taken or refused by some disks.
         left: what cannot be placed, and why.
+        beside: files named after photos that move, which stay where they are.
     """
 
     root: Path
@@ -63,6 +65,7 @@ class OrganizePlan:
     copies_left: int
     renamed: tuple[tuple[Path, Path], ...]
     left: tuple[Failure, ...]
+    beside: tuple[Path, ...] = ()
 
     def rows(self) -> list[tuple[Path, Path]]:
         """Return (source, target) of every file, in the order they are placed."""
@@ -98,14 +101,14 @@ def plan_organize(
     folders = TargetTree(pattern.root, forbidden)
     _check_visible(pattern.root, base, assets)
     planner = _Planner(mode, folders)  # type: ignore[arg-type]
-    for count, asset in enumerate(sorted(assets, key=lambda asset: os.fsencode(asset.file)), 1):
+    for count, asset in enumerate(join_edits(sorted(assets, key=lambda asset: os.fsencode(asset.file))), 1):
         if asset.label is None:
             planner.unlabeled += 1
         else:
             planner.place(asset, planner.folders.find(pattern.folder(asset)))
         if progress is not None:
             progress(count)
-    return planner.plan()
+    return planner.plan(assets)
 
 
 def _check_visible(root: Path, base: Path, assets: Sequence[Asset]) -> None:
@@ -126,7 +129,7 @@ class _Planner:
         self._mode = mode
         self._device = folders.existing.stat().st_dev
         self._steps: list[Step] = []
-        self._taken: set[Path] = set()  # companions that go with a photo already
+        self._taken: set[Path] = set()  # files that have a place already
         self._photos = self._already = self._elsewhere = self._copies_left = self._size = self._room = 0
         self._renamed: list[tuple[Path, Path]] = []
         self._left: list[Failure] = []
@@ -146,8 +149,8 @@ class _Planner:
         except OSError as error:
             self._leave(asset.file, f"cannot be compared with what is there ({error.strerror}: {error.filename})")
 
-    def plan(self) -> OrganizePlan:
-        """Return the plan; LibraryError for a disk without enough room."""
+    def plan(self, assets: Sequence[Asset]) -> OrganizePlan:
+        """Return the plan for these assets; LibraryError for a disk without enough room."""
         if self._room > (free := shutil.disk_usage(self.folders.existing).free):
             needs = f"{self._room / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
             raise LibraryError(f"{self.folders.root}: this disk has too little room ({needs}); choose another")
@@ -166,6 +169,7 @@ class _Planner:
             copies_left=self._copies_left,
             renamed=tuple(self._renamed),
             left=tuple(self._left),
+            beside=tuple(files_left_beside(self._taken, assets)) if self._mode == "move" else (),
         )
 
     def _leave(self, path: Path, why: str) -> None:
@@ -233,8 +237,7 @@ class _Planner:
         others = [file for file in files if file != source]
         chosen: dict[str, Path] = {name_key(source.name): source}
         for file in asset.companions:
-            elsewhere = not _belongs(file, source) and any(_belongs(file, other) for other in others)
-            if file in self._taken or elsewhere or not file.is_file():
+            if file in self._taken or not goes_with(file, source, others) or not file.is_file():
                 continue
             if name_key(file.name) in chosen:
                 self._leave(file, f"has the name of {chosen[name_key(file.name)]} on some disks; rename it")
@@ -288,9 +291,3 @@ class _Planner:
         self._taken.add(file)
         self._steps.append(Step(self._mode, contents.path / name, source))
         contents.add(name)
-
-
-def _belongs(companion: Path, photo: Path) -> bool:
-    """Whether a companion has the place and name to be this file's."""
-    stem = split_name(photo.name)[0]
-    return companion.parent == photo.parent and name_key(companion.name).startswith(name_key(stem) + ".")
