@@ -220,7 +220,7 @@ def test_values_are_counted_before_they_are_parsed(built, monkeypatch, body, pat
 
 def test_photos_are_counted_before_any_is_decoded(built, monkeypatch):
     decoded = []
-    monkeypatch.setattr("veduta.web.request.decode_base64", lambda content: decoded.append(content) or b"")
+    monkeypatch.setattr("veduta.web.fields.decode_base64", lambda content: decoded.append(content) or b"")
     with inside(built) as client:
         answer = client.post("/v1/recognize", json={"photos": ["AAAA"] * 17})
     assert answer.status_code == 400

@@ -14,18 +14,8 @@ from veduta.gallery import Gallery
 from veduta.types import Failure, Landmark
 from veduta.web.engine import Engine
 from veduta.web.errors import error_detail
-from veduta.web.request import (
-    MAX_TEXT,
-    Identifier,
-    Number,
-    Photos,
-    RequestModel,
-    Text,
-    UploadedPhoto,
-    WebAddress,
-    describe_body,
-    read,
-)
+from veduta.web.fields import MAX_TEXT, Identifier, Number, Photos, Text, UploadedPhoto, WebAddress
+from veduta.web.request import RequestModel, describe_body, read
 from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
 from veduta.web.schemas import (
     AddResponse,
@@ -54,8 +44,8 @@ class LandmarkChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)] | None = None
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    latitude: Annotated[Number, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
     url: Annotated[WebAddress, Field(max_length=2000)] | None = None
 
 
@@ -175,12 +165,12 @@ async def post_references(request: Request, engine: EngineDependency) -> AddResp
 def add_photos(engine: Engine, served: ServedGallery, photos: list[UploadedPhoto], landmark: Landmark) -> AddResponse:
     """Add photos to a gallery and return the report."""
     accepted, failures = [], []
-    for name, content in photos:
+    for photo in photos:
         try:
-            engine.check_limits(content, name)
-            accepted.append((name, content))
+            engine.check_limits(photo.readable(), photo.name)
+            accepted.append((photo.name, photo.content))
         except ImageError as error:
-            failures.append(Failure.of(name, error))
+            failures.append(Failure.of(photo.name, error))
     with served.lock:
         report = served.gallery.add_contents(accepted, landmark)
     return AddResponse(

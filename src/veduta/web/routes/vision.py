@@ -89,7 +89,7 @@ async def _batch(engine: Engine, body: BatchRequest, gallery: str | None) -> lis
     return list(await asyncio.gather(*(engine.run(_annotate, engine, fields, gallery) for fields in body.requests)))
 
 
-def _annotate(engine: Engine, fields: dict[str, Any], gallery: str | None) -> AnnotateResponse:
+def _annotate(engine: Engine, fields: object, gallery: str | None) -> AnnotateResponse:
     try:
         request = _parse(fields)
         most, others = _features(request)
@@ -112,7 +112,7 @@ def _annotate(engine: Engine, fields: dict[str, Any], gallery: str | None) -> An
     return response
 
 
-def _parse(fields: dict[str, Any]) -> AnnotateRequest:
+def _parse(fields: object) -> AnnotateRequest:
     try:
         return parse_body(AnnotateRequest, fields)
     except ApiError as error:

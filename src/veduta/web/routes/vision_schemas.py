@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
-from veduta.web.request import Base64, Number, RequestModel
+from veduta.web.fields import Base64, Number, WholeNumber
+from veduta.web.request import RequestModel
 
 MAX_IMAGES = 16  # requests of one batch
-FEATURE = ("LANDMARK_DETECTION", 2)  # by name and by number
+FEATURE = ("LANDMARK_DETECTION", 2, "2")  # by name and by number
 CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)  # or names as in protocol buffers
 
 
@@ -66,7 +68,7 @@ class VisionFeature(RequestModel):
     model_config = CAMEL_CASE
 
     type: Annotated[Any, WithJsonSchema({"enum": [FEATURE[0]]})] = 0
-    max_results: int = 0
+    max_results: WholeNumber = 0
 
 
 class AnnotateRequest(RequestModel):
@@ -87,12 +89,19 @@ class OutputConfig(RequestModel):
     gcs_destination: Any = None
 
 
+def _any_object(requests: list[Any]) -> list[Any]:
+    """Return the requests if at least one is an object; those that are none get errors of their own beside that."""
+    if not any(isinstance(request, dict) for request in requests):
+        raise PydanticCustomError("object", "expected objects")
+    return requests
+
+
 class BatchRequest(RequestModel):
     """Requests, each parsed by itself: a malformed one gets its own error."""
 
     model_config = CAMEL_CASE
 
-    requests: list[dict[str, Any]] = Field(min_length=1)
+    requests: Annotated[list[Any], Field(min_length=1), AfterValidator(_any_object)]
     output_config: OutputConfig = Field(default_factory=OutputConfig)
 
 
