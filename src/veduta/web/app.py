@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
@@ -16,6 +16,7 @@ from veduta.web import errors, metrics
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
 from veduta.web.limits import LimitsMiddleware
+from veduta.web.request_line import RequestLineMiddleware
 from veduta.web.routes import api, gallery, photoprism, review, vision
 from veduta.web.schemas import StatusResponse
 from veduta.web.settings import Settings
@@ -71,7 +72,7 @@ def create_app(
     errors.add_error_handlers(app)
     meter = metrics.Metrics(engine)
     engine.on_answer = meter.count
-    _add_pages(app)
+    _add_pages(app, settings.root_path)
     metrics.add_metrics_route(app, meter, engine)
     for router in (api.info_router, api.api_router, gallery.gallery_router, review.review_router, vision.vision_router):
         app.include_router(router, responses=errors.ERROR_RESPONSES)
@@ -81,14 +82,23 @@ def create_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.content_aliases, allow_methods=["*"], allow_headers=["authorization"]
         )
+    app.add_middleware(RequestLineMiddleware, root_path=settings.root_path)
     app.add_middleware(metrics.MetricsMiddleware, meter=meter)
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _page_text(root_path: str) -> str:
+    """Return the page; below a path its links hold also without the slash at the end of the address."""
+    text = (STATIC / "index.html").read_text("utf-8")
+    return text.replace('"static/', f'"{root_path}/static/') if root_path else text
+
+
+def _add_pages(app: FastAPI, root_path: str) -> None:
+    text = _page_text(root_path)
+
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    async def page() -> HTMLResponse:
+        return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> FileResponse:
