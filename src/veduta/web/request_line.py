@@ -30,7 +30,7 @@ class RequestLineMiddleware:
             await self.app(scope, receive, send)
             return
         inner = with_path(scope)
-        inner |= {"path": self._below_root(inner["path"]), "root_path": self.root_path}
+        inner.update(path=self._below_root(inner["path"]), root_path=self.root_path)
         if scope["method"] == "HEAD":
             inner["method"] = "GET"
         try:

@@ -11,8 +11,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from http.client import HTTPException
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -40,6 +42,7 @@ from veduta.web.routes.vision_schemas import (
     LatLongRect,
     LocationInfo,
     Operation,
+    OperationMetadata,
     OperationResult,
     RpcStatus,
     Vertex,
@@ -50,10 +53,13 @@ from veduta.web.settings import Settings
 vision_router = APIRouter(prefix="/v1", tags=["like Cloud Vision"], dependencies=WORKING)
 DEFAULT_RESULTS = 10  # unless a request says otherwise
 FLOOR = 0.5
+Handler = TypeVar("Handler", bound=Callable[..., Awaitable[Any]])
 BAD_IMAGE, PERMISSION_DENIED, UNIMPLEMENTED = 3, 7, 12  # google.rpc.Code
 FETCH_SECONDS, READ_SECONDS = 10.0, 3.0  # in all, and for each part of the answer
 FETCH_BYTES = 64 * 1024
-BATCH_TYPE = "type.googleapis.com/google.cloud.vision.v1.BatchAnnotateImagesResponse"
+ANSWER_TYPE = "type.googleapis.com/google.cloud.vision.v1.AsyncBatchAnnotateImagesResponse"
+METADATA_TYPE = "type.googleapis.com/google.cloud.vision.v1.OperationMetadata"
+PARENTS = "/projects/{project}", "/projects/{project}/locations/{location}"  # which Google's clients may put before
 
 
 class FaultError(Exception):
@@ -64,23 +70,48 @@ class FaultError(Exception):
         self.code, self.message = code, message
 
 
-@vision_router.post("/images:annotate", openapi_extra=describe_body(DescribedBatch), response_model_exclude_unset=True)
+def _route(method: str) -> Callable[[Handler], Handler]:
+    """Return a decorator that serves a method of Google's at its address, and at those with a project before."""
+    how: dict[str, Any] = {
+        "openapi_extra": describe_body(DescribedBatch),
+        "response_model_exclude_unset": True,
+    }
+
+    def add(handler: Handler) -> Handler:
+        vision_router.post(f"/{method}", **how)(handler)
+        for parent in PARENTS:
+            vision_router.post(f"{parent}/{method}", include_in_schema=False, **how)(handler)
+        return handler
+
+    return add
+
+
+@_route("images:annotate")
 async def annotate(request: Request, engine: EngineDependency, gallery: str | None = None) -> BatchResponse:
     """Name the landmarks in up to 16 images."""
     body = parse_body(BatchRequest, await read_json(request))
     return BatchResponse(responses=await _batch(engine, body, gallery))
 
 
-@vision_router.post(
-    "/images:asyncBatchAnnotate", openapi_extra=describe_body(DescribedBatch), response_model_exclude_unset=True
-)
+@_route("images:asyncBatchAnnotate")
 async def annotate_later(request: Request, engine: EngineDependency, gallery: str | None = None) -> Operation:
-    """Do the same at once, and answer with an operation that is done; nothing is written to any storage."""
+    """Do the same at once, and answer with an operation that is done; nothing is written to any storage.
+
+    The answer has the type that Google's clients wait for, and beside its fields, which name storage, the responses.
+    """
+    begun = _timestamp()
     body = parse_body(BatchRequest, await read_json(request))
     if body.output_config.gcs_destination:
         raise ApiError(400, "outputConfig: this server writes to no storage; leave it out and read the response")
-    result = OperationResult(type=BATCH_TYPE, responses=await _batch(engine, body, gallery))
-    return Operation(name=f"operations/{uuid.uuid4().hex}", done=True, response=result)
+    result = OperationResult(type=ANSWER_TYPE, responses=await _batch(engine, body, gallery))
+    metadata = OperationMetadata(type=METADATA_TYPE, state="DONE", create_time=begun, update_time=_timestamp())
+    parent = "".join(f"{kind}s/{id}/" for kind, id in request.path_params.items()) or body.prefix
+    return Operation(name=f"{parent}operations/{uuid.uuid4().hex}", metadata=metadata, done=True, response=result)
+
+
+def _timestamp() -> str:
+    """Return the time now as protocol buffers write it in JSON."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 async def _batch(engine: Engine, body: BatchRequest, gallery: str | None) -> list[AnnotateResponse]:

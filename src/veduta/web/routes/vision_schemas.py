@@ -5,6 +5,7 @@ https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
@@ -16,6 +17,7 @@ from veduta.web.request import RequestModel
 
 MAX_IMAGES = 16  # requests of one batch
 FEATURE = ("LANDMARK_DETECTION", 2, "2")  # by name and by number
+PARENT = re.compile(r"projects/[^/]+(/locations/[^/]+)?")
 CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)  # or names as in protocol buffers
 
 
@@ -103,6 +105,12 @@ class BatchRequest(RequestModel):
 
     requests: Annotated[list[Any], Field(min_length=1), AfterValidator(_any_object)]
     output_config: OutputConfig = Field(default_factory=OutputConfig)
+    parent: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of operations for this parent."""
+        return f"{self.parent}/" if PARENT.fullmatch(self.parent) else ""
 
 
 class DescribedBatch(RequestModel):
@@ -183,9 +191,21 @@ class OperationResult(BaseModel):
     responses: list[AnnotateResponse]
 
 
+class OperationMetadata(BaseModel):
+    """The state of an operation and when that was reached, with its type."""
+
+    model_config = CAMEL_CASE
+
+    type: str = Field(serialization_alias="@type")
+    state: str
+    create_time: str
+    update_time: str
+
+
 class Operation(BaseModel):
     """An operation that is done."""
 
     name: str
+    metadata: OperationMetadata
     done: bool
     response: OperationResult
