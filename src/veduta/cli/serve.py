@@ -81,7 +81,9 @@ def serve_command(
         app = create_app(galleries, settings, provider)
         server = make_server(app, settings, host, port)
         shown = f"[{host}]" if ":" in host else host
-        writing = "" if settings.token else f"; it only reads, for {TOKEN} is not set"
+        fixed = [str(served.path) for served in app.state.engine.served.values() if not served.gallery.writable]
+        unwritable = f"; it only reads {', '.join(fixed)}, which this user may not write" if fixed else ""
+        writing = unwritable if settings.token else f"; it only reads, for {TOKEN} is not set"
         output.note(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
         server.run(sockets=[listening])
 

@@ -25,6 +25,7 @@ from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.rows import DescriptorRows, merge_landmark
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
 from veduta.sqlite import Database, is_writable
+from veduta.sqlite.faults import gallery_fault
 from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Reference, UInt8
 
 GALLERY_FILE = "gallery.sqlite"
@@ -72,7 +73,7 @@ class Store:
         self.path = path
         file = path / GALLERY_FILE
         self.writable = is_writable(file)
-        self._db = Database(file, _fault, read_only=not self.writable)
+        self._db = Database(file, gallery_fault, read_only=not self.writable)
         self._reader = ParallelReader(file, self._db)
         self.graph = MatchGraph(self._db, self._writing)
         self.rows = DescriptorRows(self._db)
@@ -268,12 +269,6 @@ class Store:
     def bytes_on_disk(self) -> int:
         """Return the size of all the gallery's files."""
         return sum(_bytes(file) for file in self.path.rglob("*") if not file.is_dir())
-
-
-def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
-    reading = action in ("cannot be opened", "cannot be read", "is damaged")
-    remedy = "restore it from a copy" if reading else "is another process using it?"
-    return GalleryError(f"{file}: {action} ({error})", remedy)
 
 
 def _bytes(file: Path) -> int:

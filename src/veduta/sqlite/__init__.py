@@ -15,9 +15,9 @@ from stat import S_ISREG
 from typing import Any
 
 from veduta.errors import VedutaError
+from veduta.sqlite.faults import refused, shortened
 
 MAX_VALUE = 1 << 28  # bytes of one value or row
-MAX_MESSAGE = 200  # characters of an error quoted in another
 NEW_SECONDS = 2.0  # how long a new file may have a rollback journal while another process makes it
 KNOWN_TRIGGERS = {
     "CREATE TRIGGER REFERENCE_REMOVED AFTER DELETE ON REFERENCE BEGIN INSERT INTO REMOVED (ROW) VALUES (OLD.ROW); END"
@@ -68,9 +68,9 @@ class Database:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            raise self._fault(action, _in_one_line(error), self.file) from error
+            raise self._fault(action, shortened(error), self.file) from error
         except UnicodeDecodeError as error:  # text that is none
-            raise self._fault("is damaged", _in_one_line(error), self.file) from error
+            raise self._fault("is damaged", shortened(error), self.file) from error
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -78,7 +78,7 @@ class Database:
         try:
             yield
         except (ValueError, TypeError, LookupError, OverflowError, RecursionError, AttributeError) as error:
-            raise self._fault("is damaged", _in_one_line(error), self.file) from error
+            raise self._fault("is damaged", shortened(error), self.file) from error
 
     def rows(self, query: str, values: Sequence[Any] = (), action: str = "cannot be read") -> list[Any]:
         """Return all rows of a query."""
@@ -113,12 +113,6 @@ class Database:
             return
         with self.faults(action), transaction(self.connection, begin):
             yield self.connection
-
-
-def _in_one_line(error: Exception) -> sqlite3.DatabaseError:
-    """Return an error of SQLite whose message is short, whatever the file has made the first one quote."""
-    message = " ".join(str(error).split())
-    return sqlite3.DatabaseError(message if len(message) <= MAX_MESSAGE else message[:MAX_MESSAGE] + "...")
 
 
 @contextmanager
@@ -170,11 +164,12 @@ def connect_read_only(file: Path) -> sqlite3.Connection:
 
 def _make_private(file: Path) -> None:
     """Make an empty file that only this user may read, unless there is one; those that SQLite adds are like it."""
-    with suppress(FileExistsError):
-        try:
-            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except PermissionError as error:
-            raise sqlite3.OperationalError(f"unable to open database file: {error.strerror}") from error
+    try:
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise refused(error) from error
 
 
 def check_files(file: Path) -> None:
