@@ -9,7 +9,7 @@ import pytest
 from support import world
 from support.servers import BEARER, check_error, files, inside, jpeg
 
-from veduta.errors import GalleryError, NoRoomError, UnwritableError
+from veduta.errors import GalleryError, NoRoomError, ReplacedError, UnwritableError
 from veduta.gallery import Gallery
 from veduta.review_queue import ReviewQueue
 from veduta.sqlite.faults import folder_fault, gallery_fault, shortened, with_code
@@ -21,7 +21,7 @@ ADVICE = [
     (sqlite3.SQLITE_IOERR_WRITE, "cannot be written", NoRoomError, "make room"),
     (sqlite3.SQLITE_IOERR_SHMSIZE, "cannot be opened", NoRoomError, "make room"),
     (sqlite3.SQLITE_READONLY, "cannot be written", UnwritableError, "the right to write"),
-    (sqlite3.SQLITE_READONLY_DBMOVED, "cannot be written", UnwritableError, "the right to write"),
+    (sqlite3.SQLITE_READONLY_DBMOVED, "cannot be written", ReplacedError, "open it again"),
     (sqlite3.SQLITE_READONLY_DIRECTORY, "cannot be written", UnwritableError, "the right to write"),
     (sqlite3.SQLITE_PERM, "cannot be opened", UnwritableError, "the right to write"),
     (sqlite3.SQLITE_BUSY, "cannot be written", GalleryError, "another process"),
@@ -68,7 +68,7 @@ def test_the_systems_reasons_are_told_alike(number, kind, monkeypatch, gallery_p
             gallery.add_contents([("x.jpg", jpeg(world.facade(77)))], Landmark("new"))
         assert type(raised.value) is kind
         assert gallery.counts() == before
-    monkeypatch.setattr("veduta.sqlite.os.open", refuse)
+    monkeypatch.setattr("veduta.sqlite.connections.os.open", refuse)
     with pytest.raises(GalleryError) as raised:
         ReviewQueue(tmp_path)
     assert type(raised.value) is kind

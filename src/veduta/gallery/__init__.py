@@ -240,6 +240,7 @@ class Gallery(Closable, TrustedFolder):
             photos: (name in messages, the file's bytes).
             landmark: the landmark they show.
         """
+        self._store.revision()  # raises where the folder is no longer this gallery's, before a photo is put there
         listed = []
         for name, content in photos:
             photo = PhotoBytes.of(content, name)

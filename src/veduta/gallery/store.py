@@ -24,7 +24,8 @@ from veduta.gallery.match_graph import MatchGraph, with_confirmations
 from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.rows import DescriptorRows, merge_landmark
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
-from veduta.sqlite import Database, is_writable
+from veduta.sqlite import Database
+from veduta.sqlite.connections import is_writable
 from veduta.sqlite.faults import gallery_fault
 from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Reference, UInt8
 

@@ -5,24 +5,27 @@ Faults of the program (a broken constraint, a misused connection) stay as they a
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from stat import S_ISREG
-from typing import Any
+from typing import Any, TypeVar
 
 from veduta.errors import VedutaError
-from veduta.sqlite.faults import refused, shortened
+from veduta.sqlite.connections import (
+    FileState,
+    connect,
+    connect_read_only,
+    file_identity,
+    file_state,
+    is_followed,
+    make_private,
+)
+from veduta.sqlite.faults import shortened, with_code
 
-MAX_VALUE = 1 << 28  # bytes of one value or row
-NEW_SECONDS = 2.0  # how long a new file may have a rollback journal while another process makes it
-KNOWN_TRIGGERS = {
-    "CREATE TRIGGER REFERENCE_REMOVED AFTER DELETE ON REFERENCE BEGIN INSERT INTO REMOVED (ROW) VALUES (OLD.ROW); END"
-}
-BUSY_SECONDS = 60.0  # how long one process waits for another's transaction; each takes milliseconds
+READ_TRIES = 20  # while others change a file that is only read
+Read = TypeVar("Read")
+
 
 Fault = Callable[[str, sqlite3.Error, Path], VedutaError]
 """Makes the error to raise of an action, such as ``cannot be read``, SQLite's error, and the file."""
@@ -39,6 +42,11 @@ class Database:
         read_only: whether the file may only be read.
         private: whether a new file is for this user's eyes only.
 
+    Attributes:
+        file: as given.
+        connection: to the file; another one after each change that SQLite does not follow by itself.
+        generation: how many such changes there were.
+
     Raises:
         VedutaError: what `fault` makes, when the file cannot be opened.
     """
@@ -46,11 +54,13 @@ class Database:
     def __init__(
         self, file: Path, fault: Fault, synchronous: str = "NORMAL", *, read_only: bool = False, private: bool = False
     ) -> None:
-        self.file, self._fault = file, fault
+        self.file, self._fault, self.generation = file, fault, 0
+        self._state: FileState | None = None
         with self.faults("cannot be opened"):
             if private:
-                _make_private(file)
-            self.connection = connect_read_only(file) if read_only else connect(file, synchronous)
+                make_private(file)
+            self.connection = self._connect_read_only() if read_only else connect(file, synchronous)
+            self._identity = file_identity(file)
 
     def close(self) -> None:
         """Close the file; everything is already on disk."""
@@ -68,9 +78,60 @@ class Database:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            raise self._fault(action, shortened(error), self.file) from error
+            raise self._fault(action, self._reason(error), self.file) from error
         except UnicodeDecodeError as error:  # text that is none
             raise self._fault("is damaged", shortened(error), self.file) from error
+
+    def _reason(self, error: sqlite3.DatabaseError) -> sqlite3.DatabaseError:
+        """Return the reason of an error: a file that is changed while being read looks malformed and is whole."""
+        if self._unchanged():
+            return shortened(error)
+        return with_code(sqlite3.OperationalError("changed while being read"), sqlite3.SQLITE_BUSY)
+
+    def _connect_read_only(self) -> sqlite3.Connection:
+        """Return a connection, and note the state of a file whose changes SQLite does not follow."""
+        state, followed = file_state(self.file), is_followed(self.file)
+        connection = connect_read_only(self.file)
+        self._state = None if followed and is_followed(self.file) else state
+        return connection
+
+    def _check_place(self) -> None:
+        """Raise sqlite3.OperationalError if the file open is no longer the one of that name."""
+        if file_identity(self.file) != self._identity:
+            reason = "replaced, moved or deleted since it was opened"
+            raise with_code(sqlite3.OperationalError(reason), sqlite3.SQLITE_READONLY_DBMOVED)
+
+    def _follow(self) -> None:
+        """Open the file anew if it was changed in a way that SQLite does not follow."""
+        self._check_place()
+        if self._unchanged():
+            return
+        self.connection.close()
+        self.connection = self._connect_read_only()
+        self.generation += 1
+
+    def consistent(self, read: Callable[[], Read]) -> Read:
+        """Return what `read` returns, of one state of the file; called again where that was changed meanwhile.
+
+        Args:
+            read: reads by `connection`.
+        """
+        if self.in_transaction:
+            return read()
+        for left in reversed(range(READ_TRIES)):
+            self._follow()
+            try:
+                found = read()
+            except sqlite3.DatabaseError:
+                if not left or self._unchanged():
+                    raise
+            else:
+                if self._unchanged():
+                    return found
+        raise with_code(sqlite3.OperationalError("changed again and again while being read"), sqlite3.SQLITE_BUSY)
+
+    def _unchanged(self) -> bool:
+        return self._state is None or file_state(self.file) == self._state
 
     @contextmanager
     def decoding(self) -> Iterator[None]:
@@ -83,12 +144,15 @@ class Database:
     def rows(self, query: str, values: Sequence[Any] = (), action: str = "cannot be read") -> list[Any]:
         """Return all rows of a query."""
         with self.faults(action):
-            return self.connection.execute(query, values).fetchall()
+            return self.consistent(lambda: self.connection.execute(query, values).fetchall())
 
     def write(self, query: str, values: Sequence[Any] = ()) -> int:
         """Run one statement and return the number of rows changed."""
         with self.faults("cannot be written"):
-            return self.connection.execute(query, values).rowcount
+            self._check_place()
+            changed = self.connection.execute(query, values).rowcount
+            self._check_place()  # what went into a file of another name is not acknowledged
+            return changed
 
     def write_many(self, query: str, values: Iterable[Sequence[Any]]) -> None:
         """Run one statement for each of several rows of values, in one transaction."""
@@ -111,8 +175,13 @@ class Database:
         if self.in_transaction:
             yield self.connection
             return
-        with self.faults(action), transaction(self.connection, begin):
-            yield self.connection
+        with self.faults(action):
+            self._follow()
+            with transaction(self.connection, begin):
+                yield self.connection
+            self._check_place()  # what went into a file of another name is not acknowledged
+            if not self._unchanged():
+                raise with_code(sqlite3.OperationalError("changed while being read"), sqlite3.SQLITE_BUSY)
 
 
 @contextmanager
@@ -126,87 +195,3 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
         if connection.in_transaction:  # a Ctrl-C may come just before it begins or just after it ends
             connection.execute("ROLLBACK")
         raise
-
-
-def connect(file: Path, synchronous: str = "NORMAL") -> sqlite3.Connection:
-    """Return a connection for reading and writing, in write-ahead mode, statements committed one by one.
-
-    Raises:
-        sqlite3.DatabaseError: the file, or one beside it, is not Veduta's: see `check_files` and `_harden`.
-    """
-    check_files(file)
-    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        _harden(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA foreign_keys = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def connect_read_only(file: Path) -> sqlite3.Connection:
-    """Return a connection to a file that may only be read, such as one on read-only media or of another user."""
-    # Without a log beside it the file is complete, and nobody who could change it is at work.
-    mode = "mode=ro" if file.with_name(file.name + "-wal").exists() else "immutable=1"
-    address = f"{file.absolute().as_uri()}?{mode}"
-    check_files(file)
-    connection = sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=True)
-    try:
-        _harden(connection)
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-def _make_private(file: Path) -> None:
-    """Make an empty file that only this user may read, unless there is one; those that SQLite adds are like it."""
-    try:
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise refused(error) from error
-
-
-def check_files(file: Path) -> None:
-    """Raise sqlite3.DatabaseError unless a database and what lies beside it are plain files that Veduta could leave.
-
-    A folder may come from anybody: a link would have SQLite write elsewhere, and a rollback journal, which files in
-    write-ahead mode never have, may name any other file to be deleted.
-    """
-    for path in (file, *(file.with_name(file.name + ending) for ending in ("-wal", "-shm"))):
-        with suppress(FileNotFoundError):
-            if not S_ISREG(path.lstat().st_mode):
-                raise sqlite3.DatabaseError(f"{path.name} is a link or no plain file")
-    rollback, until = file.with_name(file.name + "-journal"), time.monotonic() + NEW_SECONDS
-    while os.path.lexists(rollback) and time.monotonic() < until:
-        time.sleep(0.01)  # another process may be making the file: it has one for a moment
-    if os.path.lexists(rollback):
-        raise sqlite3.DatabaseError(f"{file.name}-journal is not Veduta's; look where it comes from, and delete it")
-
-
-def _harden(connection: sqlite3.Connection) -> None:
-    """Keep what somebody else may have written into a file from doing more than being read.
-
-    Views, virtual tables, generated columns and triggers run when a table is used; of triggers only the one that every
-    gallery has is let through.
-    """
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA cell_size_check = ON")
-    connection.execute("PRAGMA mmap_size = 0")
-    for kind, name, statement in connection.execute("SELECT type, name, sql FROM sqlite_schema"):
-        words = " ".join(str(statement).split()).upper()
-        plain = kind in ("table", "index") and not words.startswith("CREATE VIRTUAL") and " GENERATED " not in words
-        if not (plain and " AS (" not in words) and words not in KNOWN_TRIGGERS:
-            raise sqlite3.DatabaseError(f"holds the {kind} {name!r}, which is not Veduta's")
-
-
-def is_writable(file: Path) -> bool:
-    """Return whether this process may write a file and its folder."""
-    return all(os.access(path, os.W_OK) for path in (file, file.parent))

@@ -6,7 +6,7 @@ import errno
 import sqlite3
 from pathlib import Path
 
-from veduta.errors import GalleryError, NoRoomError, UnwritableError
+from veduta.errors import GalleryError, NoRoomError, ReplacedError, UnwritableError
 
 MAX_MESSAGE = 200  # characters of an error quoted in another
 UNWRITABLE = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
@@ -57,6 +57,8 @@ def gallery_fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError
         file: the file.
     """
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:
+        return ReplacedError(f"{file}: {action} ({error})", "open it again")
     primary = sqlite3.SQLITE_FULL if code in FULL_IO else code & 0xFF
     kind = UnwritableError if primary in UNWRITABLE else NoRoomError if primary == sqlite3.SQLITE_FULL else GalleryError
     remedy = "restore it from a copy" if action in READING else "see whether its disk has room and works"

@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from veduta import __version__
+from veduta.errors import ReplacedError
 from veduta.web import errors, metrics
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
@@ -93,6 +94,18 @@ def _page_text(root_path: str) -> str:
     return text.replace('"static/', f'"{root_path}/static/') if root_path else text
 
 
+def _check_readable(engine: Engine) -> None:
+    """Raise an error, answered with 503, unless all galleries can be read and are still those that were opened."""
+    try:
+        for served in engine.served.values():
+            with served.lock:
+                served.gallery.counts()
+    except ReplacedError:
+        raise  # says what to do
+    except Exception as error:
+        raise ApiError(503, "a gallery cannot be read; see the server's log") from error
+
+
 def _add_pages(app: FastAPI, root_path: str) -> None:
     text = _page_text(root_path)
 
@@ -112,16 +125,7 @@ def _add_pages(app: FastAPI, root_path: str) -> None:
     @app.get("/readyz", tags=["server"])
     async def ready(engine: api.EngineDependency) -> StatusResponse:
         """Say whether the galleries can be read."""
-
-        def count() -> None:
-            for served in engine.served.values():
-                with served.lock:
-                    served.gallery.counts()
-
-        try:
-            await engine.run(count)
-        except Exception as error:
-            raise ApiError(503, "a gallery cannot be read; see the server's log") from error
+        await engine.run(_check_readable, engine)
         return StatusResponse()
 
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from veduta.errors import ImageError, NoRoomError, NotFoundError, UnwritableError, VedutaError
+from veduta.errors import ImageError, NoRoomError, NotFoundError, ReplacedError, UnwritableError, VedutaError
 from veduta.web.schemas import ErrorDetail, ErrorResponse
 
 # HTTP status -> the name Google's services give it.
@@ -43,6 +43,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         415: "The body is of another kind.",
         422: "Not used: wrong fields are answered with 400.",
         429: "Too many requests at once; come again after Retry-After.",
+        503: "The gallery was replaced while it was served, or the server is being stopped.",
         507: "The server's disk is full; nothing was stored.",
     }.items()
 }
@@ -97,6 +98,8 @@ def to_api_error(error: VedutaError) -> ApiError:
         log.error("%s", error)
         return _unstored(error)
     log.error("%s", error)
+    if isinstance(error, ReplacedError):
+        return ApiError(503, "the gallery was replaced, moved or deleted while it was served; restart the server")
     return ApiError(500, "the gallery cannot be used; see the server's log")
 
 
