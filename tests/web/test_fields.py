@@ -210,3 +210,13 @@ def test_a_bad_photo_is_neither_kept_nor_added_and_others_are(gallery_path, view
             answer = writing.post(path, json={"photos": photos, **body}).json()
             assert len(answer[key]) == 1
             assert [failure["photo"] for failure in answer["failures"]] == ["bad.jpg"]
+
+
+def test_the_number_from_which_on_files_go_to_the_disk_has_the_name_that_is_set():
+    from starlette.formparsers import MultiPartParser
+
+    from veduta.web.request import _Form
+    from veduta.web.settings import Settings
+
+    (name,) = {"spool_max_size", "max_file_size"} & set(vars(MultiPartParser))
+    assert getattr(_Form, name) > 1000 * Settings.max_body

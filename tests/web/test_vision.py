@@ -1,5 +1,6 @@
 """The services in others' shapes: Google's own client asks a real server, PhotoPrism's requests are sent as it does."""
 
+import asyncio
 import http.server
 import json
 import shutil
@@ -19,7 +20,7 @@ from support.servers import base64_of, check_error, inside, jpeg, serving
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark
-from veduta.web.routes.vision import FaultError, fetch
+from veduta.web.image_source import FaultError, Sources
 from veduta.web.settings import Settings
 
 with warnings.catch_warnings():
@@ -273,9 +274,9 @@ def test_an_allowed_site_is_no_other_that_begins_like_it():
         "https://photos.example:444/a",
     ):
         with pytest.raises(FaultError, match="does not fetch from there"):
-            fetch(address, settings)
+            asyncio.run(Sources(settings).fetch(address))
     with pytest.raises(FaultError, match="cannot be fetched"):
-        fetch("http://127.0.0.1:1/x.jpg", settings)
+        asyncio.run(Sources(settings).fetch("http://127.0.0.1:1/x.jpg"))
 
 
 def test_an_operation_that_is_done_is_what_googles_messages_understand(google, view, distractors):

@@ -100,7 +100,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 class _Form(MultiPartParser):
     """A form whose files stay in memory, however large: the body has a limit, and no photo is written anywhere."""
 
-    spool_max_size = 2**40
+    spool_max_size = max_file_size = 2**40  # by its names from Starlette 0.46 on, and before
 
 
 async def _read_form(request: Request, settings: Settings) -> dict[str, Any]:
