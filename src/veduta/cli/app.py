@@ -31,6 +31,7 @@ from veduta.cli.recognize_options import (
     Precision,
     RerankDepth,
     recognize_options,
+    why_nothing,
 )
 
 app = typer.Typer(
@@ -150,7 +151,7 @@ def list_command(
         if references:
             rows: list[dict[str, Any]] = [output.documented(asdict(reference)) for reference in opened.references()]
         else:
-            rows = [asdict(landmark) | {"references": count} for landmark, count in opened.landmarks()]
+            rows = [vars(landmark) | {"references": count} for landmark, count in opened.landmarks()]
     output.print_rows(rows, as_json=format is Listing.json)
 
 
@@ -191,7 +192,7 @@ def recognize_command(
     options = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
         answers = opened.recognize(output.from_stdin(photos), options)
-        failed = output.recognitions(answers, format.value)
+        failed = output.recognitions(answers, format.value, why_nothing(options, opened.counts()[1]))
     if failed:
         raise typer.Exit(SOME_FAILED)
 

@@ -201,11 +201,13 @@ class Store:
             removed = db.execute("DELETE FROM landmark WHERE id = ?", (id,)).rowcount
         return int(count) if removed else None
 
-    def landmarks(self) -> dict[str, LandmarkCount]:
-        """Return every landmark with its number of references, by id, in the order of ids."""
-        counts = dict(self._db.rows("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
+    def landmarks(self, id: str | None = None) -> dict[str, LandmarkCount]:
+        """Return every landmark with its number of references, by id, in the order of ids; or one, if it is there."""
+        which, values = ("", ()) if id is None else ("WHERE {} = ?", (id,))
+        count = f"SELECT landmark, count(*) FROM reference {which.format('landmark')} GROUP BY landmark"  # noqa: S608
+        counts = dict(self._db.rows(count, values))
         with self._db.decoding():
-            rows = self._db.rows(f"{LANDMARK} ORDER BY id")
+            rows = self._db.rows(f"{LANDMARK} {which.format('id')} ORDER BY id", values)
             return {row[0]: LandmarkCount(Landmark(*row), counts.get(row[0], 0)) for row in rows}
 
     def landmark(self, id: str) -> Landmark | None:

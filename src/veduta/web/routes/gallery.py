@@ -13,7 +13,7 @@ from veduta.errors import ImageError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.types import Failure, Landmark
 from veduta.web.engine import Engine
-from veduta.web.errors import error_detail
+from veduta.web.errors import ApiError, error_detail
 from veduta.web.fields import MAX_TEXT, Identifier, Number, Photos, Text, UploadedPhoto, WebAddress
 from veduta.web.request import RequestModel, describe_body, read
 from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
@@ -67,6 +67,13 @@ async def landmarks(
     return await engine.run(work)
 
 
+def _check_whole(latitude: float | None, longitude: float | None) -> None:
+    """Refuse half a position."""
+    if (latitude is None) != (longitude is None):
+        missing, other = ("latitude", "longitude") if latitude is None else ("longitude", "latitude")
+        raise ApiError(400, f"{missing}: expected one, for there is a {other}; send both or neither")
+
+
 def _row(served: ServedGallery, id: str) -> LandmarkRow:
     landmark, count = served.landmark(id)
     with served.lock:
@@ -93,8 +100,11 @@ async def put_landmark(
             known, _ = served.landmark(id)
         except NotFoundError:
             known = Landmark(id)
+        changed = replace(known, **{**fields, "name": fields.get("name") or known.name})
+        if {"latitude", "longitude"} & fields.keys():
+            _check_whole(changed.latitude, changed.longitude)
         with served.lock:
-            served.gallery.put_landmark(replace(known, **{**fields, "name": fields.get("name") or known.name}))
+            served.gallery.put_landmark(changed)
         return _row(served, id)
 
     return await engine.run(work)
@@ -157,6 +167,7 @@ async def references(
 async def post_references(request: Request, engine: EngineDependency) -> AddResponse:
     """Add photos as references of a landmark, known or new. A reference in the answer is on disk."""
     body = await read(request, engine.settings, AddRequest)
+    _check_whole(body.latitude, body.longitude)
     landmark = Landmark(body.landmark, body.name, body.latitude, body.longitude, body.url)
     served = engine.named(body.gallery)
     return await engine.run(add_photos, engine, served, body.photos, landmark, heavy=True)
