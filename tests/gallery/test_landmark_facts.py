@@ -192,6 +192,19 @@ def test_many_landmarks_are_listed_as_few_are(tmp_path, gallery_path):
     assert few[1].split() == [cell for cell in lines[-6].split() if cell not in ("1.5", "-2.0")]
 
 
+def test_one_landmark_is_listed_by_its_id(built):
+    from support.processes import veduta
+
+    assert [line.split()[0] for line in veduta("list", built, "--id", "palazzo-2").stdout.splitlines()[1:]] == [
+        "palazzo-2"
+    ]
+    shown = veduta("list", built, "--id", "palazzo-2", "--references").stdout.splitlines()[1:]
+    assert [line.split()[1] for line in shown] == ["palazzo-2"] * 2
+    missing = veduta("list", built, "--id", "nothing")
+    assert (missing.returncode, missing.stdout) == (2, "")
+    assert "has no landmark 'nothing'" in missing.stderr
+
+
 def test_one_landmark_is_asked_for_without_reading_all(gallery_path):
     with Gallery.open(gallery_path) as gallery:
         asked = []
