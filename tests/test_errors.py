@@ -141,7 +141,7 @@ def test_the_status_of_a_failed_reference_follows_from_its_code(code, status, se
 )
 def test_only_an_unreachable_precision_is_the_fault_of_the_option(error, code):
     from veduta.web.errors import error_response
-    from veduta.web.request import UploadedPhoto
+    from veduta.web.fields import UploadedPhoto
     from veduta.web.routes.api import RecognizeRequest, _answer
 
     def best(*_, **options):

@@ -10,6 +10,9 @@
     ├── DatasetError        a folder, CSV or data set is malformed (file, line, reason)
     ├── GalleryError        a gallery is missing, foreign, damaged or made by other models
     │   ├── NotFoundError       it has no landmark, reference or photo of this id
+    │   ├── UnwritableError     this user may not write it, or its media cannot be written
+    │   ├── NoRoomError         its disk is full
+    │   ├── ReplacedError       its file was replaced, moved or deleted while open
     │   ├── ConflictError       a photo is a reference of another landmark already
     │   └── PrecisionError      no floor is known to reach the precision asked for
     ├── JobError            a job of many shards cannot begin, go on or be merged as asked
@@ -145,6 +148,22 @@ class ConflictError(GalleryError):
         self.reference, self.landmark = reference, landmark
         problem = f"{photo}: is already a reference of landmark {landmark!r}, not of {instead!r}"
         super().__init__(problem, "remove that reference first if it is wrong")
+
+
+class UnwritableError(GalleryError):
+    """A gallery, or what is kept beside it, may not be written by this user, or lies on read-only media."""
+
+    code = "unwritable"
+
+
+class NoRoomError(GalleryError):
+    """There is no room left on the disk of a gallery; what was to be written is not there."""
+
+    code = "unwritable"
+
+
+class ReplacedError(GalleryError):
+    """A gallery's file has been replaced, moved or deleted since it was opened; open the gallery again."""
 
 
 class PrecisionError(GalleryError):

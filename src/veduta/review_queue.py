@@ -10,7 +10,6 @@ import csv
 import hashlib
 import json
 import os
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from typing import Any
 
 from veduta.errors import GalleryError, NotFoundError
 from veduta.sqlite import Database
+from veduta.sqlite.faults import gallery_fault
 
 REVIEW_FILE = "review.sqlite"
 REVIEW_VERDICTS = ("accepted", "rejected", "corrected")
@@ -69,7 +69,7 @@ class ReviewQueue:
 
     def __init__(self, gallery: str | os.PathLike[str]) -> None:
         self.file = Path(gallery) / REVIEW_FILE
-        self._db = Database(self.file, _fault, synchronous="FULL", private=True)
+        self._db = Database(self.file, gallery_fault, synchronous="FULL", private=True)
         self._db.script(REVIEW_SCHEMA)
 
     def close(self) -> None:
@@ -149,8 +149,3 @@ class ReviewQueue:
 def _item(row: tuple[Any, ...]) -> ReviewItem:
     number, photo, sha256, added, answer, verdict, landmark = row
     return ReviewItem(number, photo, sha256, added, json.loads(answer), verdict, landmark)
-
-
-def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
-    failed = action if action == "cannot be opened" else "cannot be used"
-    return GalleryError(f"{file}: {failed} ({error}); restore it or give the right")

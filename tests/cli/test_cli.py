@@ -60,7 +60,7 @@ PARITY = {
     ),
     "add": (Gallery.add, {"source": None, "csv": None}),
     "remove": (Gallery.remove, {"landmark": None, "reference": None}),
-    "list": (Gallery.landmarks, {}),
+    "list": (Gallery.landmarks, {"id": None}),
     "trust": (Gallery.trust, {}),
     "info": (Gallery.info, {}),
     "recognize": (Gallery.recognize, {"photos": REQUIRED} | RECOGNIZING),

@@ -63,7 +63,7 @@ def test_the_unit_and_the_proxy_speak_of_one_name():
     assert "--host-name ${VEDUTA_HOST_NAME}" in unit
     port = re.search(r"--port (\d+)", unit)[1]
     assert set(re.findall(r"proxy_pass http://127\.0\.0\.1:(\d+)", site)) == {port}
-    assert site.count("proxy_set_header Host $host;") == site.count("proxy_pass")
+    assert site.count("proxy_set_header Host $http_host;") == site.count("proxy_pass")
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not here")
@@ -132,6 +132,20 @@ def reaches(client):
     with contextlib.suppress(httpx.TransportError):
         return client.get("/healthz").status_code == 200
     return False
+
+
+@pytest.mark.parametrize("host", ["photos.example.org", "photos.example.org:{port}"])
+@pytest.mark.parametrize("path", ["/v1/recognize", "/v1/verify"])
+def test_the_page_asks_through_the_proxy_on_any_port(proxied, view, host, path):
+    port = proxied.base_url.port
+    host = host.format(port=port)
+    field = "photos" if path == "/v1/recognize" else "photo"
+    sent = {"files": files(view, field=field), "data": {"reference": "palazzo-0/photo-0.jpg"}}
+    for fetch_site in ({}, {"sec-fetch-site": "same-origin"}):
+        own = {"host": host, "origin": f"https://{host}"} | fetch_site
+        assert proxied.post(path, headers=own, **sent).status_code == 200
+    for site in ("https://evil.example", f"https://evil.example:{port}", "https://photos.example.org.evil.example"):
+        assert proxied.post(path, headers={"host": host, "origin": site}).status_code == 403
 
 
 def test_unit_and_proxy_work_together(proxied, view):

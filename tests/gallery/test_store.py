@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from support import world
 from support.stores import entry, features, put, unit
 
-from veduta import sqlite
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
 from veduta.gallery.store import GALLERY_FILE, Store
 from veduta.images import from_array
+from veduta.sqlite import connections as sqlite_connections
 from veduta.types import Landmark, LocalFeatures
 from veduta.viz import thumbnail
 
@@ -439,7 +439,7 @@ def test_what_is_read_together_is_of_one_moment(store):
 
 
 def test_a_gallery_that_stays_busy_says_so(store, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(sqlite_connections, "BUSY_SECONDS", 0.01)
     with (
         contextlib.closing(sqlite3.connect(store.path / GALLERY_FILE, isolation_level=None)) as busy,
         contextlib.closing(Store.open(store.path)) as hasty,

@@ -27,7 +27,6 @@ from veduta.web.engine import CLIENT_GONE, Engine, MemoryBudget
 from veduta.web.errors import ApiError
 from veduta.web.limits import served_names
 from veduta.web.request import MAX_VALUES
-from veduta.web.routes import vision
 from veduta.web.settings import Settings
 
 
@@ -220,7 +219,7 @@ def test_values_are_counted_before_they_are_parsed(built, monkeypatch, body, pat
 
 def test_photos_are_counted_before_any_is_decoded(built, monkeypatch):
     decoded = []
-    monkeypatch.setattr("veduta.web.request.decode_base64", lambda content: decoded.append(content) or b"")
+    monkeypatch.setattr("veduta.web.fields.decode_base64", lambda content: decoded.append(content) or b"")
     with inside(built) as client:
         answer = client.post("/v1/recognize", json={"photos": ["AAAA"] * 17})
     assert answer.status_code == 400
@@ -347,35 +346,6 @@ def test_a_server_that_is_told_to_stop_ends_soon_whatever_is_at_work(built):
 def ask_quietly(address, sent):
     with contextlib.suppress(httpx.HTTPError):
         httpx.post(address, files=sent, timeout=PATIENCE)
-
-
-def test_a_source_that_drips_has_a_time_in_all(monkeypatch):
-    monkeypatch.setattr(vision, "FETCH_SECONDS", 3.5)
-    monkeypatch.setattr(vision, "READ_SECONDS", 3.0)
-    server = socket.create_server(("127.0.0.1", 0))
-    stop = threading.Event()
-
-    def drip():
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(10_000)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            while not stop.wait(0.05):
-                try:
-                    connection.sendall(b"x")
-                except OSError:
-                    return
-
-    thread = threading.Thread(target=drip, daemon=True)
-    thread.start()
-    address = f"http://127.0.0.1:{server.getsockname()[1]}/a.jpg"
-    try:
-        with pytest.raises(vision.FaultError, match="took longer than"):
-            vision.fetch(address, Settings(image_prefixes=(address[:-5],)))
-    finally:
-        stop.set()
-        thread.join(PATIENCE)
-        server.close()
 
 
 # --- nothing leaks -------------------------------------------------------------------------------------------------

@@ -39,6 +39,10 @@ ASKING = {
     "/v1/verify",
     "/v1/images:annotate",
     "/v1/images:asyncBatchAnnotate",
+    "/v1/projects/{project}/images:annotate",
+    "/v1/projects/{project}/images:asyncBatchAnnotate",
+    "/v1/projects/{project}/locations/{location}/images:annotate",
+    "/v1/projects/{project}/locations/{location}/images:asyncBatchAnnotate",
     "/api/v1/vision/labels",
 }
 ODD_IDS = [

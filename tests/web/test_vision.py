@@ -1,5 +1,6 @@
 """The services in others' shapes: Google's own client asks a real server, PhotoPrism's requests are sent as it does."""
 
+import asyncio
 import http.server
 import json
 import shutil
@@ -19,7 +20,7 @@ from support.servers import base64_of, check_error, inside, jpeg, serving
 
 from veduta.gallery import Gallery
 from veduta.types import Landmark
-from veduta.web.routes.vision import FaultError, fetch
+from veduta.web.image_source import FaultError, Sources
 from veduta.web.settings import Settings
 
 with warnings.catch_warnings():
@@ -273,21 +274,82 @@ def test_an_allowed_site_is_no_other_that_begins_like_it():
         "https://photos.example:444/a",
     ):
         with pytest.raises(FaultError, match="does not fetch from there"):
-            fetch(address, settings)
+            asyncio.run(Sources(settings).fetch(address))
     with pytest.raises(FaultError, match="cannot be fetched"):
-        fetch("http://127.0.0.1:1/x.jpg", settings)
+        asyncio.run(Sources(settings).fetch("http://127.0.0.1:1/x.jpg"))
 
 
 def test_an_operation_that_is_done_is_what_googles_messages_understand(google, view, distractors):
     body = {"requests": [request_for(view), request_for(b"no photo"), request_for(distractors[0])]}
     response = httpx.post(f"{google.address}/v1/images:asyncBatchAnnotate", json=body, timeout=PATIENCE)
-    operation = json_format.Parse(response.text, operations_pb2.Operation())
+    operation = json_format.Parse(response.text, operations_pb2.Operation(), ignore_unknown_fields=True)
     assert operation.done
     assert operation.name.startswith("operations/")
-    answer = vision.BatchAnnotateImagesResponse.pb()()
-    assert operation.response.Unpack(answer)
+    assert operation.response.Unpack(vision.AsyncBatchAnnotateImagesResponse.pb()())
+    beside = {"responses": response.json()["response"]["responses"]}
+    answer = json_format.ParseDict(beside, vision.BatchAnnotateImagesResponse.pb()())
     assert [len(one.landmark_annotations) for one in answer.responses] == [1, 0, 0]
     assert [one.error.code for one in answer.responses] == [0, 3, 0]
+
+
+PARENTS = [
+    "",
+    "projects/p",
+    "projects/my-project-123",
+    "projects/example.com:my-project",
+    "projects/42",
+    "projects/p/locations/l",
+    "projects/p/locations/eu",
+    "projects/p/locations/us-west1",
+    "projects/my-project-123/locations/-",
+    "projects/locations/locations/projects",
+]
+
+
+@pytest.mark.parametrize("parent", PARENTS)
+def test_googles_client_may_put_a_project_and_a_location_before(google, view, parent):
+    feature = vision.Feature(type_=vision.Feature.Type.LANDMARK_DETECTION)
+    asked = [vision.AnnotateImageRequest(image=google_image(view), features=[feature])]
+    (one,) = google.client.batch_annotate_images({"requests": asked, "parent": parent}).responses
+    assert one.landmark_annotations[0].mid == "palazzo-0"
+    operation = google.client.async_batch_annotate_images({"requests": asked, "parent": parent})
+    assert operation.done()
+    assert type(operation.result(timeout=PATIENCE)) is vision.AsyncBatchAnnotateImagesResponse
+    assert operation.exception() is None
+    assert operation.operation.name.startswith(f"{parent}/operations/" if parent else "operations/")
+    metadata = operation.metadata
+    assert metadata.state is vision.OperationMetadata.State.DONE
+    assert metadata.create_time <= metadata.update_time
+
+
+@pytest.mark.parametrize("parent", PARENTS)
+def test_an_address_may_begin_with_a_project_and_a_location(plain, view, parent):
+    at = f"/v1/{parent}/images" if parent else "/v1/images"
+    body = {"requests": [request_for(view)]}
+    (one,) = plain.post(f"{at}:annotate", json=body).json()["responses"]
+    operation = plain.post(f"{at}:asyncBatchAnnotate?gallery=gallery", json=body).json()
+    assert operation["response"]["responses"] == [one]
+    assert one["landmarkAnnotations"][0]["mid"] == "palazzo-0"
+    assert operation["name"].startswith(f"{parent}/operations/".lstrip("/"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "projects/images:annotate",
+        "projects//images:annotate",
+        "projects/p/q/images:annotate",
+        "projects/p/locations/images:annotate",
+        "projects/p/locations//images:annotate",
+        "projects/p/locations/l/m/images:annotate",
+        "locations/l/images:annotate",
+        "projects/p/images:annotate/",
+        "projects/p/files:annotate",
+        "projects/p/images",
+    ],
+)
+def test_no_other_address_is_one_of_googles(plain, view, path):
+    check_error(plain.post(f"/v1/{path}", json={"requests": [request_for(view)]}), 404)
 
 
 # --- what goes over the wire ------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from veduta.cli.recognize_options import (
     Precision,
     RerankDepth,
     recognize_options,
+    why_nothing,
 )
 
 app = typer.Typer(
@@ -140,17 +141,23 @@ def remove_command(
 @app.command("list")
 def list_command(
     gallery: GalleryPath,
+    id: Annotated[
+        str | None, typer.Option("--id", help="List only the landmark with this id, or its references.")
+    ] = None,
     references: Annotated[bool, typer.Option("--references", help="List the references, not the landmarks.")] = False,  # noqa: FBT002
     format: AsListing = Listing.table,
 ) -> None:
     """List the landmarks of a gallery, or its references."""
     from veduta.gallery import Gallery
+    from veduta.gallery.live_references import not_found
 
     with Gallery.open(gallery) as opened:
+        if id is not None and not opened.landmarks(id):
+            raise not_found("landmark", id, gallery)
         if references:
-            rows: list[dict[str, Any]] = [output.documented(asdict(reference)) for reference in opened.references()]
+            rows: list[dict[str, Any]] = [output.documented(asdict(reference)) for reference in opened.references(id)]
         else:
-            rows = [asdict(landmark) | {"references": count} for landmark, count in opened.landmarks()]
+            rows = [vars(landmark) | {"references": count} for landmark, count in opened.landmarks(id)]
     output.print_rows(rows, as_json=format is Listing.json)
 
 
@@ -191,7 +198,7 @@ def recognize_command(
     options = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
         answers = opened.recognize(output.from_stdin(photos), options)
-        failed = output.recognitions(answers, format.value)
+        failed = output.recognitions(answers, format.value, why_nothing(options, opened.counts()[1]))
     if failed:
         raise typer.Exit(SOME_FAILED)
 

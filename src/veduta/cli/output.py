@@ -22,7 +22,7 @@ from veduta.types import Failure
 if TYPE_CHECKING:
     from veduta.types import Recognition
 
-
+MANY_ROWS = 1000  # from which on a table is plain lines
 WIDE = 32_768  # into a pipe or file a row stays on its line, however long its paths
 
 
@@ -113,8 +113,14 @@ def from_stdin(photos: Iterable[str]) -> Iterator[str]:
             yield photo
 
 
-def recognitions(answers: Iterable[Recognition | Failure], format: str) -> int:
-    """Print answers as they come and return how many photos failed."""
+def recognitions(answers: Iterable[Recognition | Failure], format: str, nothing: str) -> int:
+    """Print answers as they come and return how many photos failed.
+
+    Args:
+        answers: one for each photo.
+        format: ``table``, ``json``, ``jsonl`` or ``csv``.
+        nothing: shown in a table as the evidence of a photo that was compared with no reference.
+    """
     failed = 0
 
     def counted() -> Iterator[Recognition | Failure]:
@@ -125,7 +131,10 @@ def recognitions(answers: Iterable[Recognition | Failure], format: str) -> int:
                 error(answer.error)
             yield answer
 
-    {"table": _as_table, "json": _as_json, "jsonl": _as_jsonl, "csv": _as_csv}[format](counted())
+    if format == "table":
+        _as_table(counted(), nothing)
+    else:
+        {"json": _as_json, "jsonl": _as_jsonl, "csv": _as_csv}[format](counted())
     return failed
 
 
@@ -176,24 +185,24 @@ def _as_csv(answers: Iterable[Recognition | Failure]) -> None:
         writer.writerow([answer.photo, *named, f"{answer.confidence:.4f}", *figures, f"{answer.seconds:.3f}", ""])
 
 
-def _as_table(answers: Iterable[Recognition | Failure]) -> None:
+def _as_table(answers: Iterable[Recognition | Failure], nothing: str) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title, side in (("photo", "left"), ("landmark", "left"), ("confidence", "right"), ("evidence", "left")):
         table.add_column(title, justify=side, overflow="fold")  # type: ignore[arg-type]
     try:
         for answer in answers:
-            table.add_row(*_row(answer))
+            table.add_row(*_row(answer, nothing))
     except KeyboardInterrupt:
         _out().print(table)  # what is known by now
         raise
     _out().print(table)
 
 
-def _row(answer: Recognition | Failure) -> list[Text]:
+def _row(answer: Recognition | Failure, nothing: str) -> list[Text]:
     if isinstance(answer, Failure):
         return [_cell(answer.photo), Text("not read", "red")]
     name = _cell(answer.landmark.name, "green") if answer.landmark else Text("none I know", "yellow")
-    return [_cell(answer.photo), name, Text(f"{answer.confidence:.2f}"), _cell(_evidence(answer))]
+    return [_cell(answer.photo), name, Text(f"{answer.confidence:.2f}"), _cell(_evidence(answer, nothing))]
 
 
 def _cell(text: str, style: str = "") -> Text:
@@ -201,9 +210,9 @@ def _cell(text: str, style: str = "") -> Text:
     return Text(text if text.isprintable() else ascii(text), style)
 
 
-def _evidence(answer: Recognition) -> str:
+def _evidence(answer: Recognition, nothing: str) -> str:
     if not answer.evidence:
-        return "the gallery is empty"
+        return nothing
     best = answer.evidence[0]
     inliers = "not verified" if best.num_inliers is None else f"{best.num_inliers} inliers"
     return f"{inliers}, similarity {best.similarity:.2f} with {Path(best.reference).name}"
@@ -220,10 +229,27 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         sys.stdout.write(_json(list(rows), indent=1) + "\n")
         return
     keys = [key for key in (rows[0] if rows else ()) if any(row[key] is not None for row in rows)]
+    if len(rows) > MANY_ROWS:
+        _print_many(keys, rows)
+        return
     table = Table(*keys, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(_cell("" if row[key] is None else str(row[key])) for key in keys))
     _out().print(table) if rows else note("nothing in it yet")
+
+
+def _print_many(keys: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table of many rows as plain lines: to measure and fold each cell takes Rich half a minute for 100,000."""
+    lines = [list(keys), *([_plain(row[key]) for key in keys] for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(keys))]
+    for line in lines:
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        sys.stdout.write(padded.rstrip() + "\n")
+
+
+def _plain(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text if text.isprintable() else ascii(text)
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -84,6 +84,20 @@ def recognize_options(
     )
 
 
+def why_nothing(options: RecognizeOptions, references: int) -> str:
+    """Return why photos asked with these options are compared with no reference of a gallery.
+
+    Args:
+        options: as they were asked with.
+        references: how many the gallery has.
+    """
+    if not references:
+        return "the gallery is empty"
+    if options.near is not None:
+        return f"nothing known within {options.near.radius_km:g} km"
+    return "no references of these landmarks"
+
+
 def _circle(text: str) -> Circle:
     """Return the circle that LAT,LON,KM says."""
     from veduta.geo import Circle

@@ -34,6 +34,9 @@ def serve_command(
     allow_image_prefix: Annotated[
         list[str] | None, typer.Option(help="Beginning of addresses that source.imageUri may name; none by default.")
     ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path below which a proxy shows the server, such as /veduta; empty for none.")
+    ] = "",
     tile_url: Annotated[
         str | None, typer.Option(help="Map tiles the page may show, https://tile.example/{z}/{x}/{y}.png.")
     ] = None,
@@ -51,12 +54,14 @@ def serve_command(
         from veduta.web.app import create_app
         from veduta.web.limits import served_names
         from veduta.web.server import make_server
-        from veduta.web.settings import Settings
+        from veduta.web.settings import Settings, is_root_path
     except ModuleNotFoundError as error:
         raise VedutaError(f"{error.name} is missing; {install_extra('serve')}") from error
     names = served_names(host, host_name or ())
     if not str(tile_url or "https://").startswith(("https://", "http://")):
         raise typer.BadParameter("expected an address that begins with https:// or http://", param_hint="--tile-url")
+    if not is_root_path(root_path := root_path.rstrip("/")):
+        raise typer.BadParameter("expected a path such as /veduta", param_hint="--root-path")
     try:
         settings = Settings(
             token=os.environ.get(TOKEN) or None,
@@ -67,6 +72,7 @@ def serve_command(
             hosts=tuple(name.lower() for name in names),
             content_aliases=tuple(allow_origin or ()),
             image_prefixes=tuple(allow_image_prefix or ()),
+            root_path=root_path,
             tiles=(tile_url, tile_attribution) if tile_url else None,
         )
     except ValueError as error:
@@ -75,7 +81,9 @@ def serve_command(
         app = create_app(galleries, settings, provider)
         server = make_server(app, settings, host, port)
         shown = f"[{host}]" if ":" in host else host
-        writing = "" if settings.token else f"; it only reads, for {TOKEN} is not set"
+        fixed = [str(served.path) for served in app.state.engine.served.values() if not served.gallery.writable]
+        unwritable = f"; it only reads {', '.join(fixed)}, which this user may not write" if fixed else ""
+        writing = unwritable if settings.token else f"; it only reads, for {TOKEN} is not set"
         output.note(f"serving {', '.join(map(str, galleries))} at http://{shown}:{listening.getsockname()[1]}{writing}")
         server.run(sockets=[listening])
 

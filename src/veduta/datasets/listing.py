@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def list_folder(folder: Path) -> tuple[list[LabeledPhoto], list[Failure]]:
     except OSError as error:
         raise DatasetError(f"{folder}: cannot be listed ({error.strerror})") from error
     listed = [
-        LabeledPhoto(photo, Path(photo).relative_to(folder).as_posix(), Landmark(sub.name))
+        LabeledPhoto(photo, Path(photo).relative_to(folder).as_posix(), Landmark(composed(sub.name)))
         for sub in entries
         if sub.is_dir() and not sub.name.startswith(".")
         for photo in walk(sub, report=failures.append)
@@ -96,7 +97,7 @@ def _text(table: Path) -> str:
 
 
 def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[LabeledPhoto]:
-    columns = [c.strip().lower() for c in reader.fieldnames or ()]
+    columns = _columns(table, reader.fieldnames or ())
     reader.fieldnames = columns
     unknown = set(columns) - set(CSV_COLUMNS)
     if not {"photo", "landmark"} <= set(columns) or unknown:
@@ -104,23 +105,43 @@ def _rows(table: Path, reader: csv.DictReader[str]) -> Iterator[LabeledPhoto]:
             f"{table}, line 1: expected the columns photo,landmark and perhaps {','.join(CSV_COLUMNS[2:])}, "
             f"got {','.join(columns) or 'nothing'}"
         )
+    names: dict[str, tuple[str, int]] = {}  # landmark -> the first name it has here, and the line
     for row in reader:
         where = f"{table}, line {reader.line_num}"
         if None in row or None in row.values():
             raise DatasetError(f"{where}: expected {len(columns)} fields like the header")
-        yield _listed(table, where, {key: value.strip() for key, value in row.items()})
+        item = _listed(table, where, {key: value.strip() for key, value in row.items()})
+        if row.get("name", "").strip():
+            name, line = names.setdefault(item.landmark.id, (item.landmark.name, reader.line_num))
+            if name != item.landmark.name:
+                told = f"{where}: landmark {item.landmark.id!r} is called {item.landmark.name!r}"
+                raise DatasetError(f"{told}, and {name!r} in line {line}; give it one name")
+        yield item
+
+
+def _columns(table: Path, fields: Sequence[str]) -> list[str]:
+    """Return the columns of a table in small letters; DatasetError for one that is there twice."""
+    columns = [column.strip().lower() for column in fields]
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        raise DatasetError(f"{table}, line 1: has the column {twice or 'without a name'} twice; leave one out")
+    return columns
+
+
+def composed(text: str) -> str:
+    """Return a text with its letters composed (Unicode NFC), as they are typed; a Mac's folders may have them apart."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _listed(table: Path, where: str, row: dict[str, str]) -> LabeledPhoto:
     if not row["photo"] or not row["landmark"]:
         raise DatasetError(f"{where}: photo and landmark may not be empty")
-    landmark = Landmark(
-        id=row["landmark"],
-        name=row.get("name", ""),
-        latitude=_degrees(where, row, "latitude", 90),
-        longitude=_degrees(where, row, "longitude", 180),
-        url=row.get("url") or None,
-    )
+    latitude, longitude = _degrees(where, row, "latitude", 90), _degrees(where, row, "longitude", 180)
+    if (latitude is None) != (longitude is None):
+        missing = "latitude" if latitude is None else "longitude"
+        raise DatasetError(f"{where}: half a position, without its {missing}; give both or neither")
+    names = composed(row["landmark"]), composed(row.get("name", ""))
+    landmark = Landmark(*names, latitude, longitude, row.get("url") or None)
     path = os.path.join(table.parent, row["photo"])  # noqa: PTH118  keeps "./" as given
     return LabeledPhoto(path, row["photo"], landmark, row.get("licence") or None)
 

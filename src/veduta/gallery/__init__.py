@@ -28,6 +28,7 @@ from veduta.gallery.live_references import LiveReferences, StoredDecision, not_f
 from veduta.gallery.options import DEFAULT_MATCHER, RecognizeChanges, RecognizeOptions
 from veduta.gallery.qdrant_sync import SyncState
 from veduta.gallery.references import PHOTOS_REQUEST, StoredReference, keep_photo, remove_photos
+from veduta.gallery.rows import check_position
 from veduta.gallery.store import Store
 from veduta.geometry import HomographyVerifier
 from veduta.images import PhotoBytes, load, walk
@@ -164,13 +165,13 @@ class Gallery(Closable, TrustedFolder):
             index=describe_index(self._store),
         )
 
-    def landmarks(self) -> list[LandmarkCount]:
-        """Return every landmark with its number of references, in the order of ids."""
-        return list(self._store.landmarks().values())
+    def landmarks(self, id: str | None = None) -> list[LandmarkCount]:
+        """Return every landmark with its number of references, in the order of ids; with an id, that one or none."""
+        return list(self._store.landmarks(None if id is None else self._store.rows.landmark_id(id)).values())
 
     def references(self, landmark: str | None = None) -> list[Reference]:
         """Return the references, of one landmark or of all, in the order of ids."""
-        return self._store.references(landmark)
+        return self._store.references(None if landmark is None else self._store.rows.landmark_id(landmark))
 
     @property
     def revision(self) -> int:
@@ -240,7 +241,8 @@ class Gallery(Closable, TrustedFolder):
             photos: (name in messages, the file's bytes).
             landmark: the landmark they show.
         """
-        listed = []
+        self._store.revision()  # raises where the folder is no longer this gallery's, before a photo is put there
+        landmark, listed = self._store.rows.stored_landmark(landmark), []
         for name, content in photos:
             photo = PhotoBytes.of(content, name)
             path = keep_photo(self.path, content, photo.sha256)
@@ -259,7 +261,7 @@ class Gallery(Closable, TrustedFolder):
         texts = landmark.id, landmark.name, landmark.url or ""
         if any(utf8(text) != text for text in texts):
             raise GalleryError(f"landmark {utf8(landmark.id)!r}: is not text that can be stored; use Unicode only")
-        self._store.put_landmark(landmark)
+        self._store.put_landmark(self._store.rows.stored_landmark(landmark))
 
     def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
         """Remove a landmark with all its references, or one reference, at once; return how many references went.
@@ -270,6 +272,7 @@ class Gallery(Closable, TrustedFolder):
         if (landmark is None) == (reference is None):
             raise ValueError("expected either a landmark or a reference")
         if landmark is not None:
+            landmark = self._store.rows.landmark_id(landmark)
             removed = self._store.references(landmark) if utf8(landmark) == landmark else []
             count = self._store.remove_landmark(landmark) if utf8(landmark) == landmark else None
             if count is None:
@@ -441,6 +444,10 @@ def _add(
     comparing: Progress | None = None,
 ) -> AddReport:
     """Add photos, and compare the new references with those of their landmarks."""
+    for landmark in {item.landmark for item in listed}:
+        check_position(landmark)
+    stored = {item.landmark: store.rows.stored_landmark(item.landmark) for item in listed}
+    listed = [replace(item, landmark=stored[item.landmark]) for item in listed]
     report = add_listed(store, *models.pair(), listed, failures, progress)
     store.graph.compare(models.matcher(), HomographyVerifier(), comparing)
     return report

@@ -12,6 +12,7 @@ from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto
 from veduta.errors import ConflictError, ImageError
 from veduta.files import utf8
+from veduta.gallery.rows import merged_landmark
 from veduta.gallery.store import NewReference, Store
 from veduta.images import load, read_bytes
 from veduta.progress import Progress
@@ -169,12 +170,13 @@ class _Batch:
         key = item.landmark.id
         if key not in self._stored:
             self._stored[key] = self._known.landmark(key)
-        if self._stored[key] != item.landmark:
-            self._landmarks[key] = self._stored[key] = item.landmark
+        landmark = merged_landmark(self._stored[key], item.landmark)
+        if self._stored[key] != landmark:
+            self._landmarks[key] = self._stored[key] = landmark
         if entry is None:
             self.skipped += 1
             return
-        self._landmarks.setdefault(item.landmark.id, item.landmark)
+        self._landmarks.setdefault(key, landmark)
         self._waiting.append((item, entry))
         if len(self._waiting) >= ADD_BATCH:
             self.flush()

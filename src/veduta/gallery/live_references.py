@@ -68,7 +68,7 @@ class LiveReferences:
         """Return the landmarks to search among, None for all."""
         if landmarks is None and near is None:
             return None
-        allowed = set(self._landmarks if landmarks is None else landmarks)
+        allowed = set(self._landmarks if landmarks is None else map(self._store.rows.landmark_id, landmarks))
         unknown = sorted(allowed - self._landmarks.keys())
         if unknown:
             raise not_found("landmark", unknown[0], self._store.path)

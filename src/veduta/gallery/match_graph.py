@@ -125,7 +125,7 @@ class MatchGraph:
 
     def features(self, row_id: int) -> tuple[LocalFeatures, UInt8] | None:
         """Return a reference's local features and the confirmations of each (N,), or None for a removed one."""
-        return _stored_features(self._db.connection, row_id)
+        return self._db.consistent(lambda: _stored_features(self._db.connection, row_id))
 
     def compared_with(self, row_id: int) -> set[int]:
         """Return the row ids of the references that a reference has been compared with."""

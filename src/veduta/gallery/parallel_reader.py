@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from veduta.sqlite import Database, connect, connect_read_only, is_writable
+from veduta.sqlite import Database
+from veduta.sqlite.connections import connect, connect_read_only, is_writable
 
 READERS = 8
 PROBE = 3  # rows read before it is decided
@@ -33,6 +34,7 @@ class ParallelReader:
         self._file, self._db, self._slow = file, db, slow
         self._others: list[sqlite3.Connection] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._generation = db.generation
 
     def fetch(self, query: str, row_ids: Sequence[int]) -> list[Any]:
         """Return the rows of a query for these row ids, in any order.
@@ -42,6 +44,12 @@ class ParallelReader:
             row_ids: at most as many as SQLite takes at once, which is some ten thousand.
         """
         ordered = sorted(set(row_ids))  # neighbors on the disk are read one after the other
+        return self._db.consistent(lambda: self._read(query, ordered))
+
+    def _read(self, query: str, ordered: Sequence[int]) -> list[Any]:
+        if self._generation != self._db.generation:
+            self.close()
+            self._generation = self._db.generation
         start = time.perf_counter()
         rows = _fetch(self._db.connection, query, ordered[:PROBE])
         rest = ordered[PROBE:]

@@ -11,6 +11,7 @@ from pathlib import Path
 from veduta.errors import GalleryError, ImageError
 from veduta.files import STALE_SECONDS, write_atomic
 from veduta.images import load
+from veduta.sqlite.faults import folder_fault
 from veduta.trust import is_accepted
 from veduta.types import Image, LocalFeatures, Reference
 
@@ -69,7 +70,7 @@ def keep_photo(gallery: Path, content: bytes, sha256: str) -> Path:
         if not path.exists():
             write_atomic(path, content, permissions=0o600)
     except OSError as error:
-        raise GalleryError(f"{folder}: cannot be written ({error.strerror})", "make room or give the right") from error
+        raise folder_fault(folder, error) from error
     return path
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from veduta.errors import GalleryError
+from veduta.files import utf8
 from veduta.gallery.match_graph import descriptor_matrix
 from veduta.sqlite import Database
 from veduta.types import Float32, Int64, Landmark, Position
@@ -93,6 +96,19 @@ class DescriptorRows:
             row_ids += [row_id for (row_id,) in self._db.rows(query, batch)]
         return np.array(sorted(row_ids), np.int64)
 
+    def landmark_id(self, id: str) -> str:
+        """Return the id under which a landmark is stored, however its letters are composed; composed for a new one."""
+        forms = [id, *(unicodedata.normalize(form, id) for form in ("NFC", "NFD"))]
+        if utf8(id) != id:  # is no text, and nothing is stored under it
+            return id
+        known = {row[0] for row in self._db.rows("SELECT id FROM landmark WHERE id IN (?, ?, ?)", forms)}
+        return next((form for form in forms if form in known), forms[1])
+
+    def stored_landmark(self, landmark: Landmark) -> Landmark:
+        """Return a landmark with the id under which it is stored, and its name composed."""
+        id, name = self.landmark_id(landmark.id), unicodedata.normalize("NFC", landmark.name)
+        return replace(landmark, id=id, name=id if landmark.name == landmark.id else name)
+
     def removed_since(self, entry: int = 0) -> tuple[int, Int64]:
         """Return the number of entries in the log of removals, and the row ids (N,) removed past an entry."""
         rows = self._db.rows("SELECT seq, row FROM removed WHERE seq > ? ORDER BY seq", (entry,))
@@ -101,6 +117,22 @@ class DescriptorRows:
     def removals(self) -> int:
         """Return how many entries the log of removals has."""
         return int(self._db.rows("SELECT coalesce(max(seq), 0) FROM removed")[0][0])
+
+
+def merged_landmark(known: Landmark | None, landmark: Landmark) -> Landmark:
+    """Return a landmark with what is known of it from before where it says nothing itself."""
+    if known is None:
+        return landmark
+    place = landmark if landmark.position is not None else known
+    name = known.name if landmark.name == landmark.id else landmark.name
+    return Landmark(landmark.id, name, place.latitude, place.longitude, landmark.url or known.url)
+
+
+def check_position(landmark: Landmark) -> None:
+    """Raise GalleryError for a landmark with half a position."""
+    if (landmark.latitude is None) != (landmark.longitude is None):
+        missing = "latitude" if landmark.latitude is None else "longitude"
+        raise GalleryError(f"landmark {landmark.id!r}: half a position, without its {missing}", "give both or neither")
 
 
 def merge_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:

@@ -24,7 +24,9 @@ from veduta.gallery.match_graph import MatchGraph, with_confirmations
 from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.rows import DescriptorRows, merge_landmark
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
-from veduta.sqlite import Database, is_writable
+from veduta.sqlite import Database
+from veduta.sqlite.connections import is_writable
+from veduta.sqlite.faults import gallery_fault
 from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Reference, UInt8
 
 GALLERY_FILE = "gallery.sqlite"
@@ -72,7 +74,7 @@ class Store:
         self.path = path
         file = path / GALLERY_FILE
         self.writable = is_writable(file)
-        self._db = Database(file, _fault, read_only=not self.writable)
+        self._db = Database(file, gallery_fault, read_only=not self.writable)
         self._reader = ParallelReader(file, self._db)
         self.graph = MatchGraph(self._db, self._writing)
         self.rows = DescriptorRows(self._db)
@@ -199,11 +201,13 @@ class Store:
             removed = db.execute("DELETE FROM landmark WHERE id = ?", (id,)).rowcount
         return int(count) if removed else None
 
-    def landmarks(self) -> dict[str, LandmarkCount]:
-        """Return every landmark with its number of references, by id, in the order of ids."""
-        counts = dict(self._db.rows("SELECT landmark, count(*) FROM reference GROUP BY landmark"))
+    def landmarks(self, id: str | None = None) -> dict[str, LandmarkCount]:
+        """Return every landmark with its number of references, by id, in the order of ids; or one, if it is there."""
+        which, values = ("", ()) if id is None else ("WHERE {} = ?", (id,))
+        count = f"SELECT landmark, count(*) FROM reference {which.format('landmark')} GROUP BY landmark"  # noqa: S608
+        counts = dict(self._db.rows(count, values))
         with self._db.decoding():
-            rows = self._db.rows(f"{LANDMARK} ORDER BY id")
+            rows = self._db.rows(f"{LANDMARK} {which.format('id')} ORDER BY id", values)
             return {row[0]: LandmarkCount(Landmark(*row), counts.get(row[0], 0)) for row in rows}
 
     def landmark(self, id: str) -> Landmark | None:
@@ -268,12 +272,6 @@ class Store:
     def bytes_on_disk(self) -> int:
         """Return the size of all the gallery's files."""
         return sum(_bytes(file) for file in self.path.rglob("*") if not file.is_dir())
-
-
-def _fault(action: str, error: sqlite3.Error, file: Path) -> GalleryError:
-    reading = action in ("cannot be opened", "cannot be read", "is damaged")
-    remedy = "restore it from a copy" if reading else "is another process using it?"
-    return GalleryError(f"{file}: {action} ({error})", remedy)
 
 
 def _bytes(file: Path) -> int:

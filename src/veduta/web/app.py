@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from veduta import __version__
+from veduta.errors import ReplacedError
 from veduta.web import errors, metrics
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
 from veduta.web.limits import LimitsMiddleware
+from veduta.web.request_line import RequestLineMiddleware
 from veduta.web.routes import api, gallery, photoprism, review, vision
 from veduta.web.schemas import StatusResponse
 from veduta.web.settings import Settings
@@ -71,7 +73,7 @@ def create_app(
     errors.add_error_handlers(app)
     meter = metrics.Metrics(engine)
     engine.on_answer = meter.count
-    _add_pages(app)
+    _add_pages(app, settings.root_path)
     metrics.add_metrics_route(app, meter, engine)
     for router in (api.info_router, api.api_router, gallery.gallery_router, review.review_router, vision.vision_router):
         app.include_router(router, responses=errors.ERROR_RESPONSES)
@@ -81,14 +83,35 @@ def create_app(
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.content_aliases, allow_methods=["*"], allow_headers=["authorization"]
         )
+    app.add_middleware(RequestLineMiddleware, root_path=settings.root_path)
     app.add_middleware(metrics.MetricsMiddleware, meter=meter)
     return app
 
 
-def _add_pages(app: FastAPI) -> None:
+def _page_text(root_path: str) -> str:
+    """Return the page; below a path its links hold also without the slash at the end of the address."""
+    text = (STATIC / "index.html").read_text("utf-8")
+    return text.replace('"static/', f'"{root_path}/static/') if root_path else text
+
+
+def _check_readable(engine: Engine) -> None:
+    """Raise an error, answered with 503, unless all galleries can be read and are still those that were opened."""
+    try:
+        for served in engine.served.values():
+            with served.lock:
+                served.gallery.counts()
+    except ReplacedError:
+        raise  # says what to do
+    except Exception as error:
+        raise ApiError(503, "a gallery cannot be read; see the server's log") from error
+
+
+def _add_pages(app: FastAPI, root_path: str) -> None:
+    text = _page_text(root_path)
+
     @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    async def page() -> HTMLResponse:
+        return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
 
     @app.get("/favicon.ico", include_in_schema=False)
     async def icon() -> FileResponse:
@@ -102,16 +125,7 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/readyz", tags=["server"])
     async def ready(engine: api.EngineDependency) -> StatusResponse:
         """Say whether the galleries can be read."""
-
-        def count() -> None:
-            for served in engine.served.values():
-                with served.lock:
-                    served.gallery.counts()
-
-        try:
-            await engine.run(count)
-        except Exception as error:
-            raise ApiError(503, "a gallery cannot be read; see the server's log") from error
+        await engine.run(_check_readable, engine)
         return StatusResponse()
 
     app.mount("/static", StaticFiles(directory=STATIC, check_dir=False), name="static")

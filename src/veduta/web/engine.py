@@ -21,6 +21,7 @@ from veduta.images import check_limits, decoding_bytes, load
 from veduta.recognizer import Recognizer
 from veduta.types import Image, Recognition
 from veduta.web.errors import ApiError
+from veduta.web.image_source import Sources
 from veduta.web.served import ServedGallery
 from veduta.web.settings import Settings
 
@@ -84,6 +85,7 @@ class Engine:
         self._memory = MemoryBudget(settings.decode_memory)
         self._heavy = asyncio.Semaphore(max(1, settings.workers - 1))
         self._stopping = Event()
+        self.sources = Sources(settings)
         self.on_answer: Callable[[ServedGallery, Recognition], None] = lambda served, recognition: None
         for path in galleries:
             name = path.resolve().name
@@ -150,20 +152,31 @@ class Engine:
             ApiError: there is no room anyway, or the bodies of all clients together would take too much memory.
         """
         self._check_room()
-        held = 0
-        try:
+        with self.held() as hold:
             chunks = []
             async for chunk in request.stream():
-                held += len(chunk)
-                self._held += len(chunk)
                 chunks.append(chunk)
-                if self._held > self.settings.max_waiting:
-                    raise ApiError(429, "too many large requests at once; try again in 2 s", {"Retry-After": "2"})
+                hold(len(chunk))
             request._body = b"".join(chunks)  # where Starlette looks for a body that was read
             chunks.clear()
             yield
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[int], None]]:
+        """Give a function that counts bytes as held until the end; with too many of all clients it raises ApiError."""
+        total = 0
+
+        def hold(size: int) -> None:
+            nonlocal total
+            total += size
+            self._held += size
+            if self._held > self.settings.max_waiting:
+                raise ApiError(429, "too many large requests at once; try again in 2 s", {"Retry-After": "2"})
+
+        try:
+            yield hold
         finally:
-            self._held -= held
+            self._held -= total
 
     async def run(self, work: Callable[..., Returned], *values: Any, heavy: bool = False) -> Returned:
         """Return the result of `work`, run by a thread of the pool, unless the client goes before its turn comes.

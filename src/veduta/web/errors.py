@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from veduta.errors import ImageError, NotFoundError, VedutaError
+from veduta.errors import ImageError, NoRoomError, NotFoundError, ReplacedError, UnwritableError, VedutaError
 from veduta.web.schemas import ErrorDetail, ErrorResponse
 
 # HTTP status -> the name Google's services give it.
@@ -27,6 +27,7 @@ STATUSES = {
     499: "CANCELLED",
     500: "INTERNAL",
     503: "UNAVAILABLE",
+    507: "RESOURCE_EXHAUSTED",
     **dict.fromkeys((400, 413, 415, 421, 422, 431), "INVALID_ARGUMENT"),
 }
 ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -34,7 +35,7 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
     for code, description in {
         400: "Something in the request is wrong.",
         401: "The token is missing or wrong.",
-        403: "The server only reads, or another site's page asked.",
+        403: "The server only reads, may not write the gallery, or another site's page asked.",
         404: "There is no such thing.",
         408: "The request came too slowly.",
         409: "It is there already.",
@@ -42,6 +43,8 @@ ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         415: "The body is of another kind.",
         422: "Not used: wrong fields are answered with 400.",
         429: "Too many requests at once; come again after Retry-After.",
+        503: "The gallery was replaced while it was served, or the server is being stopped.",
+        507: "The server's disk is full; nothing was stored.",
     }.items()
 }
 log = logging.getLogger("veduta.web")
@@ -91,8 +94,22 @@ def to_api_error(error: VedutaError) -> ApiError:
         return ApiError(400, str(error))
     if isinstance(error, NotFoundError):
         return ApiError(404, f"there is no {error.subject}")
+    if isinstance(error, (UnwritableError, NoRoomError)):
+        log.error("%s", error)
+        return _unstored(error)
     log.error("%s", error)
+    if isinstance(error, ReplacedError):
+        return ApiError(503, "the gallery was replaced, moved or deleted while it was served; restart the server")
     return ApiError(500, "the gallery cannot be used; see the server's log")
+
+
+def _unstored(error: VedutaError) -> ApiError:
+    """Return the error of a request whose change could not be stored."""
+    if isinstance(error, NoRoomError):
+        return ApiError(507, "the server's disk is full, so nothing was stored; make room there, then send it again")
+    return ApiError(
+        403, "this server may not write the gallery, so it only reads; give it the right to, and restart it"
+    )
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import re
 import socket
 import time
 from collections.abc import Iterable
@@ -86,20 +87,31 @@ class LimitsMiddleware:
         host = headers.get(b"host", "")
         if self.settings.hosts and _name(host) not in self.settings.hosts:
             raise ApiError(421, f"this server does not answer to {_name(host)!r}; allow it with --host-name")
+        port_lost = _port(host) is None and (scope.get("server") or ("", None))[1] not in (None, 80, 443)
         if scope["method"] not in SAFE:
-            self._check_origin(headers, host)
+            self._check_origin(headers, host, port_lost=port_lost)
         elif headers.get(b"sec-fetch-site") == "cross-site" and headers.get(b"sec-fetch-mode") != "navigate":
-            self._check_origin(headers, host)  # a picture or script of a page elsewhere; a link to here is none
+            # a picture or script of a page elsewhere; a link to here is none
+            self._check_origin(headers, host, port_lost=port_lost)
         length = headers.get(b"content-length", "0")
         if length.isdigit() and int(length) > self.settings.max_body:
             raise _too_large(self.settings)
 
-    def _check_origin(self, headers: dict[bytes, str], host: str) -> None:
-        """Refuse the requests of other sites' pages: the browser's owner did not ask for them."""
-        origin = headers.get(b"origin")
-        if origin is None and headers.get(b"sec-fetch-site", "none") in ("none", "same-origin"):
+    def _check_origin(self, headers: dict[bytes, str], host: str, *, port_lost: bool) -> None:
+        """Refuse the requests of other sites' pages: the browser's owner did not ask for them.
+
+        Args:
+            headers: of the request.
+            host: the Host header.
+            port_lost: whether a proxy has sent the name alone, as nginx's ``$host`` is: no client omits the port of
+                this server. The names are compared then, unless the browser says that the page is another's.
+        """
+        origin, from_own = headers.get(b"origin"), headers.get(b"sec-fetch-site", "none") in ("none", "same-origin")
+        if origin is None and from_own:
             return
         if origin is not None and (_host(origin) == host != "" or origin in self.settings.content_aliases):
+            return
+        if port_lost and from_own and host and _without_port(origin or "") == host.lower():
             return
         raise ApiError(403, "requests from pages of other sites are refused; allow the site with --allow-origin")
 
@@ -140,6 +152,20 @@ def _name(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""
+
+
+def _port(host: str) -> int | None:
+    """Return the port in a Host header, if there is one."""
+    try:
+        return urlsplit(f"//{host}").port
+    except ValueError:
+        return 0
+
+
+def _without_port(origin: str) -> str:
+    """Return the name in an Origin header, without the port; empty where it has more than both."""
+    host = _host(origin).lower()
+    return re.sub(r":\d{1,5}$", "", host) if origin.startswith(("https://", "http://")) and "@" not in host else ""
 
 
 def _host(origin: str) -> str:

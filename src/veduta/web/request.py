@@ -1,126 +1,24 @@
-"""Bodies of requests: JSON or forms as pydantic models, photos in them as files or as base64."""
+"""Bodies of requests: JSON or forms as pydantic models, read within the limits and described for OpenAPI."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import json
-import unicodedata
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    PlainValidator,
-    ValidationError,
-    ValidationInfo,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from veduta.web.errors import ApiError, first_problem
+from veduta.web.fields import UploadedPhoto, clean_name
 from veduta.web.settings import Settings
 
-MAX_NAME = 200  # characters of a photo's name
-MAX_TEXT = 500  # characters of an id or a name
 MAX_FIELDS = 64
 MAX_VALUES = 10_000  # commas in a JSON body: sixteen photos with all their fields have a few hundred
-BASE64_SCHEMA = {"type": "string", "contentEncoding": "base64"}
 FILE_SCHEMA = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-PHOTO_SCHEMA = {
-    "type": "object",
-    "required": ["content"],
-    "properties": {"name": {"type": "string"}, "content": BASE64_SCHEMA},
-}
-
-
-# --- fields -----------------------------------------------------------------------------------------------------
-
-
-class UploadedPhoto(NamedTuple):
-    """A photo as a client sent it: a name to show, and the file's bytes."""
-
-    name: str
-    content: bytes
-
-
-def decode_base64(content: object) -> bytes:
-    """Return the bytes of base64, or of a data URL of it."""
-    if not isinstance(content, str):
-        raise PydanticCustomError("base64", "expected base64")
-    head, comma, _ = content[:200].partition(",")
-    if comma and head.startswith("data:"):
-        content = content[len(head) + 1 :]
-    try:
-        return base64.b64decode(content.replace("-", "+").replace("_", "/").encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError):
-        raise PydanticCustomError("base64", "is not base64") from None
-
-
-def _to_photo(value: object, info: ValidationInfo) -> UploadedPhoto:
-    """Return a file of a form, or in JSON {"name", "content"} or base64 alone, as a photo."""
-    if isinstance(value, UploadedPhoto):
-        return value
-    if info.context == "form":
-        raise PydanticCustomError("photo", "expected a file, got text; name the file in the form")
-    name, content = (value.get("name"), value.get("content")) if isinstance(value, dict) else (None, value)
-    return UploadedPhoto(clean_name(name if isinstance(name, str) else None), decode_base64(content))
-
-
-def clean_name(name: str | None) -> str:
-    """Return a client's name of a photo, fit to be shown; no path of the server is ever made from that."""
-    last = (name or "").replace("\\", "/").rpartition("/")[2]
-    printable = "".join(c for c in last if unicodedata.category(c)[0] != "C")[:MAX_NAME]
-    return printable or "photo"
-
-
-def is_text(value: str) -> bool:
-    """Return whether a text can be stored."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in value
-
-
-def _check_text(value: str) -> str:
-    if not is_text(value):
-        raise PydanticCustomError("text", "expected text that can be stored")
-    return value
-
-
-def _check_address(value: str) -> str:
-    if value and not value.startswith(("https://", "http://")):
-        raise PydanticCustomError("address", "expected an address that begins with https:// or http://")
-    return value
-
-
-def _check_number(value: object) -> object:
-    if isinstance(value, bool):
-        raise PydanticCustomError("number", "expected a number")
-    return value
-
-
-Base64 = Annotated[bytes, PlainValidator(decode_base64), WithJsonSchema(BASE64_SCHEMA)]
-PhotoField = Annotated[UploadedPhoto, PlainValidator(_to_photo), WithJsonSchema(PHOTO_SCHEMA)]
-OnePhoto = Annotated[
-    PhotoField, BeforeValidator(lambda value: value[0] if isinstance(value, list) and value else value)
-]
-Photos = Annotated[
-    list[PhotoField], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
-]
-Text = Annotated[str, AfterValidator(_check_text)]
-Identifier = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
-WebAddress = Annotated[Text, AfterValidator(_check_address)]
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_check_number)]
 
 
 # --- bodies -----------------------------------------------------------------------------------------------------
@@ -202,7 +100,7 @@ async def read_json(request: Request) -> dict[str, Any]:
 class _Form(MultiPartParser):
     """A form whose files stay in memory, however large: the body has a limit, and no photo is written anywhere."""
 
-    spool_max_size = 2**40
+    spool_max_size = max_file_size = 2**40  # by its names from Starlette 0.46 on, and before
 
 
 async def _read_form(request: Request, settings: Settings) -> dict[str, Any]:

@@ -118,10 +118,10 @@ class ServedGallery:
     def landmark(self, id: str) -> tuple[Landmark, int]:
         """Return a landmark and its number of references; NotFoundError if there is no such landmark."""
         with self.lock:
-            rows = {landmark.id: (landmark, count) for landmark, count in self.gallery.landmarks()}
-        if id not in rows:
+            found = self.gallery.landmarks(id)
+        if not found:
             raise NotFoundError("landmark", id, str(self.path), "see the list")
-        return rows[id]
+        return found[0]
 
 
 def encode_webp(image: Image) -> bytes:

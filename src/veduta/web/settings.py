@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 
 from veduta.files import MEGABYTE
@@ -30,6 +31,7 @@ class Settings:
         hosts: names the server answers to; empty for all.
         content_aliases: other sites whose pages may use the services.
         image_prefixes: beginnings of the addresses that photos may be fetched from; none by default.
+        root_path: the path below which a proxy shows the server, such as ``/veduta``; empty for none.
         tiles: (address with {z}, {x}, {y}; attribution) of map tiles that the page may show, or None.
     """
 
@@ -50,11 +52,21 @@ class Settings:
     hosts: tuple[str, ...] = ()
     content_aliases: tuple[str, ...] = ()
     image_prefixes: tuple[str, ...] = ()
+    root_path: str = ""
     tiles: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         limits = self.workers, self.queue + 1, self.max_body, self.max_photo, self.max_pixels, self.max_photos
         if min(*limits, self.max_waiting, self.decode_memory) < 1:
             raise ValueError(f"expected limits of at least 1, got {self}")
+        if not is_root_path(self.root_path):
+            raise ValueError(f"root_path: expected a path such as /veduta, got {self.root_path!r}")
         if self.token is not None and len(self.token) < 8:
             raise ValueError("token: expected at least 8 characters; make one with: openssl rand -hex 16")
+
+
+def is_root_path(path: str) -> bool:
+    """Return whether a server can be shown below a path: one such as ``/veduta``, or empty."""
+    names = path.split("/")[1:]
+    plain = re.fullmatch(r"(/[\w.~-]+)*", path, re.ASCII) is not None
+    return plain and not {".", ".."} & set(names)

@@ -378,7 +378,7 @@ def test_a_report_that_cannot_be_written_is_named(table, gallery_path, corrupt):
 
 
 def test_a_gallery_that_may_only_be_read_is_refused_before_anything_is_asked(table, gallery_path, monkeypatch):
-    monkeypatch.setattr("veduta.sqlite.os.access", lambda *_: False)
+    monkeypatch.setattr("veduta.sqlite.connections.os.access", lambda *_: False)
     with Gallery.open(gallery_path) as gallery:
         with pytest.raises(GalleryError, match="cannot be written; what is fitted could not be kept") as raised:
             calibrate_gallery(gallery, csv=table(), progress=lambda *_: pytest.fail("a photo was asked"))

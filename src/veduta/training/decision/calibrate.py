@@ -117,6 +117,8 @@ def calibrate_gallery(
     if not gallery.writable:
         raise GalleryError(f"{gallery.path}: cannot be written; what is fitted could not be kept")
     listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
+    known_ids = {id: found[0].landmark for id in {i.landmark.id for i in listed} if (found := gallery.landmarks(id))}
+    listed = [replace(item, landmark=known_ids.get(item.landmark.id, item.landmark)) for item in listed]
     asking = _Asking(gallery)
     cases = asking.cases(listed, failures, progress)
     known = sum(bool(case.truth) for case in cases)

@@ -16,19 +16,9 @@ from veduta.errors import ImageError, PrecisionError
 from veduta.gallery.options import RecognizeOptions
 from veduta.web.engine import CLIENT_GONE, Engine
 from veduta.web.errors import ApiError, error_detail
+from veduta.web.fields import MAX_TEXT, Number, OnePhoto, Photos, Text, UploadedPhoto, is_text
 from veduta.web.limits import may_write
-from veduta.web.request import (
-    MAX_TEXT,
-    Number,
-    OnePhoto,
-    Photos,
-    RequestModel,
-    Text,
-    UploadedPhoto,
-    describe_body,
-    is_text,
-    read,
-)
+from veduta.web.request import RequestModel, describe_body, read
 from veduta.web.schemas import (
     Answer,
     GallerySummary,
@@ -167,7 +157,7 @@ def _answer(
     engine: Engine, galleries: list[ServedGallery], photo: UploadedPhoto, body: RecognizeRequest
 ) -> Answer | PhotoFailure:
     try:
-        image = engine.decode(photo.content, photo.name)
+        image = engine.decode(photo.readable(), photo.name)
     except ImageError as error:
         return PhotoFailure(photo=photo.name, error=error_detail(400, str(error)))
     try:

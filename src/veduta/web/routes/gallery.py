@@ -13,19 +13,9 @@ from veduta.errors import ImageError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.types import Failure, Landmark
 from veduta.web.engine import Engine
-from veduta.web.errors import error_detail
-from veduta.web.request import (
-    MAX_TEXT,
-    Identifier,
-    Number,
-    Photos,
-    RequestModel,
-    Text,
-    UploadedPhoto,
-    WebAddress,
-    describe_body,
-    read,
-)
+from veduta.web.errors import ApiError, error_detail
+from veduta.web.fields import MAX_TEXT, Identifier, Number, Photos, Text, UploadedPhoto, WebAddress
+from veduta.web.request import RequestModel, describe_body, read
 from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
 from veduta.web.schemas import (
     AddResponse,
@@ -54,8 +44,8 @@ class LandmarkChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)] | None = None
-    latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
-    longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    latitude: Annotated[Number, Field(ge=-90, le=90)] | None = None
+    longitude: Annotated[Number, Field(ge=-180, le=180)] | None = None
     url: Annotated[WebAddress, Field(max_length=2000)] | None = None
 
 
@@ -75,6 +65,13 @@ async def landmarks(
         return LandmarksResponse(landmarks=rows, total=len(matching))
 
     return await engine.run(work)
+
+
+def _check_whole(latitude: float | None, longitude: float | None) -> None:
+    """Refuse half a position."""
+    if (latitude is None) != (longitude is None):
+        missing, other = ("latitude", "longitude") if latitude is None else ("longitude", "latitude")
+        raise ApiError(400, f"{missing}: expected one, for there is a {other}; send both or neither")
 
 
 def _row(served: ServedGallery, id: str) -> LandmarkRow:
@@ -103,8 +100,11 @@ async def put_landmark(
             known, _ = served.landmark(id)
         except NotFoundError:
             known = Landmark(id)
+        changed = replace(known, **{**fields, "name": fields.get("name") or known.name})
+        if {"latitude", "longitude"} & fields.keys():
+            _check_whole(changed.latitude, changed.longitude)
         with served.lock:
-            served.gallery.put_landmark(replace(known, **{**fields, "name": fields.get("name") or known.name}))
+            served.gallery.put_landmark(changed)
         return _row(served, id)
 
     return await engine.run(work)
@@ -167,6 +167,7 @@ async def references(
 async def post_references(request: Request, engine: EngineDependency) -> AddResponse:
     """Add photos as references of a landmark, known or new. A reference in the answer is on disk."""
     body = await read(request, engine.settings, AddRequest)
+    _check_whole(body.latitude, body.longitude)
     landmark = Landmark(body.landmark, body.name, body.latitude, body.longitude, body.url)
     served = engine.named(body.gallery)
     return await engine.run(add_photos, engine, served, body.photos, landmark, heavy=True)
@@ -175,12 +176,12 @@ async def post_references(request: Request, engine: EngineDependency) -> AddResp
 def add_photos(engine: Engine, served: ServedGallery, photos: list[UploadedPhoto], landmark: Landmark) -> AddResponse:
     """Add photos to a gallery and return the report."""
     accepted, failures = [], []
-    for name, content in photos:
+    for photo in photos:
         try:
-            engine.check_limits(content, name)
-            accepted.append((name, content))
+            engine.check_limits(photo.readable(), photo.name)
+            accepted.append((photo.name, photo.content))
         except ImageError as error:
-            failures.append(Failure.of(name, error))
+            failures.append(Failure.of(photo.name, error))
     with served.lock:
         report = served.gallery.add_contents(accepted, landmark)
     return AddResponse(

@@ -10,29 +10,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, PlainValidator, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from veduta import __version__
 from veduta.errors import ImageError
+from veduta.types import Image
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
-from veduta.web.request import RequestModel, check_count, decode_base64, describe_body, is_text, parse_body, read_json
+from veduta.web.fields import decode_base64, is_text
+from veduta.web.request import RequestModel, check_count, describe_body, parse_body, read_json
 from veduta.web.routes.api import EngineDependency, watching
 
 photoprism_router = APIRouter(prefix="/api/v1/vision", tags=["like PhotoPrism"])
 PRIORITY = 10  # of a landmark among a photo's labels
 
 
-def _decode_data_url(address: object) -> bytes:
-    if not isinstance(address, str) or not address.startswith("data:"):
-        raise PydanticCustomError("address", "expected a data URL; no address is fetched")
-    return decode_base64(address)
-
-
-DataUrl = Annotated[
-    bytes, PlainValidator(_decode_data_url), WithJsonSchema({"type": "string", "description": "A data URL."})
-]
+DataUrl = Annotated[Any, WithJsonSchema({"type": "string", "description": "A data URL."})]
 
 
 class LabelsRequest(RequestModel):
@@ -106,19 +100,33 @@ async def labels(request: Request, engine: EngineDependency, gallery: str | None
     return LabelsResponse(id=id, result=result)
 
 
+def _decode(engine: Engine, address: object, name: str) -> Image:
+    """Return the picture in a data URL."""
+    if not isinstance(address, str) or address[:5].lower() != "data:":
+        raise ImageError(name, "expected a data URL", "no address is fetched")
+    try:
+        return engine.decode(decode_base64(address), name)
+    except PydanticCustomError as error:
+        raise ImageError(name, error.message()) from error
+
+
 def _labels(engine: Engine, fields: dict[str, Any], gallery: str | None) -> LabelsResult:
     images = parse_body(LabelsRequest, fields).images
     check_count("images", images, engine.settings.max_photos)
     confidences: dict[str, float] = {}
-    for number, content in enumerate(images):
+    galleries, faults = engine.select_galleries(gallery), []
+    for number, address in enumerate(images):
         try:
-            image = engine.decode(content, f"images[{number}]")
+            image = _decode(engine, address, f"images[{number}]")
         except ImageError as error:
-            raise ApiError(400, str(error)) from error
-        _, recognition, _ = engine.best(image, engine.select_galleries(gallery))
+            faults.append(str(error))
+            continue
+        _, recognition, _ = engine.best(image, galleries)
         if recognition.landmark is not None:
             name = recognition.landmark.name
             confidences[name] = max(recognition.confidence, confidences.get(name, 0.0))
+    if len(faults) == len(images):
+        raise ApiError(400, faults[0])
     ranked = sorted(confidences.items(), key=lambda item: (-item[1], item[0]))
     return LabelsResult(
         labels=[PhotoLabel(name=name, confidence=round(p, 6), topicality=round(p, 6)) for name, p in ranked]

@@ -14,7 +14,8 @@ from veduta.types import Landmark
 from veduta.viz import encode
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, error_detail
-from veduta.web.request import MAX_TEXT, Photos, RequestModel, Text, UploadedPhoto, describe_body, is_text, read
+from veduta.web.fields import MAX_TEXT, Photos, Text, UploadedPhoto, is_text
+from veduta.web.request import RequestModel, describe_body, read
 from veduta.web.routes.api import WORKING, WRITING, EngineDependency, GalleryName, checked_id
 from veduta.web.routes.gallery import add_photos
 from veduta.web.schemas import Answer, KeepResponse, PhotoFailure, ReviewItemSchema, ReviewResponse
@@ -72,7 +73,7 @@ async def keep(request: Request, engine: EngineDependency) -> KeepResponse:
 
 
 def _keep(engine: Engine, served: ServedGallery, photo: UploadedPhoto) -> ReviewItem:
-    image = engine.decode(photo.content, photo.name)
+    image = engine.decode(photo.readable(), photo.name)
     recognition, _ = served.recognize(image)
     engine.on_answer(served, recognition)
     answer = Answer.of(served.name, image, recognition).model_dump(mode="json", exclude_unset=True)

@@ -5,15 +5,19 @@ https://cloud.google.com/vision/docs/reference/rest/v1/images/annotate
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
-from veduta.web.request import Base64, Number, RequestModel
+from veduta.web.fields import Base64, Number, WholeNumber
+from veduta.web.request import RequestModel
 
 MAX_IMAGES = 16  # requests of one batch
-FEATURE = ("LANDMARK_DETECTION", 2)  # by name and by number
+FEATURE = ("LANDMARK_DETECTION", 2, "2")  # by name and by number
+PARENT = re.compile(r"projects/[^/]+(/locations/[^/]+)?")
 CAMEL_CASE = ConfigDict(alias_generator=to_camel, populate_by_name=True)  # or names as in protocol buffers
 
 
@@ -66,7 +70,7 @@ class VisionFeature(RequestModel):
     model_config = CAMEL_CASE
 
     type: Annotated[Any, WithJsonSchema({"enum": [FEATURE[0]]})] = 0
-    max_results: int = 0
+    max_results: WholeNumber = 0
 
 
 class AnnotateRequest(RequestModel):
@@ -87,13 +91,26 @@ class OutputConfig(RequestModel):
     gcs_destination: Any = None
 
 
+def _any_object(requests: list[Any]) -> list[Any]:
+    """Return the requests if at least one is an object; those that are none get errors of their own beside that."""
+    if not any(isinstance(request, dict) for request in requests):
+        raise PydanticCustomError("object", "expected objects")
+    return requests
+
+
 class BatchRequest(RequestModel):
     """Requests, each parsed by itself: a malformed one gets its own error."""
 
     model_config = CAMEL_CASE
 
-    requests: list[dict[str, Any]] = Field(min_length=1)
+    requests: Annotated[list[Any], Field(min_length=1), AfterValidator(_any_object)]
     output_config: OutputConfig = Field(default_factory=OutputConfig)
+    parent: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of operations for this parent."""
+        return f"{self.parent}/" if PARENT.fullmatch(self.parent) else ""
 
 
 class DescribedBatch(RequestModel):
@@ -174,9 +191,21 @@ class OperationResult(BaseModel):
     responses: list[AnnotateResponse]
 
 
+class OperationMetadata(BaseModel):
+    """The state of an operation and when that was reached, with its type."""
+
+    model_config = CAMEL_CASE
+
+    type: str = Field(serialization_alias="@type")
+    state: str
+    create_time: str
+    update_time: str
+
+
 class Operation(BaseModel):
     """An operation that is done."""
 
     name: str
+    metadata: OperationMetadata
     done: bool
     response: OperationResult

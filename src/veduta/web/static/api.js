@@ -2,6 +2,9 @@
 
 import { note, session } from "./session.js";
 
+/** Where the services are: beside the folder of this script, whatever path a proxy puts both below. */
+const ROOT = new URL("../", import.meta.url).href;
+
 /** An error with the server's own line. */
 export class ApiError extends Error {
   constructor(code, status, message, retryAfter = 0) {
@@ -15,7 +18,7 @@ export class ApiError extends Error {
 /**
  * Ask the server; 429 is retried after the time it names.
  * @param {string} method
- * @param {string} path from the root, ids already encoded
+ * @param {string} path below the root, ids already encoded
  * @param {{query?: object, json?: object, form?: FormData, auth?: boolean, signal?: AbortSignal, tries?: number,
  *   onWait?: (seconds: number) => void, as?: "json" | "blob"}} options
  */
@@ -36,7 +39,7 @@ async function once(method, path, { query, json, form, auth, signal, as = "json"
   if (auth && session.token) headers.Authorization = `Bearer ${session.token}`;
   if (json) headers["Content-Type"] = "application/json";
   const body = json ? JSON.stringify(json) : form;
-  const response = await reach(path + encodeQuery(query), { method, headers, body, signal });
+  const response = await reach(ROOT + path + encodeQuery(query), { method, headers, body, signal });
   if (!response.ok) throw await failure(response);
   if (response.status === 204) return null;
   return as === "blob" ? response.blob() : response.json();
@@ -96,46 +99,46 @@ export function formOf(values) {
 
 const id = encodeURIComponent;
 
-export const readServer = () => request("GET", "/v1/server");
-export const checkToken = () => request("GET", "/v1/session", { auth: true });
+export const readServer = () => request("GET", "v1/server");
+export const checkToken = () => request("GET", "v1/session", { auth: true });
 
 /** Recognize one photo; resolves to its answer, throws its error. */
 export async function recognize(photo, { gallery, effort, floor }, { signal, onWait }) {
   const form = formOf({ photos: photo, gallery, effort, floor, keypoints: "true" });
-  const body = await request("POST", "/v1/recognize", { form, signal, onWait, tries: Infinity });
+  const body = await request("POST", "v1/recognize", { form, signal, onWait, tries: Infinity });
   const answer = body.results[0];
   if (answer.error) throw new ApiError(answer.error.code, answer.error.status, answer.error.message);
   return answer;
 }
 
 export const verify = (photo, reference, gallery, signal) =>
-  request("POST", "/v1/verify", { form: formOf({ photo, reference, gallery }), signal });
+  request("POST", "v1/verify", { form: formOf({ photo, reference, gallery }), signal });
 
 export const pictureUrl = (reference, gallery, size = "small") =>
-  `/v1/pictures/${id(reference)}${encodeQuery({ gallery, size })}`;
+  `${ROOT}v1/pictures/${id(reference)}${encodeQuery({ gallery, size })}`;
 
 export const listLandmarks = (gallery, { search, offset, limit } = {}, signal) =>
-  request("GET", "/v1/landmarks", { query: { gallery, search, offset, limit }, signal });
-export const getLandmark = (gallery, landmark) => request("GET", `/v1/landmarks/${id(landmark)}`, { query: { gallery } });
+  request("GET", "v1/landmarks", { query: { gallery, search, offset, limit }, signal });
+export const getLandmark = (gallery, landmark) => request("GET", `v1/landmarks/${id(landmark)}`, { query: { gallery } });
 export const putLandmark = (gallery, landmark, json) =>
-  request("PUT", `/v1/landmarks/${id(landmark)}`, { query: { gallery }, json, auth: true });
+  request("PUT", `v1/landmarks/${id(landmark)}`, { query: { gallery }, json, auth: true });
 export const deleteLandmark = (gallery, landmark) =>
-  request("DELETE", `/v1/landmarks/${id(landmark)}`, { query: { gallery }, auth: true });
+  request("DELETE", `v1/landmarks/${id(landmark)}`, { query: { gallery }, auth: true });
 
 export const listReferences = (gallery, landmark, offset, limit) =>
-  request("GET", "/v1/references", { query: { gallery, landmark, offset, limit } });
+  request("GET", "v1/references", { query: { gallery, landmark, offset, limit } });
 export const postReferences = (values, signal) =>
-  request("POST", "/v1/references", { form: formOf(values), auth: true, signal, tries: Infinity });
+  request("POST", "v1/references", { form: formOf(values), auth: true, signal, tries: Infinity });
 export const deleteReference = (gallery, reference) =>
-  request("DELETE", `/v1/references/${id(reference)}`, { query: { gallery }, auth: true });
+  request("DELETE", `v1/references/${id(reference)}`, { query: { gallery }, auth: true });
 
-export const listReview = (gallery, state) => request("GET", "/v1/review", { query: { gallery, state }, auth: true });
+export const listReview = (gallery, state) => request("GET", "v1/review", { query: { gallery, state }, auth: true });
 export const postReview = (gallery, photos) =>
-  request("POST", "/v1/review", { form: formOf({ photos, gallery }), auth: true, tries: Infinity });
+  request("POST", "v1/review", { form: formOf({ photos, gallery }), auth: true, tries: Infinity });
 export const reviewPhoto = (gallery, n, signal) =>
-  request("GET", `/v1/review/${n}/photo`, { query: { gallery }, auth: true, as: "blob", signal });
-export const judge = (gallery, n, json) => request("POST", `/v1/review/${n}`, { query: { gallery }, json, auth: true });
-export const forget = (gallery, n) => request("DELETE", `/v1/review/${n}`, { query: { gallery }, auth: true });
+  request("GET", `v1/review/${n}/photo`, { query: { gallery }, auth: true, as: "blob", signal });
+export const judge = (gallery, n, json) => request("POST", `v1/review/${n}`, { query: { gallery }, json, auth: true });
+export const forget = (gallery, n) => request("DELETE", `v1/review/${n}`, { query: { gallery }, auth: true });
 
 const names = new Map();
 

@@ -3,16 +3,16 @@
 import { fill, h, icon } from "../dom.js";
 import { changes, session, settings } from "../session.js";
 
-const ATLAS = "/static/vendor/world-atlas/countries-50m.json";
+const vendor = (path) => new URL(`../vendor/${path}`, import.meta.url).href;
 let loading = null;
 
 /** Load the map library and the countries, once. */
 function load() {
   loading ??= Promise.all([
-    stylesheet("/static/vendor/leaflet/leaflet.css"),
+    stylesheet(vendor("leaflet/leaflet.css")),
     import("../vendor/leaflet/leaflet.js"),
     import("../vendor/topojson-client/topojson-client.min.js"),
-    fetch(ATLAS).then((response) => response.json()),
+    fetch(vendor("world-atlas/countries-50m.json")).then((response) => response.json()),
   ]).then(([, , , atlas]) => ({
     L: window.L,
     countries: window.topojson.feature(atlas, atlas.objects.countries),
