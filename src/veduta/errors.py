@@ -163,7 +163,7 @@ class NoRoomError(GalleryError):
 
 
 class ReplacedError(GalleryError):
-    """A gallery's file has been replaced, moved or deleted since it was opened; open the gallery again."""
+    """A gallery's file has been replaced, moved or deleted since the gallery was opened; open that again."""
 
 
 class PrecisionError(GalleryError):

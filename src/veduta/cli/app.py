@@ -36,7 +36,7 @@ from veduta.cli.recognize_options import (
 
 app = typer.Typer(
     name="veduta",
-    help="Names the landmark in a photo, shows the evidence, and says so when it knows none.",
+    help="Name the landmark in a photo, show the evidence, or say that none is known.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -75,7 +75,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Names the landmark in a photo, shows the evidence, and says so when it knows none."""
+    """Name the landmark in a photo, show the evidence, or say that none is known."""
 
 
 @app.command("create")

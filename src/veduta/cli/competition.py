@@ -105,7 +105,7 @@ def import_command(
     name: Annotated[str, typer.Option(help="What to call the model that made them.")],
     ids: Annotated[Path | None, typer.Option(metavar="TXT", help="With a .npy: its photo ids, one a line.")] = None,
 ) -> None:
-    """Import descriptors made elsewhere. A .pth file is read without executing anything in it."""
+    """Import descriptors made elsewhere. A .pth file is read without executing any code."""
     from veduta.competition.embed import import_npy, import_pth
 
     if (descriptors.suffix == ".npy") != (ids is not None):

@@ -135,7 +135,7 @@ def _framed(image: Image, interpolation: int) -> Image:
 
 
 def _in_full(image: Image) -> Image:
-    """Return a photo with all its pixels, or as it is where its file is gone or changed."""
+    """Return a photo with all its pixels, or unchanged where its file is gone or changed."""
     if image.pixels.shape[1::-1] == image.size or not image.sha256:
         return image
     try:

@@ -47,7 +47,7 @@ def is_blank(fields: Sequence[str]) -> bool:
 
 
 def landmark_number(text: str) -> str:
-    """Return a landmark id as it is compared: a number without leading zeros, any other name as it is.
+    """Return a landmark id in the form that is compared: a number without leading zeros, any other name unchanged.
 
     >>> landmark_number("0027"), landmark_number("tower")
     ('27', 'tower')

@@ -97,7 +97,7 @@ class DescriptorRows:
         return np.array(sorted(row_ids), np.int64)
 
     def landmark_id(self, id: str) -> str:
-        """Return the id under which a landmark is stored, however its letters are composed; composed for a new one."""
+        """Return the id under which a landmark is stored, however the letters are composed; composed for a new one."""
         forms = [id, *(unicodedata.normalize(form, id) for form in ("NFC", "NFD"))]
         if utf8(id) != id:  # is no text, and nothing is stored under it
             return id
@@ -120,7 +120,7 @@ class DescriptorRows:
 
 
 def merged_landmark(known: Landmark | None, landmark: Landmark) -> Landmark:
-    """Return a landmark with what is known of it from before where it says nothing itself."""
+    """Return a landmark whose missing fields are filled from an earlier record."""
     if known is None:
         return landmark
     place = landmark if landmark.position is not None else known

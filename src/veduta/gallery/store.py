@@ -202,7 +202,7 @@ class Store:
         return int(count) if removed else None
 
     def landmarks(self, id: str | None = None) -> dict[str, LandmarkCount]:
-        """Return every landmark with its number of references, by id, in the order of ids; or one, if it is there."""
+        """Return every landmark with its number of references, by id, in the order of ids; or the one with an id."""
         which, values = ("", ()) if id is None else ("WHERE {} = ?", (id,))
         count = f"SELECT landmark, count(*) FROM reference {which.format('landmark')} GROUP BY landmark"  # noqa: S608
         counts = dict(self._db.rows(count, values))

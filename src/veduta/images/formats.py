@@ -101,7 +101,7 @@ _TURNED_BY_DECODER = {"HEIF", "TIFF"}
 
 
 def _silence_libtiff() -> None:
-    """Have libtiff keep its remarks to itself: it prints them to stderr, without the name of the photo."""
+    """Stop libtiff from printing remarks to stderr, which come without the name of the photo."""
     library = ctypes.CDLL(_imaging.__file__)
     for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
         if set_handler := getattr(library, name, None):  # not where Pillow hides its libraries' names

@@ -80,7 +80,7 @@ def _moment(asset: Asset) -> str | None:
 
 
 def _in_utc(moment: str) -> str:
-    """Return a moment in UTC, as GPX wants it; one without a zone as it is."""
+    """Return a moment in UTC, for GPX; one without a zone unchanged."""
     parsed = datetime.fromisoformat(moment)
     return moment if parsed.tzinfo is None else f"{parsed.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 

@@ -23,7 +23,7 @@ from veduta.web.schemas import StatusResponse
 from veduta.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
-API_DESCRIPTION = """Names the landmark in a photo, shows the evidence, and says so when it knows none.
+API_DESCRIPTION = """Name the landmark in a photo, show the evidence, or say that none is known.
 
 Errors have one shape, `{"error": {"code", "status", "message"}}`; changes need `Authorization: Bearer TOKEN`."""
 

@@ -1,4 +1,4 @@
-"""When and where a photo was taken and how it is turned, read from EXIF and XMP in every format, as exiftool does."""
+"""The time, place and orientation of a photo, read from EXIF and XMP in every format, as exiftool does."""
 
 from __future__ import annotations
 

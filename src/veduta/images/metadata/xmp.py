@@ -9,7 +9,7 @@ from xml.parsers import expat
 from veduta.images.metadata.values import Moment, parse_coordinate, parse_moment, possible
 
 ESTIMATE = "place of the landmark shown, not of the camera; estimated by Veduta"
-"""The free text of a position that Veduta wrote, in XMP as in EXIF, by which it is known again: in ASCII for EXIF."""
+"""The free text by which a position that Veduta wrote is recognized, in XMP and in EXIF; ASCII, as EXIF takes."""
 
 MARKER_SPACE = "urn:veduta:xmp:1.0/"
 MAX_PACKET_BYTES = 2**24

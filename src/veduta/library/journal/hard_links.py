@@ -37,7 +37,7 @@ class WrittenLinks:
 
 
 def links_outside(steps: Iterable[Step]) -> dict[Path, int]:
-    """Return file -> how many other names it has that these steps do not write, and which keep the old content."""
+    """Return file -> how many other names have its content that these steps do not write, and keep the old one."""
     names: dict[tuple[int, int], list[Path]] = {}
     links: dict[tuple[int, int], int] = {}
     for step in steps:
