@@ -634,3 +634,39 @@ def test_a_job_of_somebody_else_adds_to_no_gallery(built, photos, tmp_path, monk
     assert contents(mine) == before
     run("trust", tmp_path / "work")
     run("jobs", "merge", tmp_path / "work")
+
+
+# --- what was planned, and what leads elsewhere since ---------------------------------------------------------------
+
+
+def planned_copies(folder, target):
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.jpg").write_bytes(name.encode())
+    return [Step("copy", target / "deep" / f"{name}.jpg", folder / f"{name}.jpg") for name in ("a", "b", "c")]
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("kind", ["copy", "move", "hardlink", "symlink", "write"])
+def test_a_folder_that_became_a_link_since_the_plan_is_not_written_through(tmp_path, victim, kind, depth):
+    folder, target = tmp_path / "library", tmp_path / "library" / "sorted"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"a")
+    place = target / "deep" / "a.jpg" if depth else target / "a.jpg"
+    step = Step("write", place, make=lambda: b"new") if kind == "write" else Step(kind, place, folder / "a.jpg")
+    before = contents(victim)
+    target.symlink_to(victim, target_is_directory=True)
+    applied = journal.apply([step], folder / ".veduta", "organize", root=folder)
+    assert applied.done == 0
+    assert "plan again" in applied.failures[0].error
+    assert contents(victim) == before
+    assert (folder / "a.jpg").read_bytes() == b"a"
+
+
+def test_a_link_that_was_there_when_it_was_planned_is_the_persons(tmp_path):
+    folder, real = tmp_path / "library", tmp_path / "disk"
+    folder.mkdir()
+    real.mkdir()
+    (folder / "sorted").symlink_to(real, target_is_directory=True)
+    steps = planned_copies(folder, folder / "sorted")
+    assert journal.apply(steps, folder / ".veduta", "organize", root=folder).done == 3
+    assert (real / "deep" / "b.jpg").read_bytes() == b"b"

@@ -7,7 +7,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any, Literal, get_args
@@ -40,6 +40,7 @@ class Step:
         source: absolute; what is linked, copied or moved. None for ``write``.
         make: gives the new content of the target when its turn comes; for ``write``.
         keep_times: whether a file written anew keeps its modification time.
+        folders: where the folders of target and source led when the step was planned, without links.
     """
 
     kind: OperationKind
@@ -47,6 +48,7 @@ class Step:
     source: Path | None = None
     make: Callable[[], bytes] | None = None
     keep_times: bool = False
+    folders: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(OperationKind):
@@ -55,6 +57,18 @@ class Step:
             raise ValueError(f"Step: expected absolute paths, got {self.source} and {self.target}")
         if (self.kind == "write") != (self.source is None) or (self.kind == "write") != (self.make is not None):
             raise ValueError(f"Step: write needs make, the others a source, got {self}")
+        object.__setattr__(self, "folders", self._folders())
+
+    def _folders(self) -> tuple[str, ...]:
+        return tuple(os.path.realpath(path.parent) for path in (self.target, self.source) if path is not None)
+
+    def check_folders(self) -> None:
+        """Raise LibraryError if a folder leads elsewhere now than when the step was planned."""
+        for before, now in zip(self.folders, self._folders(), strict=True):
+            if before != now:
+                raise LibraryError(
+                    f"{self.target}: {before} has become a link to {now} since it was planned; plan again"
+                )
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ def make_intent(step: Step, number: int, backups: Path) -> tuple[Intent, bytes] 
         LibraryError: the step cannot be done; the message says why.
         OSError: nor can this be seen.
     """
+    step.check_folders()
     part = f".veduta-{secrets.token_hex(8)}.part"
     if step.make is not None:
         return _prepare_write(step, step.make, Intent(number, step.kind, step.target, step.target, part), backups)

@@ -18,6 +18,7 @@ from typing import Literal
 from veduta.errors import LibraryError, VedutaError
 from veduta.files import utf8
 from veduta.images import RAW_SUFFIXES, read_bytes
+from veduta.library.companions import sidecar_of
 from veduta.library.journal import Step
 from veduta.library.metadata import embed, keywords, xmp
 from veduta.library.metadata.xmp_document import SPACES
@@ -123,19 +124,28 @@ def _changes(asset: Asset, file: Path, *, has_other_position: bool, embed: bool)
     if asset.label is not None:
         yield from _labeled(asset, asset.label, file, has_other_position=has_other_position, into=into)
     elif asset.rejected:
-        yield from _withdrawn(file.with_name(f"{file.name}.xmp"))
+        yield from _withdrawn(_sidecar(asset, file))
         if into and not _is_alias(file, asset):
             yield from _withdrawn_within(file)
 
 
 def _labeled(asset: Asset, label: Label, file: Path, *, has_other_position: bool, into: bool) -> Iterator[_Change]:
-    sidecar = file.with_name(f"{file.name}.xmp")
+    sidecar = _sidecar(asset, file)
     existing = _existing(sidecar)
     if existing is not None or not into:
         yield _beside(sidecar, existing, label, known=has_other_position or asset.position is not None)
     if into and not _is_alias(file, asset):
         has_other_position |= existing is not None and xmp.has_own_position(existing, name=utf8(str(sidecar)))
         yield _within(file, label, has_other_position=has_other_position)
+
+
+def _sidecar(asset: Asset, file: Path) -> Path:
+    """Return a file's sidecar, however its name is spelled, or the place for a new one."""
+    names = [companion.name for companion in asset.companions if companion.parent == file.parent]
+    since = [
+        f"{file.name}{suffix}" for suffix in (".xmp", ".XMP") if os.path.lexists(file.with_name(file.name + suffix))
+    ]
+    return file.with_name(sidecar_of(file.name, [*names, *since]))
 
 
 def _withdrawn(sidecar: Path) -> Iterator[_Change]:
