@@ -19,7 +19,7 @@ from veduta.errors import LibraryError
 from veduta.files import utf8
 from veduta.library.catalog_content import AnswerTable, ContentTable
 from veduta.library.catalog_verdicts import VerdictTable
-from veduta.library.companions import KNOWN_SUFFIXES, is_companion
+from veduta.library.companions import PHOTO_SUFFIXES, is_companion, suffix_of
 from veduta.sqlite import Database
 from veduta.trust import accept
 
@@ -239,7 +239,7 @@ class Catalog:
         """Return the absolute paths of a photo's stored companions, but for any that no scan would have paired."""
         folder, name = os.path.split(os.fsdecode(photo))
         with self.db.decoding():
-            pairs = [(path, *os.path.split(path)) for path in json.loads(stored) if is_library_file(path)]
+            pairs = [(path, *os.path.split(path)) for path in json.loads(stored) if _is_inside(os.fsdecode(path))]
         return tuple(self.absolute(path) for path, where, own in pairs if where == folder and is_companion(own, name))
 
     def _relative(self, path: str) -> str:
@@ -263,13 +263,18 @@ class Catalog:
 
 
 def is_library_file(path: bytes | str) -> bool:
-    """Return whether a stored path can be one that a scan has stored: of a photo or its companion, in the library.
+    """Return whether a stored path can be one that a scan has stored: of a photo, in the library.
 
     A catalog may come from anybody; a row that names anything else is as if it were not there.
     """
     name = os.fsdecode(path)
+    return _is_inside(name) and suffix_of(name) in PHOTO_SUFFIXES
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a stored path leads to nothing outside of the library."""
     inside = bool(name) and name[0] not in "/\\" and os.path.normpath(name) == name and not name.startswith("..")
-    return inside and "\0" not in name and os.path.splitext(name)[1].lower() in KNOWN_SUFFIXES  # noqa: PTH122
+    return inside and "\0" not in name
 
 
 def _fault(action: str, error: sqlite3.Error, file: Path) -> LibraryError:
