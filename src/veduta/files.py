@@ -91,9 +91,9 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str], permissions: 
             file.writelines([content] if isinstance(content, str) else content)
 
 
-def write_json(path: Path, value: Any, **options: Any) -> None:
+def write_json(path: Path, value: Any, permissions: int = 0o666, **options: Any) -> None:
     """Write a value as JSON, indented by one, as `write_atomic` does; `options` go to `json.dumps`."""
-    write_atomic(path, json.dumps(value, **{"indent": 1, **options}) + "\n")
+    write_atomic(path, json.dumps(value, **{"indent": 1, **options}) + "\n", permissions)
 
 
 def sync_folder(folder: Path) -> None:

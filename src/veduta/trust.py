@@ -60,7 +60,9 @@ def user_folder() -> Path:
 
 def make_private(folder: Path) -> None:
     """Make a folder, and those above it, for nobody but this user; OSError on failure."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not folder.parent.is_dir():
+        make_private(folder.parent)  # mkdir would make these as readable as any folder
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def user_key() -> bytes | None:
@@ -106,7 +108,7 @@ def accept(folder: Path | None, request: str) -> bool:
     file = _record(folder, request)
     try:
         make_private(file.parent)
-        write_json(file, {"folder": folder and utf8(str(folder.resolve())), "request": request, "when": _now()})
+        write_json(file, {"folder": folder and utf8(str(folder.resolve())), "request": request, "when": _now()}, 0o600)
     except OSError:
         return False
     return True
