@@ -5,13 +5,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench course docs pictures clean
+.PHONY: demo test test-versions test-oldest check format bench course docs pictures clean
 
 demo: $(VENV)/installed
 	$(BIN)/python demo/run.py
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -q -n auto --dist worksteal
+
+# The suite on other Pythons, each with an environment of its own, and with the oldest dependencies that are allowed.
+VERSIONS ?= 3.12 3.13
+
+test-versions: test-oldest
+	for version in $(VERSIONS); do \
+	  $(MAKE) test VENV=build/versions/$$version PYTHON=python$$version || exit 1; done
+
+test-oldest:
+	@mkdir -p build/versions
+	$(PYTHON) tools/oldest.py > build/versions/oldest.txt
+	PIP_CONSTRAINT=$(CURDIR)/build/versions/oldest.txt $(MAKE) test VENV=build/versions/oldest
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

@@ -140,9 +140,9 @@ class MatchGraph:
         with self._writing() as db:
             for pair in pairs:
                 both = (row_id, pair.row_id), (pair.row_id, row_id)
-                present = "SELECT ?1, ?2, ?3 WHERE (SELECT count(*) FROM reference WHERE row IN (?1, ?2)) = 2"
+                present = "SELECT ?, ?, ? WHERE (SELECT count(*) FROM reference WHERE row IN (?, ?)) = 2"
                 insert = f"INSERT OR IGNORE INTO reference_pair {present}"
-                new = [db.execute(insert, (*way, len(pair.keypoints))).rowcount for way in both]
+                new = [db.execute(insert, (*way, len(pair.keypoints), *way)).rowcount for way in both]
                 if all(new):
                     _confirm(db, row_id, pair.keypoints, pair.lengths[0])
                     _confirm(db, pair.row_id, pair.other_keypoints, pair.lengths[1])
@@ -233,10 +233,10 @@ def _stored_features(db: sqlite3.Connection, row_id: int) -> tuple[LocalFeatures
 def _put_support(db: sqlite3.Connection, row_id: int, counts: UInt8 | None, *, compared: bool = False) -> None:
     """Store the confirmations of a reference's keypoints, if given, and whether the reference was compared."""
     db.execute(
-        """INSERT INTO keypoint_support SELECT ?1, coalesce(?2, x''), ?3
-           WHERE EXISTS (SELECT 1 FROM reference WHERE row = ?1)
-           ON CONFLICT (row) DO UPDATE SET counts = coalesce(?2, counts), compared = max(compared, ?3)""",
-        (row_id, None if counts is None else counts.tobytes(), int(compared)),
+        """INSERT INTO keypoint_support SELECT :row, coalesce(:counts, x''), :compared
+           WHERE EXISTS (SELECT 1 FROM reference WHERE row = :row)
+           ON CONFLICT (row) DO UPDATE SET counts = coalesce(:counts, counts), compared = max(compared, :compared)""",
+        {"row": row_id, "counts": None if counts is None else counts.tobytes(), "compared": int(compared)},
     )
 
 

@@ -31,8 +31,8 @@ LEFT JOIN verdict AS v ON v.sha256 =
     CASE WHEN EXISTS (SELECT 1 FROM verdict WHERE sha256 = s.origin) THEN s.origin ELSE c.sha256 END
 WHERE f.error IS NULL {} ORDER BY f.path
 """
-OF_ONE_BURST = """AND c.sha256 IN (SELECT ?1 UNION SELECT sha256 FROM burst
-                  WHERE number = (SELECT number FROM burst WHERE sha256 = ?1))"""
+OF_ONE_BURST = """AND c.sha256 IN (SELECT ? UNION SELECT sha256 FROM burst
+                  WHERE number = (SELECT number FROM burst WHERE sha256 = ?))"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
 
 def read_asset(catalog: Catalog, sha256: str, floor: float) -> Asset:
     """Return one asset as `read_assets` does; LibraryError when no readable file has this content."""
-    rows = catalog.db.rows(ASSET_ROWS.format(OF_ONE_BURST), (sha256,))
+    rows = catalog.db.rows(ASSET_ROWS.format(OF_ONE_BURST), (sha256, sha256))
     for asset in _labeled(_contents(catalog, rows), floor):
         if asset.sha256 == sha256:
             return asset
