@@ -27,12 +27,16 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import torch
 
 os.environ["VEDUTA_USER_STATE"] = tempfile.mkdtemp(prefix="veduta-state-")
 
-from support import world
+from support import exif_writer as tiff
+from support import icc, raw, world
+from support.image_files import heic
 
 from veduta.datasets.listing import list_csv
+from veduta.datasets.pth import read_pth
 from veduta.decision.model import LearnedDecider, shipped_decider
 from veduta.errors import VedutaError
 from veduta.features_codec import unpack_features
@@ -149,6 +153,8 @@ def make_seeds() -> None:
         (SEEDS / "features.bin").write_bytes(db.execute("SELECT features FROM features").fetchone()[0])
     db.close()
     rng = np.random.default_rng(0)
+    turned, taken = tiff.numbers(tiff.ORIENTATION, tiff.SHORT, (6,), "<"), tiff.text(0x9003, "2019:07:14 12:34:56")
+    exif = tiff.block("<", [turned], [taken], tiff.position((1.5, 2.5), "<")).data
     for kind, mode in (
         ("JPEG", "RGB"),
         ("PNG", "RGBA"),
@@ -159,7 +165,15 @@ def make_seeds() -> None:
         ("AVIF", "RGB"),
     ):
         picture = PIL.Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).convert(mode)
-        picture.save(SEEDS / f"photo.{kind.lower()}", kind, **({"progressive": True} if kind == "JPEG" else {}))
+        told = {"progressive": True} if kind == "JPEG" else {}
+        if kind not in ("GIF", "BMP"):
+            told |= {"exif": exif, "icc_profile": icc.rgb(icc.P3, 2.2)}
+        if kind in ("JPEG", "WEBP", "AVIF"):
+            told["xmp"] = (SEEDS / "photo.xmp").read_bytes()
+        picture.save(SEEDS / f"photo.{kind.lower()}", kind, **told)
+    (SEEDS / "photo.heic").write_bytes(heic())
+    (SEEDS / "photo.dng").write_bytes(raw.dng(raw.small(64, 48), width=64, height=48))
+    torch.save({"a": np.ones(4, np.float32), "b": torch.ones(4)}, SEEDS / "descriptors.pth")
 
 
 # --- mutations -------------------------------------------------------------------------------------------------------
@@ -376,9 +390,10 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "card.json": file_case("card.json", lambda file: read_card(file.parent)),
     "photo.xmp": file_case("photo.xmp", use_sidecar),
     "photos.csv": file_case("photos.csv", lambda file: list(list_csv(file))),
+    "descriptors.pth": file_case("descriptors.pth", read_pth),
     **{
         f"photo.{kind}": file_case(f"photo.{kind}", load_small)
-        for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif")
+        for kind in ("jpeg", "png", "webp", "tiff", "gif", "bmp", "avif", "heic", "dng")
     },
 }
 
