@@ -69,7 +69,6 @@ def error(text: str) -> None:
 
 def warnings() -> None:
     """Print warnings as one line each on stderr, without the place in the code they come from."""
-    python_warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata in a photo, which say not which photo
     python_warnings.showwarning = lambda message, *_args, **_rest: error(str(message))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import io
 from dataclasses import dataclass
 
 import PIL.Image
-from PIL import ImageFile, _imaging
+from PIL import ImageFile
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -98,17 +97,6 @@ _STILL = {b"mif2", b"mif3", b"miaf", b"pred", b"jpeg", b"jpgs", b"avci", b"avcs"
 _UNREADABLE_BRANDS = {b"jxl ": "a JPEG XL file", b"jp2 ": "a JPEG 2000 file", b"jpx ": "a JPEG 2000 file"}
 _BOXED = {"AVIF", "HEIF"}
 _TURNED_BY_DECODER = {"HEIF", "TIFF"}
-
-
-def _silence_libtiff() -> None:
-    """Stop libtiff from printing remarks to stderr, which come without the name of the photo."""
-    library = ctypes.CDLL(_imaging.__file__)
-    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-        if set_handler := getattr(library, name, None):  # not where Pillow hides its libraries' names
-            set_handler(None)
-
-
-_silence_libtiff()
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, fields, replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -752,6 +753,8 @@ def test_a_fault_of_the_world_is_one_line(tmp_path):
 
 def test_what_is_not_installed_is_told_with_what_to_install(tmp_path, monkeypatch):
     missing = {"onnx", "onnxscript"}
-    monkeypatch.setattr(train_command.importlib.util, "find_spec", lambda name: None if name in missing else name)
+    monkeypatch.setattr(
+        train_command.importlib.util, "find_spec", lambda name: None if name in missing else ModuleSpec(name, None)
+    )
     result = run("train", tmp_path, "--out", "runs", code=2)
     assert result.stderr == "veduta: training needs onnx, onnxscript; in Veduta's folder, run: pip install '.[train]'\n"
