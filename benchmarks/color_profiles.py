@@ -2,9 +2,10 @@
 
     python benchmarks/color_profiles.py DATA [--photos 150] [--out FILE]
 
-DATA is in the competition's layout. Each test photo of a landmark is converted from sRGB to a wider space by littleCMS, as a
-camera would have written it, and looked up among the training photos by its descriptor: as it was, with the profile
-in the file, and without it, which is how photos were read before profiles counted. References stay in sRGB.
+DATA is in the competition's layout. Each test photo of a landmark is converted from sRGB to a wider space by
+littleCMS, as a camera would have written it, and looked up among the training photos by its descriptor: as it was,
+with the profile in the file, and without it, which is how photos were read before profiles counted. References stay
+in sRGB.
 """
 
 from __future__ import annotations
