@@ -14,6 +14,7 @@ from veduta.files import utf8
 from veduta.geo.countries import country_of
 from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
+from veduta.library.metadata.positions import sidecar_position, with_countries
 from veduta.library.model import Asset, Label
 from veduta.types import Landmark
 
@@ -57,17 +58,19 @@ class _Content:
 def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
     """Return the assets of a library in the order of their paths, each with its label.
 
+    A photo without a position has that of its sidecar.
+
     Args:
         catalog: the library's catalog.
         floor: least confidence of a gallery's answer that counts.
     """
-    return _labeled(_contents(catalog, catalog.db.rows(ASSET_ROWS.format(""))), floor)
+    return with_countries(_labeled(_contents(catalog, catalog.db.rows(ASSET_ROWS.format(""))), floor))
 
 
 def read_asset(catalog: Catalog, sha256: str, floor: float) -> Asset:
     """Return one asset as `read_assets` does; LibraryError when no readable file has this content."""
     rows = catalog.db.rows(ASSET_ROWS.format(OF_ONE_BURST), (sha256, sha256))
-    for asset in _labeled(_contents(catalog, rows), floor):
+    for asset in with_countries(_labeled(_contents(catalog, rows), floor)):
         if asset.sha256 == sha256:
             return asset
     raise LibraryError(f"{catalog.file}: knows no photo {sha256[:16]}; scan the library again")
@@ -108,13 +111,14 @@ def _contents(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> list[_Conten
 
 def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
     _, _, sha256, width, height, taken, north, east, burst, best, group, *evidence = rows[0]
+    companions = [path for row in rows for path in catalog.companions(row[0], row[1])]
     asset = Asset(
         sha256=sha256,
         files=tuple(Path(catalog.absolute(row[0])) for row in rows),
-        companions=tuple(Path(path) for row in rows for path in catalog.companions(row[0], row[1])),
+        companions=tuple(map(Path, companions)),
         size=(width, height),
         taken=datetime.fromisoformat(taken) if taken else None,
-        position=None if north is None else (north, east),
+        position=sidecar_position(companions) if north is None else (north, east),
         burst=burst,
         best=best is None or bool(best),
         group=group,

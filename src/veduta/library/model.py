@@ -40,7 +40,7 @@ class Asset:
         size: (width, height) in pixels, upright; (0, 0) for what could not be read.
         taken: when, by the camera's clock and without a zone, or None.
         utc_offset: how much that clock was ahead of UTC, or None where the photo does not say.
-        position: (degrees north, degrees east) as the camera wrote it, or None.
+        position: (degrees north, degrees east) as the camera wrote it, else as a sidecar has it, or None.
         label: what it shows, or None.
         burst: number of the burst or of the set of near-duplicates it is one of, or None when it stands alone.
         best: whether it stands for its burst; True when it stands alone.
