@@ -18,6 +18,9 @@ from support.trees import tree
 from veduta.cli import app
 from veduta.gallery import Gallery
 from veduta.library import Library
+from veduta.library.review import collect_verdicts, fill_queue
+from veduta.review_queue import ReviewQueue
+from veduta.types import Landmark
 
 LIBRARY = typer.main.get_command(app).commands["library"].commands
 HERE = {"library", "state", "provider", "format", "gallery", "apply", "all", "out", "browser", "port", "list"}
@@ -126,12 +129,76 @@ def test_verdicts_are_given_by_command_and_forgotten(folder, built):
     run("library", "scan", folder, "--gallery", built)
     photo = folder / "4.jpg"
     assert run("library", "review", folder, "--correct", f"{photo}=palazzo-3").stderr == f"{photo}: palazzo-3\n"
-    assert run("library", "review", folder, "--forget", photo).stderr == f"{photo}: none\n"
-    assert run("library", "review", folder, "--reject", folder / "0.jpg").stderr.endswith("none\n")
+    assert run("library", "review", folder, "--forget", photo).stderr.startswith(f"{photo}: verdict forgotten")
+    assert run("library", "review", folder, "--reject", folder / "0.jpg").stderr.endswith("no landmark\n")
     assert "has a landmark 'typo'" in refused("library", "review", folder, "--correct", f"{photo}=typo")
     assert "expected PHOTO=LANDMARK" in run("library", "review", folder, "--correct", "x", code=2).stderr
     assert "is no photo known" in refused("library", "review", folder, "--accept", folder / "nothing.jpg")
     assert isinstance(run_json("library", "review", folder, "--list"), list)
+
+
+def test_a_landmark_is_named_by_id_or_name_and_a_new_one_only_on_request(tmp_path, gallery_path, folder):
+    with Gallery.open(gallery_path) as gallery:
+        for id, name in (("palazzo-0", "Palazzo Uno"), ("palazzo-1", "Ca' Foscari"), ("palazzo-2", "ca' foscari")):
+            gallery.put_landmark(Landmark(id, name))
+    run("library", "scan", folder, "--gallery", gallery_path)
+    photo = folder / "4.jpg"
+
+    def corrected(text, *more):
+        return run("library", "review", folder, "--correct", f"{photo}={text}", *more).stderr
+
+    for text in ("palazzo-0", "Palazzo Uno", "palazzo uno", "PALAZZO UNO"):
+        assert corrected(text) == f"{photo}: Palazzo Uno\n"
+    assert "palazzo-1, palazzo-2" in refused("library", "review", folder, "--correct", f"{photo}=Ca' Foscari")
+    assert "add --new" in refused("library", "review", folder, "--correct", f"{photo}=Rialto")
+    assert corrected("Rialto", "--new") == f"{photo}: Rialto\n"
+    assert corrected("rialto") == f"{photo}: Rialto\n"  # known by now
+    assert corrected("Palazzo Uno", "--new") == f"{photo}: Palazzo Uno\n"
+
+
+def test_accepting_means_the_answer_or_else_the_best_guess_everywhere(tmp_path, gallery_path, strangers):
+    """By command, in Python and on the page's queue, for the same doubtful photo."""
+    said = []
+    for way in ("command", "python", "page"):
+        made = tmp_path / way
+        made.mkdir()
+        for i, photo in enumerate(strangers):
+            shutil.copy2(photo, made / f"{i}.jpg")
+        with Library(made) as library, Gallery.open(gallery_path) as gallery:
+            library.scan(gallery)
+            doubt = library.uncertain()[0]
+            best = doubt.answer.landmark or doubt.answer.guesses[0][0]
+            if way == "python":
+                library.set_verdict(doubt.asset.file, "accepted")
+            elif way == "page":
+                fill_queue(library, gallery_path.name, 10)
+                queue = ReviewQueue(library.folder)
+                item = next(i for i in queue.items() if i.answer["content"] == doubt.asset.sha256)
+                guess = item.answer["landmark"] or item.answer["guesses"][0]["landmark"]
+                queue.set_verdict(item.number, "accepted", guess["id"])
+                queue.close()
+                collect_verdicts(library)
+        if way == "command":
+            run("library", "review", made, "--accept", doubt.asset.file)
+        with Library(made) as library:
+            (verdict,) = library.verdicts().values()
+            said.append((verdict.verdict, verdict.landmark.id))
+            assert verdict.landmark.id == best.id
+    assert len(set(said)) == 1
+
+
+def test_doubts_are_listed_by_their_place_in_the_library(tmp_path, gallery_path, strangers):
+    made = tmp_path / "library"
+    (made / "2019").mkdir(parents=True)
+    for i, photo in enumerate(strangers):
+        shutil.copy2(photo, made / "2019" / f"{i}.jpg")
+    run("library", "scan", made, "--gallery", gallery_path)
+    table = run("library", "review", made, "--list").stdout
+    assert "2019/" in table
+    assert str(made) not in table
+    for row in run_json("library", "review", made, "--list"):
+        assert row.keys() == {"photo", "guess", "name", "confidence", "others"}
+        assert row["photo"].startswith(str(made))
 
 
 def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_path, gallery_path, strangers):
@@ -155,7 +222,7 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
         assert httpx.get(f"{address}/v1/review", timeout=PATIENCE).status_code == 401
         client.close()
         process.send_signal(signal.SIGINT)
-        assert "took over 1 verdicts" in process.stderr.read()
+        assert "1 verdict saved" in process.stderr.read()
         assert process.wait(PATIENCE) == 0
     with Library(made) as library:
         (verdict,) = library.verdicts().values()

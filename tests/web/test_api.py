@@ -896,10 +896,25 @@ def test_a_verdict_makes_a_reference(client, gallery_path, strangers, view):
     assert client.get("/v1/review?state=done").json()["items"][1]["landmark"] == "palazzo-0"
 
 
+def test_accepting_no_answer_accepts_the_best_guess(client, strangers):
+    (item,) = keep(client, strangers[0])
+    answer = item["answer"]
+    assert answer["landmark"] is None
+    judged = client.post(f"/v1/review/{item['id']}", json={"verdict": "accept"}).json()
+    assert (judged["verdict"], judged["landmark"]) == ("accepted", answer["guesses"][0]["landmark"]["id"])
+
+
+def test_there_may_be_nothing_to_accept(tmp_path):
+    with Gallery.create(tmp_path / "empty"):
+        pass
+    with inside(tmp_path / "empty") as client:
+        (item,) = keep(client, world.save(world.facade(3), tmp_path / "a.png"))
+        check_error(client.post(f"/v1/review/{item['id']}", json={"verdict": "accept"}), 400)
+
+
 def test_a_verdict_that_makes_no_sense_is_refused(client, distractors):
     (item,) = keep(client, distractors[0])
     for verdict in (
-        {"verdict": "accept"},  # none was answered
         {"verdict": "correct"},
         {"verdict": "correct", "landmark": ""},
         {"verdict": "correct", "landmark": "a\0b"},

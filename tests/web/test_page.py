@@ -208,6 +208,31 @@ def test_a_verdict_is_given_by_keys_and_stays(page, view, server, gallery_path):
     review.close()
 
 
+def test_the_first_choice_for_a_doubtful_photo_is_its_best_guess(page, strangers, gallery_path):
+    from playwright.sync_api import expect
+
+    from veduta.review_queue import ReviewQueue
+
+    sign_in(page)
+    page.get_by_test_id("nav-recognize").click()
+    ask(page, strangers[0])
+    page.get_by_test_id("keep-review").click()
+    page.locator(".notes .done").wait_for()
+    page.get_by_test_id("nav-review").click()
+    expect(page.get_by_test_id("review-item")).to_have_count(1)
+    review = ReviewQueue(gallery_path)
+    (item,) = review.items("all")
+    assert item.answer["landmark"] is None
+    best = item.answer["guesses"][0]["landmark"]
+    tools = page.locator("[data-testid=review-item] .row button")
+    assert tools.first.inner_text() == f"Yes, it is {best['name'] or best['id']}"
+    assert [tools.nth(i).inner_text() for i in (1, 2)] == ["Something else …", "No landmark"]
+    page.keyboard.press("a")
+    expect(page.get_by_test_id("review-item")).to_have_count(0)
+    assert [(item.verdict, item.landmark) for item in review.items("all")] == [("accepted", best["id"])]
+    review.close()
+
+
 def test_a_token_in_the_address_is_taken_over_and_out_of_sight(chromium, server):
     from playwright.sync_api import expect
 

@@ -76,27 +76,45 @@ def _landmark(library: Library, item: ReviewItem) -> Landmark | None:
     return answered.get(item.landmark) or _in_gallery(library.gallery, item.landmark) or Landmark(item.landmark)
 
 
-def landmark_of(library: Library, id: str) -> Landmark:
-    """Return a landmark by its id, of the gallery that was asked or one that a group was named.
+def landmark_of(library: Library, text: str, *, new: bool = False) -> Landmark:
+    """Return a landmark by its id or name, of the gallery that was asked or one that a person named before.
+
+    Args:
+        library: the library.
+        text: the id, or else the name whatever its case.
+        new: whether text that is neither becomes the name of a new landmark.
 
     Raises:
-        LibraryError: there is none.
+        LibraryError: there is none, or there are several of this name.
     """
     named = {v.landmark.id: v.landmark for v in library.verdicts().values() if v.landmark is not None}
-    landmark = _in_gallery(library.gallery, id) or named.get(id)
-    if landmark is None:
-        where = f"{utf8(str(library.path))}: neither its gallery nor a group of it has a landmark {id!r}"
-        raise LibraryError(f"{where}; see 'veduta list', or name a group with 'veduta library name'")
-    return landmark
+    known = named | {landmark.id: landmark for landmark in _gallery_landmarks(library.gallery)}
+    if text in known:
+        return known[text]
+    alike = [landmark for landmark in known.values() if landmark.name.casefold() == text.casefold()]
+    where = f"{utf8(str(library.path))}: "
+    if len(alike) > 1:
+        ids = ", ".join(landmark.id for landmark in alike)
+        raise LibraryError(f"{where}{len(alike)} landmarks are called {text!r}; name one by its id: {ids}")
+    if not alike and not new:
+        raise LibraryError(
+            f"{where}neither its gallery nor a group of it has a landmark {text!r}; see 'veduta list', or add --new"
+        )
+    return alike[0] if alike else Landmark(text, text)
 
 
 def _in_gallery(path: str | None, id: str) -> Landmark | None:
     """Return a landmark of the gallery that was asked; None where that is gone, or has none of this id."""
+    return next((landmark for landmark in _gallery_landmarks(path) if landmark.id == id), None)
+
+
+def _gallery_landmarks(path: str | None) -> list[Landmark]:
+    """Return the landmarks of the gallery that was asked; none where that is gone."""
     try:
         with Gallery.open(path or "") as gallery:
-            return next((landmark for landmark, _ in gallery.landmarks() if landmark.id == id), None)
+            return [landmark for landmark, _ in gallery.landmarks()]
     except VedutaError:
-        return None
+        return []
 
 
 def _title(library: Library, uncertain: UncertainAsset) -> str:

@@ -30,12 +30,13 @@ def review_command(
     library: LibraryPath,
     list: Annotated[bool, typer.Option("--list", help="Print the doubtful photos here, and open no page.")] = False,  # noqa: A002, FBT002
     accept: Annotated[
-        Paths | None, typer.Option(metavar="PHOTO", help="Its answer, or else the best guess, is right.")
+        Paths | None, typer.Option(metavar="PHOTO", help="Its answer, or else its best guess, is right.")
     ] = None,
     reject: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="It shows nothing the gallery knows.")] = None,
     correct: Annotated[
-        Paths | None, typer.Option(metavar="PHOTO=LANDMARK", help="It shows this landmark, an id of the gallery.")
+        Paths | None, typer.Option(metavar="PHOTO=LANDMARK", help="It shows this landmark: an id or a name.")
     ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Let --correct name landmarks that are not known yet.")] = False,  # noqa: FBT002
     forget: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="Forget what was said of it.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most photos in the list or on the page.")] = 100,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for one that is free.")] = 0,
@@ -52,20 +53,21 @@ def review_command(
         if any(verdicts.values()):
             for verdict, photos in verdicts.items():
                 for photo in photos or ():
-                    _judge(opened, verdict, photo)
+                    _judge(opened, verdict, photo, new=new)
         elif list:
-            rows = [_doubt_row(doubt) for doubt in opened.uncertain(limit)]
+            rows = [_doubt_row(opened, doubt, as_json=format is Listing.json) for doubt in opened.uncertain(limit)]
             if rows or format is Listing.json:
                 output.print_rows(rows, as_json=format is Listing.json)
             else:
                 output.note("no answer is in doubt")
         else:
             _review_on_page(opened, limit, port, provider, browser=browser)
-            output.note(f"took over {collect_verdicts(opened)} verdicts")
+            saved = collect_verdicts(opened)
+            output.note(f"{saved} {'verdict' if saved == 1 else 'verdicts'} saved")
 
 
-def _judge(library: Library, verdict: str | None, photo: str) -> None:
-    """Store one verdict, or forget it, and print the photo's label after that."""
+def _judge(library: Library, verdict: str | None, photo: str, *, new: bool) -> None:
+    """Store one verdict, or forget it, and print what is known of the photo after that."""
     from veduta.library.review import landmark_of
 
     if verdict is None:
@@ -74,21 +76,24 @@ def _judge(library: Library, verdict: str | None, photo: str) -> None:
         path, _, id = photo.rpartition("=")
         if not path:
             raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
-        asset = library.set_verdict(path, verdict, landmark_of(library, id))
+        asset = library.set_verdict(path, verdict, landmark_of(library, id, new=new))
     else:
         asset = library.set_verdict(photo, verdict)
-    output.note(f"{asset.file}: {asset.label.landmark.name if asset.label else 'none'}")
+    label = asset.label.landmark.name if asset.label else None
+    if verdict is None:
+        output.note(f"{asset.file}: verdict forgotten" + (f"; the gallery says {label}" if label else ""))
+    else:
+        output.note(f"{asset.file}: {label or 'no landmark'}")
 
 
-def _doubt_row(doubt: UncertainAsset) -> dict[str, Any]:
+def _doubt_row(library: Library, doubt: UncertainAsset, *, as_json: bool) -> dict[str, Any]:
+    """Return a doubtful photo as a row: for people its name in the library, for programs its path and the id too."""
     guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
-    return {
-        "photo": str(doubt.asset.file),
-        "guess": guess.id if guess else None,
-        "name": guess.name if guess else None,
-        "confidence": round(doubt.answer.confidence, 3),
-        "others": doubt.others,
-    }
+    name = guess.name if guess else None
+    rest = {"confidence": round(doubt.answer.confidence, 3), "others": doubt.others}
+    if as_json:
+        return {"photo": str(doubt.asset.file), "guess": guess.id if guess else None, "name": name, **rest}
+    return {"photo": str(doubt.asset.file.relative_to(library.path)), "guess": name, **rest}
 
 
 def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:

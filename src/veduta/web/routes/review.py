@@ -130,10 +130,11 @@ def _landmark_of(served: ServedGallery, item: ReviewItem, verdict: VerdictReques
     if verdict.verdict == "reject":
         return None
     if verdict.verdict == "accept":
-        answer = item.answer.get("landmark")
-        if answer is None:
-            raise ApiError(400, "the answer was none; reject it if that is right, or say what it shows")
-        id = answer["id"]
+        guesses = item.answer.get("guesses") or [{}]
+        accepted = item.answer.get("landmark") or guesses[0].get("landmark")  # as in a library: else the best guess
+        if accepted is None:
+            raise ApiError(400, "there is no answer and no guess to accept; reject it, or say what it shows")
+        id = accepted["id"]
     else:
         id = checked_id(verdict.landmark or "")
     if not is_text(verdict.name or ""):

@@ -45,7 +45,7 @@ class ReviewView {
   }
 
   help() {
-    const keys = [["j", "next"], ["k", "previous"], ["a", "accept"], ["r", "reject"], ["c", "correct"]];
+    const keys = [["j", "next"], ["k", "previous"], ["a", "yes"], ["c", "something else"], ["r", "no landmark"]];
     const parts = keys.map(([key, word]) => h("span", { class: "key" }, h("kbd", {}, key), ` ${word}`));
     const box = h("input", { type: "checkbox", checked: settings.keys, onchange: () => save({ keys: box.checked }) });
     return h("div", { class: "keys soft" }, h("label", { class: "check" }, box, "Keys:"), parts);

@@ -7,7 +7,7 @@ import { ask, confirmLoss } from "./dialog.js";
 import { Evidence } from "./evidence.js";
 import { LandmarkPicker } from "./landmark-picker.js";
 
-const VERDICTS = { accepted: "Accepted", rejected: "Rejected: none of the gallery's landmarks", corrected: "Corrected" };
+const VERDICTS = { accepted: "Accepted", rejected: "No landmark", corrected: "Corrected" };
 
 export class ReviewItem {
   /** @param {object} item @param {string} gallery @param {{onChange: Function, onForget: Function, onFocus: Function}} handlers */
@@ -70,20 +70,26 @@ export class ReviewItem {
   controls() {
     const { answer } = this.item;
     this.also = h("input", { type: "checkbox", data: { testid: "review-reference" } });
+    const best = this.best();
     const tools = [
-      answer.landmark && button("Accept", { name: "check", kind: "main", data: { testid: "review-accept" }, onclick: () => this.accept() }),
-      button(answer.landmark ? "Reject" : "Right, none known", { name: answer.landmark ? "close" : "check", kind: answer.landmark ? "" : "main",
-        title: "It shows none of the gallery's landmarks", data: { testid: "review-reject" }, onclick: () => this.reject() }),
-      button("Correct …", { name: "edit", data: { testid: "review-correct" }, onclick: () => this.correct() }),
+      best && button(`Yes, it is ${best.name || best.id}`, { name: "check", kind: "main", data: { testid: "review-accept" }, onclick: () => this.accept() }),
+      button("Something else …", { name: "edit", data: { testid: "review-correct" }, onclick: () => this.correct() }),
+      button("No landmark", { name: "close", kind: best ? "" : "main", title: "It shows none of the gallery's landmarks",
+        data: { testid: "review-reject" }, onclick: () => this.reject() }),
       !answer.error && button("Why?", { name: "why", kind: "quiet", "aria-expanded": false, onclick: (event) => this.why(event.currentTarget) }),
       button("Forget", { name: "bin", kind: "quiet", onclick: () => this.forget() }),
     ];
-    return [h("div", { class: "row" }, tools), answer.landmark && h("label", { class: "check" }, this.also, "Also becomes a reference")];
+    return [h("div", { class: "row" }, tools), best && h("label", { class: "check" }, this.also, "Also use as a reference photo")];
   }
 
-  /** The answer is right; saying so of "none I know" is a rejection of all landmarks. */
+  /** The landmark that accepting says it is: the answer or, where there is none, the best guess. */
+  best() {
+    const { answer } = this.item;
+    return answer.landmark ?? answer.guesses?.[0]?.landmark ?? null;
+  }
+
   accept() {
-    return this.item.answer.landmark ? this.send({ verdict: "accept", reference: this.also.checked }) : this.reject();
+    return this.best() && this.send({ verdict: "accept", reference: this.also.checked });
   }
 
   reject() {
@@ -106,9 +112,9 @@ export class ReviewItem {
     const picker = new LandmarkPicker({ gallery: this.gallery, allowNew: true, label: "It really shows" });
     const also = h("input", { type: "checkbox", checked: this.also.checked });
     const changed = await ask({ title: "Correct the answer", yes: "Save",
-      body: [picker.element, h("label", { class: "check" }, also, "Also becomes a reference")], act: async () => {
+      body: [picker.element, h("label", { class: "check" }, also, "Also use as a reference photo; a new landmark always does")], act: async () => {
         const { id, name, isNew } = await picker.value();
-        return judge(this.gallery, this.item.id, { verdict: "correct", landmark: id, ...(isNew && { name }), reference: also.checked });
+        return judge(this.gallery, this.item.id, { verdict: "correct", landmark: id, ...(isNew && { name }), reference: also.checked || Boolean(isNew) });
       } });
     if (changed) this.handlers.onChange(changed);
   }
