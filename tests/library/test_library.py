@@ -557,3 +557,37 @@ def test_a_group_named_anew_takes_its_references_along(library, tmp_path):
         with pytest.raises(LibraryError, match="Unicode"):
             library.name(group.number, "caf\udce9")
     assert library.groups()[0].landmark.id == "ca-d-oro"
+
+
+# --- names as the gallery has them now -------------------------------------------------------------------------------
+
+
+def test_names_and_places_are_those_of_the_gallery_now(tmp_path, gallery_path, view):
+    made = tmp_path / "library"
+    made.mkdir()
+    shutil.copy2(view, made / "a.jpg")
+    with Gallery.open(gallery_path) as gallery, Library(made) as library:
+        library.scan(gallery)
+        (asset,) = library.assets(0.0)
+        assert (asset.label.landmark.name, asset.label.country) == ("palazzo-0", None)
+        gallery.put_landmark(Landmark("palazzo-0", "Palazzo Uno", 45.44, 12.33))
+        (asset,) = library.assets(0.0)
+        assert (asset.label.landmark.name, asset.label.country) == ("Palazzo Uno", "Italy")
+        assert library.scan(gallery).older == 1
+        (made / "a.jpg").unlink()
+        assert library.scan(gallery).older == 0  # nobody has that photo any more
+
+
+def test_what_a_person_said_stays_where_the_gallery_says_nothing(tmp_path, gallery_path, view):
+    made = tmp_path / "library"
+    made.mkdir()
+    shutil.copy2(view, made / "a.jpg")
+    with Gallery.open(gallery_path) as gallery, Library(made) as library:
+        library.scan(gallery)
+        library.set_verdict(
+            made / "a.jpg", "corrected", Landmark("palazzo-0", "My palace", 45.44, 12.33, "https://x.example/")
+        )
+        label = library.assets()[0].label
+        assert (label.landmark.name, label.country, label.landmark.url) == ("My palace", "Italy", "https://x.example/")
+        gallery_path.rename(tmp_path / "gone")
+        assert library.assets()[0].label.landmark.name == "My palace"

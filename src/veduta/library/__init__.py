@@ -251,8 +251,7 @@ class Library(Closable, TrustedFolder):
     def group(self, max_memory: int = 2048, progress: VerbProgress | None = None) -> list[Group]:
         """Find photos that show the same place, without a gallery, and return the groups, the largest first.
 
-        New and changed photos are scanned first. Features and verified pairs are stored on the way, so a run that was
-        killed goes on, and a second one computes only those of new photos.
+        New photos are scanned first. Features and pairs are stored on the way, so a run that was killed resumes.
 
         Args:
             max_memory: megabytes that the process should stay below.
@@ -276,7 +275,7 @@ class Library(Closable, TrustedFolder):
 
     def name(
         self,
-        number: int,
+        number: int | Group,
         name: str,
         id: str | None = None,
         gallery: Gallery | None = None,
@@ -288,7 +287,7 @@ class Library(Closable, TrustedFolder):
         the same landmark.
 
         Args:
-            number: the group's.
+            number: the group's, or the group itself without photos that do not belong to it.
             name: the name of the place.
             id: the landmark's id in the gallery; made from the name when it is None.
             gallery: the gallery in which its photos become references.
@@ -297,4 +296,5 @@ class Library(Closable, TrustedFolder):
         Raises:
             LibraryError: there is no such group.
         """
-        return name_group(self._catalog, self.numbered(number), name, id, gallery, position)
+        group = self.numbered(number) if isinstance(number, int) else number
+        return name_group(self._catalog, group, name, id, gallery, position)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from veduta.errors import LibraryError
+from veduta.errors import LibraryError, VedutaError
 from veduta.files import utf8
+from veduta.gallery import Gallery
 from veduta.geo.countries import country_of
 from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
@@ -58,22 +59,52 @@ class _Content:
 def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
     """Return the assets of a library in the order of their paths, each with its label.
 
-    A photo without a position has that of its sidecar.
+    A photo without a position has that of its sidecar. Names and places of landmarks are those of the gallery now.
 
     Args:
         catalog: the library's catalog.
         floor: least confidence of a gallery's answer that counts.
     """
-    return with_countries(_labeled(_contents(catalog, catalog.db.rows(ASSET_ROWS.format(""))), floor))
+    assets = _labeled(_contents(catalog, catalog.db.rows(ASSET_ROWS.format(""))), floor)
+    return with_countries(_with_current_names(catalog, assets))
 
 
 def read_asset(catalog: Catalog, sha256: str, floor: float) -> Asset:
     """Return one asset as `read_assets` does; LibraryError when no readable file has this content."""
     rows = catalog.db.rows(ASSET_ROWS.format(OF_ONE_BURST), (sha256, sha256))
-    for asset in with_countries(_labeled(_contents(catalog, rows), floor)):
+    for asset in with_countries(_with_current_names(catalog, _labeled(_contents(catalog, rows), floor))):
         if asset.sha256 == sha256:
             return asset
     raise LibraryError(f"{catalog.file}: knows no photo {sha256[:16]}; scan the library again")
+
+
+def gallery_landmarks(catalog: Catalog) -> dict[str, Landmark]:
+    """Return id -> landmark of the gallery that was asked; none where that is gone or cannot be read."""
+    path = catalog.get_meta("gallery")
+    try:
+        with Gallery.open(path or "") as gallery:
+            return {landmark.id: landmark for landmark, _ in gallery.landmarks()}
+    except (VedutaError, TypeError, ValueError):  # a catalog may come from anybody
+        return {}
+
+
+def _with_current_names(catalog: Catalog, assets: list[Asset]) -> list[Asset]:
+    """Return assets whose landmarks have the name, place and page that the gallery gives them now."""
+    known = gallery_landmarks(catalog) if any(asset.label for asset in assets) else {}
+    return [
+        replace(asset, label=_make_label(_updated(label.landmark, known), label.confidence, label.by))
+        if (label := asset.label) and label.landmark.id in known
+        else asset
+        for asset in assets
+    ]
+
+
+def _updated(landmark: Landmark, known: Mapping[str, Landmark]) -> Landmark:
+    """Return a landmark with all that the gallery says; what the gallery does not say stays."""
+    now = known[landmark.id]
+    name = landmark.name if now.name == now.id else now.name
+    place = now if now.latitude is not None and now.longitude is not None else landmark
+    return Landmark(landmark.id, name, place.latitude, place.longitude, now.url or landmark.url)
 
 
 def find_content(catalog: Catalog, photo: str | os.PathLike[str]) -> str:

@@ -161,7 +161,8 @@ class Scan:
         """Return how many answers are from before the gallery last changed."""
         if self._revision is None or self.again:
             return 0
-        return sum(revision != self._revision for revision in self._answered.values())
+        present = {row.sha256 for row in self.catalog.files().values()}
+        return sum(revision != self._revision for sha256, revision in self._answered.items() if sha256 in present)
 
     def _update_bursts(self) -> None:
         seen = self.catalog.contents.appearances()

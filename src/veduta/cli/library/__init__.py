@@ -15,6 +15,7 @@ from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 
 if TYPE_CHECKING:
     from veduta.library import Group, Library
+    from veduta.types import Failure, Landmark
 
 library_app = typer.Typer(
     name="library",
@@ -137,8 +138,8 @@ def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
 @library_app.command("name")
 def name_command(
     library: LibraryPath,
-    number: Annotated[int, typer.Argument(metavar="GROUP", help="The group's number.", show_default=False)],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the place is called.", show_default=False)],
+    number: Annotated[int | None, typer.Argument(metavar="GROUP", help="The group's number.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="What the place is called.")] = None,
     id: Annotated[str | None, typer.Option(help="Id of the landmark; made from the name by default.")] = None,
     position: Annotated[
         str | None,
@@ -147,24 +148,53 @@ def name_command(
     gallery: Annotated[
         Path | None, typer.Option(metavar="GALLERY", help="Make its photos references there; made if it is not there.")
     ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Name the groups in a CSV table with the columns group and name."),
+    ] = None,
+    without: Annotated[
+        list[Path] | None, typer.Option(metavar="PHOTO", help="Leave a photo out that does not show the place.")
+    ] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Take the group's name back.")] = False,  # noqa: FBT002
     state: StateOption = None,
     provider: Provider = "cpu",
 ) -> None:
-    """Say which place a group shows; with --gallery its photos become references."""
+    """Say which place a group shows, or take that back; with --gallery its photos become references."""
     from veduta.gallery import Gallery
+    from veduta.library.cluster.names import GroupName, forget_name, read_names, without_photos
 
-    place = _place(position)
+    if (table is None) == (number is None) or (number is not None and (name is None) != forget):
+        raise typer.BadParameter("expected GROUP NAME, GROUP --forget, or --table FILE")
+    names = read_names(table) if table else [GroupName(number or 0, name or "", id, _place(position))]
+    failures = []
     with opened_library(library, state) as opened:
-        opened.numbered(number)  # before a gallery is made for it
-        if gallery is not None and not gallery.exists():
+        groups = [
+            without_photos(opened.numbered(one.group), without or ()) for one in names
+        ]  # before a gallery is made
+        if gallery is not None and not forget and not gallery.exists():
             Gallery.create(gallery).close()
         with Gallery.open(gallery, provider) if gallery else nullcontext() as opened_gallery:
-            landmark, failures = opened.name(number, name, id, opened_gallery, place)
+            if forget:
+                photos, references = forget_name(opened, groups[0].number, opened_gallery)
+                output.note(
+                    f"group {groups[0].number} has no name now: {photos} photos, {references} references removed"
+                )
+                return
+            for one, group in zip(names, groups, strict=True):
+                landmark, failed = opened.name(group, one.name, one.id, opened_gallery, one.position)
+                failures += failed
+                output.note(_named(group, landmark, failed, opened_gallery is not None))
     output.print_failures(failures)
-    shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
-    output.note(f"group {number} shows {shown} ({landmark.id})")
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _named(group: Group, landmark: Landmark, failed: list[Failure], into_gallery: bool) -> str:  # noqa: FBT001
+    """Return what naming a group did, in one line."""
+    shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
+    count = len(group.assets)
+    references = f"; {count - len(failed)} of them are references" if into_gallery else ""
+    return f"group {group.number} shows {shown} ({landmark.id}): {count} photos named{references}"
 
 
 def _place(text: str | None) -> tuple[float, float] | None:

@@ -1,0 +1,123 @@
+"""Groups named by a table, photos left out, names taken back."""
+
+import pytest
+from support.cli import refused, run, run_json
+from support.photos import picture
+
+from veduta.errors import LibraryError
+from veduta.gallery import Gallery
+from veduta.library import Library
+from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
+from veduta.library.cluster.names import forget_name, read_names, without_photos
+from veduta.sqlite import Database
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A library of two groups: 0, 1 and 2 are the first, 3 and 4 the second."""
+    made = tmp_path / "library"
+    for number in range(5):
+        picture(made / f"{number}.jpg", seed=number, position=(45.4 + number / 100, 12.3))
+    with Library(made) as library:
+        library.scan()
+        contents = {asset.file.name: asset.sha256 for asset in library.assets()}
+    db = Database(made / STATE_FOLDER / CATALOG_FILE, lambda action, error, file: LibraryError(str(error)))
+    for rank, (name, group) in enumerate([("0.jpg", 1), ("1.jpg", 1), ("2.jpg", 1), ("3.jpg", 2), ("4.jpg", 2)]):
+        db.write("INSERT INTO member VALUES (?, ?, ?)", (contents[name], group, rank))
+    db.close()
+    return made
+
+
+def labels(folder):
+    with Library(folder) as library:
+        return {a.file.name: a.label and a.label.landmark.name for a in library.assets()}
+
+
+def table(tmp_path, text):
+    (tmp_path / "names.csv").write_text(text)
+    return tmp_path / "names.csv"
+
+
+def test_a_table_names_several_groups(folder, tmp_path):
+    named = table(tmp_path, "group,name,id,latitude,longitude\n1,Ca' d'Oro,ca-doro,45.44,12.33\n2,Rialto,,,\n")
+    said = run("library", "name", folder, "--table", named).stderr
+    assert "group 1 shows Ca' d'Oro (ca-doro): 3 photos named" in said
+    assert "group 2 shows Rialto (rialto): 2 photos named" in said
+    assert labels(folder) == dict.fromkeys(("0.jpg", "1.jpg", "2.jpg"), "Ca' d'Oro") | dict.fromkeys(
+        ("3.jpg", "4.jpg"), "Rialto"
+    )
+
+
+def test_rows_without_a_name_are_passed_over(folder, tmp_path):
+    run("library", "name", folder, "--table", table(tmp_path, "group,name\n1,\n\n2,Rialto\n"))
+    assert labels(folder) == dict.fromkeys(("0.jpg", "1.jpg", "2.jpg")) | dict.fromkeys(("3.jpg", "4.jpg"), "Rialto")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "expected the columns group, name"),
+        ("number,name\n1,X\n", "expected the columns group, name"),
+        ("group,name\nfirst,X\n", "line 2: expected the number of a group, got 'first'"),
+        ("group,name\n1,X\n1,Y\n", "names group 1 twice"),
+        ("group,name\n9,X\n", "has no group 9"),
+        ("group,name,latitude,longitude\n1,X,45,\n", "line 2: expected degrees north and east"),
+        ("group,name,latitude,longitude\n1,X,95,12\n", "line 2: expected degrees north and east"),
+        ("group,name,latitude,longitude\n1,X,nan,12\n", "line 2: expected degrees north and east"),
+        ("group,name,latitude,longitude\n1,X,north,east\n", "line 2: expected degrees north and east"),
+        ("group,name\n1,???\n", "no letter or digit"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_told_and_nothing_is_made(folder, tmp_path, text, problem):
+    gallery = tmp_path / "gallery"
+    said = refused("library", "name", folder, "--table", table(tmp_path, text), "--gallery", gallery)
+    assert problem in said
+    assert set(labels(folder).values()) == {None}
+    assert not gallery.exists() or problem == "no letter or digit"
+
+
+def test_a_table_that_is_not_there_or_no_text(tmp_path):
+    with pytest.raises(LibraryError, match="cannot be read"):
+        read_names(tmp_path / "nothing.csv")
+    (tmp_path / "x.csv").write_bytes(b"group,name\n1,\xff\xfe\n")
+    with pytest.raises(LibraryError, match="cannot be read"):
+        read_names(tmp_path / "x.csv")
+
+
+def test_a_photo_that_does_not_show_the_place_is_left_out(folder, tmp_path):
+    gallery = tmp_path / "gallery"
+    said = run("library", "name", folder, "1", "Ca' d'Oro", "--without", folder / "1.jpg", "--gallery", gallery).stderr
+    assert "2 photos named; 2 of them are references" in said
+    assert labels(folder)["1.jpg"] is None
+    assert labels(folder)["0.jpg"] == "Ca' d'Oro"
+    assert len(run_json("list", gallery, "--references")) == 2
+    with Library(folder) as library, pytest.raises(LibraryError, match=r"3\.jpg: is not in group 1"):
+        without_photos(library.numbered(1), [folder / "3.jpg"])
+
+
+def test_a_name_is_taken_back_with_its_references(folder, tmp_path):
+    gallery = tmp_path / "gallery"
+    before = labels(folder)
+    run("library", "name", folder, "1", "Wrong", "--gallery", gallery)
+    run("library", "name", folder, "2", "Rialto", "--gallery", gallery)
+    said = run("library", "name", folder, "1", "--forget", "--gallery", gallery).stderr
+    assert "3 photos, 3 references removed" in said
+    assert labels(folder) == before | dict.fromkeys(("3.jpg", "4.jpg"), "Rialto")
+    with Gallery.open(gallery) as opened:
+        assert [(landmark.id, count) for landmark, count in opened.landmarks()] == [("rialto", 2)]
+    assert "has no name to take back" in refused("library", "name", folder, "1", "--forget")
+
+
+def test_taking_a_name_back_keeps_other_verdicts(folder):
+    with Library(folder) as library:
+        library.set_verdict(folder / "0.jpg", "rejected")
+        library.name(1, "Wrong")
+        assert forget_name(library, 1) == (2, 0)
+        assert [verdict.verdict for verdict in library.verdicts().values()] == ["rejected"]
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("1",), ("1", "X", "--forget"), ("1", "X", "--table", "t.csv"), ("--forget",)], ids=str
+)
+def test_a_command_that_names_nothing_is_refused(folder, words):
+    assert "expected GROUP NAME" in run("library", "name", folder, *words, code=2).stderr
