@@ -1,5 +1,6 @@
 """Photos kept for review: a real file, verdicts that stay, and what a calibration reads of them."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -88,6 +89,6 @@ def test_what_is_exported_is_what_a_calibration_reads(tmp_path):
 
 def test_the_queue_is_a_file_of_its_own(tmp_path, review):
     review.keep("a.jpg", b"one", ANSWER)
-    with sqlite3.connect(tmp_path / REVIEW_FILE) as db:
+    with contextlib.closing(sqlite3.connect(tmp_path / REVIEW_FILE)) as db, db:
         assert db.execute("SELECT count(*) FROM item").fetchone() == (1,)
     db.close()

@@ -1,5 +1,6 @@
 """A gallery made with schema 3 opens, is brought up to date once, and gives the answers it gave."""
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -24,7 +25,7 @@ def old(tmp_path):
 
 
 def version(gallery):
-    with sqlite3.connect(gallery / "gallery.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(gallery / "gallery.sqlite")) as db, db:
         return db.execute("PRAGMA user_version").fetchone()[0]
 
 
@@ -54,11 +55,11 @@ def same(answer, expected):
 
 
 def test_pairs_and_confirmations_come_along(old):
-    with sqlite3.connect(old / "gallery.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(old / "gallery.sqlite")) as db, db:
         before = db.execute("SELECT a, b, num_inliers FROM kin").fetchall()
         counts = db.execute("SELECT row, counts, compared FROM usefulness").fetchall()
     Gallery.open(old).close()
-    with sqlite3.connect(old / "gallery.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(old / "gallery.sqlite")) as db, db:
         assert db.execute("SELECT a, b, num_inliers FROM reference_pair").fetchall() == before
         assert db.execute("SELECT row, counts, compared FROM keypoint_support").fetchall() == counts
 
@@ -84,7 +85,7 @@ def test_a_calibrated_decision_keeps_its_numbers(old):
         first |= {"centres": arrays["centers"], "about": np.array(json.dumps(metadata))}
     file = io.BytesIO()
     np.savez_compressed(file, **first)
-    with sqlite3.connect(old / "gallery.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(old / "gallery.sqlite")) as db, db:
         db.execute("INSERT INTO attachment VALUES ('decision', ?)", (file.getvalue(),))
     with Gallery.open(old) as gallery:
         decider = gallery.decider()

@@ -1,5 +1,6 @@
 """Which files belong to a photo, by every program's way of naming them; and none of another photo's."""
 
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
@@ -192,7 +193,7 @@ def test_a_catalog_names_no_companion_that_a_scan_would_not(tmp_path):
     foreign = ["a/secret.txt", "b/P1.jpg.xmp", "P1.jpg.xmp", "a/../P1.jpg.xmp", "a/P2.jpg", "a/P1.jpg"]
     with Library(tmp_path) as library:
         library.scan()
-        with sqlite3.connect(library.folder / "library.sqlite") as db:
+        with contextlib.closing(sqlite3.connect(library.folder / "library.sqlite")) as db, db:
             db.execute("UPDATE file SET companions = ?", (json.dumps([*honest, *foreign]),))
         db.close()
         (asset,) = library.assets()

@@ -149,7 +149,7 @@ def make_seeds() -> None:
     card = {"name": "mine", "file": "m.onnx", "sha256": "0" * 64, "dim": 8, "side": 64, "step": 32}
     (SEEDS / "card.json").write_text(json.dumps(card))
     (SEEDS / "decision.npz").write_bytes(shipped_decider("efficientnet-lite2-landmarks", "xfeat", "nearest").to_bytes())
-    with sqlite3.connect(SEEDS / "gallery" / "gallery.sqlite") as db:
+    with contextlib.closing(sqlite3.connect(SEEDS / "gallery" / "gallery.sqlite")) as db, db:
         (SEEDS / "features.bin").write_bytes(db.execute("SELECT features FROM features").fetchone()[0])
     db.close()
     rng = np.random.default_rng(0)

@@ -1,5 +1,6 @@
 """A folder that somebody else made can do nothing but be read: galleries, libraries, journals, databases, networks."""
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -59,7 +60,7 @@ def contents(folder):
 
 
 def change(file, statement, *values):
-    with sqlite3.connect(file) as db:
+    with contextlib.closing(sqlite3.connect(file)) as db, db:
         db.execute("PRAGMA ignore_check_constraints = ON")
         db.execute(statement, values)
     db.close()
@@ -574,9 +575,8 @@ def test_a_network_reads_no_file_but_its_own(tmp_path, monkeypatch, place):
 
 
 def test_a_model_named_by_a_path_is_none_of_the_gallerys(stranger, tmp_path):
-    settings_of = json.loads(
-        sqlite3.connect(stranger / GALLERY_FILE).execute("SELECT value FROM meta WHERE key='settings'").fetchone()[0]
-    )
+    with contextlib.closing(sqlite3.connect(stranger / GALLERY_FILE)) as db:
+        settings_of = json.loads(db.execute("SELECT value FROM meta WHERE key='settings'").fetchone()[0])
     network(tmp_path / "elsewhere", "x.bin")
     (tmp_path / "elsewhere" / "card.json").write_text("{}")
     for name in ("../../elsewhere", str(tmp_path / "elsewhere"), ".", ".."):

@@ -66,6 +66,10 @@ class Database:
         """Close the file; everything is already on disk."""
         self.connection.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "connection"):  # whoever opened the file may have failed before it could be closed
+            self.connection.close()
+
     @contextmanager
     def faults(self, action: str) -> Iterator[None]:
         """Raise faults of the file met in the body as Veduta's errors.
