@@ -31,6 +31,26 @@ RESUMABLE = {
 DECODING = RESUMABLE | {"calibrate", "explain", "recognize", "review", "serve", "verify"}  # commands that read photos
 
 
+def open_missing_streams() -> None:
+    """Open what a daemon or scheduler has closed, stdin, stdout or stderr, on the null device."""
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            _hold_descriptor(descriptor)
+            mode = "r" if descriptor == 0 else "w"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+
+
+def _hold_descriptor(descriptor: int) -> None:
+    """Put the null device on a closed descriptor, lest the next file opened gets that and what is printed goes in."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        opened = os.open(os.devnull, os.O_RDWR)
+        if opened != descriptor:
+            os.dup2(opened, descriptor)
+            os.close(opened)
+
+
 def silence_decoders() -> None:
     """Keep what decoders say of odd photos off stderr: a photo that cannot be read has its own line with its name.
 
@@ -50,7 +70,7 @@ def silence_decoders() -> None:
 
 def main() -> None:
     """Run the command line; a fault of the world is one line on stderr and exit status 2."""
-    output.open_missing_streams()
+    open_missing_streams()
     output.any_names()
     output.warnings()
     if DECODING & set(sys.argv[1:2]):

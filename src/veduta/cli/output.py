@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import sys
 import warnings as python_warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,10 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from veduta.types import Failure
-
 if TYPE_CHECKING:
-    from veduta.types import Recognition
+    from veduta.types import Failure, Recognition
 
 MANY_ROWS = 1000  # from which on a table is plain lines
 WIDE = 32_768  # into a pipe or file a row stays on its line, however long its paths
@@ -28,26 +25,6 @@ WIDE = 32_768  # into a pipe or file a row stays on its line, however long its p
 
 def _out() -> Console:
     return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else WIDE)
-
-
-def open_missing_streams() -> None:
-    """Open what a daemon or scheduler has closed, stdin, stdout or stderr, on the null device."""
-    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:
-            _hold_descriptor(descriptor)
-            mode = "r" if descriptor == 0 else "w"
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
-
-
-def _hold_descriptor(descriptor: int) -> None:
-    """Put the null device on a closed descriptor, lest the next file opened gets that and what is printed goes in."""
-    try:
-        os.fstat(descriptor)
-    except OSError:
-        opened = os.open(os.devnull, os.O_RDWR)
-        if opened != descriptor:
-            os.dup2(opened, descriptor)
-            os.close(opened)
 
 
 def any_names() -> None:

@@ -8,7 +8,7 @@ from veduta.errors import LibraryError
 from veduta.gallery import Gallery
 from veduta.library import Library
 from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
-from veduta.library.cluster.names import forget_name, read_names, without_photos
+from veduta.library.cluster.names import forget_name, read_group_names, without_photos
 from veduta.sqlite import Database
 
 
@@ -78,10 +78,10 @@ def test_what_is_wrong_in_a_table_is_told_and_nothing_is_made(folder, tmp_path, 
 
 def test_a_table_that_is_not_there_or_no_text(tmp_path):
     with pytest.raises(LibraryError, match="cannot be read"):
-        read_names(tmp_path / "nothing.csv")
+        read_group_names(tmp_path / "nothing.csv")
     (tmp_path / "x.csv").write_bytes(b"group,name\n1,\xff\xfe\n")
     with pytest.raises(LibraryError, match="cannot be read"):
-        read_names(tmp_path / "x.csv")
+        read_group_names(tmp_path / "x.csv")
 
 
 def test_a_photo_that_does_not_show_the_place_is_left_out(folder, tmp_path):

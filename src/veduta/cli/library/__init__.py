@@ -161,11 +161,11 @@ def name_command(
 ) -> None:
     """Say which place a group shows, or take that back; with --gallery its photos become references."""
     from veduta.gallery import Gallery
-    from veduta.library.cluster.names import GroupName, forget_name, read_names, without_photos
+    from veduta.library.cluster.names import GroupName, forget_name, read_group_names, without_photos
 
     if (table is None) == (number is None) or (number is not None and (name is None) != forget):
         raise typer.BadParameter("expected GROUP NAME, GROUP --forget, or --table FILE")
-    names = read_names(table) if table else [GroupName(number or 0, name or "", id, _place(position))]
+    names = read_group_names(table) if table else [GroupName(number or 0, name or "", id, _place(position))]
     failures = []
     with opened_library(library, state) as opened:
         groups = [

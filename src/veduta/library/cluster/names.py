@@ -35,7 +35,7 @@ class GroupName:
     position: tuple[float, float] | None
 
 
-def read_names(table: Path) -> list[GroupName]:
+def read_group_names(table: Path) -> list[GroupName]:
     """Return the rows of a CSV table with the columns group and name, and perhaps id, latitude and longitude.
 
     Rows without a name are passed over: the table may be an export of all groups, of which only some were filled in.
