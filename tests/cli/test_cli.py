@@ -20,6 +20,7 @@ from support.processes import COMMAND, is_whole, references, started, veduta, wa
 
 from veduta import __version__
 from veduta.gallery import Gallery
+from veduta.gallery.contents.export import export_gallery
 from veduta.gallery.options import RecognizeOptions
 from veduta.gallery.store import GALLERY_FILE
 from veduta.models.cards import SHIPPED_MODELS, cards
@@ -60,6 +61,8 @@ PARITY = {
     ),
     "add": (Gallery.add, {"source": None, "csv": None}),
     "remove": (Gallery.remove, {"landmark": None, "reference": None}),
+    "edit": (Gallery.edit, {"id": REQUIRED, "name": None, "position": None, "url": None}),
+    "export": (export_gallery, {"out": REQUIRED}),
     "list": (Gallery.landmarks, {"id": None}),
     "trust": (Gallery.trust, {}),
     "info": (Gallery.info, {}),

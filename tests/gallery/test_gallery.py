@@ -171,7 +171,8 @@ def test_photos_that_cannot_be_read_do_not_stop_the_others(gallery, view, corrup
 
 def test_a_folder_stands_for_the_photos_in_it(gallery, photos, view, tmp_path):
     (tmp_path / "nothing in it").mkdir()
-    results = list(gallery.recognize([tmp_path / "nothing in it", photos / "palazzo-2", view]))
+    empty, *results = gallery.recognize([tmp_path / "nothing in it", photos / "palazzo-2", view])
+    assert empty.error == f"{tmp_path / 'nothing in it'}: has no photos in it"
     expected = [photos / "palazzo-2" / "photo-0.jpg", photos / "palazzo-2" / "photo-1.jpg", view]
     assert [r.photo for r in results] == [str(p) for p in expected]
     assert [r.landmark.id for r in results] == ["palazzo-2", "palazzo-2", "palazzo-0"]
@@ -258,7 +259,7 @@ def test_adding_twice_changes_nothing(gallery, gallery_path, photos):
 
 
 def test_photos_already_there_are_not_decoded_again(gallery, photos, monkeypatch):
-    monkeypatch.delattr("veduta.gallery.load")
+    monkeypatch.delattr("veduta.gallery.ingest.load")
     assert gallery.add(photos).skipped == 12
 
 

@@ -16,6 +16,7 @@ import typer
 
 from veduta import __version__
 from veduta.cli import competition, index, jobs, library, models, output, serve, train, trust
+from veduta.cli.gallery import edit_command, export_command
 from veduta.cli.library import changes, review
 from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
 from veduta.cli.recognize_options import (
@@ -148,10 +149,10 @@ def list_command(
     format: AsListing = Listing.table,
 ) -> None:
     """List the landmarks of a gallery, or its references."""
-    from veduta.gallery import Gallery
+    from veduta.gallery.contents import GalleryContents
     from veduta.gallery.live_references import not_found
 
-    with Gallery.open(gallery) as opened:
+    with GalleryContents.read(gallery) as opened:
         if id is not None and not opened.landmarks(id):
             raise not_found("landmark", id, gallery)
         if references:
@@ -198,7 +199,9 @@ def recognize_command(
     options = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)
     with Gallery.open(gallery, provider) as opened:
         answers = opened.recognize(output.from_stdin(photos), options)
-        failed = output.recognitions(answers, format.value, why_nothing(options, opened.counts()[1]))
+        failed = output.recognitions(answers, format.value, why_nothing(options, opened))
+        if not opened.counts()[1]:
+            output.error(f"{gallery}: is empty, so every answer is none; add photos with: veduta add {gallery} DIR")
     if failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -286,11 +289,11 @@ def calibrate_command(
         raise typer.Exit(SOME_FAILED)
 
 
+app.command("edit")(edit_command)
+app.command("export")(export_command)
 app.command("index")(index.index_command)
 app.command("trust")(trust.trust_command)
 app.command("train")(train.train_command)
-
-
 app.add_typer(models.models_app, name="models")
 app.command("serve")(serve.serve_command)
 app.add_typer(serve.review_app, name="review")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from veduta.gallery import Gallery
     from veduta.gallery.options import RecognizeOptions
     from veduta.geo import Circle
 
@@ -84,18 +85,16 @@ def recognize_options(
     )
 
 
-def why_nothing(options: RecognizeOptions, references: int) -> str:
-    """Return why photos asked with these options are compared with no reference of a gallery.
-
-    Args:
-        options: as they were asked with.
-        references: how many the gallery has.
-    """
-    if not references:
+def why_nothing(options: RecognizeOptions, gallery: Gallery) -> str:
+    """Return why photos asked with these options are compared with no reference of a gallery."""
+    if not gallery.counts()[1]:
         return "the gallery is empty"
-    if options.near is not None:
-        return f"nothing known within {options.near.radius_km:g} km"
-    return "no references of these landmarks"
+    if options.near is None:
+        return "no references of these landmarks"
+    known = [landmark for landmark, _ in gallery.landmarks()]
+    placeless = sum(landmark.position is None for landmark in known)
+    without = f"; {placeless} of {len(known)} have no place" if placeless else ""
+    return f"no landmark is known within {options.near.radius_km:g} km{without}"
 
 
 def _circle(text: str) -> Circle:

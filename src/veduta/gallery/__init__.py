@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
@@ -17,8 +17,9 @@ from veduta.decision.model import Decider, LearnedDecider
 from veduta.embedders import DEFAULT_EMBEDDER
 from veduta.errors import GalleryError, ImageError, VedutaError
 from veduta.features import DEFAULT_EXTRACTOR
-from veduta.files import Closable, utf8
+from veduta.files import utf8
 from veduta.gallery.components import GalleryModels, keep_model, model_request, new_settings
+from veduta.gallery.contents import GalleryContents
 from veduta.gallery.evidence.explain import explain_image
 from veduta.gallery.evidence.page import write_page
 from veduta.gallery.index_build import build_index
@@ -27,18 +28,21 @@ from veduta.gallery.live_index import INDEX_SETTING, IndexChoice, IndexKind, des
 from veduta.gallery.live_references import LiveReferences, StoredDecision, not_found
 from veduta.gallery.options import DEFAULT_MATCHER, RecognizeChanges, RecognizeOptions
 from veduta.gallery.qdrant_sync import SyncState
-from veduta.gallery.references import PHOTOS_REQUEST, StoredReference, keep_photo, remove_photos
+from veduta.gallery.references import PHOTOS_REQUEST, keep_photo, remove_photos
 from veduta.gallery.rows import check_position
 from veduta.gallery.store import Store
 from veduta.geometry import HomographyVerifier
-from veduta.images import PhotoBytes, load, walk
+from veduta.images import PhotoBytes, as_photos, checked, load_photo, walk
 from veduta.index import Manifest
 from veduta.models.folder import is_model, read_card
 from veduta.models.session import provider_name
 from veduta.progress import Progress, ShareProgress
 from veduta.recognizer import Recognizer
 from veduta.trust import TrustedFolder, accept, is_accepted
-from veduta.types import Failure, Image, Landmark, LandmarkCount, Recognition, Reference
+from veduta.types import Failure, Image, Landmark, Recognition
+
+if TYPE_CHECKING:
+    from veduta.images.source import PhotoSource
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class GalleryInfo:
     index: dict[str, Any]
 
 
-class Gallery(Closable, TrustedFolder):
+class Gallery(GalleryContents, TrustedFolder):
     """References of landmarks on disk, and the means to recognize them in photos.
 
     Make one with `Gallery.create` or `Gallery.open`; use it as a context manager, from one thread at a time.
@@ -84,8 +88,8 @@ class Gallery(Closable, TrustedFolder):
     """
 
     def __init__(self, store: Store, provider: str = "cpu") -> None:
-        self._store, self.provider = store, provider
-        self.path, self.writable, self.settings = store.path, store.writable, store.settings()
+        super().__init__(store)
+        self.provider, self.settings = provider, store.settings()
         self._models = GalleryModels(store.path, self.settings, provider)
         self._live = LiveReferences(store, self._models)
         self._decision = StoredDecision(store, self._models, self.settings["extractor"]["name"])
@@ -165,39 +169,6 @@ class Gallery(Closable, TrustedFolder):
             index=describe_index(self._store),
         )
 
-    def landmarks(self, id: str | None = None) -> list[LandmarkCount]:
-        """Return every landmark with its number of references, in the order of ids; with an id, that one or none."""
-        return list(self._store.landmarks(None if id is None else self._store.rows.landmark_id(id)).values())
-
-    def references(self, landmark: str | None = None) -> list[Reference]:
-        """Return the references, of one landmark or of all, in the order of ids."""
-        return self._store.references(None if landmark is None else self._store.rows.landmark_id(landmark))
-
-    @property
-    def revision(self) -> int:
-        """A number that grows with every change, whichever process made it."""
-        return self._store.revision()
-
-    def counts(self) -> tuple[int, int]:
-        """Return how many landmarks and how many references there are."""
-        return self._store.counts()
-
-    def covers(self) -> dict[str, str]:
-        """Return landmark id -> the id of a reference as its picture, for landmarks that have any."""
-        return self._store.covers()
-
-    def find_reference(self, reference: str) -> StoredReference | None:
-        """Return a reference with its local features and thumbnail, or None if there is no such reference."""
-        stored = self._store.evidence(reference) if utf8(reference) == reference else None
-        return None if stored is None else StoredReference(*stored, self.path)
-
-    def reference(self, reference: str) -> StoredReference:
-        """Return a reference with its local features and thumbnail; NotFoundError if there is no such reference."""
-        stored = self.find_reference(reference)
-        if stored is None:
-            raise not_found("reference", reference, self.path)
-        return stored
-
     # --- adding and removing ------------------------------------------------------------------------------------
 
     def add(
@@ -255,13 +226,6 @@ class Gallery(Closable, TrustedFolder):
             if reference is None or Path(reference.photo).name != path.name:  # no photo, or one that lies elsewhere
                 path.unlink(missing_ok=True)
         return report
-
-    def put_landmark(self, landmark: Landmark) -> None:
-        """Store a landmark as given: new, or in the place of the one with its id."""
-        texts = landmark.id, landmark.name, landmark.url or ""
-        if any(utf8(text) != text for text in texts):
-            raise GalleryError(f"landmark {utf8(landmark.id)!r}: is not text that can be stored; use Unicode only")
-        self._store.put_landmark(self._store.rows.stored_landmark(landmark))
 
     def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
         """Remove a landmark with all its references, or one reference, at once; return how many references went.
@@ -389,7 +353,7 @@ class Gallery(Closable, TrustedFolder):
 
     def recognize(
         self,
-        photos: Iterable[str | os.PathLike[str]],
+        photos: PhotoSource | Iterable[PhotoSource],
         options: RecognizeOptions | None = None,
         **changes: Unpack[RecognizeChanges],
     ) -> Iterator[Recognition | Failure]:
@@ -398,12 +362,15 @@ class Gallery(Closable, TrustedFolder):
         The next photo is decoded while this one is recognized.
 
         Args:
-            photos: paths.
+            photos: one photo or many: paths, the bytes of photo files, `Image`s or PIL images.
             options: how they are recognized; the defaults when None.
             **changes: fields of the options to replace; errors as in `recognizer`.
+
+        Raises:
+            TypeError: an object among them is no photo.
         """
         recognizer = self.recognizer(options, **changes)
-        for _, image in in_order(_timed_load, _walk_all(photos), workers=1):
+        for _, image in in_order(_timed_load, _walk_all(as_photos(photos)), workers=1):
             if isinstance(image, Failure):
                 yield image
             else:
@@ -412,7 +379,7 @@ class Gallery(Closable, TrustedFolder):
 
     def explain(
         self,
-        photo: str | os.PathLike[str],
+        photo: PhotoSource,
         out: str | os.PathLike[str],
         options: RecognizeOptions | None = None,
         **changes: Unpack[RecognizeChanges],
@@ -420,7 +387,7 @@ class Gallery(Closable, TrustedFolder):
         """Write the evidence for one photo as pictures and one self-contained page, and return the page's path.
 
         Args:
-            photo: its path.
+            photo: its path or bytes, an `Image` or a PIL image.
             out: the folder to write to.
             options: how it is recognized; the defaults when None.
             **changes: fields of the options to replace; errors as in `recognizer`.
@@ -430,7 +397,7 @@ class Gallery(Closable, TrustedFolder):
             GalleryError: the folder `out` cannot be written.
         """
         recognizer = self.recognizer(options, **changes)
-        explanation = explain_image(self, recognizer, load(photo, name=utf8(os.fsdecode(photo))))
+        explanation = explain_image(self, recognizer, load_photo(photo, name=_shown_name(photo)))
         title = explanation.recognition.photo
         return write_page(Path(out), [explanation], title, f"Gallery {utf8(str(self.path))}")
 
@@ -453,18 +420,31 @@ def _add(
     return report
 
 
-def _walk_all(photos: Iterable[str | os.PathLike[str]]) -> Iterator[str | Failure]:
+def _shown_name(photo: PhotoSource) -> str | None:
+    """Return the name of a photo on a page: its path; None for one that has none."""
+    return utf8(os.fsdecode(photo)) if isinstance(photo, str | os.PathLike) else None
+
+
+def _walk_all(photos: Iterable[PhotoSource]) -> Iterator[PhotoSource | Failure]:
     for photo in photos:
+        if not isinstance(photo, str | os.PathLike):
+            yield checked(photo)
+            continue
         failures: list[Failure] = []
-        yield from walk(photo, report=failures.append)
+        empty = True
+        for path in walk(photo, report=failures.append):
+            empty = False
+            yield path
+        if empty and not failures:
+            failures.append(Failure.of(os.fsdecode(photo), ImageError(os.fsdecode(photo), "has no photos in it")))
         yield from failures
 
 
-def _timed_load(photo: str | Failure) -> tuple[Image, float] | Failure:
+def _timed_load(photo: PhotoSource | Failure) -> tuple[Image, float] | Failure:
     if isinstance(photo, Failure):
         return photo
     start = time.perf_counter()
     try:
-        return load(photo), time.perf_counter() - start
+        return load_photo(photo), time.perf_counter() - start
     except ImageError as error:
-        return Failure.of(photo, error)
+        return Failure.of(error.name, error)

@@ -87,7 +87,7 @@ def check_limits(data: bytes, name: str, *, max_bytes: int, max_pixels: int) -> 
         size = formats.open_photo(data, kind).picture.size
     except Exception:
         return
-    _check_pixels(size, name, max_pixels)
+    check_size(size, name, max_pixels)
 
 
 def _photo_bytes(source: str | os.PathLike[str] | bytes | PhotoBytes, name: str | None, max_bytes: int) -> PhotoBytes:
@@ -120,9 +120,9 @@ def _decode(
         raise ImageError(shown, problem)
     try:
         opened = raw.open_raw(photo.data, shown, max_pixels) if kind == "RAW" else formats.open_photo(photo.data, kind)
-        _check_pixels(opened.picture.size, shown, max_pixels)
+        check_size(opened.picture.size, shown, max_pixels)
         _check_cost(opened.picture, kind, photo.data, shown, max_side, max_memory)
-        return opened, *_upright(_whole(opened.picture, kind, photo.data, max_side), opened.orientation, max_side)
+        return opened, *upright_pixels(_whole(opened.picture, kind, photo.data, max_side), opened.orientation, max_side)
     except ImageError:
         raise
     # Decoders raise nearly anything when their input is hostile, struct.error and TypeError included.
@@ -130,7 +130,8 @@ def _decode(
         raise ImageError(shown, _reason(error, kind)) from error
 
 
-def _check_pixels(size: tuple[int, int], shown: str, max_pixels: int) -> None:
+def check_size(size: tuple[int, int], shown: str, max_pixels: int) -> None:
+    """Raise TooLargeError about the photo of this name for a (width, height) of more pixels."""
     width, height = size
     if width * height > max_pixels:
         problem = f"is {width} x {height}, more than {max_pixels:,} pixels"
@@ -196,7 +197,8 @@ def _decoded_jpeg(data: bytes, max_side: int) -> PIL.Image.Image:
     return picture
 
 
-def _upright(photo: PIL.Image.Image, orientation: int, max_side: int) -> tuple[UInt8, tuple[int, int]]:
+def upright_pixels(photo: PIL.Image.Image, orientation: int, max_side: int) -> tuple[UInt8, tuple[int, int]]:
+    """Return pixels (H, W, 3) in sRGB, upright and reduced, and the (width, height) before that."""
     size = photo.full_size if isinstance(photo, formats.JpegPhoto) else photo.size  # HEIF may correct itself
     flat = photo if photo.mode == "CMYK" else _flat(photo)  # CMYK is told to RGB by its profile, if it has one
     reduced = to_srgb(flat.resize(_fitted(size, max_side), PIL.Image.Resampling.HAMMING), photo.info.get("icc_profile"))

@@ -331,7 +331,7 @@ def test_photos_that_cannot_be_read_do_not_stop_the_others(table, gallery_path, 
 @pytest.mark.usefixtures("few")
 def test_too_few_photos_are_refused_with_how_many_there_are(table, gallery_path, known, unknown):
     expected = (
-        f"there are {known} photos of the gallery's landmarks and {unknown or known} of others; at least {FEW} of"
+        f"there are {known} photos of the gallery's landmarks and {unknown or known} of others; give at least {FEW} of"
     )
     with Gallery.open(gallery_path) as gallery:
         with pytest.raises(DatasetError, match=expected):
@@ -341,7 +341,7 @@ def test_too_few_photos_are_refused_with_how_many_there_are(table, gallery_path,
 
 def test_thirty_of_each_kind_are_needed(table, gallery_path):
     assert MIN_PHOTOS == 30
-    with Gallery.open(gallery_path) as gallery, pytest.raises(DatasetError, match="at least 30 of each are needed"):
+    with Gallery.open(gallery_path) as gallery, pytest.raises(DatasetError, match="give at least 30 of each"):
         calibrate_gallery(gallery, csv=table())
 
 
@@ -351,6 +351,14 @@ def test_photos_of_nothing_known_are_refused(table, gallery_path):
         pytest.raises(DatasetError, match="there are 0 photos of the gallery's landmarks and 5 of others"),
     ):
         calibrate_gallery(gallery, csv=table(known=0))
+
+
+def test_photos_left_out_as_references_are_counted(photos, gallery_path):
+    with (
+        Gallery.open(gallery_path) as gallery,
+        pytest.raises(DatasetError, match="0 of others, besides 12 left out as references of it"),
+    ):
+        calibrate_gallery(gallery, photos)
 
 
 def test_an_empty_gallery_knows_none_of_them(table, tmp_path):

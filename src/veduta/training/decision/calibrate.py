@@ -127,9 +127,10 @@ def calibrate_gallery(
     if withheld:
         cases, unknown = asking.twice(), known
     if min(known, unknown) < MIN_PHOTOS:
+        left_out = f", besides {asking.references} left out as references of it" if asking.references else ""
         raise DatasetError(
-            f"there are {known} photos of the gallery's landmarks and {unknown} of others; "
-            f"at least {MIN_PHOTOS} of each are needed"
+            f"there are {known} photos of the gallery's landmarks and {unknown} of others{left_out}",
+            f"give at least {MIN_PHOTOS} of each that are no references",
         )
     if len({case.group for case in cases if case.truth}) < 2 * FOLDS:  # too few landmarks to set some aside
         cases = [replace(case, group=asking.sha256[case.query]) for case in cases]
