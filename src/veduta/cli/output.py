@@ -10,14 +10,13 @@ import warnings as python_warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from veduta.types import Failure, Recognition
+from veduta.types import Failure, Recognition
 
 MANY_ROWS = 1000  # from which on a table is plain lines
 WIDE = 32_768  # into a pipe or file a row stays on its line, however long its paths
