@@ -591,3 +591,25 @@ def test_what_a_person_said_stays_where_the_gallery_says_nothing(tmp_path, galle
         assert (label.landmark.name, label.country, label.landmark.url) == ("My palace", "Italy", "https://x.example/")
         gallery_path.rename(tmp_path / "gone")
         assert library.assets()[0].label.landmark.name == "My palace"
+
+
+# --- a library inside a library --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", ["2019", "2019/Italy", "2019/Italy/Rome"])
+def test_a_folder_inside_a_library_does_not_become_a_second_one(tmp_path, depth):
+    (tmp_path / "Pictures" / depth).mkdir(parents=True)
+    with Library(tmp_path / "Pictures"):
+        pass
+    with pytest.raises(LibraryError, match=r"lies inside the library .*Pictures; use that one, or .* --state"):
+        Library(tmp_path / "Pictures" / depth)
+    assert not (tmp_path / "Pictures" / depth / ".veduta").exists()
+    with Library(tmp_path / "Pictures" / depth, tmp_path / "state") as apart:
+        assert apart.assets() == []
+
+
+def test_a_library_made_before_the_one_around_it_is_still_one(tmp_path):
+    (tmp_path / "Pictures" / "2019").mkdir(parents=True)
+    for folder in (tmp_path / "Pictures" / "2019", tmp_path / "Pictures", tmp_path / "Pictures" / "2019"):
+        with Library(folder):
+            pass

@@ -110,6 +110,8 @@ class Catalog:
         self.root, self.folder, self.file = root, folder, folder / CATALOG_FILE
         if folder == root / STATE_FOLDER and folder.is_symlink():
             raise LibraryError(f"{folder}: is a link; name the folder it leads to with --state, if that is yours")
+        if folder == root / STATE_FOLDER and not self.file.exists():
+            _check_outside(root)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -260,6 +262,14 @@ class Catalog:
         with self.transaction() as connection:
             connection.execute("DELETE FROM member")
             connection.executemany("INSERT INTO member VALUES (?, ?, ?)", rows)
+
+
+def _check_outside(root: Path) -> None:
+    """Raise LibraryError for a folder inside a library, which would get a second catalog with verdicts of its own."""
+    for parent in root.parents:
+        if (parent / STATE_FOLDER / CATALOG_FILE).is_file():
+            problem = f"{utf8(str(root))}: lies inside the library {utf8(str(parent))}"
+            raise LibraryError(problem, "use that one, or keep this one apart with --state FOLDER")
 
 
 def is_library_file(path: bytes | str) -> bool:
