@@ -128,6 +128,23 @@ def test_tags_are_shown_written_and_taken_back(folder, built):
     assert tree(folder) == before
 
 
+def test_a_scan_says_what_it_could_not_do(folder, built, tmp_path):
+    with Gallery.create(tmp_path / "empty"):
+        pass
+    (tmp_path / "nothing").mkdir()
+    assert run("library", "scan", tmp_path / "nothing").stderr == f"{tmp_path / 'nothing'}: has no photos in it\n"
+    said = run("library", "scan", folder).stderr
+    assert f"no gallery was asked; find photos of one place with: veduta library group {folder}" in said
+    assert (
+        "has no references, so it can name no photo"
+        in run("library", "scan", folder, "--gallery", tmp_path / "empty").stderr
+    )
+    said = run("library", "scan", folder, "--gallery", built, "--again").stderr
+    assert "no references" not in said
+    assert "no gallery" not in said
+    assert "no gallery" not in run("library", "scan", folder).stderr  # one was, before
+
+
 def test_verdicts_are_given_by_command_and_forgotten(folder, built):
     run("library", "scan", folder, "--gallery", built)
     photo = folder / "4.jpg"

@@ -76,6 +76,8 @@ def scan_command(
     ):
         report = opened.scan(opened_gallery, limit, threads, max_memory, again=again, progress=progress)
         assets, doubts = opened.assets(), len(opened.uncertain())
+        was_asked = opened.gallery is not None
+        is_empty = opened_gallery is not None and opened_gallery.counts()[1] == 0
     output.print_failures(report.failures)
     counted = [asset for asset in assets if asset.best]
     named = sum(asset.label is not None for asset in counted)
@@ -86,6 +88,12 @@ def scan_command(
         "doubts": doubts,
     }
     output.print_facts(facts, as_json=format is Listing.json)
+    if is_empty:
+        output.note(f"{gallery}: has no references, so it can name no photo; add some with veduta add")
+    if not (assets or report.failures):
+        output.note(f"{library}: has no photos in it")
+    elif gallery is None and not was_asked:
+        output.note(f"no gallery was asked; find photos of one place with: veduta library group {library}")
     if report.older:
         output.note(f"the gallery has changed since {report.older} answers were given; ask again with --again")
     if doubts:
