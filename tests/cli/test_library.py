@@ -173,6 +173,10 @@ def test_a_landmark_is_named_by_id_or_name_and_a_new_one_only_on_request(tmp_pat
     assert "add --new" in refused("library", "review", folder, "--correct", f"{photo}=Rialto")
     assert corrected("Rialto", "--new") == f"{photo}: Rialto\n"
     assert corrected("rialto") == f"{photo}: Rialto\n"  # known by now
+    assert corrected("Sacré-Cœur", "--new") == f"{photo}: Sacré-Cœur\n"
+    for text in ("Sacre\u0301-Cœur", "SACRE\u0301-CŒUR", "sacré-cœur", "sacre\u0301-cœur"):  # the last two are its id
+        assert corrected(text) == f"{photo}: Sacré-Cœur\n"
+    assert "no letter or digit" in refused("library", "review", folder, "--correct", f"{photo}=???", "--new")
     assert corrected("Palazzo Uno", "--new") == f"{photo}: Palazzo Uno\n"
 
 

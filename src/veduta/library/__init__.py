@@ -12,7 +12,7 @@ from veduta.errors import LibraryError
 from veduta.files import MEGABYTE, Closable, utf8
 from veduta.gallery import Gallery
 from veduta.library import journal, verdicts
-from veduta.library.assets import read_assets
+from veduta.library.assets import current_answers, read_assets
 from veduta.library.catalog import LINKS_REQUEST, STATE_FOLDER, Catalog
 from veduta.library.cluster.features import EMBEDDER
 from veduta.library.cluster.group import Group as Group
@@ -33,8 +33,7 @@ WRITTEN_FLOOR = 0.9  # least confidence of an answer that is written down unless
 class Library(Closable, TrustedFolder):
     """A person's photos and their catalog. Use as a context manager, from one thread at a time.
 
-    Nothing in the folder is changed but by `apply` of a plan and `undo`, and by the catalog in its subfolder
-    ``.veduta``, unless another place is named for that.
+    Nothing in the folder changes but by `apply` and `undo`, and by the catalog in ``.veduta`` or another place named.
 
     Args:
         path: the folder with the photos.
@@ -43,6 +42,7 @@ class Library(Closable, TrustedFolder):
     Attributes:
         path: the folder with the photos, absolute.
         folder: the folder with the catalog and the journal.
+        catalog: the rows kept there.
 
     Raises:
         LibraryError: there is no such folder, or the catalog cannot be read or written.
@@ -53,12 +53,12 @@ class Library(Closable, TrustedFolder):
         if not self.path.is_dir():
             raise LibraryError(f"{utf8(os.fsdecode(path))}: is not a folder; name the one your photos lie in")
         self.folder = self.path / STATE_FOLDER if state is None else Path(state).absolute()
-        self._catalog = Catalog(self.path, self.folder)
+        self.catalog = Catalog(self.path, self.folder)
         self._embedder = cache(lambda: make_embedder(EMBEDDER))
 
     def close(self) -> None:
         """Close the catalog; everything is already on disk."""
-        self._catalog.close()
+        self.catalog.close()
 
     def scan(
         self,
@@ -88,8 +88,8 @@ class Library(Closable, TrustedFolder):
             ValueError: a limit is out of its range.
         """
         limits = ScanLimits(limit, threads, max_memory * MEGABYTE)
-        query = GalleryQuery.of(gallery, self._catalog, again=again) if gallery else None
-        return Scan(self._catalog, self._embedder, query, limits, again=again).run(progress)
+        query = GalleryQuery.of(gallery, self.catalog, again=again) if gallery else None
+        return Scan(self.catalog, self._embedder, query, limits, again=again).run(progress)
 
     # --- the catalog --------------------------------------------------------------------------------------------
 
@@ -101,32 +101,32 @@ class Library(Closable, TrustedFolder):
         Args:
             floor: least confidence of a gallery's answer that counts.
         """
-        return read_assets(self._catalog, floor)
+        return read_assets(self.catalog, floor)
 
     def unreadable(self) -> dict[str, str]:
         """Return path -> reason of the files that could not be read when they were last looked at."""
-        return self._catalog.unreadable()
+        return self.catalog.unreadable()
 
     def failures(self) -> list[Failure]:
         """Return the failures of the files that could not be read when they were last looked at."""
         return [unreadable(path, reason) for path, reason in self.unreadable().items()]
 
     def answers(self) -> dict[str, StoredAnswer]:
-        """Return sha256 -> the gallery's answer for a photo."""
-        return self._catalog.answers.all()
+        """Return sha256 -> the gallery's answer for a photo, with the names that the gallery has now."""
+        return current_answers(self.catalog, self.catalog.answers.all())
 
     def verdicts(self) -> dict[str, Verdict]:
         """Return sha256 -> a person's verdict on a photo."""
-        return self._catalog.verdicts.all()
+        return self.catalog.verdicts.all()
 
     def thumbnail(self, sha256: str) -> bytes:
         """Return a small WebP picture of a photo; LibraryError when none is known by this sha256."""
-        return self._catalog.contents.thumbnail(sha256)
+        return self.catalog.contents.thumbnail(sha256)
 
     @property
     def gallery(self) -> str | None:
         """The folder of the gallery that was asked, or None."""
-        path = self._catalog.get_meta("gallery")
+        path = self.catalog.get_meta("gallery")
         return None if path is None else str(path)
 
     # --- review -------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ class Library(Closable, TrustedFolder):
         One photo stands for its burst. Those nearest to an even chance come first, and among equals those that stand
         for more photos.
         """
-        return verdicts.uncertain_assets(self._catalog, limit)
+        return verdicts.uncertain_assets(self.catalog, limit)
 
     def set_verdict(self, photo: str | os.PathLike[str], verdict: str, landmark: Landmark | None = None) -> Asset:
         """Store a person's verdict on a photo and return the photo with its new label; rescans keep verdicts.
@@ -151,15 +151,15 @@ class Library(Closable, TrustedFolder):
         Raises:
             LibraryError: there is no such photo, or nothing to accept.
         """
-        return verdicts.set_verdict(self._catalog, photo, verdict, landmark)
+        return verdicts.set_verdict(self.catalog, photo, verdict, landmark)
 
     def keep_verdict(self, sha256: str, verdict: str, landmark: Landmark | None) -> None:
         """Store a person's verdict on a content, present in the library or not; the whole burst shares it."""
-        verdicts.keep_verdict(self._catalog, sha256, verdict, landmark)
+        verdicts.keep_verdict(self.catalog, sha256, verdict, landmark)
 
     def clear_verdict(self, photo: str | os.PathLike[str]) -> Asset:
         """Delete a person's verdict on a photo and its burst, and return the photo with its new label."""
-        return verdicts.clear_verdict(self._catalog, photo)
+        return verdicts.clear_verdict(self.catalog, photo)
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -215,16 +215,16 @@ class Library(Closable, TrustedFolder):
             plan: of `tag` or `organize`.
             progress: called with steps dealt with.
         """
-        contents = {path: row.sha256 for path, row in self._catalog.files().items() if row.error is None}
+        contents = {path: row.sha256 for path, row in self.catalog.files().items() if row.error is None}
 
         def before_write(path: Path, sha256: str) -> None:
             # Before the photo is written: killed in between, its new content has the old one's records already.
             if before := contents.get(str(path)):
-                self._catalog.contents.alias(before, sha256)
+                self.catalog.contents.alias(before, sha256)
 
         name = "tag" if isinstance(plan, TagPlan) else "organize"
         done = journal.apply(plan.steps, self.folder, name, progress, self.path, before_write)
-        self._catalog.note_written(done.written)
+        self.catalog.note_written(done.written)
         self.scan(limit=0)
         return done
 
@@ -259,12 +259,12 @@ class Library(Closable, TrustedFolder):
         """
         scanned = None if progress is None else lambda done, total: progress(done, total, "scanning")
         self.scan(max_memory=max_memory, progress=scanned)
-        update_groups(self._catalog, ScanLimits(memory=max_memory * MEGABYTE).decoding, progress)
+        update_groups(self.catalog, ScanLimits(memory=max_memory * MEGABYTE).decoding, progress)
         return self.groups()
 
     def groups(self) -> list[Group]:
         """Return the groups of the last grouping, the largest first."""
-        return read_groups(self._catalog)
+        return read_groups(self.catalog)
 
     def numbered(self, number: int) -> Group:
         """Return the group of this number; LibraryError if there is none."""
@@ -297,4 +297,4 @@ class Library(Closable, TrustedFolder):
             LibraryError: there is no such group.
         """
         group = self.numbered(number) if isinstance(number, int) else number
-        return name_group(self._catalog, group, name, id, gallery, position)
+        return name_group(self.catalog, group, name, id, gallery, position)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Any
 
 from veduta.errors import LibraryError, VedutaError
 from veduta.files import utf8
-from veduta.gallery import Gallery
+from veduta.gallery.contents import GalleryContents
 from veduta.geo.countries import country_of
 from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
 from veduta.library.metadata.positions import sidecar_position, with_countries
-from veduta.library.model import Asset, Label
+from veduta.library.model import Asset, Label, StoredAnswer
 from veduta.types import Landmark
 
 # A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
@@ -33,6 +33,7 @@ LEFT JOIN verdict AS v ON v.sha256 =
     CASE WHEN EXISTS (SELECT 1 FROM verdict WHERE sha256 = s.origin) THEN s.origin ELSE c.sha256 END
 WHERE f.error IS NULL {} ORDER BY f.path
 """
+COUNTRY_FLOOR = 0.5  # least confidence of the answers whose photos tell the country of a landmark without a place
 OF_ONE_BURST = """AND c.sha256 IN (SELECT ? UNION SELECT sha256 FROM burst
                   WHERE number = (SELECT number FROM burst WHERE sha256 = ?))"""
 
@@ -65,46 +66,67 @@ def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
         catalog: the library's catalog.
         floor: least confidence of a gallery's answer that counts.
     """
-    assets = _labeled(_contents(catalog, catalog.db.rows(ASSET_ROWS.format(""))), floor)
-    return with_countries(_with_current_names(catalog, assets))
+    contents = _contents(catalog, catalog.db.rows(ASSET_ROWS.format("")))
+    likely = _labeled(contents, COUNTRY_FLOOR)  # so that a photo's country is one, whichever floor is asked for
+    return with_countries(_with_current_names(catalog, _labeled(contents, floor)), likely)
 
 
 def read_asset(catalog: Catalog, sha256: str, floor: float) -> Asset:
     """Return one asset as `read_assets` does; LibraryError when no readable file has this content."""
     rows = catalog.db.rows(ASSET_ROWS.format(OF_ONE_BURST), (sha256, sha256))
-    for asset in with_countries(_with_current_names(catalog, _labeled(_contents(catalog, rows), floor))):
+    assets = _labeled(_contents(catalog, rows), floor)
+    for asset in with_countries(_with_current_names(catalog, assets), assets):
         if asset.sha256 == sha256:
             return asset
     raise LibraryError(f"{catalog.file}: knows no photo {sha256[:16]}; scan the library again")
 
 
-def gallery_landmarks(catalog: Catalog) -> dict[str, Landmark]:
-    """Return id -> landmark of the gallery that was asked; none where that is gone or cannot be read."""
+def current_landmarks(catalog: Catalog, landmarks: Iterable[Landmark | None]) -> dict[str, Landmark]:
+    """Return id -> landmark with the name, place and page that the gallery gives now; what it does not give stays.
+
+    Landmarks that the gallery does not have, or all where it is gone or cannot be read, are left out.
+    """
+    stored = {landmark.id: landmark for landmark in landmarks if landmark is not None}
     path = catalog.get_meta("gallery")
-    try:
-        with Gallery.open(path or "") as gallery:
-            return {landmark.id: landmark for landmark, _ in gallery.landmarks()}
-    except (VedutaError, TypeError, ValueError):  # a catalog may come from anybody
+    if not stored or not isinstance(path, str):
         return {}
+    try:
+        with GalleryContents.read(path) as gallery:
+            found = [count.landmark for id in stored for count in gallery.landmarks(id)]
+    except (VedutaError, ValueError):  # a catalog may come from anybody
+        return {}
+    return {now.id: _updated(stored[now.id], now) for now in found if now.id in stored}
+
+
+def current_answers(catalog: Catalog, answers: Mapping[str, StoredAnswer]) -> dict[str, StoredAnswer]:
+    """Return sha256 -> answer, its landmarks with the names and places that the gallery gives now."""
+    landmarks = [answer.landmark for answer in answers.values()]
+    landmarks += [guess for answer in answers.values() for guess, _ in answer.guesses]
+    known = current_landmarks(catalog, landmarks)
+    return {sha256: _renamed(answer, known) for sha256, answer in answers.items()}
+
+
+def _renamed(answer: StoredAnswer, known: Mapping[str, Landmark]) -> StoredAnswer:
+    landmark = answer.landmark and known.get(answer.landmark.id, answer.landmark)
+    guesses = tuple((known.get(guess.id, guess), confidence) for guess, confidence in answer.guesses)
+    return replace(answer, landmark=landmark, guesses=guesses)
 
 
 def _with_current_names(catalog: Catalog, assets: list[Asset]) -> list[Asset]:
-    """Return assets whose landmarks have the name, place and page that the gallery gives them now."""
-    known = gallery_landmarks(catalog) if any(asset.label for asset in assets) else {}
+    """Return assets whose labels have the names and places that the gallery gives now."""
+    known = current_landmarks(catalog, (asset.label.landmark for asset in assets if asset.label))
     return [
-        replace(asset, label=_make_label(_updated(label.landmark, known), label.confidence, label.by))
+        replace(asset, label=_make_label(known[label.landmark.id], label.confidence, label.by))
         if (label := asset.label) and label.landmark.id in known
         else asset
         for asset in assets
     ]
 
 
-def _updated(landmark: Landmark, known: Mapping[str, Landmark]) -> Landmark:
-    """Return a landmark with all that the gallery says; what the gallery does not say stays."""
-    now = known[landmark.id]
-    name = landmark.name if now.name == now.id else now.name
-    place = now if now.latitude is not None and now.longitude is not None else landmark
-    return Landmark(landmark.id, name, place.latitude, place.longitude, now.url or landmark.url)
+def _updated(stored: Landmark, now: Landmark) -> Landmark:
+    name = stored.name if now.name == now.id else now.name
+    place = now if now.latitude is not None and now.longitude is not None else stored
+    return Landmark(stored.id, name, place.latitude, place.longitude, now.url or stored.url)
 
 
 def find_content(catalog: Catalog, photo: str | os.PathLike[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from veduta.datasets.listing import composed
 from veduta.errors import ImageError, LibraryError, VedutaError
 from veduta.files import utf8
 from veduta.gallery import Gallery
@@ -13,6 +14,7 @@ from veduta.gallery.evidence.page import confidence_phrase
 from veduta.images import load, read_bytes
 from veduta.images.photo_bytes import check_length
 from veduta.library import Library
+from veduta.library.cluster.group import landmark_id
 from veduta.library.model import UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
 from veduta.types import Failure, Landmark
@@ -89,9 +91,10 @@ def landmark_of(library: Library, text: str, *, new: bool = False) -> Landmark:
     """
     named = {v.landmark.id: v.landmark for v in library.verdicts().values() if v.landmark is not None}
     known = named | {landmark.id: landmark for landmark in _gallery_landmarks(library.gallery)}
+    text = composed(text)
     if text in known:
         return known[text]
-    alike = [landmark for landmark in known.values() if landmark.name.casefold() == text.casefold()]
+    alike = [one for one in known.values() if composed(one.name).casefold() == text.casefold()]
     where = f"{utf8(str(library.path))}: "
     if len(alike) > 1:
         ids = ", ".join(landmark.id for landmark in alike)
@@ -100,7 +103,8 @@ def landmark_of(library: Library, text: str, *, new: bool = False) -> Landmark:
         raise LibraryError(
             f"{where}neither its gallery nor a group of it has a landmark {text!r}; see 'veduta list', or add --new"
         )
-    return alike[0] if alike else Landmark(text, text)
+    id = landmark_id(text) if new and not alike else ""
+    return alike[0] if alike else known.get(id, Landmark(id, text))
 
 
 def _in_gallery(path: str | None, id: str) -> Landmark | None:

@@ -6,7 +6,7 @@ import os
 
 from veduta.errors import LibraryError
 from veduta.files import utf8
-from veduta.library.assets import find_content, read_asset, read_assets
+from veduta.library.assets import current_answers, find_content, read_asset, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.model import Asset, UncertainAsset
 from veduta.types import Landmark
@@ -17,7 +17,8 @@ UNCERTAIN = (0.05, 0.9)  # confidences between which a person is asked
 
 def uncertain_assets(catalog: Catalog, limit: int | None = None) -> list[UncertainAsset]:
     """Return the photos whose answers a person should look at, as `Library.uncertain` orders them."""
-    answers, assets = catalog.answers.between(*UNCERTAIN), read_assets(catalog, ASKED_FLOOR)
+    answers = current_answers(catalog, catalog.answers.between(*UNCERTAIN))
+    assets = read_assets(catalog, ASKED_FLOOR)
     sizes: dict[int, int] = {}
     for asset in assets:
         if asset.burst is not None:

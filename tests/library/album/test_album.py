@@ -17,6 +17,7 @@ import numpy as np
 import PIL.Image
 import pytest
 from support import world
+from support.photos import picture
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
@@ -233,6 +234,16 @@ def test_what_shows_no_landmark_is_folded_away_and_what_was_never_asked_is_told(
     assert "<summary>Show 2 photos</summary>" in told
     assert "No gallery was asked about 1 of them" in told
     assert sorted(re.findall('data-name="(.*?)"', told)) == ["never asked.jpg", "none.jpg"]
+
+
+def test_an_album_before_any_gallery_was_asked_says_so(tmp_path):
+    made = tmp_path / "library"
+    picture(made / "a.jpg")
+    with Library(made) as library:
+        library.scan()
+        told = write_album(library, tmp_path / "album.html").read_text()
+    assert "No gallery has been asked about them yet." in told
+    assert "Nothing in them was recognized" not in told
 
 
 def test_files_that_could_not_be_read_come_with_the_reason(page, known):
@@ -554,7 +565,7 @@ def summer(tmp_path_factory):
             named = {shot.file.name: shot for shot in library.assets()}
             for name in ("IMG_1001.jpg", "IMG_1020.jpg", "IMG_1021.jpg"):
                 library.set_verdict(named[name].sha256, "accepted")
-            library._catalog.set_groups({1: [named["IMG_2000.jpg"].sha256, named["IMG_2001.jpg"].sha256]})
+            library.catalog.set_groups({1: [named["IMG_2000.jpg"].sha256, named["IMG_2001.jpg"].sha256]})
             write_album(library, folder / "album.html")
     return folder
 

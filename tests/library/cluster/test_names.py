@@ -8,8 +8,11 @@ from veduta.errors import LibraryError
 from veduta.gallery import Gallery
 from veduta.library import Library
 from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
+from veduta.library.cluster.group import MADE_KEY
 from veduta.library.cluster.names import forget_name, read_group_names, without_photos
+from veduta.library.model import StoredAnswer
 from veduta.sqlite import Database
+from veduta.types import Landmark
 
 
 @pytest.fixture
@@ -65,7 +68,9 @@ def test_rows_without_a_name_are_passed_over(folder, tmp_path):
         ("group,name,latitude,longitude\n1,X,95,12\n", "line 2: expected degrees north and east"),
         ("group,name,latitude,longitude\n1,X,nan,12\n", "line 2: expected degrees north and east"),
         ("group,name,latitude,longitude\n1,X,north,east\n", "line 2: expected degrees north and east"),
-        ("group,name\n1,???\n", "no letter or digit"),
+        ("group,name\n1,???\n", "line 2: '???': has no letter or digit"),
+        ("group,name\n1,Rialto\n2,???\n", "line 3: '???': has no letter or digit"),
+        ("group,name\n1,Rialto\n9,X\n", "has no group 9"),
     ],
 )
 def test_what_is_wrong_in_a_table_is_told_and_nothing_is_made(folder, tmp_path, text, problem):
@@ -73,7 +78,7 @@ def test_what_is_wrong_in_a_table_is_told_and_nothing_is_made(folder, tmp_path, 
     said = refused("library", "name", folder, "--table", table(tmp_path, text), "--gallery", gallery)
     assert problem in said
     assert set(labels(folder).values()) == {None}
-    assert not gallery.exists() or problem == "no letter or digit"
+    assert not gallery.exists()
 
 
 def test_a_table_that_is_not_there_or_no_text(tmp_path):
@@ -92,7 +97,7 @@ def test_a_photo_that_does_not_show_the_place_is_left_out(folder, tmp_path):
     assert labels(folder)["0.jpg"] == "Ca' d'Oro"
     assert len(run_json("list", gallery, "--references")) == 2
     with Library(folder) as library, pytest.raises(LibraryError, match=r"3\.jpg: is not in group 1"):
-        without_photos(library.numbered(1), [folder / "3.jpg"])
+        without_photos([library.numbered(1)], [folder / "3.jpg"])
 
 
 def test_a_name_is_taken_back_with_its_references(folder, tmp_path):
@@ -121,3 +126,88 @@ def test_taking_a_name_back_keeps_other_verdicts(folder):
 )
 def test_a_command_that_names_nothing_is_refused(folder, words):
     assert "expected GROUP NAME" in run("library", "name", folder, *words, code=2).stderr
+
+
+def test_photos_are_left_out_of_whichever_group_of_a_table_has_them(folder, tmp_path):
+    named = table(tmp_path, "group,name\n1,A\n2,B\n")
+    run("library", "name", folder, "--table", named, "--without", folder / "1.jpg", "--without", folder / "4.jpg")
+    assert labels(folder) == {"0.jpg": "A", "1.jpg": None, "2.jpg": "A", "3.jpg": "B", "4.jpg": None}
+
+
+def test_counts_are_of_photos_that_have_the_name(folder, tmp_path):
+    run("library", "review", folder, "--reject", folder / "1.jpg")
+    gallery = tmp_path / "gallery"
+    assert (
+        "2 photos named; 2 of them are references"
+        in run("library", "name", folder, "1", "A", "--gallery", gallery).stderr
+    )
+    assert len(run_json("list", gallery, "--references")) == 2
+
+
+def references(gallery):
+    with Gallery.open(gallery) as opened:
+        return {(reference.landmark, reference.sha256) for reference in opened.references()}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_references_from_before_stay_when_a_name_is_taken_back(folder, tmp_path, times):
+    gallery = tmp_path / "gallery"
+    with Gallery.create(gallery) as opened:
+        opened.add_photo(folder / "0.jpg", Landmark("a", "A"))
+        opened.put_landmark(Landmark("b", "Known without a reference", 45.4, 12.3))
+    before = references(gallery)
+    for name, code in (("A", 0), ("B", 1)):  # one photo is a reference of A already, and so cannot be one of B
+        for _ in range(times):
+            run("library", "name", folder, "1", name, "--gallery", gallery, code=code)
+        run("library", "name", folder, "1", "--forget", "--gallery", gallery)
+        assert references(gallery) == before
+    with Gallery.open(gallery) as opened:
+        assert [count.landmark.id for count in opened.landmarks()] == ["a", "b"]  # naming made neither
+
+
+def test_references_that_a_person_adds_later_stay(folder, tmp_path):
+    gallery = tmp_path / "gallery"
+    run("library", "name", folder, "1", "A", "--gallery", gallery)
+    with Gallery.open(gallery) as opened:
+        opened.add_photo(folder / "3.jpg", Landmark("a", "A"))
+        (kept,) = (r.sha256 for r in opened.references() if r.id.endswith("3.jpg"))
+    run("library", "name", folder, "1", "--forget", "--gallery", gallery)
+    assert references(gallery) == {("a", kept)}
+
+
+def test_another_gallery_loses_nothing(folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    run("library", "name", folder, "1", "A", "--gallery", first)
+    with Gallery.create(second) as opened:
+        for name in ("0.jpg", "1.jpg", "2.jpg"):
+            opened.add_photo(folder / name, Landmark("a", "A"))
+    before = references(second)
+    run("library", "name", folder, "1", "--forget", "--gallery", second)
+    assert references(second) == before
+
+
+@pytest.mark.parametrize("stored", ["x", ["x"], {"PATH": 3}, {"PATH": {"photos": 3}}, {"PATH": {"others": []}}])
+def test_a_damaged_record_of_what_naming_made_is_one_error(folder, tmp_path, stored):
+    gallery = tmp_path / "gallery"
+    run("library", "name", folder, "1", "A", "--gallery", gallery)
+    if isinstance(stored, dict):
+        stored = {str(gallery): stored["PATH"]}
+    with Library(folder) as library:
+        library.catalog.set_meta(MADE_KEY, stored)
+    assert "is damaged" in refused("library", "name", folder, "1", "--forget", "--gallery", gallery)
+    assert len(references(gallery)) == 3
+
+
+def test_groups_and_doubts_have_the_names_of_the_gallery_now(folder, tmp_path):
+    gallery = tmp_path / "gallery"
+    run("library", "name", folder, "1", "Old name", "--id", "x", "--gallery", gallery)
+    with Gallery.open(gallery) as opened, Library(folder) as library:
+        sha256 = {asset.file.name: asset.sha256 for asset in library.assets()}["3.jpg"]
+        guess = Landmark("x", "Old name")
+        library.catalog.answers.put(sha256, StoredAnswer(str(gallery), 1, None, 0.4, ((guess, 0.4),), ()))
+        library.catalog.set_meta("gallery", str(gallery))
+        opened.put_landmark(Landmark("x", "New name"))
+        assert library.numbered(1).landmark.name == "New name"
+        assert [one.answer.guesses[0][0].name for one in library.uncertain()] == ["New name"]
+        assert library.answers()[sha256].guesses[0][0].name == "New name"
+    assert "New name" in run("library", "review", folder, "--list").stdout

@@ -8,9 +8,11 @@ from support.metadata import EIFFEL
 from support.photos import picture
 
 from veduta.library import Library
+from veduta.library.album.content import collect_content
 from veduta.library.export import export_assets
 from veduta.library.metadata.positions import sidecar_position
 from veduta.library.metadata.xmp import estimates, merge_sidecar
+from veduta.library.model import StoredAnswer
 from veduta.types import Landmark
 
 ROME, DELHI = (41.9, 12.5), (28.6, 77.2)
@@ -144,3 +146,31 @@ def test_the_landmark_then_the_photo_then_the_others(tmp_path, place, positions,
     assert [f"Places/{name}/" in text for name, text in zip(expected, words, strict=True)] == [
         bool(name) for name in expected
     ]
+
+
+def answered(folder, photos):
+    """A library whose gallery said X of each photo: position and confidence."""
+    for number, (position, _) in enumerate(photos):
+        picture(folder / f"{number}.jpg", seed=number, position=position)
+    opened = Library(folder)
+    opened.scan()
+    contents = {asset.file.name: asset.sha256 for asset in opened.assets()}
+    landmark = Landmark("x", "Somewhere")
+    for number, (_, confidence) in enumerate(photos):
+        answer = StoredAnswer("g", 1, landmark, confidence, ((landmark, confidence),), ())
+        opened.catalog.answers.put(contents[f"{number}.jpg"], answer)
+    return opened
+
+
+@pytest.mark.parametrize("floor", [0.5, 0.7, 0.9, 0.96])
+def test_the_country_of_a_photo_is_one_whichever_floor_is_asked_for(tmp_path, floor):
+    with answered(tmp_path / "library", [(ROME, 0.6), (None, 0.97)]) as opened:
+        labels = {asset.file.name: asset.label for asset in opened.assets(floor)}
+        assert labels["1.jpg"].country == "Italy"
+
+
+def test_a_chapter_of_the_album_is_where_most_of_its_photos_were_taken(tmp_path):
+    paris = (48.85, 2.35)
+    with answered(tmp_path / "library", [(paris, 0.97), (ROME, 0.97), ((41.8, 12.4), 0.97)]) as opened:
+        assert [place.country for place in collect_content(opened, 0.9).places] == ["Italy"]
+        assert [asset.label.country for asset in opened.assets(0.9)] == ["France", "Italy", "Italy"]

@@ -15,7 +15,7 @@ from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 
 if TYPE_CHECKING:
     from veduta.library import Group, Library
-    from veduta.types import Failure, Landmark
+    from veduta.types import Landmark
 
 library_app = typer.Typer(
     name="library",
@@ -169,16 +169,16 @@ def name_command(
 ) -> None:
     """Say which place a group shows, or take that back; with --gallery its photos become references."""
     from veduta.gallery import Gallery
-    from veduta.library.cluster.names import GroupName, forget_name, read_group_names, without_photos
+    from veduta.library.cluster.names import GroupName, count_named, forget_name, read_group_names, without_photos
 
     if (table is None) == (number is None) or (number is not None and (name is None) != forget):
         raise typer.BadParameter("expected GROUP NAME, GROUP --forget, or --table FILE")
     names = read_group_names(table) if table else [GroupName(number or 0, name or "", id, _place(position))]
     failures = []
     with opened_library(library, state) as opened:
-        groups = [
-            without_photos(opened.numbered(one.group), without or ()) for one in names
-        ]  # before a gallery is made
+        groups = without_photos(
+            [opened.numbered(one.group) for one in names], without or ()
+        )  # before a gallery is made
         if gallery is not None and not forget and not gallery.exists():
             Gallery.create(gallery).close()
         with Gallery.open(gallery, provider) if gallery else nullcontext() as opened_gallery:
@@ -191,18 +191,17 @@ def name_command(
             for one, group in zip(names, groups, strict=True):
                 landmark, failed = opened.name(group, one.name, one.id, opened_gallery, one.position)
                 failures += failed
-                output.note(_named(group, landmark, failed, opened_gallery is not None))
+                output.note(_named(group.number, landmark, *count_named(opened, group, landmark, opened_gallery)))
     output.print_failures(failures)
     if failures:
         raise typer.Exit(SOME_FAILED)
 
 
-def _named(group: Group, landmark: Landmark, failed: list[Failure], into_gallery: bool) -> str:  # noqa: FBT001
-    """Return what naming a group did, in one line."""
+def _named(number: int, landmark: Landmark, photos: int, references: int) -> str:
+    """Return the outcome of naming a group, in one line."""
     shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
-    count = len(group.assets)
-    references = f"; {count - len(failed)} of them are references" if into_gallery else ""
-    return f"group {group.number} shows {shown} ({landmark.id}): {count} photos named{references}"
+    rest = f"; {references} of them are references" if references else ""
+    return f"group {number} shows {shown} ({landmark.id}): {photos} photos named{rest}"
 
 
 def _place(text: str | None) -> tuple[float, float] | None:

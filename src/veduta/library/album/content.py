@@ -132,7 +132,7 @@ def _place(bursts: tuple[Burst, ...], answers: Mapping[str, StoredAnswer]) -> Al
     positions = (next((asset.position for asset in burst if asset.position is not None), None) for burst in bursts)
     known = [position for position in positions if position is not None]
     position = _median(known) or keywords.place(label.landmark)
-    country = label.country or (country_of(*position) if position else None)
+    country = label.country if keywords.place(label.landmark) else country_of(*position) if position else None
     cover = max((burst[0] for burst in bursts), key=lambda asset: _shown_well(asset, answers))
     return AlbumPlace(label.landmark, country, bursts, cover, position, len(known))
 

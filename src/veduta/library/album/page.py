@@ -208,8 +208,12 @@ def _rest(content: AlbumContent, sections: Sections) -> View:
     """Return the photos that show no landmark."""
     num_asked = sum(burst[0].sha256 in content.answers for burst in content.rest)
     num_unasked = len(content.rest) - num_asked
-    why = f" No gallery was asked about {num_unasked:,} of them." if num_unasked else ""
-    return {"photos": plural(len(content.rest), "photo"), "content": sections.rest(), "unasked": why}
+    if num_asked == 0:
+        why = "No gallery has been asked about them yet."
+    else:
+        why = "Nothing in them was recognized."
+        why += f" No gallery was asked about {num_unasked:,} of them." if num_unasked else ""
+    return {"photos": plural(len(content.rest), "photo"), "content": sections.rest(), "why": why}
 
 
 def _mosaic(content: AlbumContent, sections: Sections) -> View:

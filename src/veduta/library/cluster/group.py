@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import statistics
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from veduta.embedders import make_embedder
@@ -12,7 +14,7 @@ from veduta.errors import ImageError, LibraryError
 from veduta.features import make_extractor
 from veduta.files import utf8
 from veduta.gallery import Gallery
-from veduta.library.assets import read_assets
+from veduta.library.assets import current_answers, current_landmarks, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.cluster.cache import FeatureCache
 from veduta.library.cluster.features import (
@@ -28,6 +30,7 @@ from veduta.progress import VerbProgress
 from veduta.types import Failure, Float32, Landmark
 
 GROUP_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo of a group
+MADE_KEY = "made by naming"  # of the catalog's values
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def landmark_id(name: str) -> str:
     >>> landmark_id("Sacré-Cœur, Paris")
     'sacré-cœur-paris'
     """
-    words = "".join(letter if letter.isalnum() else " " for letter in name.casefold()).split()
+    plain = unicodedata.normalize("NFC", name).casefold()  # a letter's accent apart from it is no letter
+    words = "".join(letter if letter.isalnum() else " " for letter in plain).split()
     if not words:
         raise LibraryError(f"{name!r}: has no letter or digit to make an id of; give one with --id")
     return "-".join(words)
@@ -118,13 +122,23 @@ def describe_group(
 def read_groups(catalog: Catalog) -> list[Group]:
     """Return the groups of the last grouping, the largest first."""
     assets = {asset.sha256: asset for asset in read_assets(catalog, GROUP_FLOOR)}
-    verdicts, answers = catalog.verdicts.all(), catalog.answers.all()
+    verdicts, answers = _current_verdicts(catalog), current_answers(catalog, catalog.answers.all())
     groups = []
     for number, members in catalog.groups().items():
         present = [assets[sha256] for sha256 in members if sha256 in assets]
         if present:
             groups.append(describe_group(number, present, verdicts, answers))
     return sorted(groups, key=lambda group: (-len(group.assets), group.number))
+
+
+def _current_verdicts(catalog: Catalog) -> dict[str, Verdict]:
+    """Return sha256 -> verdict, its landmark with the name and place that the gallery gives now."""
+    verdicts = catalog.verdicts.all()
+    known = current_landmarks(catalog, (verdict.landmark for verdict in verdicts.values()))
+    ids = {sha256: verdict.landmark.id for sha256, verdict in verdicts.items() if verdict.landmark}
+    return verdicts | {
+        sha256: replace(verdicts[sha256], landmark=known[id]) for sha256, id in ids.items() if id in known
+    }
 
 
 def update_groups(catalog: Catalog, max_memory: int, progress: VerbProgress | None = None) -> None:
@@ -194,4 +208,41 @@ def name_group(
     if gallery is None:
         return landmark, []
     same = [a for a in group.assets if landmarks.get(a.sha256) == landmark.id]
-    return landmark, add_references(gallery, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)
+    before = _contents_of(gallery)
+    failures = add_references(gallery, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)
+    now, made = _contents_of(gallery), made_by_naming(catalog, gallery)
+    photos, ids = made.photos | now.photos - before.photos, made.landmarks | now.landmarks - before.landmarks
+    remember_made(catalog, gallery, MadeByNaming(photos, ids))
+    return landmark, failures
+
+
+@dataclass(frozen=True)
+class MadeByNaming:
+    """The references and landmarks of a gallery that naming groups has made: only these may be taken back.
+
+    Attributes:
+        photos: sha256 of the references' photos.
+        landmarks: ids.
+    """
+
+    photos: frozenset[str] = frozenset()
+    landmarks: frozenset[str] = frozenset()
+
+
+def made_by_naming(catalog: Catalog, gallery: Gallery) -> MadeByNaming:
+    """Return which references and landmarks of a gallery were made by naming groups of this library."""
+    stored = catalog.get_meta(MADE_KEY)
+    with catalog.db.decoding():
+        fields = (stored or {}).get(os.path.realpath(gallery.path), {})
+        return MadeByNaming(**{key: frozenset(map(str, values)) for key, values in fields.items()})
+
+
+def remember_made(catalog: Catalog, gallery: Gallery, made: MadeByNaming) -> None:
+    """Store which references and landmarks of a gallery were made by naming groups."""
+    fields = {key: sorted(values) for key, values in asdict(made).items()}
+    catalog.set_meta(MADE_KEY, {**(catalog.get_meta(MADE_KEY) or {}), os.path.realpath(gallery.path): fields})
+
+
+def _contents_of(gallery: Gallery) -> MadeByNaming:
+    photos = frozenset(reference.sha256 for reference in gallery.references())
+    return MadeByNaming(photos, frozenset(landmark.id for landmark, _ in gallery.landmarks()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from veduta.errors import LibraryError
 from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.library import Library
-from veduta.library.cluster.group import Group
+from veduta.library.catalog import Catalog
+from veduta.library.cluster.group import Group, MadeByNaming, landmark_id, made_by_naming, remember_made
+from veduta.types import Landmark
 
 COLUMNS = ("group", "name", "id", "latitude", "longitude")
 MAX_TABLE_BYTES = 2**24
@@ -60,16 +62,26 @@ def read_group_names(table: Path) -> list[GroupName]:
     return names
 
 
-def without_photos(group: Group, photos: Iterable[str | os.PathLike[str]]) -> Group:
-    """Return a group without some of its photos; LibraryError for one that is not in the group."""
+def without_photos(groups: Sequence[Group], photos: Iterable[str | os.PathLike[str]]) -> list[Group]:
+    """Return groups without some of their photos; LibraryError for a photo that is in none of them."""
     left_out = set()
     for photo in photos:
         path = Path(os.path.abspath(photo))  # noqa: PTH100 - without what leads back and forth
-        asset = next((asset for asset in group.assets if path in asset.files), None)
+        asset = next((asset for group in groups for asset in group.assets if path in asset.files), None)
         if asset is None:
-            raise LibraryError(f"{utf8(str(photo))}: is not in group {group.number}", "see 'veduta library group'")
+            numbers = ", ".join(str(group.number) for group in groups)
+            raise LibraryError(f"{utf8(str(photo))}: is not in group {numbers}", "see 'veduta library group'")
         left_out.add(asset.sha256)
-    return replace(group, assets=tuple(asset for asset in group.assets if asset.sha256 not in left_out))
+    return [replace(group, assets=tuple(a for a in group.assets if a.sha256 not in left_out)) for group in groups]
+
+
+def count_named(library: Library, group: Group, landmark: Landmark, gallery: Gallery | None) -> tuple[int, int]:
+    """Return how many photos of a group have the name of a landmark, and how many are references of that."""
+    verdicts, photos = library.verdicts(), {asset.sha256 for asset in group.assets}
+    labels = (verdicts[sha256].landmark for sha256 in photos if sha256 in verdicts)
+    named = sum(label is not None and label.id == landmark.id for label in labels)
+    references = [] if gallery is None else gallery.references(landmark.id)
+    return named, sum(reference.sha256 in photos for reference in references)
 
 
 def forget_name(library: Library, number: int, gallery: Gallery | None = None) -> tuple[int, int]:
@@ -78,7 +90,8 @@ def forget_name(library: Library, number: int, gallery: Gallery | None = None) -
     Args:
         library: the library.
         number: the group's.
-        gallery: where its photos became references, which are removed; a landmark without any goes too.
+        gallery: where its photos became references. Those that naming made are removed, and a landmark that naming
+            made and that has no references any more; what was in the gallery before stays.
 
     Raises:
         LibraryError: there is no such group, or it has no name.
@@ -88,19 +101,22 @@ def forget_name(library: Library, number: int, gallery: Gallery | None = None) -
     if not named:
         raise LibraryError(f"{utf8(str(library.path))}: group {number} has no name to take back")
     landmarks = {landmark.id for a in named if (landmark := verdicts[a.sha256].landmark)}
-    removed = 0 if gallery is None else _remove_references(gallery, {a.sha256 for a in named}, landmarks)
+    removed = 0 if gallery is None else _remove_made(library.catalog, gallery, {a.sha256 for a in named}, landmarks)
     for asset in named:
         library.clear_verdict(asset.sha256)
     return len(named), removed
 
 
-def _remove_references(gallery: Gallery, photos: set[str], landmarks: set[str]) -> int:
-    ours = [r for r in gallery.references() if r.sha256 in photos and r.landmark in landmarks]
+def _remove_made(catalog: Catalog, gallery: Gallery, photos: set[str], landmarks: set[str]) -> int:
+    """Remove references of these photos and landmarks, and then the landmarks, as far as naming has made them."""
+    made = made_by_naming(catalog, gallery)
+    ours = [r for id in landmarks for r in gallery.references(id) if r.sha256 in photos & made.photos]
     for reference in ours:
         gallery.remove(reference=reference.id)
-    for landmark, references in gallery.landmarks():
-        if landmark.id in landmarks and not references:
-            gallery.remove(landmark=landmark.id)
+    empty = {id for id in landmarks & made.landmarks if not gallery.references(id) and gallery.landmarks(id)}
+    for id in empty:
+        gallery.remove(landmark=id)
+    remember_made(catalog, gallery, MadeByNaming(made.photos - {r.sha256 for r in ours}, made.landmarks - empty))
     return len(ours)
 
 
@@ -109,7 +125,13 @@ def _row(where: str, row: dict[str, str]) -> GroupName:
         number = int(row["group"])
     except ValueError as error:
         raise LibraryError(f"{where}: expected the number of a group, got {row['group']!r}") from error
-    return GroupName(number, row["name"].strip(), (row.get("id") or "").strip() or None, _position(where, row))
+    name, id = row["name"].strip(), (row.get("id") or "").strip() or None
+    if id is None:
+        try:
+            landmark_id(name)
+        except LibraryError as error:
+            raise LibraryError(f"{where}: {error}") from error
+    return GroupName(number, name, id, _position(where, row))
 
 
 def _position(where: str, row: dict[str, str]) -> tuple[float, float] | None:

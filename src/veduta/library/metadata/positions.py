@@ -29,14 +29,18 @@ def sidecar_position(companions: Iterable[str]) -> Degrees | None:
     return next((position for path in sidecars if (position := _position_in(path))), None)
 
 
-def with_countries(assets: Sequence[Asset]) -> list[Asset]:
+def with_countries(assets: Sequence[Asset], likely: Sequence[Asset]) -> list[Asset]:
     """Return assets whose labels have a country: of the landmark, else of the photo, else of the landmark's photos.
 
     The landmark's place decides, which a label has already; without one, the position of the photo itself; without
     that, the median position of all photos of the landmark.
+
+    Args:
+        assets: the photos.
+        likely: the same photos or more with the labels by which a landmark's photos are known.
     """
     taken_at: dict[str, list[Degrees]] = {}
-    for asset in assets:
+    for asset in likely:
         if asset.label is not None and asset.position is not None:
             taken_at.setdefault(asset.label.landmark.id, []).append(asset.position)
     return [_with_country(asset, taken_at) for asset in assets]

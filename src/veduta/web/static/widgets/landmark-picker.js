@@ -106,9 +106,9 @@ export class LandmarkPicker {
   }
 }
 
-/** An id for a new landmark, from its name and not taken: "Sacré-Cœur" becomes "sacre-cœur". */
+/** An id for a new landmark, from its name and not taken, as the command line makes it: "Sacré-Cœur" becomes "sacré-cœur". */
 export async function freeId(gallery, name) {
-  const plain = name.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const plain = name.normalize("NFC").toLowerCase();
   const base = plain.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-+|-+$/g, "") || name.trim();
   for (let n = 1; n < 100; n++) {
     const id = n === 1 ? base : `${base}-${n}`;
