@@ -1,4 +1,4 @@
-"""Veduta names the landmark in a photo, shows the evidence, and says so when it knows none.
+"""Veduta names the landmark in a photo, shows the evidence, or says that none is known.
 
     import veduta
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
+from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder, list_photos
 from veduta.errors import DatasetError
 from veduta.types import Landmark
 
@@ -148,3 +148,58 @@ def test_a_table_that_is_missing_or_a_folder_is_an_error(tmp_path):
         with pytest.raises(DatasetError, match="cannot be read") as raised:
             list_csv(path)
         assert str(raised.value).startswith(os.fspath(path))
+
+
+# --- a photo library given as references -------------------------------------------------------------------------
+
+LIBRARIES = {
+    "by years": ["2018/a", "2019/b", "2020/c"],
+    "by months": ["2019-05/a", "2019-06/b"],
+    "by days": ["2019-05-03/a", "2019.06.17/b", "20190618/c"],
+    "by days with titles": ["2019-05-03 Rome/a", "2019_06_17-Pisa/b"],
+    "years with titles": ["2019 Italy/a", "2020, at home/b"],
+    "of a camera": ["100CANON/a", "101_PANA/b"],
+    "of a phone": ["Camera/a", "Screenshots/b"],
+    "of a phone's cloud": ["Camera Uploads/a", "2019/b"],
+    "of Google Takeout": ["Photos from 2019/a", "Photos from 2020/b"],
+    "of messengers": ["WhatsApp Images/a", "2021/b"],
+    "of Windows": ["Camera Roll/a", "Saved Pictures/b"],
+    "deeper": ["Italy/Rome/a", "Italy/Pisa/b", "France/Paris/c"],
+    "deeper in one place only": ["colosseum/a", "trevi/b", "trevi/close up/c"],
+    "half of the subfolders": ["2019/a", "colosseum/b"],
+}
+LANDMARKS = {
+    "names": ["colosseum/a", "Trevi Fountain/b"],
+    "numbers of a competition": ["2019/a", "27/b", "203093/c", "1001/d"],
+    "names with numbers": ["123_rome/a", "007 museum/b"],
+    "one like a year among many": ["2001/a", "colosseum/b", "trevi/c"],
+    "names with a year inside": ["Expo 2020/a", "Pavilion 1958/b"],
+    "years that are no photo's": ["1666/a", "2525/b"],
+    "cameras in names": ["Camera Obscura/a", "Museum of Photography/b"],
+    "a month that is none": ["2019-13/a", "1999-99/b"],
+}
+
+
+def tree(folder, photos):
+    for photo in photos:
+        path = folder / f"{photo}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return folder
+
+
+@pytest.mark.parametrize("photos", LIBRARIES.values(), ids=LIBRARIES)
+def test_a_photo_library_is_refused_with_the_way_out(tmp_path, photos):
+    folder = tree(tmp_path / "Pictures", photos)
+    with pytest.raises(DatasetError, match="looks like a photo library") as raised:
+        list_photos(folder, None, any_layout=False)
+    assert f"veduta library scan {folder}" in str(raised.value)
+    listed, _ = list_photos(folder, None, any_layout=True)
+    assert listed == list_folder(folder)[0]
+    assert len(listed) == len(photos)
+
+
+@pytest.mark.parametrize("photos", LANDMARKS.values(), ids=LANDMARKS)
+def test_a_folder_of_landmarks_is_taken(tmp_path, photos):
+    listed, _ = list_photos(tree(tmp_path, photos), None, any_layout=False)
+    assert sorted(item.id for item in listed) == sorted(f"{photo}.jpg" for photo in photos)

@@ -444,9 +444,9 @@ def test_removing_what_is_not_there_is_an_error(gallery, gallery_path):
     assert str(gallery_path) in str(raised.value)
     with pytest.raises(NotFoundError, match="has no reference 'palazzo-0'"):
         gallery.remove(reference="palazzo-0")
-    with pytest.raises(ValueError, match="either a landmark or a reference"):
+    with pytest.raises(ValueError, match="expected one of a landmark, a reference and last_added"):
         gallery.remove()
-    with pytest.raises(ValueError, match="either a landmark or a reference"):
+    with pytest.raises(ValueError, match="expected one of a landmark, a reference and last_added"):
         gallery.remove("palazzo-0", "palazzo-0/photo-0.jpg")
     assert len(gallery.references()) == 12
 

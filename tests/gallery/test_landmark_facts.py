@@ -181,7 +181,7 @@ def test_many_landmarks_are_listed_as_few_are(tmp_path, gallery_path):
     many = shutil.copytree(gallery_path, tmp_path / "many")
     rows = [(f"lm-{i:04d}", f"Name {i}" if i % 7 else "Straße\x07\u3042", 1.5, -2.0, None) for i in range(2000)]
     with Gallery.open(many) as gallery, gallery._store._writing() as db:
-        db.executemany("INSERT INTO landmark VALUES (?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT INTO landmark (id, name, latitude, longitude, url) VALUES (?, ?, ?, ?, ?)", rows)
     lines = veduta("list", many).stdout.splitlines()
     assert len(lines) == 2007
     assert lines[0].split() == ["id", "name", "latitude", "longitude", "references"]

@@ -22,6 +22,7 @@ from veduta.gallery.match_graph import (
     expected_inliers,
     keep_confirmed,
 )
+from veduta.gallery.schema import SCHEMA_VERSION
 from veduta.gallery.store import GALLERY_FILE, Store
 
 COUNTS = st.lists(st.integers(0, 4), max_size=60)
@@ -312,6 +313,12 @@ def test_keypoints_found_before_others_were_dropped_are_not_counted(family, tmp_
 # --- a gallery of an older Veduta
 
 
+NEW_COLUMNS = (
+    *(("reference", column) for column in ("license", "latitude", "longitude", "addition")),
+    *(("landmark", column) for column in ("measured", "addition")),
+)
+
+
 @pytest.fixture
 def old(gallery_path):
     """The gallery as schema 1 had it: nothing is known of relatives."""
@@ -321,8 +328,17 @@ def old(gallery_path):
             db.execute(
                 f"UPDATE reference SET {column} = (SELECT t.{column} FROM {column} AS t WHERE t.row = reference.row)"
             )
-        db.execute("ALTER TABLE reference DROP COLUMN license")
-        for table in ("keypoint_support", "reference_pair", "attachment", "removed", "features", "thumbnail"):
+        for table, column in NEW_COLUMNS:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        for table in (
+            "addition",
+            "keypoint_support",
+            "reference_pair",
+            "attachment",
+            "removed",
+            "features",
+            "thumbnail",
+        ):
             db.execute(f"DROP TABLE {table}")
         db.execute("DROP TRIGGER reference_removed")
         db.execute("PRAGMA user_version = 1")
@@ -335,7 +351,7 @@ def test_an_older_gallery_is_brought_up_to_date_and_answers(old, view):
         (answer,) = gallery.recognize([view])
         assert answer.landmark.id == "palazzo-0"
         assert gallery.recognizer().references.expected_inliers(["palazzo-0/photo-0.jpg"]) == {}
-    assert asked(old, "PRAGMA user_version") == [(4,)]
+    assert asked(old, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     tables = {name for (name,) in asked(old, "SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert {"keypoint_support", "reference_pair", "attachment"} <= tables
     with opened(old) as store:

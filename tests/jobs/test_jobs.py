@@ -19,7 +19,8 @@ import typer.main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import world
-from support.processes import PATIENCE, is_whole, rows, veduta, wait_until
+from support.galleries import tables
+from support.processes import PATIENCE, is_whole, veduta, wait_until
 from typer.testing import CliRunner
 
 from veduta.cli import app
@@ -39,13 +40,6 @@ from veduta.pair import verify
 from veduta.records import DONE, PART, Record, RecordFile, count_records, read_records
 from veduta.serialization import to_dict
 from veduta.types import Landmark, LocalFeatures, Reference
-
-TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
-
-
-def tables(gallery):
-    """Every row of every table of a gallery: what is compared when two are to be equal."""
-    return {name: rows(gallery, f"SELECT * FROM {name}") for (name,) in rows(gallery, TABLES)}
 
 
 def changed(found):

@@ -11,7 +11,8 @@ import threading
 import time
 
 import pytest
-from support.processes import PATIENCE, rows, veduta
+from support.galleries import tables
+from support.processes import PATIENCE, veduta
 
 from veduta.errors import JobError
 from veduta.gallery import Gallery
@@ -24,7 +25,6 @@ from veduta.records import DONE, PART, count_records
 ray = pytest.importorskip("ray", reason="Ray has no wheel for this Python or system")
 # Ray sets its own deprecated options when it makes its defaults.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
-TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,6 @@ def pairs(photos, tmp_path_factory):
     names = [f"{photos}/palazzo-{i}/photo-{j}.jpg" for i in range(6) for j in range(2)]
     table.write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in itertools.pairwise(names)))
     return table
-
-
-def tables(gallery):
-    return {name: rows(gallery, f"SELECT * FROM {name}") for (name,) in rows(gallery, TABLES)}
 
 
 class Killer(threading.Thread):

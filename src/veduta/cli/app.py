@@ -10,7 +10,7 @@ import enum
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +18,16 @@ from veduta import __version__
 from veduta.cli import competition, index, jobs, library, models, output, serve, train, trust
 from veduta.cli.gallery import edit_command, export_command
 from veduta.cli.library import changes, review
-from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.options import (
+    SOME_FAILED,
+    AnyLayout,
+    AsListing,
+    ExtractorOption,
+    Listing,
+    MaxKeypoints,
+    MaxSide,
+    Provider,
+)
 from veduta.cli.recognize_options import (
     Budget,
     Depth,
@@ -34,6 +43,9 @@ from veduta.cli.recognize_options import (
     recognize_options,
     why_nothing,
 )
+
+if TYPE_CHECKING:
+    from veduta.gallery.rows import RemovedAddition
 
 app = typer.Typer(
     name="veduta",
@@ -106,6 +118,7 @@ def add_command(
         Path | None,
         typer.Option(metavar="FILE", help="Instead of DIR, a table: photo,landmark[,name,latitude,longitude,url]."),
     ] = None,
+    any_layout: AnyLayout = False,  # noqa: FBT002
     provider: Provider = "cpu",
 ) -> None:
     """Add labeled photos. Photos already there are left alone, so a killed run can simply be run again."""
@@ -114,7 +127,7 @@ def add_command(
     if (source is None) == (csv is None):
         raise typer.BadParameter("give either DIR or --csv FILE")
     with Gallery.open(gallery, provider) as opened, output.progress("adding") as progress:
-        report = opened.add(source, csv, progress, partial(progress, verb="comparing"))
+        report = opened.add(source, csv, progress, partial(progress, verb="comparing"), any_layout=any_layout)
     output.print_failures(report.failures)
     skipped = f", {report.skipped} were there already" if report.skipped else ""
     lost = f", {len(report.failures)} failed" if report.failures else ""
@@ -128,15 +141,32 @@ def remove_command(
     gallery: GalleryPath,
     landmark: Annotated[str | None, typer.Option(metavar="ID", help="A landmark, with all its references.")] = None,
     reference: Annotated[str | None, typer.Option(metavar="ID", help="One reference.")] = None,
+    last_added: Annotated[  # noqa: FBT002
+        bool, typer.Option("--last-added", help="What the last call of add brought; again for the one before.")
+    ] = False,
 ) -> None:
-    """Remove a landmark or a reference, at once and for good."""
+    """Remove a landmark, a reference or what was added last, at once and for good."""
     from veduta.gallery import Gallery
 
-    if (landmark is None) == (reference is None):
-        raise typer.BadParameter("give either --landmark ID or --reference ID")
+    if [landmark is None, reference is None, not last_added].count(False) != 1:
+        raise typer.BadParameter("give one of --landmark ID, --reference ID and --last-added")
     with Gallery.open(gallery) as opened:
+        if last_added:
+            output.note(_removed_addition(opened.remove_last_addition()))
+            return
         count = opened.remove(landmark, reference)
-    output.note(f"removed {count} reference{'s' if count != 1 else ''}")
+    output.note(f"removed {_counted(count, 'reference')}")
+
+
+def _removed_addition(removed: RemovedAddition) -> str:
+    addition, landmarks = removed.addition, removed.landmarks
+    with_landmarks = f" and {_counted(landmarks, 'landmark')}" if landmarks else ""
+    count = _counted(len(removed.references), "reference")
+    return f"removed {count}{with_landmarks}, added {addition.added:%Y-%m-%d %H:%M} UTC from {addition.source}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 @app.command("list")
@@ -193,7 +223,7 @@ def recognize_command(
         Format, typer.Option(help="table, json (one list), jsonl (one object a line) or csv.")
     ] = Format.table,
 ) -> None:
-    """Name the landmark in each photo, or say that it is none the gallery knows."""
+    """Name the landmark in each photo, or say that the gallery knows none."""
     from veduta.gallery import Gallery
 
     options = recognize_options(effort, budget_ms, precision, floor, gps, matcher, depth, rerank_depth, landmark, near)

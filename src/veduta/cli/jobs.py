@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from veduta.cli import output
-from veduta.cli.options import SOME_FAILED, AsListing, ExtractorOption, Listing, MaxKeypoints, MaxSide, Provider
+from veduta.cli.options import (
+    SOME_FAILED,
+    AnyLayout,
+    AsListing,
+    ExtractorOption,
+    Listing,
+    MaxKeypoints,
+    MaxSide,
+    Provider,
+)
 from veduta.cli.recognize_options import (
     Depth,
     EffortName,
@@ -69,6 +78,7 @@ def add_job_command(
     address: Address = None,
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
+    any_layout: AnyLayout = False,
     provider: Provider = "cpu",
     format: AsListing = Listing.table,
 ) -> None:
@@ -78,7 +88,7 @@ def add_job_command(
     if (source is None) == (csv is None):
         raise typer.BadParameter("give either DIR or --csv FILE")
     place = _place(shard, shards, workers, address, cpus, gpus, ray=ray)
-    _do(AddJob(gallery, source, csv, provider), work, place, format)
+    _do(AddJob(gallery, source, csv, provider, any_layout), work, place, format)
 
 
 @jobs_app.command("recognize")

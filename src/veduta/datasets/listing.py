@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,50 @@ class LabeledPhoto:
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", self.photo)
+
+
+# Names of folders that hold photos by time or by device: a year or date alone or before a title, those of cameras (DCF:
+# 100CANON) and those that phones, their clouds and photo programs make.
+_TIME = r"(19|20)\d\d([-_. ]?(0[1-9]|1[0-2])([-_. ]?(0[1-9]|[12]\d|3[01]))?)?([-_ .,]+\D.*)?|photos from (19|20)\d\d"
+_DEVICE = r"dcim|camera( uploads| roll)?|screenshots?|(saved |my )?(pictures|photos)|downloads?"
+_PROGRAM = r"whatsapp (images|video)|google photos|takeout|icloud photos|instagram|lightroom|imports?|photo stream"
+_LIBRARY_FOLDER = re.compile(rf"(?i:{_TIME}|{_DEVICE}|{_PROGRAM})|\d{{3}}[A-Z0-9_]{{5}}")
+
+
+def list_photos(
+    folder: str | os.PathLike[str] | None, table: str | os.PathLike[str] | None, *, any_layout: bool
+) -> tuple[list[LabeledPhoto], list[Failure]]:
+    """Return the photos to add from a folder of landmarks, or from a table, and what was passed over.
+
+    Args:
+        folder: with one subfolder per landmark, or None.
+        table: read where there is no folder.
+        any_layout: take the folder even where it looks like a photo library.
+
+    Raises:
+        DatasetError: as `list_folder` and `list_csv`; or the folder looks like a photo library.
+    """
+    if folder is None:
+        return list_csv(Path(os.fsdecode(table or "")))
+    listed, failures = list_folder(Path(folder))
+    if not any_layout:
+        _refuse_library(Path(folder), listed)
+    return listed, failures
+
+
+def _refuse_library(folder: Path, listed: Sequence[LabeledPhoto]) -> None:
+    """Raise DatasetError for a folder that holds photos by time or device, or deeper than in landmarks' folders."""
+    paths = [Path(item.id).parts for item in listed]
+    tops = sorted({parts[0] for parts in paths})
+    library = [name for name in tops if _LIBRARY_FOLDER.fullmatch(name)]
+    deep = next((parts for parts in paths if len(parts) > 2), None)
+    if deep is None and 2 * len(library) < len(tops):
+        return
+    seen = f"{folder / library[0]} is no landmark" if library else f"{folder.joinpath(*deep or ())} lies deeper"
+    raise DatasetError(
+        f"{folder}: looks like a photo library, not like {folder}/LANDMARK/PHOTO: {seen}; nothing was added",
+        f"name one's own photos with: veduta library scan {folder}; or add them all the same with --any-layout",
+    )
 
 
 def list_folder(folder: Path) -> tuple[list[LabeledPhoto], list[Failure]]:

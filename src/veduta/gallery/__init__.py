@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from veduta.concurrency import in_order
-from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
+from veduta.datasets.listing import LabeledPhoto, list_photos
 from veduta.decision.answer import DEFAULT_FLOOR
 from veduta.decision.model import Decider, LearnedDecider
 from veduta.embedders import DEFAULT_EMBEDDER
@@ -177,6 +177,8 @@ class Gallery(GalleryContents, TrustedFolder):
         csv: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
         comparing: Progress | None = None,
+        *,
+        any_layout: bool = False,
     ) -> AddReport:
         """Add the photos of a folder with one subfolder per landmark, or of a table, and report on each.
 
@@ -188,22 +190,21 @@ class Gallery(GalleryContents, TrustedFolder):
             csv: the table instead, with photo, landmark and perhaps name, latitude, longitude, url.
             progress: called with photos done and photos in all.
             comparing: likewise, while the new ones are compared with the photos of their landmark.
+            any_layout: take each subfolder for a landmark even where the folder looks like a photo library.
 
         Raises:
-            DatasetError: the folder or table is malformed.
+            DatasetError: the folder or table is malformed, or the folder looks like a photo library.
             GalleryError: the gallery cannot be written.
         """
         if (source is None) == (csv is None):
             raise ValueError("expected either a folder or a csv")
-        listed, failures = list_folder(Path(source)) if source is not None else list_csv(Path(str(csv)))
-        return _add(self._store, self._models, listed, failures, progress, comparing)
+        listed, failures = list_photos(source, csv, any_layout=any_layout)
+        return _add(self._store, self._models, listed, failures, os.fsdecode(source or csv or ""), progress, comparing)
 
     def add_photo(self, photo: str | os.PathLike[str], landmark: Landmark | str, id: str | None = None) -> AddReport:
         """Add one photo as a reference of a landmark, known or new; its id is the path as given unless `id` is."""
-        landmark = Landmark(landmark) if isinstance(landmark, str) else landmark
-        return _add(
-            self._store, self._models, [LabeledPhoto(os.fsdecode(photo), id or os.fsdecode(photo), landmark)], []
-        )
+        landmark, path = Landmark(landmark) if isinstance(landmark, str) else landmark, os.fsdecode(photo)
+        return _add(self._store, self._models, [LabeledPhoto(path, id or path, landmark)], [], path)
 
     def add_contents(self, photos: Iterable[tuple[str, bytes]], landmark: Landmark) -> AddReport:
         """Add photos that are nowhere else, such as those sent to a server; the gallery keeps the files themselves.
@@ -220,21 +221,29 @@ class Gallery(GalleryContents, TrustedFolder):
             listed.append(
                 LabeledPhoto(str(path), f"{landmark.id}/{photo.sha256[:16]}", landmark, name=name, content=photo)
             )
-        report = _add(self._store, self._models, listed, [])
+        report = _add(self._store, self._models, listed, [], ", ".join(item.name for item in listed))
         for path in {Path(item.photo) for item in listed}:
             reference = self._store.find_content(path.name)
             if reference is None or Path(reference.photo).name != path.name:  # no photo, or one that lies elsewhere
                 path.unlink(missing_ok=True)
         return report
 
-    def remove(self, landmark: str | None = None, reference: str | None = None) -> int:
-        """Remove a landmark with all its references, or one reference, at once; return how many references went.
+    def remove(self, landmark: str | None = None, reference: str | None = None, *, last_added: bool = False) -> int:
+        """Remove a landmark with all its references, one reference, or the last addition; return how many went.
+
+        Args:
+            landmark: its id.
+            reference: its id.
+            last_added: remove what the last addition brought, as `remove_last_addition` does.
 
         Raises:
             NotFoundError: there is no such landmark or reference.
+            GalleryError: nothing is left of any addition.
         """
-        if (landmark is None) == (reference is None):
-            raise ValueError("expected either a landmark or a reference")
+        if (landmark is not None) + (reference is not None) + last_added != 1:
+            raise ValueError("expected one of a landmark, a reference and last_added")
+        if last_added:
+            return len(self.remove_last_addition().references)
         if landmark is not None:
             landmark = self._store.rows.landmark_id(landmark)
             removed = self._store.references(landmark) if utf8(landmark) == landmark else []
@@ -407,6 +416,7 @@ def _add(
     models: GalleryModels,
     listed: list[LabeledPhoto],
     failures: list[Failure],
+    source: str,
     progress: Progress | None = None,
     comparing: Progress | None = None,
 ) -> AddReport:
@@ -415,7 +425,7 @@ def _add(
         check_position(landmark)
     stored = {item.landmark: store.rows.stored_landmark(item.landmark) for item in listed}
     listed = [replace(item, landmark=stored[item.landmark]) for item in listed]
-    report = add_listed(store, *models.pair(), listed, failures, progress)
+    report = add_listed(store, *models.pair(), listed, failures, utf8(source), progress)
     store.graph.compare(models.matcher(), HomographyVerifier(), comparing)
     return report
 

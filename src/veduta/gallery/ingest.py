@@ -46,10 +46,12 @@ class ContentLookup:
 
     Args:
         store: asked by one thread at a time, whichever that is.
+        source: the folder, table or photo that the run adds from, kept with its addition.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store, self._lock, self._new = store, Lock(), set[str]()
+    def __init__(self, store: Store, source: str) -> None:
+        self._store, self._source, self._lock, self._new = store, source, Lock(), set[str]()
+        self._addition: int | None = None
 
     def earlier(self, sha256: str) -> Reference | None:
         """Return the reference with this content, None where there was none before this run."""
@@ -67,9 +69,11 @@ class ContentLookup:
             return self._store.landmark(id)
 
     def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
-        """Add references as `Store.add` does, and remember the new ones."""
+        """Add references as `Store.add` does, all of the run as one addition, and remember the new ones."""
         with self._lock:
-            added = self._store.add(landmarks, entries)
+            if entries and self._addition is None:
+                self._addition = self._store.additions.begin(self._source)
+            added = self._store.add(landmarks, entries, self._addition)
             self._new.update(reference.sha256 for reference in added)
         return added
 
@@ -80,14 +84,23 @@ def add_listed(
     extractor: Extractor,
     listed: list[LabeledPhoto],
     failures: list[Failure],
+    source: str,
     progress: Progress | None = None,
 ) -> AddReport:
-    """Add photos to a store and report on each; `failures` are those met while listing.
+    """Add photos to a store and report on each; photos that are ready are stored when the run is interrupted.
 
-    Photos that are ready are stored when the run is interrupted. A table's names and places of a landmark are taken
-    over even if all its photos were there already.
+    A table's names and places of a landmark are taken over even if all its photos were there already.
+
+    Args:
+        store: the gallery's rows.
+        embedder: makes the descriptors.
+        extractor: makes the local features.
+        listed: the photos.
+        failures: those met while listing.
+        source: the folder, table or photo they come from, kept with their addition.
+        progress: called with photos done and photos in all.
     """
-    known = ContentLookup(store)
+    known = ContentLookup(store, source)
 
     def work(item: LabeledPhoto) -> NewReference | Failure | None:
         return make_entry(item, known.earlier, embedder, extractor)
@@ -151,7 +164,8 @@ def make_entry(
 
 def _entry(item: LabeledPhoto, image: Image, embedder: Embedder, extractor: Extractor) -> NewReference:
     reference = Reference(item.id, item.landmark.id, str(Path(item.photo).absolute()), image.sha256, item.license)
-    return NewReference(reference, embedder.embed([image])[0], extractor.extract(image), thumbnail(image))
+    descriptor, features = embedder.embed([image])[0], extractor.extract(image)
+    return NewReference(reference, descriptor, features, thumbnail(image), image.position)
 
 
 class _Batch:
@@ -171,12 +185,12 @@ class _Batch:
         if key not in self._stored:
             self._stored[key] = self._known.landmark(key)
         landmark = merged_landmark(self._stored[key], item.landmark)
-        if self._stored[key] != landmark:
-            self._landmarks[key] = self._stored[key] = landmark
+        if self._stored[key] != landmark or entry is not None:
+            self._landmarks[key] = merged_landmark(self._landmarks.get(key), item.landmark)
+        self._stored[key] = landmark
         if entry is None:
             self.skipped += 1
             return
-        self._landmarks.setdefault(key, landmark)
         self._waiting.append((item, entry))
         if len(self._waiting) >= ADD_BATCH:
             self.flush()

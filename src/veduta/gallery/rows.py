@@ -1,19 +1,22 @@
-"""The descriptors of a gallery by row id, and the log of removed rows, that indexes follow."""
+"""The rows of a gallery's file: descriptors and the log of removals, landmarks and their places, additions."""
 
 from __future__ import annotations
 
 import sqlite3
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.files import utf8
 from veduta.gallery.match_graph import descriptor_matrix
+from veduta.geo import median_position
 from veduta.sqlite import Database
-from veduta.types import Float32, Int64, Landmark, Position
+from veduta.types import Float32, Int64, Landmark, Position, Reference
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,83 @@ class DescriptorRows:
         return int(self._db.rows("SELECT coalesce(max(seq), 0) FROM removed")[0][0])
 
 
+@dataclass(frozen=True)
+class Addition:
+    """One call that added references, as long as any of them is there.
+
+    Attributes:
+        id: its number; later ones have higher numbers.
+        added: when it began, in UTC.
+        source: the folder, table or photo they came from.
+        references: how many of them are there.
+    """
+
+    id: int
+    added: datetime
+    source: str
+    references: int
+
+
+@dataclass(frozen=True)
+class RemovedAddition:
+    """An addition that was taken back.
+
+    Attributes:
+        addition: as it was.
+        references: those removed.
+        landmarks: how many landmarks went with them: those that it had made, without references of others.
+    """
+
+    addition: Addition
+    references: tuple[Reference, ...]
+    landmarks: int
+
+
+class Additions:
+    """What each call of `add` brought, so that the last one can be taken back.
+
+    Args:
+        db: the gallery's file.
+        writing: runs its body as one transaction.
+    """
+
+    def __init__(self, db: Database, writing: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
+        self._db, self._writing = db, writing
+
+    def begin(self, source: str) -> int:
+        """Return the number of a new addition from a folder, table or photo."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._writing() as db:
+            return int(db.execute("INSERT INTO addition (added, source) VALUES (?, ?)", (now, source)).lastrowid or 0)
+
+    def last(self) -> Addition | None:
+        """Return the last addition of which references are there, or None."""
+        query = """SELECT id, added, source, (SELECT count(*) FROM reference WHERE reference.addition = addition.id)
+                   FROM addition WHERE id = (SELECT max(addition) FROM reference)"""
+        with self._db.decoding():
+            rows = self._db.rows(query)
+            return next((Addition(id, datetime.fromisoformat(at), *others) for id, at, *others in rows), None)
+
+    def remove_last(self) -> RemovedAddition | None:
+        """Remove what the last addition brought and return that; None where nothing is left of any.
+
+        Landmarks that were there before keep the names and places they have now.
+        """
+        with self._writing() as db:
+            last = self.last()
+            if last is None:
+                return None
+            rows = db.execute(
+                "SELECT id, landmark, photo, sha256, license FROM reference WHERE addition = ?", (last.id,)
+            )
+            references = tuple(Reference(*row) for row in rows)
+            db.execute("DELETE FROM reference WHERE addition = ?", (last.id,))
+            others = "EXISTS (SELECT 1 FROM reference WHERE reference.landmark = landmark.id)"
+            made = db.execute(f"DELETE FROM landmark WHERE addition = ? AND NOT {others}", (last.id,))  # noqa: S608
+            measure_places(db, (reference.landmark for reference in references))
+        return RemovedAddition(last, references, made.rowcount)
+
+
 def merged_landmark(known: Landmark | None, landmark: Landmark) -> Landmark:
     """Return a landmark whose missing fields are filled from an earlier record."""
     if known is None:
@@ -135,12 +215,53 @@ def check_position(landmark: Landmark) -> None:
         raise GalleryError(f"landmark {landmark.id!r}: half a position, without its {missing}", "give both or neither")
 
 
-def merge_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
-    """Insert a landmark, or replace the fields of the stored one that this one has."""
+def merge_landmark(db: sqlite3.Connection, landmark: Landmark, addition: int | None = None) -> None:
+    """Insert a landmark, as one that this addition made, or replace the fields of the stored one that this one has."""
     db.execute(
-        """INSERT INTO landmark VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET
+        """INSERT INTO landmark (id, name, latitude, longitude, url, addition) VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (id) DO UPDATE SET
            name = CASE WHEN excluded.name = excluded.id THEN name ELSE excluded.name END,
+           measured = measured AND coalesce(excluded.latitude = latitude AND excluded.longitude = longitude, 1),
            latitude = coalesce(excluded.latitude, latitude), longitude = coalesce(excluded.longitude, longitude),
            url = coalesce(excluded.url, url)""",
+        (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url, addition),
+    )
+
+
+def replace_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
+    """Store a landmark as given, new or in place of the one with its id; a measured place that is given stays so."""
+    db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?1, ?1)", (landmark.id,))
+    db.execute(
+        """UPDATE landmark SET name = ?2, url = ?5, latitude = ?3, longitude = ?4,
+           measured = measured AND latitude IS ?3 AND longitude IS ?4 WHERE id = ?1""",
         (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url),
     )
+
+
+def measure_places(db: sqlite3.Connection, landmarks: Iterable[str]) -> None:
+    """Give landmarks without a place of their own the median of their references' positions, or none without any."""
+    query = """SELECT latitude, longitude FROM reference WHERE landmark = ?
+               AND latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"""
+    update = """UPDATE landmark SET latitude = ?, longitude = ?, measured = ?
+                WHERE id = ? AND (measured OR latitude IS NULL AND longitude IS NULL)"""
+    for id in set(landmarks):
+        place = median_position(db.execute(query, (id,)))
+        db.execute(update, (*(place or (None, None)), place is not None, id))
+
+
+def put_reference(
+    db: sqlite3.Connection, reference: Reference, descriptor: Float32, position: Position | None, addition: int | None
+) -> tuple[int, Reference] | None:
+    """Insert a reference, under a longer id where its own is taken; return its row and the stored one.
+
+    Returns:
+        None where the content is in the gallery already.
+    """
+    if db.execute("SELECT 1 FROM reference WHERE sha256 = ?", (reference.sha256,)).fetchone():
+        return None
+    if db.execute("SELECT 1 FROM reference WHERE id = ?", (reference.id,)).fetchone():
+        reference = replace(reference, id=f"{reference.id}~{reference.sha256[:12]}")
+    values = {**vars(reference), "descriptor": descriptor.astype(np.float16).tobytes(), "addition": addition}
+    values |= {"latitude": position.latitude, "longitude": position.longitude} if position else {}
+    insert = f"INSERT INTO reference ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608
+    return int(db.execute(insert, tuple(values.values())).lastrowid or 0), reference

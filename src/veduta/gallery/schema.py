@@ -16,7 +16,7 @@ from veduta.files import write_json
 from veduta.models.folder import CARD_FILE
 from veduta.sqlite import transaction
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 PAGE = 16_384  # bytes; with SQLite's 4,096 the features of a photo lie in nine pieces, with these in two or three
 
 # keypoint_support counts, for each keypoint of a reference, the photos of the same landmark that confirm it, and says
@@ -24,11 +24,16 @@ PAGE = 16_384  # bytes; with SQLite's 4,096 the features of a photo lie in nine 
 # reference_pair keeps the inliers of each such pair, both ways round. The large columns lie in tables of their own, so
 # that reading all descriptors does not read them. The log of removals spares an index of millions from asking which
 # references are still there.
+# A landmark's place is `measured` when nobody gave one: the median of its references' positions, which the cameras
+# wrote. An addition is what one call of `add` brought, so that the last one can be taken back.
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE landmark (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, latitude REAL, longitude REAL, url TEXT
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, latitude REAL, longitude REAL, url TEXT,
+    measured INTEGER NOT NULL DEFAULT 0,
+    addition INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE addition (id INTEGER PRIMARY KEY AUTOINCREMENT, added TEXT NOT NULL, source TEXT NOT NULL) STRICT;
 CREATE TABLE reference (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -36,7 +41,10 @@ CREATE TABLE reference (
     photo TEXT NOT NULL,
     sha256 TEXT NOT NULL UNIQUE,
     descriptor BLOB NOT NULL,
-    license TEXT
+    license TEXT,
+    latitude REAL,
+    longitude REAL,
+    addition INTEGER
 ) STRICT;
 CREATE INDEX reference_landmark ON reference (landmark);
 CREATE TABLE features (
@@ -103,6 +111,14 @@ ALTER TABLE usefulness RENAME TO keypoint_support;
 DROP INDEX kin_b;
 ALTER TABLE kin RENAME TO reference_pair;
 CREATE INDEX reference_pair_b ON reference_pair (b);
+""",
+    4: """
+ALTER TABLE landmark ADD COLUMN measured INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE landmark ADD COLUMN addition INTEGER;
+ALTER TABLE reference ADD COLUMN latitude REAL;
+ALTER TABLE reference ADD COLUMN longitude REAL;
+ALTER TABLE reference ADD COLUMN addition INTEGER;
+CREATE TABLE addition (id INTEGER PRIMARY KEY AUTOINCREMENT, added TEXT NOT NULL, source TEXT NOT NULL) STRICT;
 """,
 }
 

@@ -12,22 +12,27 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
 from veduta.gallery.match_graph import MatchGraph, with_confirmations
 from veduta.gallery.parallel_reader import ParallelReader
-from veduta.gallery.rows import DescriptorRows, merge_landmark
+from veduta.gallery.rows import (
+    Additions,
+    DescriptorRows,
+    measure_places,
+    merge_landmark,
+    put_reference,
+    replace_landmark,
+)
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
 from veduta.sqlite import Database
 from veduta.sqlite.connections import is_writable
 from veduta.sqlite.faults import gallery_fault
-from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Reference, UInt8
+from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Position, Reference, UInt8
 
 GALLERY_FILE = "gallery.sqlite"
 MODELS_FOLDER = "models"  # folder of models that do not ship
@@ -46,12 +51,14 @@ class NewReference:
         descriptor: (D,) float32 of norm 1.
         features: its local features.
         thumbnail: a small encoded picture, shown as evidence when the photo itself is gone.
+        position: where the photo was taken, as the camera wrote that, or None.
     """
 
     reference: Reference
     descriptor: Float32
     features: LocalFeatures
     thumbnail: bytes
+    position: Position | None = None
 
 
 class Store:
@@ -65,6 +72,7 @@ class Store:
         writable: whether this process may change the gallery.
         graph: the verified pairs among references of one landmark.
         rows: the descriptors by row id, and the log of removals, that indexes are kept up to date with.
+        additions: what each call of `add` brought.
 
     Raises:
         GalleryError: the file cannot be opened.
@@ -77,7 +85,7 @@ class Store:
         self._db = Database(file, gallery_fault, read_only=not self.writable)
         self._reader = ParallelReader(file, self._db)
         self.graph = MatchGraph(self._db, self._writing)
-        self.rows = DescriptorRows(self._db)
+        self.rows, self.additions = DescriptorRows(self._db), Additions(self._db, self._writing)
 
     @classmethod
     def create(
@@ -167,32 +175,33 @@ class Store:
             wrong = f"{self.path}: the settings it was made with are damaged ({error})"
             raise GalleryError(f"{wrong}; restore the gallery from a copy") from error
 
-    def add(self, landmarks: Iterable[Landmark], entries: Sequence[NewReference]) -> list[Reference]:
+    def add(
+        self, landmarks: Iterable[Landmark], entries: Sequence[NewReference], addition: int | None = None
+    ) -> list[Reference]:
         """Add references and their landmarks in one transaction; return the references that were new.
 
-        The fields a landmark has replace those stored before. An entry whose content is already in the gallery is
-        left out; one whose id is taken by another photo gets a longer id.
+        The fields a landmark has replace those stored before; one that nobody gave a place has the median of its
+        references' positions. An entry whose content is already in the gallery is left out; one whose id is taken by
+        another photo gets a longer id.
         """
-        added = []
         with self._writing() as db:
             for landmark in landmarks:
-                merge_landmark(db, landmark)
-            for entry in entries:
-                reference = _put_entry(db, entry)
-                added += [reference] if reference else []
+                merge_landmark(db, landmark, addition)
+            added = [stored for entry in entries if (stored := _put_entry(db, entry, addition)) is not None]
+            measure_places(db, (reference.landmark for reference in added))
         return added
 
     def put_landmark(self, landmark: Landmark) -> None:
         """Store a landmark as given, new or in the place of the one with its id."""
         with self._writing() as db:
-            db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?1, ?1)", (landmark.id,))
-            values = landmark.name, landmark.latitude, landmark.longitude, landmark.url, landmark.id
-            db.execute("UPDATE landmark SET name = ?, latitude = ?, longitude = ?, url = ? WHERE id = ?", values)
+            replace_landmark(db, landmark)
 
     def remove_reference(self, id: str) -> bool:
-        """Remove one reference, keeping its landmark's name and place; return whether there was one."""
+        """Remove one reference, keeping its landmark's name and given place; return whether there was one."""
         with self._writing() as db:
-            return db.execute("DELETE FROM reference WHERE id = ?", (id,)).rowcount > 0
+            removed = db.execute("DELETE FROM reference WHERE id = ? RETURNING landmark", (id,)).fetchall()
+            measure_places(db, (landmark for (landmark,) in removed))
+        return bool(removed)
 
     def remove_landmark(self, id: str) -> int | None:
         """Remove a landmark with all its references; return how many there were, or None for no such landmark."""
@@ -281,18 +290,12 @@ def _bytes(file: Path) -> int:
         return 0
 
 
-def _put_entry(db: sqlite3.Connection, entry: NewReference) -> Reference | None:
+def _put_entry(db: sqlite3.Connection, entry: NewReference, addition: int | None) -> Reference | None:
     """Insert one reference and return the stored one, or None for content that is already there."""
-    reference = entry.reference
-    if db.execute("SELECT 1 FROM reference WHERE sha256 = ?", (reference.sha256,)).fetchone():
+    stored = put_reference(db, entry.reference, entry.descriptor, entry.position, addition)
+    if stored is None:
         return None
-    name = reference.id
-    if db.execute("SELECT 1 FROM reference WHERE id = ?", (name,)).fetchone():
-        name = f"{reference.id}~{reference.sha256[:12]}"
-    stored = Reference(name, reference.landmark, reference.photo, reference.sha256, reference.license)
-    values = (*astuple(stored), entry.descriptor.astype(np.float16).tobytes())
-    columns = "id, landmark, photo, sha256, license, descriptor"
-    row_id = db.execute(f"INSERT INTO reference ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values).lastrowid  # noqa: S608
+    row_id, reference = stored
     db.execute("INSERT INTO features VALUES (?, ?)", (row_id, pack_features(entry.features)))
     db.execute("INSERT INTO thumbnail VALUES (?, ?)", (row_id, entry.thumbnail))
-    return stored
+    return reference

@@ -6,7 +6,9 @@ A sphere stands for the Earth: its mean radius errs by less than 0.6 % anywhere,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 from veduta.types import Landmark, Position
 
@@ -19,6 +21,20 @@ def great_circle_km(a: Position, b: Position) -> float:
     across = math.sin((north_b - north_a) / 2) ** 2
     along = math.cos(north_a) * math.cos(north_b) * math.sin((east_b - east_a) / 2) ** 2
     return 2 * EARTH_KM * math.asin(min(1.0, math.sqrt(across + along)))
+
+
+def median_position(positions: Iterable[tuple[float, float]]) -> Position | None:
+    """Return the median of positions (degrees north, degrees east), each coordinate by itself; None without any.
+
+    Positions on both sides of the 180th meridian count as the neighbors they are.
+    """
+    places = list(positions)
+    if not places:
+        return None
+    north, easts = median(north for north, _ in places), [east for _, east in places]
+    if max(easts) - min(easts) <= 180:
+        return Position(north, median(easts))
+    return Position(north, (median(east % 360 for east in easts) + 180) % 360 - 180)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from veduta.concurrency import in_order
-from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder
+from veduta.datasets.listing import LabeledPhoto, list_photos
 from veduta.errors import GalleryError
 from veduta.features_codec import FEATURES_HEADER, PLACES, pack_features
 from veduta.gallery.components import make_components
@@ -33,7 +33,7 @@ from veduta.matching import make_matcher
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record
-from veduta.types import Failure, Landmark, LocalFeatures, Reference
+from veduta.types import Failure, Landmark, LocalFeatures, Position, Reference
 
 KNOWN = "known.bin"  # in the plan: the sha256 of every photo that the gallery had when the job was begun, sorted
 DIGEST = 32  # bytes of one
@@ -50,12 +50,14 @@ class AddJob:
         source: a folder with one subfolder of photos per landmark.
         csv: the table instead.
         provider: execution provider.
+        any_layout: take each subfolder for a landmark even where the folder looks like a photo library.
     """
 
     gallery: Path
     source: Path | None = None
     csv: Path | None = None
     provider: str = "cpu"
+    any_layout: bool = False
 
     def __post_init__(self) -> None:
         if (self.source is None) == (self.csv is None):
@@ -77,10 +79,8 @@ class AddJob:
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
         """Yield every photo of the listing with its reference's id."""
-        if self.source is not None:
-            listed, lost = list_folder(self.source.absolute())
-        else:
-            listed, lost = list_csv(Path(str(self.csv)).absolute())
+        source, table = (path.absolute() if path else None for path in (self.source, self.csv))
+        listed, lost = list_photos(source, table, any_layout=self.any_layout)
         failures += lost
         for item in listed:
             yield item.id, asdict(item)
@@ -163,7 +163,8 @@ def to_listed(item: JobItem) -> LabeledPhoto:
 
 def pack_entry(entry: NewReference) -> bytes:
     """Return an entry as bytes, its features packed as the gallery will keep them."""
-    reference, features = json.dumps(asdict(entry.reference)).encode(), pack_features(entry.features)
+    fields = {"reference": asdict(entry.reference), "position": entry.position}
+    reference, features = json.dumps(fields).encode(), pack_features(entry.features)
     descriptor = np.asarray(entry.descriptor, "<f4").tobytes()
     lengths = LENGTHS.pack(len(reference), len(descriptor), len(features))
     return b"".join((lengths, reference, descriptor, features, entry.thumbnail))
@@ -176,7 +177,10 @@ def unpack_entry(data: bytes) -> NewReference:
         parts.append(data[place : place + length])
         place += length
     descriptor = np.frombuffer(parts[1], "<f4").astype(np.float32)
-    return NewReference(Reference(**json.loads(parts[0])), descriptor, unpack_to_repack(parts[2]), data[place:])
+    fields = json.loads(parts[0])
+    position = Position(*fields["position"]) if fields["position"] else None
+    reference, features = Reference(**fields["reference"]), unpack_to_repack(parts[2])
+    return NewReference(reference, descriptor, features, data[place:], position)
 
 
 def unpack_to_repack(data: bytes) -> LocalFeatures:
@@ -215,7 +219,7 @@ def merge_added(
     try:
         if store.settings() != settings:
             raise GalleryError(f"{gallery}: was made by other models than the job was begun for; begin it again")
-        known = ContentLookup(store)
+        known = ContentLookup(store, plan.identity["photos"])
         restore = partial(_restored, known, gallery, settings, provider)
         prepared = ((listed, restore(listed, record)) for listed, record in map(_listed, records))
         report = add_entries(known, prepared, sum(plan.counts), list(plan.failures), progress)

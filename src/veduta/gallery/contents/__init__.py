@@ -8,7 +8,8 @@ from dataclasses import replace
 from veduta.errors import GalleryError
 from veduta.files import Closable, utf8
 from veduta.gallery.live_references import not_found
-from veduta.gallery.references import StoredReference
+from veduta.gallery.references import StoredReference, remove_photos
+from veduta.gallery.rows import Addition, RemovedAddition
 from veduta.gallery.store import Store
 from veduta.types import Landmark, LandmarkCount, Position, Reference
 
@@ -130,3 +131,22 @@ class GalleryContents(Closable):
     def rename(self, id: str, name: str) -> Landmark:
         """Give a landmark another name and return the landmark; errors as in `edit`."""
         return self.edit(id, name)
+
+    def last_addition(self) -> Addition | None:
+        """Return the last addition of which references are still there, or None."""
+        return self._store.additions.last()
+
+    def remove_last_addition(self) -> RemovedAddition:
+        """Remove the references of the last addition, with the landmarks it made, and return what was removed.
+
+        Landmarks that were there before keep the names and places they have now. Called again, the addition before
+        that goes.
+
+        Raises:
+            GalleryError: nothing is left of any addition, or the gallery cannot be written.
+        """
+        removed = self._store.additions.remove_last()
+        if removed is None:
+            raise GalleryError(f"{self.path}: has no addition to take back", "remove --landmark or --reference instead")
+        remove_photos(self.path, removed.references)
+        return removed

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from veduta.geo import median_position
 from veduta.geo.countries import country_of
 from veduta.library import Group, Library, UncertainAsset
 from veduta.library.metadata import keywords
@@ -131,16 +131,10 @@ def _place(bursts: tuple[Burst, ...], answers: Mapping[str, StoredAnswer]) -> Al
     label = max(labels, key=lambda label: (keywords.place(label.landmark) is not None, label.by == "person"))
     positions = (next((asset.position for asset in burst if asset.position is not None), None) for burst in bursts)
     known = [position for position in positions if position is not None]
-    position = _median(known) or keywords.place(label.landmark)
+    position = median_position(known) or keywords.place(label.landmark)
     country = label.country if keywords.place(label.landmark) else country_of(*position) if position else None
     cover = max((burst[0] for burst in bursts), key=lambda asset: _shown_well(asset, answers))
     return AlbumPlace(label.landmark, country, bursts, cover, position, len(known))
-
-
-def _median(places: Sequence[Position]) -> Position | None:
-    if not places:
-        return None
-    return statistics.median(place[0] for place in places), statistics.median(place[1] for place in places)
 
 
 def _shown_well(asset: Asset, answers: Mapping[str, StoredAnswer]) -> tuple[bool, int, int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +13,7 @@ from veduta.errors import ImageError, LibraryError
 from veduta.features import make_extractor
 from veduta.files import utf8
 from veduta.gallery import Gallery
+from veduta.geo import median_position
 from veduta.library.assets import current_answers, current_landmarks, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.cluster.cache import FeatureCache
@@ -105,8 +105,7 @@ def describe_group(
         if answer is not None and answer.landmark is not None:
             by_landmark.setdefault(answer.landmark.id, []).append(answer.landmark)
     most = max(by_landmark.values(), key=len, default=None)
-    places = [asset.position for asset in assets if asset.position is not None]
-    position = (statistics.median(p[0] for p in places), statistics.median(p[1] for p in places)) if places else None
+    position = median_position(asset.position for asset in assets if asset.position is not None)
     dates = sorted(asset.taken for asset in assets if asset.taken is not None)
     return Group(
         number=number,

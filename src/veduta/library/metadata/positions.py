@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
-from statistics import median
 
+from veduta.geo import median_position
 from veduta.geo.countries import country_of
 from veduta.images.metadata.xmp import XmpPacket
 from veduta.library.metadata.xmp import MAX_SIDECAR_BYTES
@@ -50,13 +50,8 @@ def _with_country(asset: Asset, taken_at: dict[str, list[Degrees]]) -> Asset:
     label = asset.label
     if label is None or label.country is not None or label.landmark.latitude is not None:
         return asset
-    positions = taken_at.get(label.landmark.id, [])
-    position = asset.position or (_median(positions) if positions else None)
+    position = asset.position or median_position(taken_at.get(label.landmark.id, []))
     return asset if position is None else replace(asset, label=replace(label, country=country_of(*position)))
-
-
-def _median(positions: Sequence[Degrees]) -> Degrees:
-    return median(north for north, _ in positions), median(east for _, east in positions)
 
 
 def _position_in(path: str) -> Degrees | None:
