@@ -8,15 +8,19 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
+from veduta.datasets.listing import composed
 from veduta.embedders import make_embedder
 from veduta.errors import ImageError, LibraryError
 from veduta.features import make_extractor
 from veduta.files import utf8
 from veduta.gallery import Gallery
+from veduta.gallery.rows import merged_landmark
 from veduta.library.assets import current_answers, current_landmarks, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.cluster.cache import FeatureCache
+from veduta.library.cluster.earlier_names import remember_renamed
 from veduta.library.cluster.features import (
     EMBEDDER,
     EXTRACTOR,
@@ -70,14 +74,17 @@ def landmark_id(name: str) -> str:
 
 
 def add_references(
-    gallery: Gallery, assets: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
+    gallery: Gallery, root: Path, assets: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
 ) -> list[Failure]:
     """Make photos references of a landmark, and return those that could not be.
 
+    A reference's id is the photo's path in the library: in a gallery given away, no id tells of the folders above.
+
     Args:
         gallery: where.
+        root: the library's folder.
         assets: the photos.
-        landmark: the landmark they show.
+        landmark: the landmark they show; facts that it lacks and the gallery has stay.
         replacing: ids of the landmarks that the same photos were references of before, and do not show.
     """
     failures: list[Failure] = []
@@ -87,10 +94,11 @@ def add_references(
         if before is not None and before.landmark in replacing:
             gallery.remove(reference=before.id)
         try:
-            failures += gallery.add_photo(asset.file, landmark).failures
+            failures += gallery.add_photo(asset.file, landmark, asset.file.relative_to(root).as_posix()).failures
         except ImageError as error:
             failures.append(Failure.of(utf8(str(asset.file)), error))
-    gallery.put_landmark(landmark)
+    known = gallery.landmarks(landmark.id)
+    gallery.put_landmark(merged_landmark(known[0].landmark if known else None, landmark))
     return failures
 
 
@@ -196,24 +204,47 @@ def name_group(
     """Store the landmark a group shows, as `Library.name` does; return the landmark and the failures."""
     if utf8(name + (id or "")) != name + (id or ""):
         raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
-    north, east = position or group.position or (None, None)
-    landmark = Landmark(id or landmark_id(name), name, north, east)
+    landmark = _landmark_to_name(group, name, id, gallery, position)
     verdicts = catalog.verdicts.all()
     landmarks = {sha256: v.landmark.id for sha256, v in verdicts.items() if v.landmark}
     unnamed = [a for a in group.assets if a.sha256 not in verdicts or verdicts[a.sha256].verdict == "named"]
     wrong = {landmarks[a.sha256] for a in unnamed if a.sha256 in landmarks} - {landmark.id}
     with catalog.transaction():
+        remember_renamed(catalog, [a.sha256 for a in unnamed], verdicts, landmark, gallery)
         for asset in unnamed:
             catalog.verdicts.put(asset.sha256, "named", landmark)
     if gallery is None:
         return landmark, []
     same = [a for a in group.assets if landmarks.get(a.sha256) == landmark.id]
     before = _contents_of(gallery)
-    failures = add_references(gallery, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)
+    failures = add_references(gallery, catalog.root, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)
     now, made = _contents_of(gallery), made_by_naming(catalog, gallery)
     photos, ids = made.photos | now.photos - before.photos, made.landmarks | now.landmarks - before.landmarks
     remember_made(catalog, gallery, MadeByNaming(photos, ids))
     return landmark, failures
+
+
+def _landmark_to_name(
+    group: Group, name: str, id: str | None, gallery: Gallery | None, position: tuple[float, float] | None
+) -> Landmark:
+    """Return the landmark that a name means: one that the gallery has, by its id or else its name, keeps its place."""
+    known = None if gallery is None else _known_landmark(gallery, name, id)
+    north, east = position or (known and known.position) or group.position or (None, None)
+    if known is None:
+        return Landmark(id or landmark_id(name), name, north, east)
+    return Landmark(known.id, known.name if _is_same(known.name, name) else name, north, east, known.url)
+
+
+def _known_landmark(gallery: Gallery, name: str, id: str | None) -> Landmark | None:
+    """Return the gallery's landmark of an id or, where only a name is given, the only one of this name; or None."""
+    found = gallery.landmarks(id or landmark_id(name))
+    if not found and id is None:
+        found = [count for count in gallery.landmarks() if _is_same(count.landmark.name, name)]
+    return found[0].landmark if len(found) == 1 else None
+
+
+def _is_same(name: str, other: str) -> bool:
+    return composed(name).casefold() == composed(other).casefold()
 
 
 @dataclass(frozen=True)
