@@ -70,7 +70,7 @@ def review_command(
 
 
 def _judge(library: Library, verdict: str | None, photo: str, *, new: bool, provider: str) -> bool:
-    """Store one verdict, or forget it, and print what is known of the photo after that; return whether that failed."""
+    """Store or forget one verdict, and print what is known of the photo after that; return whether that failed."""
     if verdict == "corrected":
         return _correct(library, photo, new=new, provider=provider)
     asset = library.clear_verdict(photo) if verdict is None else library.set_verdict(photo, verdict)

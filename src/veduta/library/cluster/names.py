@@ -148,7 +148,7 @@ def _references_of(gallery: Gallery, assets: Iterable[Asset]) -> set[str]:
 
 
 def _with_present_name(gallery: Gallery, landmark: Landmark, renamed: Landmark | None) -> Landmark:
-    """Return an earlier landmark as the gallery has it now; with its earlier name if naming has replaced that."""
+    """Return an earlier landmark with the facts of the gallery now, and its earlier name if naming has replaced that."""
     found = gallery.landmarks(landmark.id)
     if not found or (renamed is not None and found[0].landmark.name == renamed.name):
         return landmark
