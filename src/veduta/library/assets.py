@@ -15,7 +15,7 @@ from veduta.gallery.contents import GalleryContents
 from veduta.geo.countries import country_of
 from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
-from veduta.library.metadata.positions import sidecar_position, with_countries
+from veduta.library.metadata.positions import sidecar_moment, sidecar_position, with_countries
 from veduta.library.model import Asset, Label, StoredAnswer
 from veduta.types import Landmark
 
@@ -60,7 +60,8 @@ class _Content:
 def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
     """Return the assets of a library in the order of their paths, each with its label.
 
-    A photo without a position has that of its sidecar. Names and places of landmarks are those of the gallery now.
+    A photo without a position, or without a date, has that of its sidecar. Names and places of landmarks are those of
+    the gallery now.
 
     Args:
         catalog: the library's catalog.
@@ -179,6 +180,8 @@ def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
     answer, confidence, verdict, judged_at, offset = evidence
     if offset is not None:
         asset = replace(asset, utc_offset=timedelta(seconds=offset))
+    if taken is None and (moment := sidecar_moment(companions)):
+        asset = replace(asset, taken=moment.local, utc_offset=moment.utc_offset)
     return _Content(asset, parse_landmark(answer), confidence or 0.0, parse_landmark(verdict), judged_at)
 
 

@@ -38,8 +38,8 @@ class Asset:
         companions: files that go where it goes, absolute: the RAW it was developed from, sidecars, the film of a live
             photo and others, see `veduta.library.companions`.
         size: (width, height) in pixels, upright; (0, 0) for what could not be read.
-        taken: when, by the camera's clock and without a zone, or None.
-        utc_offset: how much that clock was ahead of UTC, or None where the photo does not say.
+        taken: when, by the camera's clock and without a zone, else as a sidecar has it, or None.
+        utc_offset: how much that clock was ahead of UTC, or None where neither says.
         position: (degrees north, degrees east) as the camera wrote it, else as a sidecar has it, or None.
         label: what it shows, or None.
         burst: number of the burst or of the set of near-duplicates it is one of, or None when it stands alone.

@@ -132,7 +132,7 @@ def add_new_landmark(
     if landmark.position is None and asset.position is not None:
         landmark = replace(landmark, latitude=asset.position[0], longitude=asset.position[1])
     with Gallery.open(library.gallery, provider) as gallery:
-        failures = add_references(gallery, library.path, [asset], landmark, {before.id} if before else ())
+        failures = add_references(gallery, [asset], landmark, {before.id} if before else (), library.path)
         if failures:  # a landmark without any reference can name nothing
             gallery.remove(landmark=landmark.id)
         return failures

@@ -74,7 +74,11 @@ def landmark_id(name: str) -> str:
 
 
 def add_references(
-    gallery: Gallery, root: Path, assets: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
+    gallery: Gallery,
+    assets: Iterable[Asset],
+    landmark: Landmark,
+    replacing: Collection[str] = (),
+    root: Path | None = None,
 ) -> list[Failure]:
     """Make photos references of a landmark, and return those that could not be.
 
@@ -82,10 +86,10 @@ def add_references(
 
     Args:
         gallery: where.
-        root: the library's folder.
         assets: the photos.
         landmark: the landmark they show; facts that it lacks and the gallery has stay.
         replacing: ids of the landmarks that the same photos were references of before, and do not show.
+        root: the library's folder; None for photos of no library, whose references are called by their whole path.
     """
     failures: list[Failure] = []
     references = {reference.sha256: reference for reference in gallery.references()}
@@ -94,7 +98,8 @@ def add_references(
         if before is not None and before.landmark in replacing:
             gallery.remove(reference=before.id)
         try:
-            failures += gallery.add_photo(asset.file, landmark, asset.file.relative_to(root).as_posix()).failures
+            id = None if root is None else asset.file.relative_to(root).as_posix()
+            failures += gallery.add_photo(asset.file, landmark, id).failures
         except ImageError as error:
             failures.append(Failure.of(utf8(str(asset.file)), error))
     known = gallery.landmarks(landmark.id)
@@ -217,7 +222,8 @@ def name_group(
         return landmark, []
     same = [a for a in group.assets if landmarks.get(a.sha256) == landmark.id]
     before = _contents_of(gallery)
-    failures = add_references(gallery, catalog.root, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)
+    shown = {a.sha256: a for a in (*unnamed, *same)}.values()
+    failures = add_references(gallery, shown, landmark, wrong, catalog.root)
     now, made = _contents_of(gallery), made_by_naming(catalog, gallery)
     photos, ids = made.photos | now.photos - before.photos, made.landmarks | now.landmarks - before.landmarks
     remember_made(catalog, gallery, MadeByNaming(photos, ids))

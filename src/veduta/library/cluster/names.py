@@ -137,7 +137,7 @@ def _take_back(library: Library, gallery: Gallery, named: Sequence[Asset], earli
     for landmark in {earlier[a.sha256].landmark.id: earlier[a.sha256].landmark for a in again}.values():
         shown = [a for a in again if earlier[a.sha256].landmark.id == landmark.id]
         was = _with_present_name(gallery, landmark, landmarks.get(landmark.id))
-        add_references(gallery, library.catalog.root, shown, was, landmarks.keys() - {landmark.id})
+        add_references(gallery, shown, was, landmarks.keys() - {landmark.id}, library.path)
     _remove_made(library.catalog, gallery, {a.sha256 for a in named} - {a.sha256 for a in again}, set(landmarks))
     return len(before - _references_of(gallery, named))
 
@@ -148,7 +148,7 @@ def _references_of(gallery: Gallery, assets: Iterable[Asset]) -> set[str]:
 
 
 def _with_present_name(gallery: Gallery, landmark: Landmark, renamed: Landmark | None) -> Landmark:
-    """Return an earlier landmark with the facts of the gallery now, and its earlier name if naming has replaced that."""
+    """Return an earlier landmark as the gallery has that now, with its earlier name if naming has replaced this."""
     found = gallery.landmarks(landmark.id)
     if not found or (renamed is not None and found[0].landmark.name == renamed.name):
         return landmark
