@@ -17,7 +17,7 @@ from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
 from veduta.library.metadata.positions import sidecar_moment, sidecar_position, with_countries
 from veduta.library.model import Asset, Label, StoredAnswer
-from veduta.types import Landmark
+from veduta.types import Guess, Landmark, Position, Size
 
 # A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
 ASSET_ROWS = """
@@ -109,7 +109,7 @@ def current_answers(catalog: Catalog, answers: Mapping[str, StoredAnswer]) -> di
 
 def _renamed(answer: StoredAnswer, known: Mapping[str, Landmark]) -> StoredAnswer:
     landmark = answer.landmark and known.get(answer.landmark.id, answer.landmark)
-    guesses = tuple((known.get(guess.id, guess), confidence) for guess, confidence in answer.guesses)
+    guesses = tuple(Guess(known.get(guess.id, guess), confidence) for guess, confidence in answer.guesses)
     return replace(answer, landmark=landmark, guesses=guesses)
 
 
@@ -170,9 +170,9 @@ def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
         sha256=sha256,
         files=tuple(Path(catalog.absolute(row[0])) for row in rows),
         companions=tuple(map(Path, companions)),
-        size=(width, height),
+        size=Size(width, height),
         taken=datetime.fromisoformat(taken) if taken else None,
-        position=sidecar_position(companions) if north is None else (north, east),
+        position=sidecar_position(companions) if north is None else Position(north, east),
         burst=burst,
         best=best is None or bool(best),
         group=group,

@@ -129,7 +129,7 @@ def group_command(
 
 
 def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
-    guess = group.landmark or (group.guess[0] if group.guess else None)
+    guess = group.landmark or (group.guess.landmark if group.guess else None)
     row: dict[str, Any] = {
         "group": group.number,
         "photos": len(group.assets),

@@ -104,7 +104,7 @@ def _correct(library: Library, photo: str, *, new: bool, provider: str) -> bool:
 
 def _doubt_row(library: Library, doubt: UncertainAsset, *, as_json: bool) -> dict[str, Any]:
     """Return a doubtful photo as a row: for people its name in the library, for programs its path and the id too."""
-    guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
+    guess = doubt.answer.landmark or (doubt.answer.guesses[0].landmark if doubt.answer.guesses else None)
     name = guess.name if guess else None
     rest = {"confidence": round(doubt.answer.confidence, 3), "others": doubt.others}
     if as_json:

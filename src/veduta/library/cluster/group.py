@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from veduta.datasets.listing import composed
 from veduta.embedders import make_embedder
@@ -31,10 +32,24 @@ from veduta.library.cluster.features import (
 )
 from veduta.library.model import Asset, StoredAnswer, Verdict
 from veduta.progress import VerbProgress
-from veduta.types import Failure, Float32, Landmark
+from veduta.types import Failure, Float32, Landmark, Position
 
 GROUP_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo of a group
 MADE_KEY = "made by naming"  # of the catalog's values
+
+
+class GroupGuess(NamedTuple):
+    """A landmark and how many photos of a group a gallery said to show that landmark."""
+
+    landmark: Landmark
+    photos: int
+
+
+class NamedGroup(NamedTuple):
+    """The landmark that a group was named, and the photos that could not become references of that landmark."""
+
+    landmark: Landmark
+    failures: list[Failure]
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,8 @@ class Group:
     number: int
     assets: tuple[Asset, ...]
     landmark: Landmark | None
-    guess: tuple[Landmark, int] | None
-    position: tuple[float, float] | None
+    guess: GroupGuess | None
+    position: Position | None
     first: datetime | None
     last: datetime | None
 
@@ -119,14 +134,14 @@ def describe_group(
             by_landmark.setdefault(answer.landmark.id, []).append(answer.landmark)
     most = max(by_landmark.values(), key=len, default=None)
     places = [asset.position for asset in assets if asset.position is not None]
-    position = (statistics.median(p[0] for p in places), statistics.median(p[1] for p in places)) if places else None
+    middle = statistics.median
     dates = sorted(asset.taken for asset in assets if asset.taken is not None)
     return Group(
         number=number,
         assets=tuple(assets),
         landmark=named[0] if named else None,
-        guess=None if most is None else (most[0], len(most)),
-        position=position,
+        guess=None if most is None else GroupGuess(most[0], len(most)),
+        position=Position(middle(p[0] for p in places), middle(p[1] for p in places)) if places else None,
         first=dates[0] if dates else None,
         last=dates[-1] if dates else None,
     )
@@ -205,7 +220,7 @@ def name_group(
     id: str | None = None,
     gallery: Gallery | None = None,
     position: tuple[float, float] | None = None,
-) -> tuple[Landmark, list[Failure]]:
+) -> NamedGroup:
     """Store the landmark a group shows, as `Library.name` does; return the landmark and the failures."""
     if utf8(name + (id or "")) != name + (id or ""):
         raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
@@ -219,7 +234,7 @@ def name_group(
         for asset in unnamed:
             catalog.verdicts.put(asset.sha256, "named", landmark)
     if gallery is None:
-        return landmark, []
+        return NamedGroup(landmark, [])
     same = [a for a in group.assets if landmarks.get(a.sha256) == landmark.id]
     before = _contents_of(gallery)
     shown = {a.sha256: a for a in (*unnamed, *same)}.values()
@@ -227,7 +242,7 @@ def name_group(
     now, made = _contents_of(gallery), made_by_naming(catalog, gallery)
     photos, ids = made.photos | now.photos - before.photos, made.landmarks | now.landmarks - before.landmarks
     remember_made(catalog, gallery, MadeByNaming(photos, ids))
-    return landmark, failures
+    return NamedGroup(landmark, failures)
 
 
 def _landmark_to_name(

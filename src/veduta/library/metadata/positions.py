@@ -15,8 +15,8 @@ from veduta.images.metadata.values import Moment
 from veduta.images.metadata.xmp import XmpPacket
 from veduta.library.metadata.xmp import MAX_SIDECAR_BYTES
 from veduta.library.model import Asset
+from veduta.types import Position
 
-Degrees = tuple[float, float]
 _MARKS = b"GPSLatitude", b"Date"  # without which no position and no date is in a sidecar
 _UTF_16 = b"\xff\xfe", b"\xfe\xff"
 
@@ -30,11 +30,11 @@ class SidecarFacts:
         taken: when, or None; the time when the sidecar was changed is none.
     """
 
-    position: Degrees | None = None
+    position: Position | None = None
     taken: Moment | None = None
 
 
-def sidecar_position(companions: Iterable[str]) -> Degrees | None:
+def sidecar_position(companions: Iterable[str]) -> Position | None:
     """Return (degrees north, degrees east) in a photo's XMP sidecars, or None; an estimate of Veduta is none.
 
     Args:
@@ -62,14 +62,14 @@ def with_countries(assets: Sequence[Asset], likely: Sequence[Asset]) -> list[Ass
         assets: the photos.
         likely: the same photos or more with the labels by which a landmark's photos are known.
     """
-    taken_at: dict[str, list[Degrees]] = {}
+    taken_at: dict[str, list[Position]] = {}
     for asset in likely:
         if asset.label is not None and asset.position is not None:
             taken_at.setdefault(asset.label.landmark.id, []).append(asset.position)
     return [_with_country(asset, taken_at) for asset in assets]
 
 
-def _with_country(asset: Asset, taken_at: dict[str, list[Degrees]]) -> Asset:
+def _with_country(asset: Asset, taken_at: dict[str, list[Position]]) -> Asset:
     label = asset.label
     if label is None or label.country is not None or label.landmark.latitude is not None:
         return asset
@@ -78,8 +78,8 @@ def _with_country(asset: Asset, taken_at: dict[str, list[Degrees]]) -> Asset:
     return asset if position is None else replace(asset, label=replace(label, country=country_of(*position)))
 
 
-def _median(positions: Sequence[Degrees]) -> Degrees:
-    return median(north for north, _ in positions), median(east for _, east in positions)
+def _median(positions: Sequence[Position]) -> Position:
+    return Position(median(north for north, _ in positions), median(east for _, east in positions))
 
 
 def _facts(companions: Iterable[str]) -> Iterator[SidecarFacts]:
@@ -108,4 +108,5 @@ def _read(path: str, mtime_ns: int, size: int) -> SidecarFacts:
     if not any(mark in data for mark in _MARKS) and not data.startswith(_UTF_16):
         return SidecarFacts()
     packet = XmpPacket(data)
-    return SidecarFacts(None if packet.is_estimate else packet.position, next(iter(packet.moments), None))
+    position = None if packet.is_estimate or packet.position is None else Position(*packet.position)
+    return SidecarFacts(position, next(iter(packet.moments), None))
