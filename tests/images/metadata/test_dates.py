@@ -277,6 +277,15 @@ def test_texts_that_are_no_dates_cost_nothing(text):
     assert taken(in_photo(record(DAY, text[:30_000]) + record(TIME, text[:30_000]))) is None
 
 
+BLANKS = [" " * 2_000_000, "\n" * 2_000_000, "1" * 2_000_000, "a\n" + "1" * 2_000_000, "a\n " * 9]
+
+
+@pytest.mark.parametrize("text", BLANKS, ids=range(len(BLANKS)))
+@pytest.mark.parametrize("keyword", [b"Raw profile type iptc", b"Raw profile type exif", b"Creation Time"])
+def test_texts_of_megabytes_cost_nothing(keyword, text):
+    assert taken(png(text, b"zTXt", keyword)) is None
+
+
 # --- the rank: EXIF, XMP, IPTC, the text of a PNG, when the file was changed
 
 STEPS = {
