@@ -1,7 +1,10 @@
 """The documentation keeps up: every command, option, public name and problem is in it, and its links lead somewhere."""
 
+import inspect
 import re
+import sys
 from pathlib import Path
+from types import FunctionType, MethodType
 
 import pytest
 import typer.main
@@ -42,6 +45,48 @@ def test_every_command_has_a_section_with_its_options(name):
 @pytest.mark.parametrize("name", veduta.__all__)
 def test_every_public_name_is_documented(name):
     assert f"| `{name}` |" in text("docs/python.md")
+
+
+@pytest.fixture(scope="module")
+def signatures():
+    sys.path.insert(0, str(ROOT / "tools"))
+    import signatures
+
+    return signatures
+
+
+def test_the_page_of_signatures_is_what_the_code_says(signatures):
+    assert text("docs/signatures.md") == signatures.page(), "write it again: python tools/signatures.py"
+
+
+@pytest.mark.parametrize("name", veduta.__all__)
+def test_every_signature_has_its_parameters_with_their_defaults(name):
+    """Without the tool's help: each parameter of each public callable, and its default, in the section of the name."""
+    section = re.search(rf"^## {name}\n(.*?)(?=^## |\Z)", text("docs/signatures.md"), re.M | re.S)[1]
+    thing = getattr(veduta, name)
+    members = [(name, thing)]
+    if inspect.isclass(thing):
+        named = [(key, getattr(thing, key)) for key in dir(thing) if not key.startswith("_")]
+        members += [(key, member) for key, member in named if member.__class__ in (FunctionType, MethodType)]
+    for key, member in members:
+        said = inspect.signature(member)
+        assert key in section
+        for parameter in said.parameters.values():
+            if parameter.name == "self" or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                continue
+            pattern = rf"\b{parameter.name}(: [^\n]*?)?"
+            default = parameter.default
+            if default is not parameter.empty and not callable(default):
+                pattern += rf" = {re.escape(repr(default))}"
+            assert re.search(pattern, section), f"{name}.{key}: {parameter}"
+
+
+def test_no_public_name_has_bare_pairs():
+    """A pair that is returned, or a field, has names; (name, bytes) and degrees may be given as plain tuples."""
+    bare = re.compile(r"(?<!\| )tuple\[(?![^\[\]]*\.\.\.\])")
+    for line in text("docs/signatures.md").splitlines():
+        result = line.rpartition("->")[2] if "->" in line else line if re.match(r"    \w+: ", line) else ""
+        assert not bare.search(result.replace("tuple[tuple[float, ...], ...]", "")), line
 
 
 def test_public_names_are_sorted_and_exist():

@@ -24,18 +24,22 @@ _HOMES = {
     "Candidate": "veduta.types",
     "Circle": "veduta.geo",
     "ConflictError": "veduta.errors",
+    "Coverage": "veduta.types",
     "DatasetError": "veduta.errors",
     "Decision": "veduta.types",
     "Failure": "veduta.types",
     "Gallery": "veduta.gallery",
+    "GalleryCounts": "veduta.types",
     "GalleryError": "veduta.errors",
     "GalleryInfo": "veduta.gallery",
     "Guess": "veduta.types",
     "Image": "veduta.types",
     "ImageError": "veduta.errors",
     "JobError": "veduta.errors",
+    "KeypointCounts": "veduta.pair",
     "Label": "veduta.library.model",
     "Landmark": "veduta.types",
+    "LandmarkConfidence": "veduta.types",
     "LandmarkCount": "veduta.types",
     "Library": "veduta.library",
     "LibraryError": "veduta.errors",
@@ -46,6 +50,7 @@ _HOMES = {
     "NoRoomError": "veduta.errors",
     "NotFoundError": "veduta.errors",
     "NotInstalledError": "veduta.errors",
+    "PairComparison": "veduta.types",
     "PairVerification": "veduta.pair",
     "Position": "veduta.types",
     "PrecisionError": "veduta.errors",
@@ -54,6 +59,7 @@ _HOMES = {
     "Recognizer": "veduta.recognizer",
     "Reference": "veduta.types",
     "ReplacedError": "veduta.errors",
+    "Size": "veduta.types",
     "TermValue": "veduta.types",
     "TooLargeError": "veduta.errors",
     "TrainingError": "veduta.errors",
@@ -61,6 +67,7 @@ _HOMES = {
     "VedutaError": "veduta.errors",
     "Verification": "veduta.types",
     "cards": "veduta.models.cards",
+    "evidence_picture": "veduta.gallery.evidence.explain",
     "load": "veduta.images",
     "verify": "veduta.pair",
 }
@@ -72,18 +79,22 @@ __all__ = [
     "Candidate",
     "Circle",
     "ConflictError",
+    "Coverage",
     "DatasetError",
     "Decision",
     "Failure",
     "Gallery",
+    "GalleryCounts",
     "GalleryError",
     "GalleryInfo",
     "Guess",
     "Image",
     "ImageError",
     "JobError",
+    "KeypointCounts",
     "Label",
     "Landmark",
+    "LandmarkConfidence",
     "LandmarkCount",
     "Library",
     "LibraryError",
@@ -94,6 +105,7 @@ __all__ = [
     "NoRoomError",
     "NotFoundError",
     "NotInstalledError",
+    "PairComparison",
     "PairVerification",
     "Position",
     "PrecisionError",
@@ -102,6 +114,7 @@ __all__ = [
     "Recognizer",
     "Reference",
     "ReplacedError",
+    "Size",
     "TermValue",
     "TooLargeError",
     "TrainingError",
@@ -109,6 +122,7 @@ __all__ = [
     "VedutaError",
     "Verification",
     "cards",
+    "evidence_picture",
     "load",
     "verify",
 ]
@@ -134,6 +148,7 @@ if TYPE_CHECKING:
         VedutaError,
     )
     from veduta.gallery import Gallery, GalleryInfo
+    from veduta.gallery.evidence.explain import evidence_picture
     from veduta.gallery.ingest import AddReport
     from veduta.gallery.options import RecognizeOptions
     from veduta.geo import Circle
@@ -141,21 +156,26 @@ if TYPE_CHECKING:
     from veduta.library import Library
     from veduta.library.model import Asset, Label
     from veduta.models.cards import ModelCard, cards
-    from veduta.pair import PairVerification, verify
+    from veduta.pair import KeypointCounts, PairVerification, verify
     from veduta.recognizer import Recognizer
     from veduta.types import (
         Candidate,
+        Coverage,
         Decision,
         Failure,
+        GalleryCounts,
         Guess,
         Image,
         Landmark,
+        LandmarkConfidence,
         LandmarkCount,
         LocalFeatures,
         Matches,
+        PairComparison,
         Position,
         Recognition,
         Reference,
+        Size,
         TermValue,
         Verification,
     )

@@ -64,7 +64,7 @@ class VedutaError(Exception):
 
 def install_extra(extra: str) -> str:
     """Return what to do to get an optional part of Veduta; not by a name that others could take on a package index."""
-    return f"in Veduta's folder, run: pip install '.[{extra}]'"
+    return f"in Veduta's folder, run: pip install -e '.[{extra}]'"
 
 
 class ImageError(VedutaError):

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from veduta.types import LocalFeatures
+from veduta.types import LocalFeatures, Size
 
 FEATURES_HEADER = struct.Struct(
     "<HHIIf"
@@ -45,4 +45,4 @@ def unpack_features(data: bytes) -> LocalFeatures:
     descriptors = steps.astype(np.float32)
     squares = np.einsum("ij,ij->i", descriptors, descriptors)  # whole numbers: exact; the step falls out with the norm
     descriptors *= (1 / np.sqrt(np.maximum(squares, 1e-12)))[:, None]
-    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), (width, height))
+    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), Size(width, height))

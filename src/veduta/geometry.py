@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from veduta.types import Bool, Float32, Float64, LocalFeatures, Matches, PairGeometry, UInt8, Verification
+from veduta.types import Bool, Coverage, Float32, Float64, LocalFeatures, Matches, PairGeometry, UInt8, Verification
 
 FRAME = 640.0  # photos are compared at this longer side, so that thresholds do not depend on the megapixels
 MIN_MATCHES = 8  # unique pairs; four points fit any homography and a few more agree by chance
@@ -113,7 +113,7 @@ def describe_pair(
     return PairGeometry(
         num_matches=len(matches),
         similarity=float(matches.scores[verification.inliers].mean()),
-        coverage=(_covered(a, query.size), _covered(b, reference.size)),
+        coverage=Coverage(_covered(a, query.size), _covered(b, reference.size)),
         scale=abs(float(np.log(singular[0] * singular[1]) / 2)),
         stretch=float(np.log(singular[0] / singular[1])),
         rotation=abs(float(np.arctan2(jacobian[1, 0] - jacobian[0, 1], jacobian[0, 0] + jacobian[1, 1]))),

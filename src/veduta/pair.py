@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import PIL.Image
 
@@ -16,6 +17,13 @@ from veduta.images import load
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.types import Image, LocalFeatures, Matches, Verification
 from veduta.viz import draw_pair
+
+
+class KeypointCounts(NamedTuple):
+    """How many keypoints each photo of a pair has."""
+
+    a: int
+    b: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +43,7 @@ class PairVerification:
 
     a: str
     b: str
-    num_keypoints: tuple[int, int]
+    num_keypoints: KeypointCounts
     num_matches: int
     num_inliers: int
     homography: tuple[tuple[float, ...], ...] | None
@@ -82,7 +90,7 @@ def verify(
     return PairVerification(
         a=str(a),
         b=str(b),
-        num_keypoints=(len(query), len(reference)),
+        num_keypoints=KeypointCounts(len(query), len(reference)),
         num_matches=len(matches),
         num_inliers=verification.num_inliers,
         homography=None

@@ -27,12 +27,11 @@ from veduta.types import (
     Int64,
     Landmark,
     LocalFeatures,
-    Matches,
+    PairComparison,
     Position,
     Recognition,
     TermValue,
     UInt8,
-    Verification,
 )
 
 CANDIDATES_AT_ONCE = 8  # candidates matched at once, where there is no budget to keep
@@ -414,7 +413,7 @@ class Recognizer:
             features=features,
         )
 
-    def compare(self, query: LocalFeatures, reference: LocalFeatures) -> tuple[Matches, Verification]:
+    def compare(self, query: LocalFeatures, reference: LocalFeatures) -> PairComparison:
         """Return the matches of one pair of photos and their verification."""
         matches = self.components.matcher.match(query, reference)
-        return matches, self.components.verifier.verify(query, reference, matches)
+        return PairComparison(matches, self.components.verifier.verify(query, reference, matches))

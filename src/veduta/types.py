@@ -34,6 +34,13 @@ class Position(NamedTuple):
     longitude: float
 
 
+class Size(NamedTuple):
+    """The size of an upright photo, in pixels."""
+
+    width: int
+    height: int
+
+
 def _check(name: str, array: npt.NDArray[Any], shape: tuple[int | None, ...], kind: str) -> None:
     """Raise ValueError unless `array` has this shape (None: any length) and dtype kind."""
     fits = array.ndim == len(shape) and all(w in (None, h) for w, h in zip(shape, array.shape, strict=True))
@@ -74,9 +81,9 @@ class Image:
             raise ValueError(f"Image: {self.width} x {self.height} is smaller than its pixels {self.pixels.shape}")
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """(width, height) of the upright original photo, in pixels."""
-        return self.width, self.height
+        return Size(self.width, self.height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +100,10 @@ class LocalFeatures:
     keypoints: Float32
     descriptors: Float32
     scores: Float32
-    size: tuple[int, int]
+    size: Size
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "size", Size(*self.size))
         n = len(self.keypoints)
         _check("LocalFeatures.keypoints", self.keypoints, (n, 2), "f")
         _check("LocalFeatures.descriptors", self.descriptors, (n, None), "f")
@@ -150,6 +158,13 @@ class Verification:
         return int(np.count_nonzero(self.inliers))
 
 
+class PairComparison(NamedTuple):
+    """The matches of one pair of photos, and what geometry says of them."""
+
+    matches: Matches
+    verification: Verification
+
+
 @dataclass(frozen=True)
 class Landmark:
     """The thing recognized: an id, and its name, place and page as far as known.
@@ -189,10 +204,24 @@ class LandmarkCount(NamedTuple):
     references: int
 
 
+class GalleryCounts(NamedTuple):
+    """How many landmarks and how many references a gallery has."""
+
+    landmarks: int
+    references: int
+
+
 class Guess(NamedTuple):
     """A landmark and the probability, in [0, 1], that a photo shows it."""
 
     landmark: Landmark
+    confidence: float
+
+
+class LandmarkConfidence(NamedTuple):
+    """The id of a landmark and the probability, in [0, 1], that a photo shows that landmark."""
+
+    landmark: str
     confidence: float
 
 
@@ -222,6 +251,13 @@ class Reference:
     license: str | None = None
 
 
+class Coverage(NamedTuple):
+    """The shares, in [0, 1], of a query and of a reference that their inliers span."""
+
+    query: float
+    reference: float
+
+
 @dataclass(frozen=True, eq=False)
 class PairGeometry:
     """The geometry of a verified pair beyond the number of inliers; all but `num_matches` are 0 without inliers.
@@ -240,7 +276,7 @@ class PairGeometry:
 
     num_matches: int
     similarity: float = 0.0
-    coverage: tuple[float, float] = (0.0, 0.0)
+    coverage: Coverage = field(default=Coverage(0.0, 0.0))
     scale: float = 0.0
     stretch: float = 0.0
     rotation: float = 0.0
@@ -284,15 +320,15 @@ class Decision:
         score: the number the confidence was made from: log odds, before calibration.
         evidence: the candidates, best guess first.
         terms: what each kind of evidence adds to the score of the best guess, largest first; their sum is the score.
-        guesses: (landmark id, probability that it is the right one) of the likeliest, best guess first.
+        guesses: the likeliest landmarks by their ids, best guess first.
     """
 
     landmark: str | None
     confidence: float
     score: float
     evidence: tuple[Candidate, ...]
-    terms: tuple[tuple[str, float], ...] = ()
-    guesses: tuple[tuple[str, float], ...] = ()
+    terms: tuple[TermValue, ...] = ()
+    guesses: tuple[LandmarkConfidence, ...] = ()
 
 
 @dataclass(frozen=True)

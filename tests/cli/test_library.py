@@ -171,9 +171,10 @@ def test_a_landmark_is_named_by_id_or_name_and_a_new_one_only_on_request(tmp_pat
         assert corrected(text) == f"{photo}: Palazzo Uno\n"
     assert "palazzo-1, palazzo-2" in refused("library", "review", folder, "--correct", f"{photo}=Ca' Foscari")
     assert "add --new" in refused("library", "review", folder, "--correct", f"{photo}=Rialto")
-    assert corrected("Rialto", "--new") == f"{photo}: Rialto\n"
+    new = f"new in {gallery_path}, with this photo as its reference\n"
+    assert corrected("Rialto", "--new") == f"{photo}: Rialto (rialto), {new}"
     assert corrected("rialto") == f"{photo}: Rialto\n"  # known by now
-    assert corrected("Sacré-Cœur", "--new") == f"{photo}: Sacré-Cœur\n"
+    assert corrected("Sacré-Cœur", "--new") == f"{photo}: Sacré-Cœur (sacré-cœur), {new}"
     for text in ("Sacre\u0301-Cœur", "SACRE\u0301-CŒUR", "sacré-cœur", "sacre\u0301-cœur"):  # the last two are its id
         assert corrected(text) == f"{photo}: Sacré-Cœur\n"
     assert "no letter or digit" in refused("library", "review", folder, "--correct", f"{photo}=???", "--new")

@@ -1,6 +1,6 @@
 """Write canonical.json: what torch answers to the inputs of tests/support/canonical.py.
 
-    pip install '.[export]'
+    pip install -e '.[export]'
     python tests/data/record_canonical.py [RUN]
 
 Only torch and the original weights are asked, never the ONNX files that the record is there to check. RUN is the

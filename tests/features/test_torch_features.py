@@ -406,7 +406,7 @@ def test_without_the_extra_the_line_that_installs_it_is_named():
         "    except ModelError as error: print(error)\n"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.count("in Veduta's folder, run: pip install '.[torch]'") == 3, said
+    assert said.count("in Veduta's folder, run: pip install -e '.[torch]'") == 3, said
 
 
 @pytest.mark.parametrize("name", ["dna-2020-superglue", "dna-2020-own-shape"])

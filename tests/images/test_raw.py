@@ -142,7 +142,7 @@ def test_without_rawpy_the_error_says_how_to_install_it(seen, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImageError, match=r"a\.dng: is a RAW, .*pip install '\.\[raw\]'"):
+    with pytest.raises(ImageError, match=r"a\.dng: is a RAW, .*pip install -e '\.\[raw\]'"):
         seen(dng(small()))
 
 

@@ -630,7 +630,7 @@ def test_options_that_do_not_go_together_end_with_2(pairs, tmp_path, options):
 
 def test_without_the_extra_ray_says_what_to_install(pairs, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ModelError, match=r"need the extra \[ray\] .*pip install '\.\[ray\]'"):
+    with pytest.raises(ModelError, match=r"need the extra \[ray\] .*pip install -e '\.\[ray\]'"):
         run_on_ray(VerifyJob(pairs), tmp_path / "work", 2)
     assert not (tmp_path / "work").exists()
 

@@ -84,6 +84,11 @@ def test_nobody_is_told_to_install_by_a_name_that_others_could_take(page):
     assert not BY_INDEX.search(page.read_text())
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_an_extra_does_not_replace_the_install_of_the_folder(page):
+    assert not re.search(r"pip install (?!-e )['\"]?\.\[", page.read_text())
+
+
 def test_the_rule_sees_what_it_looks_for():
     for told in (
         "pip install veduta",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from veduta.decision.candidates import candidate_score
-from veduta.types import Candidate, Decision, Float64
+from veduta.types import Candidate, Decision, Float64, LandmarkConfidence, TermValue
 
 DEFAULT_FLOOR = 0.5
 
@@ -28,13 +28,13 @@ class LandmarkScore:
         landmark: its id.
         score: log odds before calibration.
         probability: that it is the right one, in [0, 1].
-        terms: (name, contribution to the score); they add up to the score.
+        terms: the contributions to the score; they add up to the score.
     """
 
     landmark: str
     score: float
     probability: float
-    terms: tuple[tuple[str, float], ...]
+    terms: tuple[TermValue, ...]
 
 
 def sigmoid(z: Float64 | float) -> Float64:
@@ -90,18 +90,18 @@ def decide(
     ranked = rank_candidates(candidates)
     first = next(c for c in ranked if c.landmark == best.landmark)
     evidence = (first, *(c for c in ranked if c is not first))[:MAX_EVIDENCE]
-    added = (("position", prior[best.landmark]),) if prior and best.landmark in prior else ()
+    added = (TermValue("position", prior[best.landmark]),) if prior and best.landmark in prior else ()
     terms = sorted((*best.terms, *added), key=lambda term: -abs(term[1]))
     others = sorted((s for s in scores if s is not best), key=lambda s: (-_with_prior(s, prior), -s.score, s.landmark))
     # A runner-up never stands above the guess: a landmark that only its place speaks for is held down as the guess is.
-    runners_up = [(s.landmark, min(_with_prior(s, prior), probability)) for s in others]
+    runners_up = [LandmarkConfidence(s.landmark, min(_with_prior(s, prior), probability)) for s in others]
     return Decision(
         landmark=best.landmark if probability >= floor else None,
         confidence=probability,
         score=best.score,
         evidence=evidence,
-        terms=tuple(term for term in terms if term[1]),
-        guesses=((best.landmark, probability), *runners_up)[:MAX_GUESSES],
+        terms=tuple(TermValue(*term) for term in terms if term[1]),
+        guesses=(LandmarkConfidence(best.landmark, probability), *runners_up)[:MAX_GUESSES],
     )
 
 

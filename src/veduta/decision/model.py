@@ -26,7 +26,7 @@ from veduta.decision.terms import TERM_NAMES, compute_terms
 from veduta.errors import GalleryError, PrecisionError
 from veduta.models.cards import card
 from veduta.models.session import read_file
-from veduta.types import Candidate, Float32, Float64
+from veduta.types import Candidate, Float32, Float64, TermValue
 
 DECISION_FORMAT = 2  # of the .npz file of a decision
 DAMAGED = (  # what readers of a damaged .npz raise
@@ -137,7 +137,7 @@ class LearnedDecider:
         for landmark, evidence in compute_terms(candidates, context).items():
             parts = regression.parts(evidence)
             score = float(parts.sum() + regression.bias)
-            terms = (("base", regression.bias), *zip(TERM_NAMES, parts.tolist(), strict=True))
+            terms = tuple(map(TermValue, ("base", *TERM_NAMES), (regression.bias, *parts.tolist())))
             scores.append(LandmarkScore(landmark, score, float(regression.probability(score)), terms))
         return sorted(scores, key=lambda s: (-s.probability, -s.score, s.landmark))
 
@@ -236,7 +236,7 @@ class HeuristicDecider:
     ) -> list[LandmarkScore]:
         """Return the landmarks, likeliest first, equal ones by id; the stage does not matter."""
         return [
-            LandmarkScore(landmark, score, self.confidence(score), (("best candidate", score),))
+            LandmarkScore(landmark, score, self.confidence(score), (TermValue("best candidate", score),))
             for landmark, score in landmark_votes(candidates).items()
         ]
 

@@ -12,6 +12,7 @@ from veduta.errors import ImageError, NotInstalledError, TooLargeError, install_
 from veduta.images.formats import JpegPhoto, OpenedPhoto
 from veduta.images.metadata import PhotoMetadata, jpeg, read_metadata
 from veduta.images.metadata.exif import Exif
+from veduta.images.metadata.iptc import Iptc
 from veduta.images.metadata.values import Moment
 from veduta.images.metadata.xmp import XmpPacket
 
@@ -48,7 +49,7 @@ def open_raw(data: bytes, shown: str, max_pixels: int) -> OpenedPhoto:
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         raise ImageError(shown, "is a RAW that is damaged, cut short or unusual", "save it as JPEG") from error
     # The RAW has the last word: time and position are both its own, or both its preview's.
-    of_preview = PhotoMetadata.of(own, XmpPacket())
+    of_preview = PhotoMetadata.of(own, XmpPacket(), Iptc())
     source = next(
         (said for said in (read_metadata(data, "RAW"), of_preview) if said.taken or said.position), of_preview
     )

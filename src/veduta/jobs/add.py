@@ -33,7 +33,7 @@ from veduta.matching import make_matcher
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record
-from veduta.types import Failure, Landmark, LocalFeatures, Position, Reference
+from veduta.types import Failure, Landmark, LocalFeatures, Position, Reference, Size
 
 KNOWN = "known.bin"  # in the plan: the sha256 of every photo that the gallery had when the job was begun, sorted
 DIGEST = 32  # bytes of one
@@ -194,7 +194,7 @@ def unpack_to_repack(data: bytes) -> LocalFeatures:
     scores = np.frombuffer(data, "<f2", n, FEATURES_HEADER.size + (4 + dim) * n)
     keypoints: Any = places.astype(np.float64) / PLACES * np.array((width, height), np.float64) - 0.5
     descriptors: Any = steps.astype(np.float64) * step
-    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), (width, height))
+    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), Size(width, height))
 
 
 def merge_added(

@@ -23,7 +23,7 @@ from veduta.jobs.recognize import load_item
 from veduta.matching import PAIR_MATCHERS, make_matcher, make_pair_matcher
 from veduta.protocols import Extractor, Matcher, PairMatcher
 from veduta.records import Record, RecordFile
-from veduta.types import Failure, Image, LocalFeatures, Matches
+from veduta.types import Failure, Image, LocalFeatures, Matches, Size
 
 FEATURES = "features.bin"  # in a shard's folder while it is at work: what was extracted
 PAIRS_AT_ONCE = 256  # pairs of one photo that fall to one shard; of a photo with more, the next ones to another
@@ -141,7 +141,7 @@ class FeatureStore:
         n, dim = head["shape"]
         numbers = np.frombuffer(record.content, "<f4", offset=len(_head(record))).astype(np.float32)
         keypoints, descriptors, scores = np.split(numbers, [2 * n, (2 + dim) * n])
-        return LocalFeatures(keypoints.reshape(n, 2), descriptors.reshape(n, dim), scores, tuple(head["size"]))
+        return LocalFeatures(keypoints.reshape(n, 2), descriptors.reshape(n, dim), scores, Size(*head["size"]))
 
     def close(self) -> None:
         """Close the file."""

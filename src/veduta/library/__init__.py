@@ -16,7 +16,7 @@ from veduta.library.assets import current_answers, read_assets
 from veduta.library.catalog import LINKS_REQUEST, STATE_FOLDER, Catalog
 from veduta.library.cluster.features import EMBEDDER
 from veduta.library.cluster.group import Group as Group
-from veduta.library.cluster.group import name_group, read_groups, update_groups
+from veduta.library.cluster.group import NamedGroup, name_group, read_groups, update_groups
 from veduta.library.journal.provenance import check_links
 from veduta.library.metadata.tag import TagPlan, plan_tags
 from veduta.library.model import Asset, ScanReport, StoredAnswer, Verdict, unreadable
@@ -280,7 +280,7 @@ class Library(Closable, TrustedFolder):
         id: str | None = None,
         gallery: Gallery | None = None,
         position: tuple[float, float] | None = None,
-    ) -> tuple[Landmark, list[Failure]]:
+    ) -> NamedGroup:
         """Name the place of a group; with a gallery its photos become references. Return the landmark and failures.
 
         Photos of the group that a person judged by themselves keep that verdict, and are no references unless it is

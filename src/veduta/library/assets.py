@@ -15,9 +15,9 @@ from veduta.gallery.contents import GalleryContents
 from veduta.geo.countries import country_of
 from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
-from veduta.library.metadata.positions import sidecar_position, with_countries
+from veduta.library.metadata.positions import sidecar_moment, sidecar_position, with_countries
 from veduta.library.model import Asset, Label, StoredAnswer
-from veduta.types import Landmark
+from veduta.types import Guess, Landmark, Position, Size
 
 # A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
 ASSET_ROWS = """
@@ -60,7 +60,8 @@ class _Content:
 def read_assets(catalog: Catalog, floor: float) -> list[Asset]:
     """Return the assets of a library in the order of their paths, each with its label.
 
-    A photo without a position has that of its sidecar. Names and places of landmarks are those of the gallery now.
+    A photo without a position, or without a date, has that of its sidecar. Names and places of landmarks are those of
+    the gallery now.
 
     Args:
         catalog: the library's catalog.
@@ -108,7 +109,7 @@ def current_answers(catalog: Catalog, answers: Mapping[str, StoredAnswer]) -> di
 
 def _renamed(answer: StoredAnswer, known: Mapping[str, Landmark]) -> StoredAnswer:
     landmark = answer.landmark and known.get(answer.landmark.id, answer.landmark)
-    guesses = tuple((known.get(guess.id, guess), confidence) for guess, confidence in answer.guesses)
+    guesses = tuple(Guess(known.get(guess.id, guess), confidence) for guess, confidence in answer.guesses)
     return replace(answer, landmark=landmark, guesses=guesses)
 
 
@@ -169,9 +170,9 @@ def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
         sha256=sha256,
         files=tuple(Path(catalog.absolute(row[0])) for row in rows),
         companions=tuple(map(Path, companions)),
-        size=(width, height),
+        size=Size(width, height),
         taken=datetime.fromisoformat(taken) if taken else None,
-        position=sidecar_position(companions) if north is None else (north, east),
+        position=sidecar_position(companions) if north is None else Position(north, east),
         burst=burst,
         best=best is None or bool(best),
         group=group,
@@ -179,6 +180,8 @@ def _content(catalog: Catalog, rows: Sequence[tuple[Any, ...]]) -> _Content:
     answer, confidence, verdict, judged_at, offset = evidence
     if offset is not None:
         asset = replace(asset, utc_offset=timedelta(seconds=offset))
+    if taken is None and (moment := sidecar_moment(companions)):
+        asset = replace(asset, taken=moment.local, utc_offset=moment.utc_offset)
     return _Content(asset, parse_landmark(answer), confidence or 0.0, parse_landmark(verdict), judged_at)
 
 

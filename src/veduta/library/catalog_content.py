@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import LibraryError
-from veduta.library.model import StoredAnswer
+from veduta.library.model import StoredAnswer, StoredCandidate
 from veduta.sqlite import Database
-from veduta.types import Float32, Landmark
+from veduta.types import Float32, Guess, Landmark
 
 FINGERPRINT_BYTES = 8
 
@@ -210,8 +210,10 @@ class AnswerTable:
                     revision,
                     parse_landmark(landmark),
                     confidence,
-                    tuple((landmark_of(fields), float(p)) for fields, p in json.loads(guesses)),
-                    tuple((str(a), str(b), float(c), d and int(d)) for a, b, c, d in json.loads(evidence)),
+                    tuple(Guess(landmark_of(fields), float(p)) for fields, p in json.loads(guesses)),
+                    tuple(
+                        StoredCandidate(str(a), str(b), float(c), d and int(d)) for a, b, c, d in json.loads(evidence)
+                    ),
                 )
                 for sha256, gallery, revision, landmark, confidence, guesses, evidence in rows
             }
@@ -235,6 +237,10 @@ class AnswerTable:
                 json.dumps(answer.evidence),
             ),
         )
+
+
+def _stored_candidate(reference: Any, landmark: Any, similarity: Any, inliers: Any) -> StoredCandidate:
+    return StoredCandidate(str(reference), str(landmark), float(similarity), inliers and int(inliers))
 
 
 def model_key(name: str, sha256: str) -> str:

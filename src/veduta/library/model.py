@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from veduta.errors import ImageError
 from veduta.files import utf8
-from veduta.types import Failure, Landmark
+from veduta.types import Failure, Guess, Landmark, Position, Size
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Asset:
         companions: files that go where it goes, absolute: the RAW it was developed from, sidecars, the film of a live
             photo and others, see `veduta.library.companions`.
         size: (width, height) in pixels, upright; (0, 0) for what could not be read.
-        taken: when, by the camera's clock and without a zone, or None.
-        utc_offset: how much that clock was ahead of UTC, or None where the photo does not say.
+        taken: when, by the camera's clock and without a zone, else as a sidecar has it, or None.
+        utc_offset: how much that clock was ahead of UTC, or None where neither says.
         position: (degrees north, degrees east) as the camera wrote it, else as a sidecar has it, or None.
         label: what it shows, or None.
         burst: number of the burst or of the set of near-duplicates it is one of, or None when it stands alone.
@@ -51,10 +52,10 @@ class Asset:
     sha256: str
     files: tuple[Path, ...]
     companions: tuple[Path, ...] = ()
-    size: tuple[int, int] = (0, 0)
+    size: Size = field(default=Size(0, 0))
     taken: datetime | None = None
     utc_offset: timedelta | None = None
-    position: tuple[float, float] | None = None
+    position: Position | None = None
     label: Label | None = None
     burst: int | None = None
     best: bool = True
@@ -67,6 +68,22 @@ class Asset:
         return self.files[0]
 
 
+class FileMove(NamedTuple):
+    """A file and the place where a plan puts that, or a link or copy of that."""
+
+    source: Path
+    target: Path
+
+
+class StoredCandidate(NamedTuple):
+    """A reference of a stored answer: its id, its landmark's, the cosine, and the inliers, None if not verified."""
+
+    reference: str
+    landmark: str
+    similarity: float
+    num_inliers: int | None
+
+
 @dataclass(frozen=True)
 class StoredAnswer:
     """A gallery's answer for a photo.
@@ -76,16 +93,16 @@ class StoredAnswer:
         revision: the gallery's, when it was asked.
         landmark: what it answered, or None.
         confidence: probability that the best guess is right.
-        guesses: (landmark, probability), best first.
-        evidence: (reference id, landmark id, similarity, inliers or None), best first.
+        guesses: the likeliest landmarks, best first.
+        evidence: the references that spoke for them, best first.
     """
 
     gallery: str
     revision: int
     landmark: Landmark | None
     confidence: float
-    guesses: tuple[tuple[Landmark, float], ...] = ()
-    evidence: tuple[tuple[str, str, float, int | None], ...] = ()
+    guesses: tuple[Guess, ...] = ()
+    evidence: tuple[StoredCandidate, ...] = ()
 
 
 @dataclass(frozen=True)

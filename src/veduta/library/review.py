@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from veduta.gallery.evidence.page import confidence_phrase
 from veduta.images import load, read_bytes
 from veduta.images.photo_bytes import check_length
 from veduta.library import Library
-from veduta.library.cluster.group import landmark_id
-from veduta.library.model import UncertainAsset
+from veduta.library.cluster.group import add_references, landmark_id
+from veduta.library.model import Asset, UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
 from veduta.types import Failure, Landmark
 from veduta.viz import encode
@@ -92,6 +92,8 @@ def landmark_of(library: Library, text: str, *, new: bool = False) -> Landmark:
     named = {v.landmark.id: v.landmark for v in library.verdicts().values() if v.landmark is not None}
     known = named | {landmark.id: landmark for landmark in _gallery_landmarks(library.gallery)}
     text = composed(text)
+    if utf8(text) != text:
+        raise LibraryError(f"{utf8(text)}: is not text that can be stored; use Unicode only")
     if text in known:
         return known[text]
     alike = [one for one in known.values() if composed(one.name).casefold() == text.casefold()]
@@ -105,6 +107,35 @@ def landmark_of(library: Library, text: str, *, new: bool = False) -> Landmark:
         )
     id = landmark_id(text) if new and not alike else ""
     return alike[0] if alike else known.get(id, Landmark(id, text))
+
+
+def add_new_landmark(
+    library: Library, asset: Asset, landmark: Landmark, before: Landmark | None, provider: str = "cpu"
+) -> list[Failure] | None:
+    """Make a photo the first reference of a landmark in the gallery that was asked, as the page does with a new one.
+
+    Args:
+        library: the library.
+        asset: the photo.
+        landmark: the landmark it shows; without a place, it gets the photo's position.
+        before: the landmark that a person named until now, of which the photo is no reference any more, or None.
+        provider: execution provider for the gallery's networks.
+
+    Returns:
+        The failures; None where no gallery was asked, or the gallery has the landmark already.
+
+    Raises:
+        GalleryError: the gallery is gone, or cannot be written.
+    """
+    if library.gallery is None or _in_gallery(library.gallery, landmark.id):
+        return None
+    if landmark.position is None and asset.position is not None:
+        landmark = replace(landmark, latitude=asset.position[0], longitude=asset.position[1])
+    with Gallery.open(library.gallery, provider) as gallery:
+        failures = add_references(gallery, [asset], landmark, {before.id} if before else (), library.path)
+        if failures:  # a landmark without any reference can name nothing
+            gallery.remove(landmark=landmark.id)
+        return failures
 
 
 def _in_gallery(path: str | None, id: str) -> Landmark | None:

@@ -21,7 +21,7 @@ from veduta.library.catalog_content import PhotoContent, model_key
 from veduta.library.cluster.near_duplicates import find_bursts, sharpness
 from veduta.library.discover import DiscoveredPhoto, discover_photos
 from veduta.library.known_files import KnownFiles
-from veduta.library.model import ScanReport, StoredAnswer, unreadable
+from veduta.library.model import ScanReport, StoredAnswer, StoredCandidate, unreadable
 from veduta.progress import Progress
 from veduta.protocols import Embedder
 from veduta.recognizer import Recognizer
@@ -291,6 +291,7 @@ def _record(photo: DiscoveredPhoto, sha256: str | None, error: str | None) -> Fi
 
 def _stored_answer(recognition: Recognition, gallery: str, revision: int) -> StoredAnswer:
     evidence = tuple(
-        (c.reference, c.landmark, c.similarity, c.num_inliers) for c in recognition.evidence[:MAX_STORED_EVIDENCE]
+        StoredCandidate(c.reference, c.landmark, c.similarity, c.num_inliers)
+        for c in recognition.evidence[:MAX_STORED_EVIDENCE]
     )
     return StoredAnswer(gallery, revision, recognition.landmark, recognition.confidence, recognition.guesses, evidence)

@@ -45,7 +45,7 @@ def set_verdict(catalog: Catalog, photo: str | os.PathLike[str], verdict: str, l
         if answer is None or not (answer.landmark or answer.guesses):
             name = utf8(str(read_asset(catalog, sha256, ASKED_FLOOR).file))
             raise LibraryError(f"{name}: has no answer to accept; scan with --gallery, or correct it")
-        landmark = answer.landmark or answer.guesses[0][0]
+        landmark = answer.landmark or answer.guesses[0].landmark
     keep_verdict(catalog, sha256, verdict, landmark)
     return read_asset(catalog, sha256, ASKED_FLOOR)
 

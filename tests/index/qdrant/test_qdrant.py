@@ -318,7 +318,7 @@ def test_a_folder_is_for_one_process_and_is_shared_within_it(tmp_path):
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "qdrant_client", None)
-    assert "in Veduta's folder, run: pip install '.[qdrant]'" in refusal(QdrantConnection, MEMORY)
+    assert "in Veduta's folder, run: pip install -e '.[qdrant]'" in refusal(QdrantConnection, MEMORY)
 
 
 def test_nobody_loads_it_who_does_not_ask_for_it():

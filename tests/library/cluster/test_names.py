@@ -1,5 +1,7 @@
 """Groups named by a table, photos left out, names taken back."""
 
+from dataclasses import replace
+
 import pytest
 from support.cli import refused, run, run_json
 from support.photos import picture
@@ -8,6 +10,7 @@ from veduta.errors import LibraryError
 from veduta.gallery import Gallery
 from veduta.library import Library
 from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
+from veduta.library.cluster.earlier_names import EARLIER_KEY
 from veduta.library.cluster.group import MADE_KEY
 from veduta.library.cluster.names import forget_name, read_group_names, without_photos
 from veduta.library.model import StoredAnswer
@@ -211,3 +214,205 @@ def test_groups_and_doubts_have_the_names_of_the_gallery_now(folder, tmp_path):
         assert [one.answer.guesses[0][0].name for one in library.uncertain()] == ["New name"]
         assert library.answers()[sha256].guesses[0][0].name == "New name"
     assert "New name" in run("library", "review", folder, "--list").stdout
+
+
+NESTED = [
+    "a.jpg",
+    "2019/a.jpg",
+    "2019/Italy/Venezia/a.jpg",
+    "Camera Uploads/a b.jpg",
+    "Sacré-Cœur/é.jpg",
+    "日本/京都.jpg",
+    "100%/a#1.jpg",
+    "it's/a.jpg",
+    "x.y/a.b.jpg",
+    "-dash/a.jpg",
+    "2019\\Italy/a.jpg",
+]
+
+
+def place(folder, names, start=0):
+    """A library of one group of photos with these names."""
+    for seed, name in enumerate(names, start):
+        picture(folder / name, seed=seed, position=(45.4, 12.3))
+    with Library(folder) as library:
+        library.scan()
+        contents = [asset.sha256 for asset in library.assets()]
+    db = Database(folder / STATE_FOLDER / CATALOG_FILE, lambda action, error, file: LibraryError(str(error)))
+    for rank, sha256 in enumerate(contents):
+        db.write("INSERT INTO member VALUES (?, 1, ?)", (sha256, rank))
+    db.close()
+    return contents
+
+
+def test_a_reference_is_called_by_the_photos_path_in_the_library(tmp_path):
+    folder, gallery = tmp_path / "home" / "me" / "Pictures", tmp_path / "gallery"
+    place(folder, NESTED)
+    run("library", "name", folder, "1", "A", "--gallery", gallery)
+    ids = {row["id"] for row in run_json("list", gallery, "--references")}
+    assert ids == set(NESTED)
+    run("library", "name", folder, "1", "--forget", "--gallery", gallery)
+    assert not references(gallery)
+
+
+def test_two_libraries_with_photos_of_one_name(tmp_path):
+    gallery = tmp_path / "gallery"
+    for number, names in enumerate([["a.jpg"], ["b.jpg", "a.jpg"]]):
+        place(tmp_path / str(number), names, start=10 * number)
+        run("library", "name", tmp_path / str(number), "1", "A", "--gallery", gallery)
+    ids = {row["id"].partition("~")[0] for row in run_json("list", gallery, "--references")}
+    assert (ids, len(references(gallery))) == ({"a.jpg", "b.jpg"}, 3)
+    run("library", "name", tmp_path / "1", "1", "--forget", "--gallery", gallery)
+    assert [row["id"] for row in run_json("list", gallery, "--references")] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_references_with_absolute_ids_from_before_are_found(folder, tmp_path, times):
+    gallery = tmp_path / "gallery"
+    run("library", "name", folder, "1", "A", "--gallery", gallery)
+    with Gallery.open(gallery) as opened:  # as naming once made them
+        for reference in opened.references():
+            opened.remove(reference=reference.id)
+            opened.add_photo(reference.photo, Landmark("a", "A"), str(folder / reference.id))
+        before = opened.references()
+    for _ in range(times):
+        run("library", "name", folder, "1", "A", "--gallery", gallery)
+    with Gallery.open(gallery) as opened:
+        assert opened.references() == before
+    run("library", "name", folder, "1", "--forget", "--gallery", gallery)
+    assert not references(gallery)
+
+
+KNOWN = [
+    # the landmark of the gallery; group, name and options given; the place after that
+    (Landmark("ca-doro", "Ca' d'Oro", 45.44, 12.33), ("Ca' d'Oro", "--id", "ca-doro"), (45.44, 12.33)),
+    (Landmark("rialto", "Rialto", 45.44, 12.33), ("Rialto",), (45.44, 12.33)),
+    (Landmark("rialto", "Rialto", 45.44, 12.33), ("rialto",), (45.44, 12.33)),
+    (Landmark("rialto", "Ponte", 45.44, 12.33), ("Rialto",), (45.44, 12.33)),
+    (Landmark("Q19", "Rialto", 45.44, 12.33), ("RIALTO",), (45.44, 12.33)),
+    (Landmark("Q19", "Sacré-Cœur", -1.5, 0.0), ("Sacre\u0301-Cœur",), (-1.5, 0.0)),
+    (Landmark("rialto", "Rialto", 0.0, 0.0), ("Rialto",), (0.0, 0.0)),
+    (Landmark("rialto", "Rialto"), ("Rialto",), (45.41, 12.3)),
+    (Landmark("Q19", "Rialto"), ("Rialto",), (45.41, 12.3)),
+    (Landmark("rialto", "Rialto", 45.44, 12.33), ("Rialto", "--position", "1,2"), (1.0, 2.0)),
+    (Landmark("rialto", "Rialto"), ("Rialto", "--position", "1,2"), (1.0, 2.0)),
+    (Landmark("other", "Other", 1.0, 2.0), ("Rialto",), (45.41, 12.3)),
+]
+
+
+@pytest.mark.parametrize(("known", "words", "expected"), KNOWN)
+def test_a_known_landmark_keeps_its_place(folder, tmp_path, known, words, expected):
+    gallery = tmp_path / "gallery"
+    with Gallery.create(gallery) as opened:
+        opened.put_landmark(replace(known, url="https://example.org"))
+    run("library", "name", folder, "1", *words, "--gallery", gallery)
+    with Gallery.open(gallery) as opened, Library(folder) as library:
+        (named,) = (count.landmark for count in opened.landmarks() if count.references == 3)
+        assert named.position == pytest.approx(expected)
+        assert named.url == (None if known.id == "other" else "https://example.org")
+        assert library.numbered(1).landmark == named
+        assert (named.id == known.id) == (known.id != "other")
+
+
+def test_two_landmarks_of_one_name_are_not_guessed(folder, tmp_path):
+    gallery = tmp_path / "gallery"
+    with Gallery.create(gallery) as opened:
+        for id in ("Q1", "Q2"):
+            opened.put_landmark(Landmark(id, "Rialto", 1.0, 2.0))
+    assert "shows Rialto (rialto)" in run("library", "name", folder, "1", "Rialto", "--gallery", gallery).stderr
+
+
+A, B, C, D = (("A",), ("B",), ("C",), ("D",))
+STEPS = {
+    "renamed": [A, B],
+    "renamed twice": [A, B, C],
+    "named the same again": [A, A, B],
+    "there and back": [A, B, A],
+    "another spelling": [("Rialto",), ("RIALTO!",)],
+    "another name of one id": [("A", "x"), ("B", "x")],
+    "another place": [A, ("A", None, (1.0, 2.0))],
+    "a place, then a name": [A, ("A", None, (1.0, 2.0)), B],
+    "two names of one id, then another": [("A", "x"), ("B", "x"), C],
+    "four names": [A, B, C, D],
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_taking_a_name_back_leaves_the_one_before(folder, tmp_path, kind):
+    """Step by step, with and without references: each undoes the last naming that changed the name."""
+    with Gallery.create(tmp_path / "gallery") as gallery, Library(folder) as library:
+
+        def state(opened):
+            landmark = library.numbered(1).landmark
+            contents = {(r.landmark, r.sha256) for r in opened.references()} if opened else set()
+            return landmark and (landmark.id, landmark.name), contents
+
+        for opened in (None, gallery):
+            states = [(None, set())]
+            for name, id, position in ((*step, None, None)[:3] for step in STEPS[kind]):
+                _, failures = library.name(1, name, id, opened, position)
+                assert not failures
+                if state(opened)[0] != states[-1][0]:
+                    states.append(state(opened))
+            while len(states) > 1:
+                states.pop()
+                assert forget_name(library, 1, opened).photos == 3
+                assert state(opened) == states[-1]
+            with pytest.raises(LibraryError, match="has no name to take back"):
+                forget_name(library, 1, opened)
+
+
+def test_the_command_says_which_name_a_group_has_again(folder):
+    for name in ("A", "B"):
+        run("library", "name", folder, "1", name)
+    assert "group 1 shows A (a) again: 3 photos" in run("library", "name", folder, "1", "--forget").stderr
+    assert "group 1 has no name now: 3 photos" in run("library", "name", folder, "1", "--forget").stderr
+
+
+def test_a_reference_made_by_hand_is_of_its_landmark_again(folder, tmp_path):
+    gallery = tmp_path / "gallery"
+    with Gallery.create(gallery) as opened:
+        opened.add_photo(folder / "0.jpg", Landmark("a", "A"))
+    before = references(gallery)
+    run("library", "name", folder, "1", "A", "--gallery", gallery)
+    run("library", "name", folder, "1", "B", "--gallery", gallery)
+    assert {landmark for landmark, _ in references(gallery)} == {"b"}
+    run("library", "name", folder, "1", "--forget", "--gallery", gallery)
+    assert {landmark for landmark, _ in references(gallery)} == {"a"}
+    run("library", "name", folder, "1", "--forget", "--gallery", gallery)
+    assert references(gallery) == before
+
+
+def test_a_verdict_of_a_photo_ends_what_was_before(folder):
+    """Named, renamed, judged by itself and forgotten: a later name has none before it."""
+    for name in ("A", "B"):
+        run("library", "name", folder, "1", name)
+    for photo in range(3):
+        run("library", "review", folder, "--forget", folder / f"{photo}.jpg")
+    run("library", "name", folder, "1", "C")
+    assert "has no name now" in run("library", "name", folder, "1", "--forget").stderr
+
+
+@pytest.mark.parametrize("stored", ["x", ["x"], {"k": 3}, {"k": [3]}, {"k": [{"landmark": {}, "gallery": None}]}])
+def test_a_damaged_record_of_earlier_names_is_one_error(folder, stored):
+    with Library(folder) as library:
+        library.name(1, "A")
+        library.catalog.set_meta(EARLIER_KEY, stored)
+    assert "is damaged" in refused("library", "name", folder, "1", "--forget")
+    assert set(labels(folder).values()) == {"A", None}
+
+
+def test_the_list_of_what_was_done_says_how_names_are_taken_back(folder):
+    said = run("library", "undo", folder, "--list").stderr
+    assert "--forget" not in said
+    run("library", "name", folder, "1", "Ca' d'Oro")
+    run("library", "name", folder, "2", "Line\nfeed")
+    said = run("library", "undo", folder, "--list").stderr
+    assert f"veduta library name {folder} GROUP --forget" in said
+    assert "1 Ca' d'Oro" in said
+    assert r"2 'Line\nfeed'" in said
+    assert run_json("library", "undo", folder, "--list") == []
+    run("library", "name", folder, "1", "--forget")
+    said = run("library", "undo", folder, "--list").stderr
+    assert "1 Ca' d'Oro" not in said
+    assert "2 'Line" in said

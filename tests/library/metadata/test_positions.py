@@ -2,10 +2,11 @@
 
 import csv
 import json
+from datetime import datetime, timedelta
 
 import pytest
-from support.metadata import EIFFEL
-from support.photos import picture
+from support.metadata import EIFFEL, exiftool, needs_exiftool
+from support.photos import at, picture
 
 from veduta.library import Library
 from veduta.library.album.content import collect_content
@@ -174,3 +175,92 @@ def test_a_chapter_of_the_album_is_where_most_of_its_photos_were_taken(tmp_path)
     with answered(tmp_path / "library", [(paris, 0.97), (ROME, 0.97), ((41.8, 12.4), 0.97)]) as opened:
         assert [place.country for place in collect_content(opened, 0.9).places] == ["Italy"]
         assert [asset.label.country for asset in opened.assets(0.9)] == ["France", "Italy", "Italy"]
+
+
+# --- dates in sidecars
+
+DATED = XMP.replace("xmlns:exif=", "{} xmlns:exif=", 1)
+SPACES = 'xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+
+
+def dated(said):
+    return DATED.format(SPACES, said)
+
+
+SIDECAR_DATES = {
+    "exif": (dated('exif:DateTimeOriginal="2019-07-14T12:34:56"/>'), 2),
+    "an element": (dated("><exif:DateTimeOriginal>2019-07-14T12:34:56</exif:DateTimeOriginal></rdf:Description>"), 2),
+    "photoshop": (dated('photoshop:DateCreated="2019-07-14T12:34:56"/>'), 2),
+    "digitized": (dated('exif:DateTimeDigitized="2019-07-14T12:34:56"/>'), 2),
+    "xmp": (dated('xmp:CreateDate="2019-07-14T12:34:56"/>'), 2),
+    "with fractions": (dated('exif:DateTimeOriginal="2019-07-14T12:34:56.789"/>'), 2),
+    "as EXIF writes": (dated('exif:DateTimeOriginal="2019:07:14 12:34:56"/>'), 2),
+    "the original first": (
+        dated('xmp:CreateDate="2022-01-01T00:00:00" exif:DateTimeOriginal="2019-07-14T12:34:56"/>'),
+        2,
+    ),
+    "with a position": (
+        dated('exif:GPSLatitude="41,54.0N" exif:GPSLongitude="12,30.0E" exif:DateTimeOriginal="2019-07-14T12:34:56"/>'),
+        2,
+    ),
+    "a zone": (dated('exif:DateTimeOriginal="2019-07-14T12:34:56+02:00"/>'), 2),
+    "in UTC": (dated('exif:DateTimeOriginal="2019-07-14T12:34:56Z"/>'), 0),
+}
+NO_DATES = {
+    "when the sidecar was changed": dated('xmp:ModifyDate="2019-07-14T12:34:56"/>'),
+    "metadata's date": dated('xmp:MetadataDate="2019-07-14T12:34:56"/>'),
+    "zeros": dated('exif:DateTimeOriginal="0000-00-00T00:00:00"/>'),
+    "a year alone": dated('exif:DateTimeOriginal="2019"/>'),
+    "words": dated('exif:DateTimeOriginal="last summer"/>'),
+    "a document type": "<!DOCTYPE x>" + dated('exif:DateTimeOriginal="2019-07-14T12:34:56"/>'),
+    "damaged": dated('exif:DateTimeOriginal="2019-07-14T12:34:56"/>')[:-60].replace("12:34:56", ""),
+    "nothing": "",
+    "an estimate of ours": merge_sidecar(None, EIFFEL, False).decode(),
+    "no sidecar at all": None,
+}
+
+
+@pytest.mark.parametrize("kind", SIDECAR_DATES)
+def test_a_date_that_only_a_sidecar_has_is_the_photos(kind, tmp_path):
+    text, hours = SIDECAR_DATES[kind]
+    with library(tmp_path, {"a.jpg.xmp": text}, taken=None) as opened:
+        (asset,) = opened.assets()
+        assert asset.taken == datetime(2019, 7, 14, 12, 34, 56)  # noqa: DTZ001 - by a clock
+        zone = None if "Z" not in text and "+" not in text else timedelta(hours=hours)
+        assert asset.utc_offset == zone
+
+
+@needs_exiftool
+def test_exiftool_reads_the_same_dates_in_sidecars(tmp_path):
+    names = ("exif:DateTimeOriginal", "photoshop:DateCreated", "exif:DateTimeDigitized", "xmp:CreateDate")
+    for kind, (text, _) in SIDECAR_DATES.items():
+        (tmp_path / "a.xmp").write_text(text)
+        said = exiftool("-s3", "-d", "%Y-%m-%dT%H:%M:%S", *(f"-XMP-{name}" for name in names), tmp_path / "a.xmp")
+        assert (kind, said.splitlines()[0]) == (kind, "2019-07-14T12:34:56")
+
+
+@pytest.mark.parametrize("kind", NO_DATES)
+def test_a_sidecar_that_has_no_date(kind, tmp_path):
+    with library(tmp_path, {"a.jpg.xmp": NO_DATES[kind]} if NO_DATES[kind] is not None else {}, taken=None) as opened:
+        assert opened.assets()[0].taken is None
+
+
+def test_the_photos_own_date_goes_before_its_sidecars(tmp_path):
+    with library(tmp_path, {"a.jpg.xmp": SIDECAR_DATES["exif"][0]}, taken=at(1, 0)) as opened:
+        assert opened.assets()[0].taken == at(1, 0)
+
+
+def test_photos_are_sorted_by_the_dates_of_their_sidecars(tmp_path):
+    with library(tmp_path / "photos", {"a.jpg.xmp": SIDECAR_DATES["exif"][0]}, taken=None) as opened:
+        opened.set_verdict(tmp_path / "photos" / "a.jpg", "corrected", EIFFEL.landmark)
+        targets = [str(target) for _, target in opened.organize(str(tmp_path / "out" / "{date:%Y-%m}")).rows()]
+        assert str(tmp_path / "out" / "2019-07" / "a.jpg") in targets
+
+
+@needs_exiftool
+def test_a_sidecar_that_exiftool_made_of_a_dated_photo(tmp_path):
+    picture(tmp_path / "first.jpg", taken=at(2, 0))
+    exiftool("-q", "-tagsfromfile", tmp_path / "first.jpg", "-all>xmp:all", tmp_path / "a.jpg.xmp")
+    (tmp_path / "first.jpg").unlink()
+    with library(tmp_path, {}, taken=None) as opened:
+        assert opened.assets()[0].taken == at(2, 0)

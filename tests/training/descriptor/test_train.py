@@ -757,4 +757,6 @@ def test_what_is_not_installed_is_told_with_what_to_install(tmp_path, monkeypatc
         train_command.importlib.util, "find_spec", lambda name: None if name in missing else ModuleSpec(name, None)
     )
     result = run("train", tmp_path, "--out", "runs", code=2)
-    assert result.stderr == "veduta: training needs onnx, onnxscript; in Veduta's folder, run: pip install '.[train]'\n"
+    assert (
+        result.stderr == "veduta: training needs onnx, onnxscript; in Veduta's folder, run: pip install -e '.[train]'\n"
+    )

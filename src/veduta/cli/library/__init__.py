@@ -129,7 +129,7 @@ def group_command(
 
 
 def _group_row(group: Group, *, as_json: bool) -> dict[str, Any]:
-    guess = group.landmark or (group.guess[0] if group.guess else None)
+    guess = group.landmark or (group.guess.landmark if group.guess else None)
     row: dict[str, Any] = {
         "group": group.number,
         "photos": len(group.assets),
@@ -183,9 +183,8 @@ def name_command(
             Gallery.create(gallery).close()
         with Gallery.open(gallery, provider) if gallery else nullcontext() as opened_gallery:
             if forget:
-                photos, references = forget_name(opened, groups[0].number, opened_gallery)
                 output.note(
-                    f"group {groups[0].number} has no name now: {photos} photos, {references} references removed"
+                    _forgotten(opened, groups[0].number, *forget_name(opened, groups[0].number, opened_gallery))
                 )
                 return
             for one, group in zip(names, groups, strict=True):
@@ -197,11 +196,22 @@ def name_command(
         raise typer.Exit(SOME_FAILED)
 
 
+def _forgotten(library: Library, number: int, photos: int, references: int) -> str:
+    """Return the outcome of taking a group's name back, in one line."""
+    landmark = library.numbered(number).landmark
+    now = f"shows {_shown(landmark)} again" if landmark else "has no name now"
+    return f"group {number} {now}: {photos} photos, {references} references removed"
+
+
 def _named(number: int, landmark: Landmark, photos: int, references: int) -> str:
     """Return the outcome of naming a group, in one line."""
-    shown = landmark.name if landmark.name.isprintable() else ascii(landmark.name)
     rest = f"; {references} of them are references" if references else ""
-    return f"group {number} shows {shown} ({landmark.id}): {photos} photos named{rest}"
+    return f"group {number} shows {_shown(landmark)}: {photos} photos named{rest}"
+
+
+def _shown(landmark: Landmark) -> str:
+    """Return name and id of a landmark for a line of text."""
+    return f"{landmark.name if landmark.name.isprintable() else ascii(landmark.name)} ({landmark.id})"
 
 
 def _place(text: str | None) -> tuple[float, float] | None:

@@ -156,6 +156,7 @@ def undo_command(
         if list:
             rows = [_action_row(action) for action in opened.history()]
             output.print_rows(rows, as_json=format is Listing.json)
+            _note_names(opened)
             return
         with output.progress("undoing") as progress:
             undone = opened.undo(number, lambda done: progress(done, None))
@@ -163,6 +164,14 @@ def undo_command(
     output.note(f"took back {undone.done} steps of {undone.action.what} number {undone.action.number}")
     if undone.left:
         raise typer.Exit(SOME_FAILED)
+
+
+def _note_names(library: Library) -> None:
+    """Say which groups have a name, which is no change of files, and how to take one back."""
+    named = {group.number: group.landmark.name for group in library.groups() if group.landmark}
+    if named:
+        shown = ", ".join(f"{n} {name if name.isprintable() else ascii(name)}" for n, name in sorted(named.items()))
+        output.note(f"named groups: {shown}; take a name back with: veduta library name {library.path} GROUP --forget")
 
 
 def _action_row(action: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import typer
 
 from veduta.cli import output, serve
 from veduta.cli.library import LibraryPath, StateOption, opened_library
-from veduta.cli.options import AsListing, Listing, Provider
+from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 from veduta.files import write_atomic
 
 if TYPE_CHECKING:
@@ -51,9 +51,12 @@ def review_command(
     verdicts = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
     with opened_library(library, state) as opened:
         if any(verdicts.values()):
+            failed = False
             for verdict, photos in verdicts.items():
                 for photo in photos or ():
-                    _judge(opened, verdict, photo, new=new)
+                    failed |= _judge(opened, verdict, photo, new=new, provider=provider)
+            if failed:
+                raise typer.Exit(SOME_FAILED)
         elif list:
             rows = [_doubt_row(opened, doubt, as_json=format is Listing.json) for doubt in opened.uncertain(limit)]
             if rows or format is Listing.json:
@@ -66,29 +69,42 @@ def review_command(
             output.note(f"{saved} {'verdict' if saved == 1 else 'verdicts'} saved")
 
 
-def _judge(library: Library, verdict: str | None, photo: str, *, new: bool) -> None:
-    """Store one verdict, or forget it, and print what is known of the photo after that."""
-    from veduta.library.review import landmark_of
-
-    if verdict is None:
-        asset = library.clear_verdict(photo)
-    elif verdict == "corrected":
-        path, _, id = photo.rpartition("=")
-        if not path:
-            raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
-        asset = library.set_verdict(path, verdict, landmark_of(library, id, new=new))
-    else:
-        asset = library.set_verdict(photo, verdict)
+def _judge(library: Library, verdict: str | None, photo: str, *, new: bool, provider: str) -> bool:
+    """Store or forget one verdict, and print what is known of the photo after that; return whether that failed."""
+    if verdict == "corrected":
+        return _correct(library, photo, new=new, provider=provider)
+    asset = library.clear_verdict(photo) if verdict is None else library.set_verdict(photo, verdict)
     label = asset.label.landmark.name if asset.label else None
     if verdict is None:
         output.note(f"{asset.file}: verdict forgotten" + (f"; the gallery says {label}" if label else ""))
     else:
         output.note(f"{asset.file}: {label or 'no landmark'}")
+    return False
+
+
+def _correct(library: Library, photo: str, *, new: bool, provider: str) -> bool:
+    """Store which landmark a photo shows; one that is new to the gallery gets the photo as a reference."""
+    from veduta.library.review import add_new_landmark, landmark_of
+
+    path, _, text = photo.rpartition("=")
+    if not path:
+        raise typer.BadParameter(f"expected PHOTO=LANDMARK, got {photo}", param_hint="--correct")
+    landmark, before = landmark_of(library, text, new=new), library.verdicts()
+    asset = library.set_verdict(path, "corrected", landmark)
+    said = f"{asset.file}: {asset.label.landmark.name if asset.label else landmark.name}"
+    earlier = before[asset.sha256].landmark if asset.sha256 in before else None
+    failures = add_new_landmark(library, asset, landmark, earlier, provider) if new else None
+    if failures is None:
+        output.note(said)
+    elif not failures:
+        output.note(f"{said} ({landmark.id}), new in {library.gallery}, with this photo as its reference")
+    output.print_failures(failures or ())
+    return bool(failures)
 
 
 def _doubt_row(library: Library, doubt: UncertainAsset, *, as_json: bool) -> dict[str, Any]:
     """Return a doubtful photo as a row: for people its name in the library, for programs its path and the id too."""
-    guess = doubt.answer.landmark or (doubt.answer.guesses[0][0] if doubt.answer.guesses else None)
+    guess = doubt.answer.landmark or (doubt.answer.guesses[0].landmark if doubt.answer.guesses else None)
     name = guess.name if guess else None
     rest = {"confidence": round(doubt.answer.confidence, 3), "others": doubt.others}
     if as_json:

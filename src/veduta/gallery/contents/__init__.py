@@ -11,7 +11,7 @@ from veduta.gallery.live_references import not_found
 from veduta.gallery.references import StoredReference, remove_photos
 from veduta.gallery.rows import Addition, RemovedAddition
 from veduta.gallery.store import Store
-from veduta.types import Landmark, LandmarkCount, Position, Reference
+from veduta.types import GalleryCounts, Landmark, LandmarkCount, Position, Reference
 
 
 class GalleryContents(Closable):
@@ -69,9 +69,9 @@ class GalleryContents(Closable):
         """A number that grows with every change, whichever process made it."""
         return self._store.revision()
 
-    def counts(self) -> tuple[int, int]:
+    def counts(self) -> GalleryCounts:
         """Return how many landmarks and how many references there are."""
-        return self._store.counts()
+        return GalleryCounts(*self._store.counts())
 
     def covers(self) -> dict[str, str]:
         """Return landmark id -> the id of a reference as its picture, for landmarks that have any."""

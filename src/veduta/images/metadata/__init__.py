@@ -1,13 +1,14 @@
-"""The time, place and orientation of a photo, read from EXIF and XMP in every format, as exiftool does."""
+"""The time, place and orientation of a photo, read from EXIF, XMP and IPTC in every format, as exiftool does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from veduta.images.metadata import boxes, chunks, jpeg
 from veduta.images.metadata.exif import Exif
-from veduta.images.metadata.values import Moment
+from veduta.images.metadata.iptc import Iptc
+from veduta.images.metadata.values import Moment, parse_creation_time
 from veduta.images.metadata.xmp import ESTIMATE, XmpPacket, same_place
 
 _EXIF_MARK = b"ASCII\0\0\0" + ESTIMATE.encode()  # EXIF's free texts begin with their encoding
@@ -24,7 +25,8 @@ class PhotoMetadata:
         position: (degrees north, degrees east) where it was taken, in EXIF or else in XMP; None where nothing is said,
             and for an estimate that Veduta wrote.
         estimate: the position that Veduta wrote as an estimate and nobody has changed, unless there is another.
-        taken: when, by the camera's clock, or None.
+        taken: when, by the camera's clock, or None. EXIF goes before XMP, XMP before IPTC, IPTC before the text of a
+            PNG, and when the file was changed counts last.
     """
 
     orientation: int | None = None
@@ -33,11 +35,12 @@ class PhotoMetadata:
     taken: Moment | None = None
 
     @classmethod
-    def of(cls, exif: Exif, xmp: XmpPacket) -> PhotoMetadata:
-        """Return what EXIF and XMP of one photo say together."""
+    def of(cls, exif: Exif, xmp: XmpPacket, iptc: Iptc, created: Sequence[bytes] = ()) -> PhotoMetadata:
+        """Return what EXIF, XMP, IPTC and the texts of a PNG about its creation say together."""
         by_camera = None if _is_marked(exif, xmp) else exif.position
         position = by_camera or (None if xmp.is_estimate else xmp.position)
-        taken = [*exif.moments, *xmp.moments, exif.changed, xmp.changed]
+        made = [parse_creation_time(text) for text in created]
+        taken = [*exif.moments, *xmp.moments, *iptc.moments, *made, exif.changed, xmp.changed]
         return cls(
             exif.orientation,
             position,
@@ -53,14 +56,22 @@ def read_metadata(data: bytes, kind: str) -> PhotoMetadata:
         data: the file.
         kind: its format, as `veduta.images.formats.identify` tells it.
     """
-    exif, packets = boxes.read_cr3(data) if kind == "RAW" and data[8:12] == _CR3_BRAND else _parts(data, kind)
-    return PhotoMetadata.of(exif, XmpPacket(*packets))
-
-
-def _parts(data: bytes, kind: str) -> tuple[Exif, list[bytes]]:
+    if kind == "RAW" and data[8:12] == _CR3_BRAND:
+        exif, packets = boxes.read_cr3(data)
+        return PhotoMetadata.of(exif, XmpPacket(*packets), Iptc(*exif.iptc_blocks))
+    if kind == "PNG":
+        png = chunks.read_png(data)
+        return _together(png.exif, png.xmp, png.iptc, png.created)
     blocks, packets = _READERS.get(kind, _nothing)(data)
+    return _together(blocks, packets, jpeg.metadata(data, jpeg.IPTC) if kind == "JPEG" else [])
+
+
+def _together(
+    blocks: Sequence[bytes], packets: Sequence[bytes], iptc: Sequence[bytes], created: Sequence[bytes] = ()
+) -> PhotoMetadata:
     exif = Exif(*blocks)
-    return exif, [*packets, *([exif.xmp_packet] if exif.xmp_packet else [])]
+    xmp = XmpPacket(*packets, *([exif.xmp_packet] if exif.xmp_packet else []))
+    return PhotoMetadata.of(exif, xmp, Iptc(*iptc, *exif.iptc_blocks), created)
 
 
 def _is_marked(exif: Exif, xmp: XmpPacket) -> bool:
@@ -92,7 +103,6 @@ _READERS: dict[str, Callable[[bytes], tuple[list[bytes], list[bytes]]]] = {
     "GIF": chunks.read_gif,
     "HEIF": boxes.read_items,
     "JPEG": _read_jpeg,
-    "PNG": chunks.read_png,
     "RAW": _read_raw,
     "TIFF": lambda data: ([data], []),
     "WebP": chunks.read_webp,

@@ -5,36 +5,64 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 MAX_CHUNKS = 100_000  # of one file; pixels of 256 MB lie in a third of that
 MAX_TEXT = 2**24  # bytes of a compressed text
 _PNG_START, _WEBP_START = 8, 12
 _GIF_XMP, _GIF_XMP_END = b"\x21\xff\x0bXMP DataXMP", b"\x01\xff\xfe\xfd"
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
-_PROFILE = re.compile(rb"Raw profile type (exif|APP1|xmp)")
+_PROFILE = re.compile(rb"Raw profile type (exif|APP1|xmp|iptc)")
+_PROFILE_HEAD = re.compile(rb"\s{0,8}[^\n]{0,80}\n\s*\d+\s")  # bounded: a text may be megabytes of blanks
 _XMP_SIGNATURE = b"http://ns.adobe.com/xap/1.0/\0"
+_CREATED_KEYWORD = b"Creation Time"
 _Found = tuple[list[bytes], list[bytes]]  # EXIF blocks, XMP packets
 
 
-def read_png(data: bytes) -> _Found:
-    """Return the EXIF blocks and XMP packets of a PNG, before its pixels or after: as chunks, or as texts in hex."""
-    exif: list[bytes] = []
-    xmp: list[bytes] = []
+@dataclass(frozen=True)
+class PngParts:
+    """The metadata of a PNG, each kind in the order of the file.
+
+    Attributes:
+        exif: blocks of EXIF.
+        xmp: packets.
+        iptc: blocks of IPTC or of Photoshop's resources.
+        created: texts that say when the picture was made.
+    """
+
+    exif: list[bytes] = field(default_factory=list)
+    xmp: list[bytes] = field(default_factory=list)
+    iptc: list[bytes] = field(default_factory=list)
+    created: list[bytes] = field(default_factory=list)
+
+
+def read_png(data: bytes) -> PngParts:
+    """Return the metadata of a PNG, before its pixels or after: as chunks, or as texts, some of them in hex."""
+    parts = PngParts()
     for kind, body in _chunks(data, _PNG_START, "big", 12):
         if kind == b"eXIf":
-            exif.append(body)
+            parts.exif.append(body)
         elif kind in _TEXTS:
-            keyword, text = _TEXTS[kind](body)
-            if keyword == _XMP_KEYWORD:
-                xmp.append(text)
-            elif _PROFILE.fullmatch(keyword):
-                profile = _profile(text)
-                (xmp if b"xmp" in keyword or profile.startswith(_XMP_SIGNATURE) else exif).append(
-                    profile.removeprefix(_XMP_SIGNATURE)
-                )
+            _sort_text(parts, *_TEXTS[kind](body))
         elif kind == b"IEND":
             break
-    return exif, xmp
+    return parts
+
+
+def _sort_text(parts: PngParts, keyword: bytes, text: bytes) -> None:
+    """Put a text with its keyword where it belongs among the metadata."""
+    if keyword == _XMP_KEYWORD:
+        parts.xmp.append(text)
+    elif keyword == _CREATED_KEYWORD:
+        parts.created.append(text)
+    elif _PROFILE.fullmatch(keyword):
+        profile = _profile(text)
+        if keyword.endswith(b"iptc"):
+            parts.iptc.append(profile)
+        elif b"xmp" in keyword or profile.startswith(_XMP_SIGNATURE):
+            parts.xmp.append(profile.removeprefix(_XMP_SIGNATURE))
+        else:
+            parts.exif.append(profile)
 
 
 def read_webp(data: bytes) -> _Found:
@@ -101,9 +129,9 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def _profile(text: bytes) -> bytes:
-    """Return the bytes of a profile as ImageMagick writes it: a name, a length, and hex in lines."""
-    parts = text.split(maxsplit=2)
-    digits = b"".join(parts[2].split()) if len(parts) == 3 else b""
+    """Return the bytes of a profile as ImageMagick writes one: a line with a name, one with a length, hex in lines."""
+    parts = _PROFILE_HEAD.match(text)
+    digits = b"".join(text[parts.end() :].split()) if parts else b""
     try:
         return bytes.fromhex(digits[: len(digits) // 2 * 2].decode("ascii"))
     except ValueError:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from veduta.images.metadata.tiff import Tiff, TiffField
 from veduta.images.metadata.values import Moment, degrees, parse_moment, possible
 
-XMP_PACKET = 0x02BC
+XMP_PACKET, IPTC_RECORDS, PHOTOSHOP_RESOURCES = 0x02BC, 0x83BB, 0x8649
 ORIENTATION, SOFTWARE, CHANGED, EXIF_POINTER, GPS_POINTER = 0x0112, 0x0131, 0x0132, 0x8769, 0x8825
 ORIGINAL, DIGITIZED = 0x9003, 0x9004
 DNG_VERSION = 0xC612
@@ -95,6 +95,12 @@ class Exif:
     def xmp_packet(self) -> bytes:
         """The XMP that a TIFF keeps in its first directory; empty without any."""
         return _data(self._first.get(XMP_PACKET))
+
+    @property
+    def iptc_blocks(self) -> list[bytes]:
+        """The IPTC that a TIFF keeps in its first directory, alone or among Photoshop's resources."""
+        blocks = [_data(self._first.get(tag)) for tag in (IPTC_RECORDS, PHOTOSHOP_RESOURCES)]
+        return [block for block in blocks if block]
 
     def _degrees(self, tag: int) -> float | None:
         """Return a coordinate from its numbers, and the side in the tag before."""

@@ -1,4 +1,4 @@
-"""The metadata in a JPEG: its APP1 segments, found by their signatures."""
+"""The metadata in a JPEG: its APP1 and APP13 segments, found by their signatures."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import re
 from collections.abc import Iterator
 
 SIGNATURE = b"\xff\xd8\xff"
-EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+EXIF, XMP, IPTC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0"
 _EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
 _EXTENSION_HEAD = len(_EXTENSION) + 32 + 4  # signature, the digest of the whole, its length; then the part's place
 _EXIF_START = re.compile(rb".{0,4}?exif\0", re.DOTALL | re.IGNORECASE)  # some cameras put bytes before
 _TIFF_STARTS = (b"II", b"MM")
-_APP1 = 0xE1
+_APP1, _APP13 = 0xE1, 0xED
 _BODILESS = {0x01, *range(0xD0, 0xD9)}
 _END_OF_HEADER = {0xD9, 0xDA}  # the end of the picture, the start of its pixels
 
 
 def metadata(data: bytes, kind: bytes) -> list[bytes]:
-    """Return the bodies of this kind, `EXIF` or `XMP`, without their signatures, in the order of the file.
+    """Return the bodies of this kind, `EXIF`, `XMP` or `IPTC`, without their signatures, in the order of the file.
 
-    What lies behind damage is left out. EXIF that goes on in the next segment is one body.
+    What lies behind damage is left out. EXIF and IPTC that go on in the next segment are one body.
     """
-    return _exif(data) if kind == EXIF else _xmp(data)
+    return _KINDS[kind](data)
 
 
 def _exif(data: bytes) -> list[bytes]:
@@ -48,8 +48,21 @@ def _xmp(data: bytes) -> list[bytes]:
     return packets + ([b"".join(parts[place] for place in sorted(parts))] if parts else [])
 
 
+def _iptc(data: bytes) -> list[bytes]:
+    """Return Photoshop's resources, among which IPTC is, from all their segments."""
+    bodies = [body[len(IPTC) :] for body in _marked(data, _APP13) if body.startswith(IPTC)]
+    return [b"".join(bodies)] if bodies else []
+
+
+_KINDS = {EXIF: _exif, XMP: _xmp, IPTC: _iptc}
+
+
 def _app1(data: bytes) -> Iterator[bytes]:
-    return (body for marker, body in _segments(data) if marker == _APP1)
+    return _marked(data, _APP1)
+
+
+def _marked(data: bytes, app: int) -> Iterator[bytes]:
+    return (body for marker, body in _segments(data) if marker == app)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -13,6 +13,18 @@ _DATE = re.compile(
     r"(?:\D+(?P<hour>\d{1,2})\D+(?P<minute>\d{1,2})(?:(?![+-]\d\d:?\d\d\s*$)\D+(?P<second>\d{1,2})(?:[.,]\d+)?)?)?\s*(?P<rest>.*)",
     re.ASCII | re.DOTALL,
 )
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MAIL_DATE = re.compile(  # RFC 1123, with or without the day of the week
+    rf"(?P<day>\d+)\s*(?P<month>{'|'.join(_MONTHS)})\s*(?P<year>\d+)\s+(?P<hour>\d+):(?P<minute>\d{{2}})"
+    r"(?::(?P<second>\d{2}))?\s*(?P<zone>\S*)",
+    re.ASCII | re.IGNORECASE,
+)
+_PLACES = {"UT": 0, "GMT": 0, "UTC": 0, "EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6}
+_ZONES = _PLACES | {"PST": -8, "PDT": -7, "Z": 0}  # hours ahead of UTC
+_ZONES |= {letter: -hours for hours, letter in enumerate("ABCDEFGHIKLM", 1)}  # as exiftool reads the military ones
+_ZONES |= {letter: hours for hours, letter in enumerate("NOPQRSTUVWXY", 1)}
+_MAX_TEXT = 128  # of a date, more than any has
+_CENTURY_TURN = 70  # a year of two digits above is of the last century
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _ZONE = re.compile(r"([+-])(\d{2}):?(\d{2})", re.ASCII)
 _MIN_YEAR, _MAX_YEAR = 1001, 2999
@@ -58,6 +70,27 @@ def parse_moment(text: bytes | str, zone: bytes | str = b"") -> Moment | None:
         return None
     offset = parse_offset(match["rest"])
     return Moment(local, parse_offset(zone) if offset is None else offset)
+
+
+def parse_creation_time(text: bytes | str) -> Moment | None:
+    """Return the moment in a PNG's text about its creation, as RFC 1123 or ISO 8601 write one, or None.
+
+    >>> parse_creation_time("Sun, 14 Jul 2019 12:34:56 EST").local.isoformat()
+    '2019-07-14T12:34:56'
+    """
+    match = _MAIL_DATE.search(_text(text[:_MAX_TEXT]))
+    if match is None:
+        return parse_moment(text[:_MAX_TEXT])
+    zone = match["zone"].upper()
+    offset = timedelta(hours=_ZONES[zone]) if zone in _ZONES else parse_offset(zone[:6])
+    if zone and zone not in _ZONES and not re.match(r"[+-]\d+:?\d{2}", zone):
+        return None  # exiftool takes no date with a zone that nobody knows
+    year, month = int(match["year"]), _MONTHS.index(match["month"].lower()) + 1
+    if year < 100:
+        year += 1900 if year > _CENTURY_TURN else 2000
+    clock = f"{match['hour']}:{match['minute']}:{match['second'] or '00'}"
+    found = parse_moment(f"{year:04d}:{month:02d}:{int(match['day']):02d} {clock}")
+    return None if found is None else Moment(found.local, offset)
 
 
 def parse_offset(text: bytes | str) -> timedelta | None:

@@ -7,16 +7,21 @@ import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
 
+from veduta.datasets.listing import composed
 from veduta.embedders import make_embedder
 from veduta.errors import ImageError, LibraryError
 from veduta.features import make_extractor
 from veduta.files import utf8
 from veduta.gallery import Gallery
+from veduta.gallery.rows import merged_landmark
 from veduta.geo import median_position
 from veduta.library.assets import current_answers, current_landmarks, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.cluster.cache import FeatureCache
+from veduta.library.cluster.earlier_names import remember_renamed
 from veduta.library.cluster.features import (
     EMBEDDER,
     EXTRACTOR,
@@ -27,10 +32,24 @@ from veduta.library.cluster.features import (
 )
 from veduta.library.model import Asset, StoredAnswer, Verdict
 from veduta.progress import VerbProgress
-from veduta.types import Failure, Float32, Landmark
+from veduta.types import Failure, Float32, Landmark, Position
 
 GROUP_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo of a group
 MADE_KEY = "made by naming"  # of the catalog's values
+
+
+class GroupGuess(NamedTuple):
+    """A landmark and how many photos of a group a gallery said to show that landmark."""
+
+    landmark: Landmark
+    photos: int
+
+
+class NamedGroup(NamedTuple):
+    """The landmark that a group was named, and the photos that could not become references of that landmark."""
+
+    landmark: Landmark
+    failures: list[Failure]
 
 
 @dataclass(frozen=True)
@@ -50,8 +69,8 @@ class Group:
     number: int
     assets: tuple[Asset, ...]
     landmark: Landmark | None
-    guess: tuple[Landmark, int] | None
-    position: tuple[float, float] | None
+    guess: GroupGuess | None
+    position: Position | None
     first: datetime | None
     last: datetime | None
 
@@ -70,15 +89,22 @@ def landmark_id(name: str) -> str:
 
 
 def add_references(
-    gallery: Gallery, assets: Iterable[Asset], landmark: Landmark, replacing: Collection[str] = ()
+    gallery: Gallery,
+    assets: Iterable[Asset],
+    landmark: Landmark,
+    replacing: Collection[str] = (),
+    root: Path | None = None,
 ) -> list[Failure]:
     """Make photos references of a landmark, and return those that could not be.
+
+    A reference's id is the photo's path in the library: in a gallery given away, no id tells of the folders above.
 
     Args:
         gallery: where.
         assets: the photos.
-        landmark: the landmark they show.
+        landmark: the landmark they show; facts that it lacks and the gallery has stay.
         replacing: ids of the landmarks that the same photos were references of before, and do not show.
+        root: the library's folder; None for photos of no library, whose references are called by their whole path.
     """
     failures: list[Failure] = []
     references = {reference.sha256: reference for reference in gallery.references()}
@@ -87,10 +113,12 @@ def add_references(
         if before is not None and before.landmark in replacing:
             gallery.remove(reference=before.id)
         try:
-            failures += gallery.add_photo(asset.file, landmark).failures
+            id = None if root is None else asset.file.relative_to(root).as_posix()
+            failures += gallery.add_photo(asset.file, landmark, id).failures
         except ImageError as error:
             failures.append(Failure.of(utf8(str(asset.file)), error))
-    gallery.put_landmark(landmark)
+    known = gallery.landmarks(landmark.id)
+    gallery.put_landmark(merged_landmark(known[0].landmark if known else None, landmark))
     return failures
 
 
@@ -111,7 +139,7 @@ def describe_group(
         number=number,
         assets=tuple(assets),
         landmark=named[0] if named else None,
-        guess=None if most is None else (most[0], len(most)),
+        guess=None if most is None else GroupGuess(most[0], len(most)),
         position=position,
         first=dates[0] if dates else None,
         last=dates[-1] if dates else None,
@@ -191,28 +219,52 @@ def name_group(
     id: str | None = None,
     gallery: Gallery | None = None,
     position: tuple[float, float] | None = None,
-) -> tuple[Landmark, list[Failure]]:
+) -> NamedGroup:
     """Store the landmark a group shows, as `Library.name` does; return the landmark and the failures."""
     if utf8(name + (id or "")) != name + (id or ""):
         raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
-    north, east = position or group.position or (None, None)
-    landmark = Landmark(id or landmark_id(name), name, north, east)
+    landmark = _landmark_to_name(group, name, id, gallery, position)
     verdicts = catalog.verdicts.all()
     landmarks = {sha256: v.landmark.id for sha256, v in verdicts.items() if v.landmark}
     unnamed = [a for a in group.assets if a.sha256 not in verdicts or verdicts[a.sha256].verdict == "named"]
     wrong = {landmarks[a.sha256] for a in unnamed if a.sha256 in landmarks} - {landmark.id}
     with catalog.transaction():
+        remember_renamed(catalog, [a.sha256 for a in unnamed], verdicts, landmark, gallery)
         for asset in unnamed:
             catalog.verdicts.put(asset.sha256, "named", landmark)
     if gallery is None:
-        return landmark, []
+        return NamedGroup(landmark, [])
     same = [a for a in group.assets if landmarks.get(a.sha256) == landmark.id]
     before = _contents_of(gallery)
-    failures = add_references(gallery, {a.sha256: a for a in (*unnamed, *same)}.values(), landmark, wrong)
+    shown = {a.sha256: a for a in (*unnamed, *same)}.values()
+    failures = add_references(gallery, shown, landmark, wrong, catalog.root)
     now, made = _contents_of(gallery), made_by_naming(catalog, gallery)
     photos, ids = made.photos | now.photos - before.photos, made.landmarks | now.landmarks - before.landmarks
     remember_made(catalog, gallery, MadeByNaming(photos, ids))
-    return landmark, failures
+    return NamedGroup(landmark, failures)
+
+
+def _landmark_to_name(
+    group: Group, name: str, id: str | None, gallery: Gallery | None, position: tuple[float, float] | None
+) -> Landmark:
+    """Return the landmark that a name means: one that the gallery has, by its id or else its name, keeps its place."""
+    known = None if gallery is None else _known_landmark(gallery, name, id)
+    north, east = position or (known and known.position) or group.position or (None, None)
+    if known is None:
+        return Landmark(id or landmark_id(name), name, north, east)
+    return Landmark(known.id, known.name if _is_same(known.name, name) else name, north, east, known.url)
+
+
+def _known_landmark(gallery: Gallery, name: str, id: str | None) -> Landmark | None:
+    """Return the gallery's landmark of an id or, where only a name is given, the only one of this name; or None."""
+    found = gallery.landmarks(id or landmark_id(name))
+    if not found and id is None:
+        found = [count for count in gallery.landmarks() if _is_same(count.landmark.name, name)]
+    return found[0].landmark if len(found) == 1 else None
+
+
+def _is_same(name: str, other: str) -> bool:
+    return composed(name).casefold() == composed(other).casefold()
 
 
 @dataclass(frozen=True)

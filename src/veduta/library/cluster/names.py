@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from veduta.errors import LibraryError
 from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.library import Library
 from veduta.library.catalog import Catalog
-from veduta.library.cluster.group import Group, MadeByNaming, landmark_id, made_by_naming, remember_made
+from veduta.library.cluster.earlier_names import EarlierName, drop_earlier_names, earlier_names, was_reference
+from veduta.library.cluster.group import (
+    Group,
+    MadeByNaming,
+    add_references,
+    landmark_id,
+    made_by_naming,
+    remember_made,
+)
+from veduta.library.model import Asset
 from veduta.types import Landmark
 
 COLUMNS = ("group", "name", "id", "latitude", "longitude")
@@ -75,39 +85,77 @@ def without_photos(groups: Sequence[Group], photos: Iterable[str | os.PathLike[s
     return [replace(group, assets=tuple(a for a in group.assets if a.sha256 not in left_out)) for group in groups]
 
 
-def count_named(library: Library, group: Group, landmark: Landmark, gallery: Gallery | None) -> tuple[int, int]:
+class NamingCount(NamedTuple):
+    """Numbers of photos and references that a naming, or taking a name back, concerned."""
+
+    photos: int
+    references: int
+
+
+def count_named(library: Library, group: Group, landmark: Landmark, gallery: Gallery | None) -> NamingCount:
     """Return how many photos of a group have the name of a landmark, and how many are references of that."""
     verdicts, photos = library.verdicts(), {asset.sha256 for asset in group.assets}
     labels = (verdicts[sha256].landmark for sha256 in photos if sha256 in verdicts)
     named = sum(label is not None and label.id == landmark.id for label in labels)
     references = [] if gallery is None else gallery.references(landmark.id)
-    return named, sum(reference.sha256 in photos for reference in references)
+    return NamingCount(named, sum(reference.sha256 in photos for reference in references))
 
 
-def forget_name(library: Library, number: int, gallery: Gallery | None = None) -> tuple[int, int]:
-    """Take the name of a group back; return how many photos lost that, and how many references were removed.
+def forget_name(library: Library, number: int, gallery: Gallery | None = None) -> NamingCount:
+    """Take the name of a group back, so that its photos have the name from before, if any; return how many lost theirs.
 
     Args:
         library: the library.
         number: the group's.
-        gallery: where its photos became references. Those that naming made are removed, and a landmark that naming
-            made and that has no references any more; what was in the gallery before stays.
+        gallery: where its photos became references. Those that naming made are removed and counted, and a landmark that
+            naming made and that has no references any more; what was in the gallery before stays. Photos that were
+            references of the earlier name there are so again.
 
     Raises:
         LibraryError: there is no such group, or it has no name.
     """
-    group, verdicts = library.numbered(number), library.verdicts()
+    group, verdicts, catalog = library.numbered(number), library.verdicts(), library.catalog
     named = [a for a in group.assets if a.sha256 in verdicts and verdicts[a.sha256].verdict == "named"]
     if not named:
         raise LibraryError(f"{utf8(str(library.path))}: group {number} has no name to take back")
-    landmarks = {landmark.id for a in named if (landmark := verdicts[a.sha256].landmark)}
-    removed = 0 if gallery is None else _remove_made(library.catalog, gallery, {a.sha256 for a in named}, landmarks)
-    for asset in named:
-        library.clear_verdict(asset.sha256)
-    return len(named), removed
+    earlier = earlier_names(catalog, [a.sha256 for a in named])
+    removed = 0 if gallery is None else _take_back(library, gallery, named, earlier)
+    with catalog.transaction():
+        for asset in named:
+            library.clear_verdict(asset.sha256)
+            if asset.sha256 in earlier:
+                catalog.verdicts.put(asset.sha256, "named", earlier[asset.sha256].landmark)
+        drop_earlier_names(catalog, earlier)
+    return NamingCount(len(named), removed)
 
 
-def _remove_made(catalog: Catalog, gallery: Gallery, photos: set[str], landmarks: set[str]) -> int:
+def _take_back(library: Library, gallery: Gallery, named: Sequence[Asset], earlier: Mapping[str, EarlierName]) -> int:
+    """Bring a gallery's references of named photos back to what they were before; return how many went."""
+    verdicts, before = library.verdicts(), _references_of(gallery, named)
+    landmarks = {landmark.id: landmark for a in named if (landmark := verdicts[a.sha256].landmark)}
+    again = [a for a in named if a.sha256 in earlier and was_reference(earlier[a.sha256], gallery)]
+    for landmark in {earlier[a.sha256].landmark.id: earlier[a.sha256].landmark for a in again}.values():
+        shown = [a for a in again if earlier[a.sha256].landmark.id == landmark.id]
+        was = _with_present_name(gallery, landmark, landmarks.get(landmark.id))
+        add_references(gallery, shown, was, landmarks.keys() - {landmark.id}, library.path)
+    _remove_made(library.catalog, gallery, {a.sha256 for a in named} - {a.sha256 for a in again}, set(landmarks))
+    return len(before - _references_of(gallery, named))
+
+
+def _references_of(gallery: Gallery, assets: Iterable[Asset]) -> set[str]:
+    photos = {asset.sha256 for asset in assets}
+    return {reference.sha256 for reference in gallery.references() if reference.sha256 in photos}
+
+
+def _with_present_name(gallery: Gallery, landmark: Landmark, renamed: Landmark | None) -> Landmark:
+    """Return an earlier landmark as the gallery has that now, with its earlier name if naming has replaced this."""
+    found = gallery.landmarks(landmark.id)
+    if not found or (renamed is not None and found[0].landmark.name == renamed.name):
+        return landmark
+    return found[0].landmark
+
+
+def _remove_made(catalog: Catalog, gallery: Gallery, photos: set[str], landmarks: set[str]) -> None:
     """Remove references of these photos and landmarks, and then the landmarks, as far as naming has made them."""
     made = made_by_naming(catalog, gallery)
     ours = [r for id in landmarks for r in gallery.references(id) if r.sha256 in photos & made.photos]
@@ -117,7 +165,6 @@ def _remove_made(catalog: Catalog, gallery: Gallery, photos: set[str], landmarks
     for id in empty:
         gallery.remove(landmark=id)
     remember_made(catalog, gallery, MadeByNaming(made.photos - {r.sha256 for r in ours}, made.landmarks - empty))
-    return len(ours)
 
 
 def _row(where: str, row: dict[str, str]) -> GroupName:

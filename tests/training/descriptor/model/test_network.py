@@ -339,5 +339,5 @@ def test_a_model_of_text_is_no_backbone(folder):
 
 def test_a_folder_without_transformers_is_told_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ModelError, match=r"needs transformers; in Veduta's folder, run: pip install '\.\[train\]'"):
+    with pytest.raises(ModelError, match=r"needs transformers; in Veduta's folder, run: pip install -e '\.\[train\]'"):
         make_backbone(str(tmp_path))
