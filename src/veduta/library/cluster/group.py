@@ -196,8 +196,7 @@ def name_group(
     """Store the landmark a group shows, as `Library.name` does; return the landmark and the failures."""
     if utf8(name + (id or "")) != name + (id or ""):
         raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
-    north, east = position or group.position or (None, None)
-    landmark = Landmark(id or landmark_id(name), name, north, east)
+    landmark = _named_landmark(Landmark(id or landmark_id(name), name), group, gallery, position)
     verdicts = catalog.verdicts.all()
     landmarks = {sha256: v.landmark.id for sha256, v in verdicts.items() if v.landmark}
     unnamed = [a for a in group.assets if a.sha256 not in verdicts or verdicts[a.sha256].verdict == "named"]
@@ -214,6 +213,16 @@ def name_group(
     photos, ids = made.photos | now.photos - before.photos, made.landmarks | now.landmarks - before.landmarks
     remember_made(catalog, gallery, MadeByNaming(photos, ids))
     return landmark, failures
+
+
+def _named_landmark(
+    named: Landmark, group: Group, gallery: Gallery | None, position: tuple[float, float] | None
+) -> Landmark:
+    """Return a landmark with its place, and with the page that it has in the gallery."""
+    known = next(iter([] if gallery is None else gallery.landmarks(named.id)), (None, 0))[0]
+    stored = None if known is None or known.latitude is None else (known.latitude, known.longitude)
+    north, east = position or stored or group.position or (None, None)
+    return replace(named, latitude=north, longitude=east, url=None if known is None else known.url)
 
 
 @dataclass(frozen=True)
