@@ -218,7 +218,7 @@ def name_group(
 def _named_landmark(
     named: Landmark, group: Group, gallery: Gallery | None, position: tuple[float, float] | None
 ) -> Landmark:
-    """Return a landmark with its place, and with the page that it has in the gallery."""
+    """Return a landmark with its place, and with its page in the gallery."""
     known = next(iter([] if gallery is None else gallery.landmarks(named.id)), (None, 0))[0]
     stored = None if known is None or known.latitude is None else (known.latitude, known.longitude)
     north, east = position or stored or group.position or (None, None)

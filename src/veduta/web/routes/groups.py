@@ -76,7 +76,7 @@ class GroupsResponse(BaseModel):
 
 
 class NameRequest(RequestModel):
-    """The name of one group, as a row of a table of names has it."""
+    """The name of one group: the fields of a row in a table of names."""
 
     model_config = ConfigDict(extra="forbid")
 
