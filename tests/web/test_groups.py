@@ -111,6 +111,7 @@ def test_photos_left_out_get_no_name_and_are_no_references(client, folder, mine)
         expected = {f"{i}.jpg": "rialto" if i < 3 and i not in out else None for i in range(6)}
         assert labels(folder) == expected
         assert references(mine) == {"rialto": left}
+        assert [photo["named"] for photo in groups(client)[1]["photos"]] == [i not in out for i in range(3)]
         assert client.delete("/v1/groups/1/name").json() == {"photos": left, "removed": left}
         assert references(mine) == {}
 

@@ -14,6 +14,8 @@ from veduta.files import utf8
 from veduta.library import Group, Library
 from veduta.library.cluster.group import landmark_id
 from veduta.library.cluster.names import GroupName, NamedGroup, forget_name, name_groups, without_photos
+from veduta.library.model import Asset
+from veduta.types import Landmark
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.fields import MAX_TEXT, Identifier, Number, Text
 from veduta.web.request import RequestModel, describe_body, read
@@ -34,6 +36,15 @@ class GroupPhoto(BaseModel):
     sha256: str
     name: str
     taken: datetime | None
+    named: bool = Field(description="Whether a person gave the photo the landmark of the group.")
+
+    @classmethod
+    def of(cls, library: Library, asset: Asset, landmark: Landmark | None) -> Self:
+        """Return a photo of a group that shows a landmark by a person's word, or None."""
+        label = asset.label if asset.label is not None and asset.label.by == "person" else None
+        named = label is not None and landmark is not None and label.landmark.id == landmark.id
+        name = utf8(str(asset.file.relative_to(library.path)))
+        return cls(sha256=asset.sha256, name=name, taken=asset.taken, named=named)
 
 
 class GroupGuess(BaseModel):
@@ -55,13 +66,9 @@ class GroupSchema(BaseModel):
     @classmethod
     def of(cls, library: Library, group: Group) -> Self:
         """Return a group of a library."""
-        photos = [
-            GroupPhoto(sha256=one.sha256, name=utf8(str(one.file.relative_to(library.path))), taken=one.taken)
-            for one in group.assets
-        ]
         return cls(
             group=group.number,
-            photos=photos,
+            photos=[GroupPhoto.of(library, asset, group.landmark) for asset in group.assets],
             landmark=None if group.landmark is None else LandmarkSchema.model_validate(group.landmark),
             guess=None if group.guess is None else GroupGuess(landmark=_schema(group.guess[0]), photos=group.guess[1]),
             position=None if group.position is None else [round(degrees, 6) for degrees in group.position],

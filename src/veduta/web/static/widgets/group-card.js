@@ -10,7 +10,8 @@ const FEW = 12;
 export class GroupCard {
   /** @param {object} group @param {string} gallery @param {(card: GroupCard, by: number) => void} onChange by: of the unnamed */
   constructor(group, gallery, onChange) {
-    Object.assign(this, { group, gallery, onChange, without: new Set(), urls: [] });
+    const others = group.landmark ? group.photos.filter((photo) => !photo.named) : [];
+    Object.assign(this, { group, gallery, onChange, without: new Set(others.map((photo) => photo.sha256)), urls: [] });
     this.controller = new AbortController();
     const heading = `group-${group.group}`;
     this.title = h("h2", { id: heading, class: "name", tabindex: -1, dir: "auto" });
@@ -45,6 +46,7 @@ export class GroupCard {
 
   show(message = "") {
     const { landmark } = this.group;
+    this.element.classList.toggle("is-named", Boolean(landmark));
     fill(this.title, landmark ? landmark.name : `Place ${this.group.group}`);
     this.showPictures(FEW);
     fill(this.failed);
@@ -68,10 +70,7 @@ export class GroupCard {
       this.pictures.children[most].querySelector("button, img")?.focus();
     } }));
     const items = photos.slice(0, most).map((photo) => (photo.item ??= this.item(photo)));
-    for (const photo of photos.slice(0, most)) {
-      if (this.seen) this.fetchPicture(photo);
-      photo.cross.hidden = Boolean(this.group.landmark);
-    }
+    if (this.seen) photos.slice(0, most).forEach((photo) => this.fetchPicture(photo));
     fill(this.pictures, items, more);
   }
 
