@@ -159,7 +159,18 @@ def test_a_photo_that_is_gone_is_told_without_the_folders_of_the_server(client, 
     assert named["added"] == 2
     (failure,) = named["failures"]
     assert failure["photo"] == "1.jpg"
-    assert str(folder) not in failure["error"]["message"]
+    assert failure["error"]["message"] == "1.jpg: cannot be read as a photo any more"
+
+
+def test_a_reference_of_another_landmark_is_told(client, folder, mine):
+    with Gallery.open(mine) as gallery:
+        gallery.add_photo(folder / "0.jpg", Landmark("frari", "Frari"))
+    (named,) = name(client, {"group": 1, "name": "Rialto"})["named"]
+    assert (named["photos"], named["added"]) == (3, 2)
+    (failure,) = named["failures"]
+    assert failure["error"]["code"] == 409
+    assert failure["error"]["message"] == "0.jpg: is a reference of another landmark already"
+    assert references(mine) == {"frari": 1, "rialto": 2}
 
 
 ROW = {"group": 1, "name": "Rialto"}

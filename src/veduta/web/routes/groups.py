@@ -15,7 +15,7 @@ from veduta.library import Group, Library
 from veduta.library.cluster.group import landmark_id
 from veduta.library.cluster.names import GroupName, NamedGroup, forget_name, name_groups, without_photos
 from veduta.library.model import Asset
-from veduta.types import Landmark
+from veduta.types import Failure, Landmark
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.fields import MAX_TEXT, Identifier, Number, Text
 from veduta.web.request import RequestModel, describe_body, read
@@ -224,17 +224,17 @@ def _group_name(one: NameRequest) -> GroupName:
 
 def _outcome(library: Library, named: NamedGroup) -> NamedSchema:
     """Return the outcome of naming a group, without the server's folders."""
-    folder = f"{utf8(str(library.path))}/"
-    failures = [
-        PhotoFailure(
-            photo=failure.photo.removeprefix(folder),
-            error=error_detail(409 if failure.code == "conflict" else 400, failure.error.replace(folder, "")),
-        )
-        for failure in named.failures
-    ]
+    failures = [_failure(failure, f"{utf8(str(library.path))}/") for failure in named.failures]
     return NamedSchema(
         group=named.group, landmark=_schema(named.landmark), photos=named.photos, added=named.added, failures=failures
     )
+
+
+def _failure(failure: Failure, folder: str) -> PhotoFailure:
+    """Return the failure of a photo in a folder; the error's own sentence would say where that is."""
+    photo, conflict = failure.photo.removeprefix(folder), failure.code == "conflict"
+    problem = "is a reference of another landmark already" if conflict else "cannot be read as a photo any more"
+    return PhotoFailure(photo=photo, error=error_detail(409 if conflict else 400, f"{photo}: {problem}"))
 
 
 @groups_router.delete("/{group}/name")
