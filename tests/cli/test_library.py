@@ -11,7 +11,7 @@ import pytest
 import typer
 from support import world
 from support.cli import COMMANDS, refused, run, run_json
-from support.photos import picture
+from support.photos import grouped_library, picture
 from support.processes import PATIENCE, started
 from support.trees import tree
 
@@ -252,6 +252,29 @@ def test_the_page_is_served_with_a_token_and_its_verdicts_are_taken_over(tmp_pat
     with Library(made) as library:
         (verdict,) = library.verdicts().values()
     assert (verdict.verdict, verdict.landmark.id, verdict.landmark.name) == ("corrected", "rocca", "La Rocca")
+
+
+def test_the_page_names_groups_of_a_library_that_no_gallery_was_asked_about(tmp_path):
+    httpx = pytest.importorskip("httpx")
+    made, mine = grouped_library(tmp_path / "library", (2, 1)), tmp_path / "mine"
+    with started("library", "review", made, "--no-browser", "--gallery", mine) as process:
+        line = process.stderr.readline()
+        assert "0 photos to look at, 2 places to name" in line
+        address, token = re.search(r"(http://\S+)/#/review\?token=([^&\s]+)&state=places", line).groups()
+        client = httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=PATIENCE)
+        (named,) = client.post("/v1/groups", json={"names": [{"group": 1, "name": "Rialto"}]}).json()["named"]
+        assert (named["photos"], named["added"]) == (2, 2)
+        for path in ("/v1/groups", f"/v1/groups/pictures/{'0' * 64}"):
+            assert httpx.get(f"{address}{path}", timeout=PATIENCE).status_code == 401
+        client.close()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 0
+    with Library(made) as library:
+        assert [asset.label and asset.label.landmark.id for asset in library.assets()] == ["rialto", "rialto", None]
+        library.name(2, "Frari")
+    with Gallery.open(mine) as gallery:
+        assert gallery.counts() == (1, 2)
+    assert "no group is without a name" in run("library", "review", made, "--no-browser", "--gallery", mine).stderr
 
 
 def test_a_group_is_named_at_a_place(tmp_path):

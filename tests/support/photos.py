@@ -32,3 +32,27 @@ def camera(taken=None, position=None):
 def at(day, second):
     """A moment of January 2020, by a camera's clock."""
     return datetime(2020, 1, day, 12, 0, second)  # noqa: DTZ001
+
+
+def grouped_library(folder, sizes, seed=0):
+    """Make a library of groups of these sizes, photos named by their number, and return its folder.
+
+    The groups are written into the catalog: to find them would take seconds, and is tested elsewhere.
+    """
+    from veduta.errors import LibraryError
+    from veduta.library import Library
+    from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
+    from veduta.sqlite import Database
+
+    groups = [group for group, size in enumerate(sizes, 1) for _ in range(size)]
+    for number in range(len(groups)):
+        position = (45.4 + number / 100, 12.3)
+        picture(folder / f"{number}.jpg", seed=seed + number, position=position, taken=at(1 + number, 0))
+    with Library(folder) as library:
+        library.scan()
+        contents = {asset.file.name: asset.sha256 for asset in library.assets()}
+    db = Database(folder / STATE_FOLDER / CATALOG_FILE, lambda action, error, file: LibraryError(str(error)))
+    for number, group in enumerate(groups):
+        db.write("INSERT INTO member VALUES (?, ?, ?)", (contents[f"{number}.jpg"], group, number))
+    db.close()
+    return folder

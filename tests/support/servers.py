@@ -36,19 +36,20 @@ class Started(NamedTuple):
 
 
 @contextlib.contextmanager
-def inside(*galleries, token=TOKEN, headers=None, **limits):
+def inside(*galleries, token=TOKEN, headers=None, library=None, **limits):
     """Give a client of a server in this process; it shows the token unless told otherwise."""
-    app = create_app([Path(gallery) for gallery in galleries], Settings(token=token, **limits), warm=False)
+    settings = Settings(token=token, **limits)
+    app = create_app([Path(gallery) for gallery in galleries], settings, warm=False, library=library)
     shown = BEARER if token and headers is None else headers or {}
     with TestClient(app, headers=shown, raise_server_exceptions=False) as client:
         yield client
 
 
 @contextlib.contextmanager
-def listening(*galleries, **limits):
+def listening(*galleries, library=None, **limits):
     """Give the address of a server that listens, run by a thread of this process, for limits no option sets."""
     settings = Settings(**({"token": TOKEN} | limits))
-    app = create_app([Path(gallery) for gallery in galleries], settings, warm=False)
+    app = create_app([Path(gallery) for gallery in galleries], settings, warm=False, library=library)
     server = make_server(app, settings, "127.0.0.1", 0)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

@@ -672,12 +672,16 @@ def writing_routes():
     every = [*app.routes, *(route for router in nested if router for route in router.routes)]
     routes = {(method, route.path) for route in every for method in getattr(route, "methods", None) or ()}
     changing = {(method, path) for method, path in routes if method not in ("GET", "HEAD") and path not in ASKING}
-    return sorted(changing | {(method, path) for method, path in routes if "review" in path or "session" in path})
+    private = {
+        (method, path) for method, path in routes if any(word in path for word in ("review", "session", "groups"))
+    }
+    return sorted(changing | private)
 
 
 @pytest.mark.parametrize(("method", "path"), writing_routes())
 def test_no_change_without_the_token(gallery_path, method, path):
-    place = path.replace("{id:path}", "palazzo-0").replace("{number}", "1")
+    place = path.replace("{id:path}", "palazzo-0")
+    place = place.replace("{number}", "1").replace("{group}", "1").replace("{sha256}", "0" * 64)
     with inside(gallery_path, token=None) as client:
         for headers in ({}, BEARER, {"Authorization": "Bearer "}, {"Authorization": "Bearer None"}):
             message = check_error(client.request(method, place, headers=headers, json=None), 403)
@@ -710,6 +714,9 @@ def test_every_kind_of_change_is_known_here():
     paths = {path for _, path in writing_routes()}
     assert paths == {
         "/v1/session",
+        "/v1/groups",
+        "/v1/groups/pictures/{sha256}",
+        "/v1/groups/{group}/name",
         "/v1/landmarks/{id:path}",
         "/v1/references",
         "/v1/references/{id:path}",
@@ -734,10 +741,10 @@ def test_a_token_that_can_be_guessed_is_refused():
 def test_the_server_says_what_it_has_and_what_it_takes(built, gallery_path):
     with inside(built, token=None) as client:
         facts = client.get("/v1/server").json()
-    assert set(facts) == {"version", "galleries", "writable", "limits", "tiles"}
+    assert set(facts) == {"version", "galleries", "writable", "library", "limits", "tiles"}
     (gallery,) = facts["galleries"]
     assert (gallery["name"], gallery["landmarks"], gallery["references"]) == ("gallery", 6, 12)
-    assert (facts["writable"], facts["tiles"]) == (False, None)
+    assert (facts["writable"], facts["library"], facts["tiles"]) == (False, False, None)
     assert facts["limits"] == {"photo_bytes": 26214400, "body_bytes": 67108864, "photos": 16}
     tiles = ("https://tile.example/{z}/{x}/{y}.png", "© everybody")
     with inside(gallery_path, tiles=tiles, max_photos=3) as client:

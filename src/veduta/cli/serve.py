@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,9 @@ from veduta.cli import output
 from veduta.cli.options import Provider
 from veduta.errors import VedutaError, install_extra
 from veduta.files import MEGABYTE
+
+if TYPE_CHECKING:
+    from veduta.library import Library
 
 TOKEN = "VEDUTA_TOKEN"  # noqa: S105
 
@@ -90,7 +93,7 @@ def serve_command(
 
 @contextmanager
 def on_page(
-    galleries: list[Path], token: str, port: int, provider: str, queue: Path
+    galleries: list[Path], token: str, port: int, provider: str, library: Library
 ) -> Iterator[tuple[Callable[[], None], str]]:
     """Yield a function that serves the page on loopback until a signal stops it, and the page's address.
 
@@ -99,7 +102,7 @@ def on_page(
         token: what allows changes.
         port: to listen at; 0 for one that is free.
         provider: execution provider.
-        queue: folder of the photos kept for review.
+        library: the library that is reviewed.
     """
     try:
         from veduta.web.app import create_app
@@ -110,7 +113,7 @@ def on_page(
         raise VedutaError(f"{error.name} is missing; {install_extra('serve')}") from error
     settings = Settings(token=token, hosts=loopback_names(()))
     with _listen("127.0.0.1", port) as listening:
-        app = create_app(galleries, settings, provider, queue=queue)
+        app = create_app(galleries, settings, provider, library=library)
         server = make_server(app, settings, "127.0.0.1", port)
         yield lambda: server.run(sockets=[listening]), f"http://127.0.0.1:{listening.getsockname()[1]}"
 

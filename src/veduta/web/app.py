@@ -13,12 +13,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from veduta import __version__
 from veduta.errors import ReplacedError
+from veduta.library import Library
 from veduta.web import errors, metrics
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError
 from veduta.web.limits import LimitsMiddleware
 from veduta.web.request_line import RequestLineMiddleware
-from veduta.web.routes import api, gallery, photoprism, review, vision
+from veduta.web.routes import api, gallery, groups, photoprism, review, vision
 from veduta.web.schemas import StatusResponse
 from veduta.web.settings import Settings
 
@@ -34,7 +35,7 @@ def create_app(
     provider: str = "cpu",
     *,
     warm: bool = True,
-    queue: Path | None = None,
+    library: Library | None = None,
 ) -> FastAPI:
     """Return the application that serves these galleries.
 
@@ -43,14 +44,15 @@ def create_app(
         settings: limits, token and other settings.
         provider: execution provider.
         warm: whether the networks are loaded before the first request.
-        queue: folder of the photos kept for review; each gallery's own when it is None.
+        library: the library whose photos are kept for review, by the first gallery, and whose groups are named; with
+            None each gallery keeps photos of its own.
 
     Raises:
         GalleryError: one is no gallery, or two have one name.
         ModelError: the provider cannot run here.
     """
     settings = settings or Settings()
-    engine = Engine(galleries, settings, provider, queue)
+    engine = Engine(galleries, settings, provider, library)
     if warm:
         for served in engine.served.values():
             served.warm()
@@ -75,7 +77,8 @@ def create_app(
     engine.on_answer = meter.count
     _add_pages(app, settings.root_path)
     metrics.add_metrics_route(app, meter, engine)
-    for router in (api.info_router, api.api_router, gallery.gallery_router, review.review_router, vision.vision_router):
+    reviewing = review.review_router, groups.groups_router
+    for router in (api.info_router, api.api_router, gallery.gallery_router, *reviewing, vision.vision_router):
         app.include_router(router, responses=errors.ERROR_RESPONSES)
     app.include_router(photoprism.photoprism_router)  # its errors have the shape its clients read
     app.add_middleware(LimitsMiddleware, settings=settings)

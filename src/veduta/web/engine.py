@@ -18,11 +18,12 @@ from veduta.files import MEGABYTE
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
 from veduta.images import check_limits, decoding_bytes, load
+from veduta.library import Library
 from veduta.recognizer import Recognizer
 from veduta.types import Image, Recognition
 from veduta.web.errors import ApiError
 from veduta.web.image_source import Sources
-from veduta.web.served import ServedGallery
+from veduta.web.served import ServedGallery, ServedLibrary
 from veduta.web.settings import Settings
 
 Returned = TypeVar("Returned")
@@ -69,17 +70,19 @@ class Engine:
         galleries: their folders, whose names are theirs.
         settings: how many may work and wait.
         provider: execution provider.
-        queue: folder of the photos kept for review; each gallery's own when it is None.
+        library: the library whose photos are kept for review, by the first gallery, and whose groups are named; with
+            None each gallery keeps photos of its own.
 
     Raises:
         GalleryError: one is no gallery, or two have one name.
     """
 
     def __init__(
-        self, galleries: Sequence[Path], settings: Settings, provider: str = "cpu", queue: Path | None = None
+        self, galleries: Sequence[Path], settings: Settings, provider: str = "cpu", library: Library | None = None
     ) -> None:
         self.settings = settings
         self.served: dict[str, ServedGallery] = {}
+        self.library = None if library is None else ServedLibrary(library)
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="veduta")
         self._admitted = self._held = 0
         self._memory = MemoryBudget(settings.decode_memory)
@@ -91,6 +94,7 @@ class Engine:
             name = path.resolve().name
             if name in self.served:
                 raise GalleryError(f"{path}: another gallery served is called {name!r} too; rename one folder")
+            queue = None if library is None or self.served else library.folder
             self.served[name] = ServedGallery(name, path, provider, queue)
 
     def close(self) -> None:

@@ -75,6 +75,7 @@ class ServerResponse(BaseModel):
     version: str
     galleries: list[GallerySummary]
     writable: bool
+    library: bool = Field(description="Whether there is a library whose groups can be named.")
     limits: ServerLimits
     tiles: MapTiles | None
 

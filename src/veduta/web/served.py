@@ -1,8 +1,8 @@
-"""One gallery of a server, used by one thread at a time."""
+"""One gallery, and one library, of a server, each used by one thread at a time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
@@ -13,6 +13,7 @@ from veduta.gallery import Gallery
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
 from veduta.images import from_array
+from veduta.library import Library
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
 from veduta.review_queue import ReviewQueue
@@ -34,6 +35,19 @@ class Overlay:
     features: LocalFeatures
     repeatability: Float32 | None
     references: dict[str, LocalFeatures]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedLibrary:
+    """A library whose groups are named on the page.
+
+    Attributes:
+        library: the library; whoever opened that closes it.
+        lock: held by the thread that uses the library, and taken before a gallery's.
+    """
+
+    library: Library
+    lock: Lock = field(default_factory=Lock)
 
 
 class ServedGallery:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from support.cli import refused, run, run_json
-from support.photos import picture
+from support.photos import grouped_library, picture
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
@@ -12,7 +12,7 @@ from veduta.library import Library
 from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
 from veduta.library.cluster.earlier_names import EARLIER_KEY
 from veduta.library.cluster.group import MADE_KEY
-from veduta.library.cluster.names import forget_name, read_group_names, without_photos
+from veduta.library.cluster.names import GroupName, forget_name, name_groups, read_group_names, without_photos
 from veduta.library.model import StoredAnswer
 from veduta.sqlite import Database
 from veduta.types import Landmark
@@ -21,17 +21,7 @@ from veduta.types import Landmark
 @pytest.fixture
 def folder(tmp_path):
     """A library of two groups: 0, 1 and 2 are the first, 3 and 4 the second."""
-    made = tmp_path / "library"
-    for number in range(5):
-        picture(made / f"{number}.jpg", seed=number, position=(45.4 + number / 100, 12.3))
-    with Library(made) as library:
-        library.scan()
-        contents = {asset.file.name: asset.sha256 for asset in library.assets()}
-    db = Database(made / STATE_FOLDER / CATALOG_FILE, lambda action, error, file: LibraryError(str(error)))
-    for rank, (name, group) in enumerate([("0.jpg", 1), ("1.jpg", 1), ("2.jpg", 1), ("3.jpg", 2), ("4.jpg", 2)]):
-        db.write("INSERT INTO member VALUES (?, ?, ?)", (contents[name], group, rank))
-    db.close()
-    return made
+    return grouped_library(tmp_path / "library", (3, 2))
 
 
 def labels(folder):
@@ -82,6 +72,47 @@ def test_what_is_wrong_in_a_table_is_told_and_nothing_is_made(folder, tmp_path, 
     assert problem in said
     assert set(labels(folder).values()) == {None}
     assert not gallery.exists()
+
+
+def test_the_outcome_of_naming_says_what_is_new(folder, tmp_path):
+    names = [GroupName(1, "Rialto", None, None), GroupName(2, "Rialto", None, None)]
+    with Library(folder) as library, Gallery.create(tmp_path / "gallery") as gallery:
+        gallery.add_photo(folder / "0.jpg", Landmark("rialto", "Rialto"))
+        outcomes = list(name_groups(library, names, [library.numbered(1), library.numbered(2)], gallery))
+        assert [(one.group, one.photos, one.references, one.added) for one in outcomes] == [(1, 3, 3, 2), (2, 2, 2, 2)]
+        (again,) = name_groups(library, names[:1], [library.numbered(1)])
+    assert (again.landmark.id, again.photos, again.references, again.added) == ("rialto", 3, 0, 0)
+
+
+def test_a_photo_may_be_left_out_by_its_content(folder):
+    with Library(folder) as library:
+        group = library.numbered(1)
+        (rest,) = without_photos([group], [group.assets[1].sha256])
+        assert rest.assets == (group.assets[0], group.assets[2])
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        Landmark("rialto", "Rialto", 45.438, 12.336),
+        Landmark("rialto", "Rialto", 0.0, 0.0),
+        Landmark("rialto", "Rialto", -45.0, -180.0),
+        Landmark("rialto", "Rialto", 90.0, 180.0, "https://example.org/a"),
+        Landmark("rialto", "Rialto", 1.0, 2.0, "http://example.org/"),
+    ],
+)
+def test_a_landmark_that_is_known_keeps_its_place_and_page(folder, tmp_path, known):
+    with Library(folder) as library, Gallery.create(tmp_path / "gallery") as gallery:
+        gallery.put_landmark(known)
+        library.name(1, "Rialto", gallery=gallery)
+        assert gallery.landmarks("rialto")[0][0] == known
+        library.name(1, "Rialto", gallery=gallery, position=(3.0, 4.0))
+        moved = gallery.landmarks("rialto")[0][0]
+        assert (moved.latitude, moved.longitude, moved.url) == (3.0, 4.0, known.url)
+        gallery.put_landmark(Landmark("rialto", "Rialto", url="https://example.org/b"))
+        library.name(1, "Rialto", gallery=gallery)
+        placed = gallery.landmarks("rialto")[0][0]
+        assert (placed.latitude, placed.url) == (45.41, "https://example.org/b")
 
 
 def test_a_table_that_is_not_there_or_no_text(tmp_path):

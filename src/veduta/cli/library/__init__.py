@@ -15,6 +15,7 @@ from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 
 if TYPE_CHECKING:
     from veduta.library import Group, Library
+    from veduta.library.cluster.names import GroupNaming
     from veduta.types import Landmark
 
 library_app = typer.Typer(
@@ -169,7 +170,7 @@ def name_command(
 ) -> None:
     """Say which place a group shows, or take that back; with --gallery its photos become references."""
     from veduta.gallery import Gallery
-    from veduta.library.cluster.names import GroupName, count_named, forget_name, read_group_names, without_photos
+    from veduta.library.cluster.names import GroupName, forget_name, name_groups, read_group_names, without_photos
 
     if (table is None) == (number is None) or (number is not None and (name is None) != forget):
         raise typer.BadParameter("expected GROUP NAME, GROUP --forget, or --table FILE")
@@ -187,10 +188,9 @@ def name_command(
                     _forgotten(opened, groups[0].number, *forget_name(opened, groups[0].number, opened_gallery))
                 )
                 return
-            for one, group in zip(names, groups, strict=True):
-                landmark, failed = opened.name(group, one.name, one.id, opened_gallery, one.position)
-                failures += failed
-                output.note(_named(group.number, landmark, *count_named(opened, group, landmark, opened_gallery)))
+            for named in name_groups(opened, names, groups, opened_gallery):
+                failures += named.failures
+                output.note(_named(named))
     output.print_failures(failures)
     if failures:
         raise typer.Exit(SOME_FAILED)
@@ -203,10 +203,10 @@ def _forgotten(library: Library, number: int, photos: int, references: int) -> s
     return f"group {number} {now}: {photos} photos, {references} references removed"
 
 
-def _named(number: int, landmark: Landmark, photos: int, references: int) -> str:
+def _named(named: GroupNaming) -> str:
     """Return the outcome of naming a group, in one line."""
-    rest = f"; {references} of them are references" if references else ""
-    return f"group {number} shows {_shown(landmark)}: {photos} photos named{rest}"
+    rest = f"; {named.references} of them are references" if named.references else ""
+    return f"group {named.group} shows {_shown(named.landmark)}: {named.photos} photos named{rest}"
 
 
 def _shown(landmark: Landmark) -> str:

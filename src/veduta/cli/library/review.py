@@ -18,6 +18,8 @@ from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 from veduta.files import write_atomic
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from veduta.library import Library, UncertainAsset
 
 library_review_app = typer.Typer()
@@ -38,6 +40,10 @@ def review_command(
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Let --correct name landmarks that are not known yet.")] = False,  # noqa: FBT002
     forget: Annotated[Paths | None, typer.Option(metavar="PHOTO", help="Forget what was said of it.")] = None,
+    gallery: Annotated[
+        Path | None,
+        typer.Option(metavar="GALLERY", help="Make references here on the page; made if it is not there."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most photos in the list or on the page.")] = 100,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for one that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Whether to open the browser.")] = True,  # noqa: FBT002
@@ -45,7 +51,7 @@ def review_command(
     provider: Provider = "cpu",
     format: AsListing = Listing.table,
 ) -> None:
-    """Look at the uncertain answers, on a page or here, and say what is right. Verdicts survive every rescan."""
+    """Look at the uncertain answers, on a page or here, and say what is right; the page names groups too."""
     from veduta.library.review import collect_verdicts
 
     verdicts = {"accepted": accept, "rejected": reject, "corrected": correct, None: forget}
@@ -64,7 +70,7 @@ def review_command(
             else:
                 output.note("no answer is in doubt")
         else:
-            _review_on_page(opened, limit, port, provider, browser=browser)
+            _review_on_page(opened, _page_galleries(opened, gallery), limit, port, provider, browser=browser)
             saved = collect_verdicts(opened)
             output.note(f"{saved} {'verdict' if saved == 1 else 'verdicts'} saved")
 
@@ -112,23 +118,39 @@ def _doubt_row(library: Library, doubt: UncertainAsset, *, as_json: bool) -> dic
     return {"photo": str(doubt.asset.file.relative_to(library.path)), "guess": name, **rest}
 
 
-def _review_on_page(library: Library, limit: int, port: int, provider: str, *, browser: bool) -> None:
-    """Serve the page on the uncertain photos until the process is stopped."""
+def _page_galleries(library: Library, gallery: Path | None) -> list[Path]:
+    """Return the galleries of the page: the one that was asked about the library, then the one that is named."""
     from veduta.errors import LibraryError
+
+    asked = [] if library.gallery is None else [Path(library.gallery)]
+    if gallery is not None and gallery.resolve() not in [path.resolve() for path in asked]:
+        return [*asked, gallery]
+    if not asked:
+        raise LibraryError(
+            f"{library.path}: no gallery was asked about it; scan it with --gallery first, or name one with --gallery"
+        )
+    return asked
+
+
+def _review_on_page(
+    library: Library, galleries: Sequence[Path], limit: int, port: int, provider: str, *, browser: bool
+) -> None:
+    """Serve the page on the uncertain photos and the unnamed groups until the process is stopped."""
+    from veduta.gallery import Gallery
     from veduta.library.review import fill_queue
 
-    if library.gallery is None:
-        raise LibraryError(f"{library.path}: no gallery was asked about it; scan it with --gallery first")
-    gallery = Path(library.gallery)
-    waiting, failures = fill_queue(library, gallery.name, limit)
+    waiting, failures = fill_queue(library, galleries[0].name, limit)
+    unnamed = sum(group.landmark is None for group in library.groups())
     output.print_failures(failures)
-    if not waiting:
-        output.note("no answer is in doubt")
+    if not waiting and not unnamed:
+        output.note("no answer is in doubt, and no group is without a name")
         return
+    if galleries[-1] != Path(library.gallery or "") and not galleries[-1].exists():  # the one asked must be there
+        Gallery.create(galleries[-1]).close()
     token = secrets.token_urlsafe(24)
-    with serve.on_page([gallery], token, port, provider, library.folder) as (server, address):
-        where = f"{address}/#/review?token={token}"
-        output.note(f"{waiting} photos to look at: {where}  (Ctrl-C when you are done)")
+    with serve.on_page(list(galleries), token, port, provider, library) as (server, address):
+        where = f"{address}/#/review?token={token}{'' if waiting else '&state=places'}"
+        output.note(f"{waiting} photos to look at, {unnamed} places to name: {where}  (Ctrl-C when you are done)")
         with tempfile.TemporaryDirectory(prefix="veduta-") as private, suppress(KeyboardInterrupt):
             if browser:
                 webbrowser.open(_door(Path(private), where).as_uri())

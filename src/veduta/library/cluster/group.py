@@ -223,7 +223,7 @@ def name_group(
     """Store the landmark a group shows, as `Library.name` does; return the landmark and the failures."""
     if utf8(name + (id or "")) != name + (id or ""):
         raise LibraryError(f"{utf8(name)}: is not text that can be stored; use Unicode only")
-    landmark = _landmark_to_name(group, name, id, gallery, position)
+    landmark = landmark_to_name(group, name, id, gallery, position)
     verdicts = catalog.verdicts.all()
     landmarks = {sha256: v.landmark.id for sha256, v in verdicts.items() if v.landmark}
     unnamed = [a for a in group.assets if a.sha256 not in verdicts or verdicts[a.sha256].verdict == "named"]
@@ -244,7 +244,7 @@ def name_group(
     return NamedGroup(landmark, failures)
 
 
-def _landmark_to_name(
+def landmark_to_name(
     group: Group, name: str, id: str | None, gallery: Gallery | None, position: tuple[float, float] | None
 ) -> Landmark:
     """Return the landmark that a name means: one that the gallery has, by its id or else its name, keeps its place."""

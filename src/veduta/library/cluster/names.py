@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,11 +20,12 @@ from veduta.library.cluster.group import (
     MadeByNaming,
     add_references,
     landmark_id,
+    landmark_to_name,
     made_by_naming,
     remember_made,
 )
 from veduta.library.model import Asset
-from veduta.types import Landmark
+from veduta.types import Failure, Landmark
 
 COLUMNS = ("group", "name", "id", "latitude", "longitude")
 MAX_TABLE_BYTES = 2**24
@@ -45,6 +46,27 @@ class GroupName:
     name: str
     id: str | None
     position: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class GroupNaming:
+    """The outcome of naming a group.
+
+    Attributes:
+        group: number of the group.
+        landmark: the landmark that its photos show now.
+        photos: how many of the photos have that name.
+        references: how many of the photos are references of that landmark.
+        added: how many references of that landmark are new.
+        failures: photos that could not become references.
+    """
+
+    group: int
+    landmark: Landmark
+    photos: int
+    references: int
+    added: int
+    failures: list[Failure]
 
 
 def read_group_names(table: Path) -> list[GroupName]:
@@ -72,12 +94,38 @@ def read_group_names(table: Path) -> list[GroupName]:
     return names
 
 
+def name_groups(
+    library: Library, names: Sequence[GroupName], groups: Sequence[Group], gallery: Gallery | None = None
+) -> Iterator[GroupNaming]:
+    """Name groups one after the other, and yield the outcome of each.
+
+    Args:
+        library: the library.
+        names: the names, as a table has them.
+        groups: the group of each name, without the photos that do not show the place.
+        gallery: where the photos become references; None for no references.
+    """
+    for one, group in zip(names, groups, strict=True):
+        meant = landmark_to_name(group, one.name, one.id, gallery, one.position).id
+        before = 0 if gallery is None else len(gallery.references(meant))
+        landmark, failures = library.name(group, one.name, one.id, gallery, one.position)
+        after = 0 if gallery is None else len(gallery.references(landmark.id))
+        photos, references = count_named(library, group, landmark, gallery)
+        yield GroupNaming(group.number, landmark, photos, references, after - before, failures)
+
+
 def without_photos(groups: Sequence[Group], photos: Iterable[str | os.PathLike[str]]) -> list[Group]:
-    """Return groups without some of their photos; LibraryError for a photo that is in none of them."""
+    """Return groups without some of their photos; LibraryError for a photo that is in none of them.
+
+    Args:
+        groups: the groups.
+        photos: files of the library, or the sha256 of photos in it.
+    """
     left_out = set()
     for photo in photos:
         path = Path(os.path.abspath(photo))  # noqa: PTH100 - without what leads back and forth
-        asset = next((asset for group in groups for asset in group.assets if path in asset.files), None)
+        found = (a for group in groups for a in group.assets if a.sha256 == photo or path in a.files)
+        asset = next(found, None)
         if asset is None:
             numbers = ", ".join(str(group.number) for group in groups)
             raise LibraryError(f"{utf8(str(photo))}: is not in group {numbers}", "see 'veduta library group'")

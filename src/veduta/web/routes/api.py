@@ -101,6 +101,7 @@ async def server(engine: EngineDependency) -> ServerResponse:
         version=__version__,
         galleries=await engine.run(lambda: [_summary(served) for served in engine.served.values()]),
         writable=settings.token is not None and any(served.gallery.writable for served in engine.served.values()),
+        library=engine.library is not None,
         limits=ServerLimits(photo_bytes=settings.max_photo, body_bytes=settings.max_body, photos=settings.max_photos),
         tiles=None if settings.tiles is None else MapTiles(url=settings.tiles[0], attribution=settings.tiles[1]),
     )

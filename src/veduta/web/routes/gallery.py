@@ -67,7 +67,7 @@ async def landmarks(
     return await engine.run(work)
 
 
-def _check_whole(latitude: float | None, longitude: float | None) -> None:
+def check_whole(latitude: float | None, longitude: float | None) -> None:
     """Refuse half a position."""
     if (latitude is None) != (longitude is None):
         missing, other = ("latitude", "longitude") if latitude is None else ("longitude", "latitude")
@@ -102,7 +102,7 @@ async def put_landmark(
             known = Landmark(id)
         changed = replace(known, **{**fields, "name": fields.get("name") or known.name})
         if {"latitude", "longitude"} & fields.keys():
-            _check_whole(changed.latitude, changed.longitude)
+            check_whole(changed.latitude, changed.longitude)
         with served.lock:
             served.gallery.put_landmark(changed)
         return _row(served, id)
@@ -167,7 +167,7 @@ async def references(
 async def post_references(request: Request, engine: EngineDependency) -> AddResponse:
     """Add photos as references of a landmark, known or new. A reference in the answer is on disk."""
     body = await read(request, engine.settings, AddRequest)
-    _check_whole(body.latitude, body.longitude)
+    check_whole(body.latitude, body.longitude)
     landmark = Landmark(body.landmark, body.name, body.latitude, body.longitude, body.url)
     served = engine.named(body.gallery)
     return await engine.run(add_photos, engine, served, body.photos, landmark, heavy=True)

@@ -140,6 +140,12 @@ export const reviewPhoto = (gallery, n, signal) =>
 export const judge = (gallery, n, json) => request("POST", `v1/review/${n}`, { query: { gallery }, json, auth: true });
 export const forget = (gallery, n) => request("DELETE", `v1/review/${n}`, { query: { gallery }, auth: true });
 
+export const listGroups = (state, offset, limit) => request("GET", "v1/groups", { query: { state, offset, limit }, auth: true });
+export const groupPicture = (sha256, signal) => request("GET", `v1/groups/pictures/${sha256}`, { auth: true, as: "blob", signal });
+export const postNames = (json) => request("POST", "v1/groups", { json, auth: true, tries: Infinity });
+export const deleteGroupName = (gallery, group) =>
+  request("DELETE", `v1/groups/${group}/name`, { query: { gallery }, auth: true });
+
 const names = new Map();
 
 /** The name of a landmark, asked for once; its id when it cannot be had. */

@@ -2,7 +2,7 @@
 
 const SETTINGS = "veduta.settings";
 const TOKEN = "veduta.token";
-const DEFAULTS = { gallery: "", effort: "default", floor: null, scheme: "auto", tiles: false, keys: true };
+const DEFAULTS = { gallery: "", lastAdded: "", effort: "default", floor: null, scheme: "auto", tiles: false, keys: true };
 
 /** Sends "change" whenever settings or session change. */
 export const changes = new EventTarget();
@@ -88,4 +88,15 @@ export function isWritable(name) {
 /** True if this page may change the gallery now. */
 export function mayWrite(name) {
   return isWritable(name) && session.valid;
+}
+
+/** True if this page may change one of the galleries now. */
+export function mayWriteAny() {
+  return galleries().some((one) => mayWrite(one.name));
+}
+
+/** The gallery to add a photo to: the last one used, else the one that answered, or the first that can be changed. */
+export function galleryToAdd(answered) {
+  const can = galleries().map((one) => one.name).filter(mayWrite);
+  return [settings.lastAdded, answered].find((name) => can.includes(name)) ?? can[0] ?? "";
 }

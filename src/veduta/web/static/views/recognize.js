@@ -82,7 +82,7 @@ class RecognizeView {
   take(files) {
     const jobs = [...files].map((file) => ({ file, url: URL.createObjectURL(file), state: "queued", wait: 0 }));
     if (!jobs.length) return;
-    const cards = jobs.map((job) => new PhotoCard(job, { again: (one) => this.ask(one), close: (card) => this.close(card) }));
+    const cards = jobs.map((job) => new PhotoCard(job, { again: (one, gallery) => this.ask(one, gallery), close: (card) => this.close(card) }));
     cards.forEach((card) => this.cards.set(card.job, card));
     this.list.prepend(...cards.map((card) => card.element));
     this.element.classList.add("has-cards");
@@ -90,9 +90,10 @@ class RecognizeView {
     jobs.forEach((job) => this.ask(job));
   }
 
-  ask(job) {
+  /** Ask about a photo the galleries of the settings; where those name one, `gallery` is asked in its place. */
+  ask(job, gallery = chosenGallery()) {
     const { effort, floor } = settings;
-    this.queue.add(job, { gallery: chosenGallery(), effort, floor }, session.server?.limits.photo_bytes);
+    this.queue.add(job, { gallery: chosenGallery() && gallery, effort, floor }, session.server?.limits.photo_bytes);
   }
 
   changed(job) {

@@ -1,16 +1,17 @@
-/** Photos kept for review: is the answer right, does it show something else, or nothing known? */
+/** Photos kept for review: is the answer right, does it show something else, or nothing known? And places to name. */
 
 import { listReview } from "../api.js";
 import { announce, button, count, fill, h, isTyping, problem } from "../dom.js";
 import { galleryChoice } from "./landmarks.js";
 import { ReviewItem } from "../widgets/review-item.js";
-import { galleryToBrowse, mayWrite, save, settings } from "../session.js";
+import { galleryToBrowse, mayWrite, save, session, settings } from "../session.js";
+import { GroupList } from "../widgets/group-list.js";
 
 const PAGE = 25;
-const STATES = { open: "Open", done: "Done" };
+const STATES = { open: "Open", places: "Places", done: "Done" };
 
 export async function reviewView(main, _path, query) {
-  const view = new ReviewView(galleryToBrowse(query.get("gallery")), query.get("state") === "done" ? "done" : "open");
+  const view = new ReviewView(galleryToBrowse(query.get("gallery")), query.get("state"));
   main.append(view.element);
   await view.load();
   return () => view.destroy();
@@ -18,12 +19,16 @@ export async function reviewView(main, _path, query) {
 
 class ReviewView {
   constructor(gallery, state) {
-    Object.assign(this, { gallery, state, items: [], shown: [], pool: new Map(), current: 0, limit: PAGE });
+    const places = session.server?.library && mayWrite(gallery) ? new GroupList(gallery, () => this.showTabs()) : null;
+    const states = Object.keys(STATES).filter((one) => one !== "places" || places);
+    Object.assign(this, { gallery, places, states, asked: state, state: states.includes(state) ? state : "open" });
+    Object.assign(this, { items: [], shown: [], pool: new Map(), current: 0, limit: PAGE });
     this.tabs = h("div", { class: "segmented", role: "group", "aria-label": "Which photos" });
     this.list = h("div", { class: "reviews" });
     this.more = h("div", { class: "row center" });
     this.element = h("div", { class: "view" }, h("div", { class: "head" }, h("h1", { tabindex: -1 }, "Review"), this.tabs),
-      galleryChoice(gallery, (name) => (location.hash = `#/review?gallery=${encodeURIComponent(name)}`)), this.help(), this.list, this.more);
+      galleryChoice(gallery, (name) => (location.hash = `#/review?gallery=${encodeURIComponent(name)}&state=${this.state}`)), this.keys = this.help(),
+      this.list, this.more);
     this.onKey = (event) => this.key(event);
     document.addEventListener("keydown", this.onKey);
   }
@@ -31,6 +36,7 @@ class ReviewView {
   destroy() {
     document.removeEventListener("keydown", this.onKey);
     for (const shown of this.pool.values()) shown.destroy();
+    this.places?.destroy();
   }
 
   /** What shows an item: the same as before while the item is the same, so that its photo is fetched once. */
@@ -58,7 +64,9 @@ class ReviewView {
       return;
     }
     try {
-      this.items = (await listReview(this.gallery, "all")).items;
+      const [{ items }] = await Promise.all([listReview(this.gallery, "all"), this.places?.load()]);
+      this.items = items;
+      if (!this.asked && !this.of("open").length && this.places?.unnamed) this.state = "places";
       this.show();
     } catch (error) {
       fill(this.list, problem(error));
@@ -71,6 +79,13 @@ class ReviewView {
 
   show() {
     this.showTabs();
+    this.keys.hidden = this.state === "places";
+    if (this.state === "places") {
+      this.shown = [];
+      fill(this.list, this.places.element);
+      fill(this.more);
+      return;
+    }
     const items = this.of(this.state);
     this.shown = items.slice(0, this.limit).map((item) => this.shownOf(item));
     fill(this.list, this.shown.length ? this.shown.map((item) => item.element) : this.nothing());
@@ -90,8 +105,9 @@ class ReviewView {
   }
 
   showTabs() {
-    fill(this.tabs, Object.entries(STATES).map(([state, word]) => h("button", { type: "button", "aria-pressed": state === this.state,
-      data: { testid: `review-${state}` }, onclick: () => this.turn(state) }, `${word} `, h("span", { class: "badge" }, this.of(state).length))));
+    const number = (state) => (state === "places" ? this.places.unnamed : this.of(state).length);
+    fill(this.tabs, this.states.map((state) => h("button", { type: "button", "aria-pressed": state === this.state,
+      data: { testid: `review-${state}` }, onclick: () => this.turn(state) }, `${STATES[state]} `, h("span", { class: "badge" }, number(state)))));
   }
 
   turn(state) {

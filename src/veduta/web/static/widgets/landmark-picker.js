@@ -6,9 +6,12 @@ import { fill, h, later } from "../dom.js";
 let serial = 0;
 
 export class LandmarkPicker {
-  /** @param {{gallery: string, label?: string, allowNew?: boolean, chosen?: {id: string, name: string} | null}} options */
-  constructor({ gallery, label = "Landmark", allowNew = false, chosen = null }) {
-    Object.assign(this, { gallery, allowNew, options: [], active: -1, chosen: null });
+  /**
+   * @param {{gallery: string, label?: string, allowNew?: boolean, chosen?: {id: string, name: string} | null,
+   *   onChange?: (chosen: {id: string, name: string, isNew: boolean} | null) => void}} options
+   */
+  constructor({ gallery, label = "Landmark", allowNew = false, chosen = null, onChange = () => {} }) {
+    Object.assign(this, { gallery, allowNew, onChange, options: [], active: -1, chosen: null });
     const id = `picker-${++serial}`;
     this.list = h("ul", { id: `${id}-list`, role: "listbox", class: "results", "aria-label": label, hidden: true });
     this.input = h("input", { id, type: "text", role: "combobox", autocomplete: "off", required: true, "aria-expanded": false,
@@ -31,10 +34,22 @@ export class LandmarkPicker {
     return { ...this.chosen, id: await freeId(this.gallery, this.chosen.name) };
   }
 
+  /** Search another gallery; what was chosen in the one before is given up, its name stays. */
+  turn(gallery, chosen = null) {
+    Object.assign(this, { gallery, options: [] });
+    if (chosen) this.choose(chosen);
+    else this.clear();
+  }
+
   typed() {
+    this.clear();
+    this.search();
+  }
+
+  clear() {
     this.chosen = null;
     this.check();
-    this.search();
+    this.onChange(null);
   }
 
   check() {
@@ -73,7 +88,7 @@ export class LandmarkPicker {
       event.preventDefault();
       if (this.list.hidden) this.find();
       else this.mark((this.active + steps[event.key] + this.options.length) % this.options.length);
-    } else if (event.key === "Enter" && !this.list.hidden && this.options.length) {
+    } else if (event.key === "Enter" && !this.list.hidden && this.options.length && (this.active >= 0 || this.input.value.trim())) {
       event.preventDefault();
       this.choose(this.options[Math.max(this.active, 0)]);
     } else if (event.key === "Escape" && !this.list.hidden) {
@@ -103,6 +118,7 @@ export class LandmarkPicker {
     this.input.value = landmark.name;
     this.check();
     this.open(false);
+    this.onChange(this.chosen);
   }
 }
 

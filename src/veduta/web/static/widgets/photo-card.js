@@ -5,7 +5,7 @@ import { answerBlock, hasPlace, photoOf } from "./answer.js";
 import { button, fill, h, problem } from "../dom.js";
 import { Evidence } from "./evidence.js";
 import { PlaceMap } from "./map.js";
-import { isWritable, mayWrite } from "../session.js";
+import { galleries, isWritable, mayWrite, mayWriteAny } from "../session.js";
 
 const WAITING = { queued: "In line …", sending: "Looking …", cancelled: "Cancelled." };
 
@@ -61,13 +61,30 @@ export class PhotoCard {
 
   buttons(answer) {
     const row = [this.whyButton(), this.mapButton(answer)];
-    if (mayWrite(answer.gallery)) row.push(...this.writing());
+    if (mayWriteAny()) row.push(this.addButton());
+    if (mayWrite(answer.gallery)) row.push(this.keepButton());
     return h("div", { class: "row" }, row);
   }
 
-  writing() {
-    const add = button("Add as reference …", { name: "plus", kind: "quiet", data: { testid: "add-reference" },
-      onclick: () => addAsReference(this.job, this.notes) });
+  /** Add the photo as a reference; after that the question is asked again, for the answer may be another. */
+  addButton() {
+    return button("Add as reference …", { name: "plus", kind: "quiet", data: { testid: "add-reference" }, onclick: async () => {
+      const gallery = await addAsReference(this.job, this.notes);
+      if (!gallery) return;
+      this.closeMore();
+      this.handlers.again(this.job, gallery);
+    } });
+  }
+
+  /** Close what was shown of the answer before. */
+  closeMore() {
+    this.evidence?.destroy();
+    this.map?.destroy();
+    Object.assign(this, { evidence: null, map: null });
+    fill(this.more);
+  }
+
+  keepButton() {
     const keep = button("Keep for review", { name: "inbox", kind: "quiet", data: { testid: "keep-review" }, onclick: async () => {
       keep.disabled = true;
       try {
@@ -77,7 +94,7 @@ export class PhotoCard {
         fill(this.notes, problem(error));
       }
     } });
-    return [add, keep];
+    return keep;
   }
 
   whyButton() {
@@ -115,7 +132,7 @@ export class PhotoCard {
 
   /** Writing has become possible, or no longer is. */
   refresh() {
-    if (this.job.state === "done" && isWritable(this.job.answer.gallery)) this.update();
+    if (this.job.state === "done" && galleries().some((one) => isWritable(one.name))) this.update();
   }
 }
 

@@ -109,12 +109,16 @@ export class ReviewItem {
   }
 
   async correct() {
-    const picker = new LandmarkPicker({ gallery: this.gallery, allowNew: true, label: "It really shows" });
-    const also = h("input", { type: "checkbox", checked: this.also.checked });
+    let touched = false;
+    const also = h("input", { type: "checkbox", checked: this.also.checked, data: { testid: "correct-reference" }, onchange: () => (touched = true) });
+    const suggest = (chosen) => {
+      if (!touched) also.checked = this.also.checked || Boolean(chosen?.isNew); // a new landmark without a photo is never recognized
+    };
+    const picker = new LandmarkPicker({ gallery: this.gallery, allowNew: true, label: "It really shows", onChange: suggest });
     const changed = await ask({ title: "Correct the answer", yes: "Save",
-      body: [picker.element, h("label", { class: "check" }, also, "Also use as a reference photo; a new landmark always does")], act: async () => {
+      body: [picker.element, h("label", { class: "check" }, also, "Also use as a reference photo")], act: async () => {
         const { id, name, isNew } = await picker.value();
-        return judge(this.gallery, this.item.id, { verdict: "correct", landmark: id, ...(isNew && { name }), reference: also.checked || Boolean(isNew) });
+        return judge(this.gallery, this.item.id, { verdict: "correct", landmark: id, ...(isNew && { name }), reference: also.checked });
       } });
     if (changed) this.handlers.onChange(changed);
   }
