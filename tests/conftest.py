@@ -19,7 +19,7 @@ import pytest
 from support import components, world
 
 from veduta.gallery import Gallery
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -15,6 +15,7 @@ PACKAGE = Path(veduta.__file__).parent
 # Lowest first. A module imports only from rows below its own.
 ROWS = [
     {"errors"},
+    {"landmarks"},
     {"types"},
     {"concurrency", "files", "pages", "progress", "serialization", "protocols", "sqlite"},
     {"features_codec", "geo", "geometry", "metrics", "records", "trust"},

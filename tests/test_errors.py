@@ -26,7 +26,8 @@ from veduta.errors import (
 )
 from veduta.files import locked
 from veduta.gallery.ingest import AddReport
-from veduta.types import Failure, Landmark
+from veduta.landmarks import Landmark
+from veduta.types import Failure
 
 SOURCE = Path(veduta.__file__).parent
 CLASSES = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, VedutaError)]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from veduta import types
-from veduta.types import Candidate, Image, Landmark, LocalFeatures, Matches, Verification
+from veduta.landmarks import Landmark
+from veduta.types import Candidate, Image, LocalFeatures, Matches, Verification
 
 
 def f32(*shape):

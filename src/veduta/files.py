@@ -131,3 +131,11 @@ def locked(folder: Path) -> Iterator[None]:
 def utf8(name: str) -> str:
     """Return a file's name with undecodable bytes escaped, so that SQLite and JSON can hold the name."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def file_bytes(file: Path) -> int:
+    """Return the size of a file; 0 for one that has gone, as a log of changes does when its database is closed."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -17,22 +17,9 @@ from veduta.decision.model import CONTINUE_BETWEEN, Decider
 from veduta.geo import Area, distance_km
 from veduta.geometry import describe_pair
 from veduta.index.exact import TIE_MARGIN
+from veduta.landmarks import Guess, Landmark, Position, TermValue
 from veduta.protocols import Embedder, Extractor, Index, Matcher, Verifier
-from veduta.types import (
-    Candidate,
-    Decision,
-    Float32,
-    Guess,
-    Image,
-    Int64,
-    Landmark,
-    LocalFeatures,
-    PairComparison,
-    Position,
-    Recognition,
-    TermValue,
-    UInt8,
-)
+from veduta.types import Candidate, Decision, Float32, Image, Int64, LocalFeatures, PairComparison, Recognition, UInt8
 
 CANDIDATES_AT_ONCE = 8  # candidates matched at once, where there is no budget to keep
 

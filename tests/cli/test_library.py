@@ -17,10 +17,10 @@ from support.trees import tree
 
 from veduta.cli import app
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.review import collect_verdicts, fill_queue
 from veduta.review_queue import ReviewQueue
-from veduta.types import Landmark
 
 LIBRARY = typer.main.get_command(app).commands["library"].commands
 HERE = {"library", "state", "provider", "format", "gallery", "apply", "all", "out", "browser", "port", "list"}

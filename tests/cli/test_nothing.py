@@ -10,7 +10,7 @@ from veduta.cli.recognize_options import why_nothing
 from veduta.gallery import Gallery
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Circle
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 
 ROME = Landmark("rome", "Rome", 41.9, 12.5)
 POLE = Landmark("pole", "Pole", -90, 0)

@@ -4,7 +4,7 @@ import pytest
 
 from veduta.datasets.listing import LabeledPhoto, list_csv, list_folder, list_photos
 from veduta.errors import DatasetError
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 
 HEADER = "photo,landmark,name,latitude,longitude,url\n"
 

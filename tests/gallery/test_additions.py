@@ -10,7 +10,7 @@ from support.processes import veduta
 from veduta.errors import GalleryError
 from veduta.gallery import Gallery
 from veduta.gallery.contents import GalleryContents
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 
 
 @pytest.fixture(scope="module")

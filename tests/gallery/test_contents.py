@@ -11,7 +11,7 @@ from veduta.errors import GalleryError, NotFoundError
 from veduta.gallery import Gallery
 from veduta.gallery.contents import GalleryContents
 from veduta.gallery.store import GALLERY_FILE
-from veduta.types import Landmark, Position
+from veduta.landmarks import Landmark, Position
 
 EIFFEL = Landmark("eiffel", "Eiffel Tower", 48.858, 2.294, "https://example.org/eiffel")
 

@@ -11,8 +11,8 @@ from veduta.errors import GalleryError
 from veduta.gallery import Gallery
 from veduta.gallery.contents import GalleryContents
 from veduta.gallery.contents.export import ExportReport, export_gallery
+from veduta.landmarks import Landmark, Reference
 from veduta.review_queue import ReviewQueue
-from veduta.types import Landmark, Reference
 
 LANDMARKS = {
     "plain": Landmark("palazzo-0"),

@@ -25,9 +25,10 @@ from veduta.gallery.evidence.explain import explain_image
 from veduta.gallery.ingest import ADD_BATCH
 from veduta.gallery.store import GALLERY_FILE
 from veduta.images import load
+from veduta.landmarks import Landmark
 from veduta.models.cards import card
 from veduta.serialization import to_dict
-from veduta.types import Failure, Landmark, Recognition
+from veduta.types import Failure, Recognition
 
 
 def answer(gallery, photo, **options):

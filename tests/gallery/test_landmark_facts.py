@@ -11,7 +11,7 @@ from veduta.datasets.listing import composed, list_csv, list_folder
 from veduta.errors import DatasetError, GalleryError
 from veduta.gallery import Gallery
 from veduta.gallery.rows import merged_landmark
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 
 FULL = Landmark("a", "Name", 1.0, 2.0, "https://x.example/")
 

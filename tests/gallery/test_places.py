@@ -6,7 +6,7 @@ from support.stores import entry
 
 from veduta.gallery import Gallery
 from veduta.gallery.store import Store
-from veduta.types import Landmark, Position
+from veduta.landmarks import Landmark, Position
 
 ROME, FLORENCE, PISA = Position(41.89, 12.49), Position(43.77, 11.25), Position(43.72, 10.4)
 

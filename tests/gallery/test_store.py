@@ -20,8 +20,9 @@ from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
 from veduta.gallery.store import GALLERY_FILE, Store
 from veduta.images import from_array
+from veduta.landmarks import Landmark
 from veduta.sqlite import connections as sqlite_connections
-from veduta.types import Landmark, LocalFeatures
+from veduta.types import LocalFeatures
 from veduta.viz import thumbnail
 
 SETTINGS = {"embedder": {"name": "some"}, "extractor": {"name": "other"}, "veduta": "0"}

@@ -17,7 +17,7 @@ from support.image_files import TURNED_HEIC
 from veduta.decision.answer import LandmarkScore, place_prior
 from veduta.geo import Area, great_circle_km
 from veduta.images import from_array, load
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 
 FORMATS = {
     "JPEG": {},

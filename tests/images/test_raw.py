@@ -11,10 +11,10 @@ from support.raw import BLUE, GREEN, PLACE, RED, TAKEN, WHITE, dng, needs_rawpy,
 from veduta.errors import ImageError
 from veduta.gallery import Gallery
 from veduta.images import RAW_SUFFIXES, PhotoBytes, load
+from veduta.landmarks import Landmark
 from veduta.library import review
 from veduta.library.cluster.group import add_references
 from veduta.library.model import Asset
-from veduta.types import Landmark
 
 # EXIF's orientation -> the corners seen upright: top left, top right, bottom left, bottom right.
 UPRIGHT = {

@@ -36,10 +36,11 @@ from veduta.jobs import verify as pairing
 from veduta.jobs.add import Digests, pack_entry, unpack_entry
 from veduta.jobs.on_ray import USAGE
 from veduta.jobs.plan import JobPlan
+from veduta.landmarks import Landmark, Reference
 from veduta.pair import verify
 from veduta.records import DONE, PART, Record, RecordFile, count_records, read_records
 from veduta.serialization import to_dict
-from veduta.types import Landmark, LocalFeatures, Reference
+from veduta.types import LocalFeatures
 
 
 def changed(found):

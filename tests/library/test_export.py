@@ -12,9 +12,9 @@ import pytest
 from support.metadata import EIFFEL, NOWHERE, OPERA
 
 from veduta.errors import LibraryError
+from veduta.landmarks import Landmark
 from veduta.library.export import EXPORT_COLUMNS, FORMATS, export_assets
 from veduta.library.model import Asset, Label
-from veduta.types import Landmark
 
 TAKEN = datetime(2024, 5, 1, 12, 34, 56)  # noqa: DTZ001 - a camera's clock
 NASTY = Label(Landmark("=1+1", 'a"b,<c>&\x00\x0b\ud800\n]]>', 0.1234567, -179.9999999), 0.5, "veduta")

@@ -18,6 +18,7 @@ from veduta.features import make_extractor
 from veduta.gallery import Gallery
 from veduta.geo.countries import countries, country_of
 from veduta.images import load
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.cluster import linkage, pairs
 from veduta.library.cluster.cache import CACHE_FILE, FeatureCache
@@ -28,7 +29,6 @@ from veduta.library.journal.fsops import content_sha256
 from veduta.library.metadata.tag import TagPlan
 from veduta.library.review import collect_verdicts, fill_queue
 from veduta.review_queue import ReviewQueue
-from veduta.types import Landmark
 
 GPS = (45.4379, 12.3359)
 

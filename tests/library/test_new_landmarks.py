@@ -5,8 +5,8 @@ from support.cli import refused, run
 from support.photos import picture
 
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
-from veduta.types import Landmark
 
 HERE = (45.43, 12.33)
 

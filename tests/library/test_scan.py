@@ -21,11 +21,11 @@ from support.raw import dng, needs_rawpy, small
 from veduta.errors import LibraryError
 from veduta.files import MEGABYTE
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
 from veduta.library.discover import discover_photos
 from veduta.library.scan import RESTING, ScanLimits
-from veduta.types import Landmark
 
 
 def found(folder):

@@ -7,10 +7,10 @@ import pytest
 from support import world
 from support.photos import at, picture
 
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.catalog import STATE_FOLDER, Catalog
 from veduta.library.model import StoredAnswer
-from veduta.types import Landmark
 
 PALAZZO = Landmark("palazzo", "Palazzo")
 

@@ -42,13 +42,13 @@ from veduta.errors import VedutaError
 from veduta.features_codec import unpack_features
 from veduta.gallery import Gallery
 from veduta.images import load
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.journal import Step, apply
 from veduta.library.metadata.xmp import estimates, has_own_position, merge_sidecar, remove_ours
 from veduta.library.model import Label
 from veduta.models.folder import read_card
 from veduta.review_queue import ReviewQueue
-from veduta.types import Landmark
 
 ROOT = Path(tempfile.mkdtemp(prefix="veduta-fuzz-"))
 VICTIM, SEEDS, CASE = ROOT / "victim", ROOT / "seeds", ROOT / "case"

@@ -515,7 +515,7 @@ def test_photos_behind_a_link_of_somebody_elses_library_are_left_alone(library, 
 
 
 def world_landmark():
-    from veduta.types import Landmark
+    from veduta.landmarks import Landmark
 
     return Landmark("palazzo", "Palazzo")
 

@@ -11,9 +11,9 @@ from support.servers import BEARER, check_error, files, inside, jpeg
 
 from veduta.errors import GalleryError, NoRoomError, ReplacedError, UnwritableError
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.review_queue import ReviewQueue
 from veduta.sqlite.faults import folder_fault, gallery_fault, shortened, with_code
-from veduta.types import Landmark
 
 ADVICE = [
     (sqlite3.SQLITE_FULL, "cannot be written", NoRoomError, "make room"),

@@ -11,10 +11,10 @@ from support.servers import check_error, files, inside
 from veduta.errors import GalleryError, ReplacedError
 from veduta.gallery import Gallery
 from veduta.gallery.store import GALLERY_FILE
+from veduta.landmarks import Landmark
 from veduta.sqlite import Database
 from veduta.sqlite.connections import connect, connect_read_only, file_state
 from veduta.sqlite.faults import gallery_fault
-from veduta.types import Landmark
 
 
 @pytest.fixture

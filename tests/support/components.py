@@ -13,9 +13,10 @@ from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.images import from_array
 from veduta.index import ExactIndex
+from veduta.landmarks import Landmark
 from veduta.matching import make_matcher
 from veduta.recognizer import Components, Recognizer, ReferenceSet
-from veduta.types import Landmark, LocalFeatures, Matches
+from veduta.types import LocalFeatures, Matches
 
 embedder = cache(make_embedder)
 extractor = cache(make_extractor)

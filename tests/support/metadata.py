@@ -8,8 +8,8 @@ import pytest
 
 from veduta.images import PhotoBytes, formats
 from veduta.images.metadata import read_metadata
+from veduta.landmarks import Landmark
 from veduta.library.model import Label
-from veduta.types import Landmark
 
 needs_exiftool = pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")
 

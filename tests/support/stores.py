@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 
 from veduta.gallery.store import NewReference
-from veduta.types import Landmark, LocalFeatures, Reference
+from veduta.landmarks import Landmark, Reference
+from veduta.types import LocalFeatures
 
 
 def unit(rng, *shape):

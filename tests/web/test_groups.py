@@ -10,8 +10,8 @@ from support.photos import grouped_library
 from support.servers import check_error, files, inside
 
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
-from veduta.types import Landmark
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from support.processes import PATIENCE
 from support.servers import base64_of, check_error, inside, jpeg, serving
 
 from veduta.gallery import Gallery
-from veduta.types import Landmark
+from veduta.landmarks import Landmark
 from veduta.web.image_source import FaultError, Sources
 from veduta.web.settings import Settings
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from veduta.errors import DatasetError
 from veduta.images import SUFFIXES, PhotoBytes, walk
-from veduta.types import Failure, Landmark
+from veduta.landmarks import Landmark
+from veduta.types import Failure
 
 CSV_COLUMNS = ("photo", "landmark", "name", "latitude", "longitude", "url", "licence")
 

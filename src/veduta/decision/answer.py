@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from veduta.decision.candidates import candidate_score
-from veduta.types import Candidate, Decision, Float64, LandmarkConfidence, TermValue
+from veduta.landmarks import LandmarkConfidence, TermValue
+from veduta.types import Candidate, Decision, Float64
 
 DEFAULT_FLOOR = 0.5
 

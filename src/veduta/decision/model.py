@@ -24,9 +24,10 @@ from veduta.decision.answer import LandmarkScore, landmark_votes, sigmoid
 from veduta.decision.candidates import CandidateContext
 from veduta.decision.terms import TERM_NAMES, compute_terms
 from veduta.errors import GalleryError, PrecisionError
+from veduta.landmarks import TermValue
 from veduta.models.cards import card
 from veduta.models.session import read_file
-from veduta.types import Candidate, Float32, Float64, TermValue
+from veduta.types import Candidate, Float32, Float64
 
 DECISION_FORMAT = 2  # of the .npz file of a decision
 DAMAGED = (  # what readers of a damaged .npz raise

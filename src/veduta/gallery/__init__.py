@@ -34,12 +34,13 @@ from veduta.gallery.store import Store
 from veduta.geometry import HomographyVerifier
 from veduta.images import PhotoBytes, as_photos, checked, load_photo, walk
 from veduta.index import Manifest
+from veduta.landmarks import Landmark
 from veduta.models.folder import is_model, read_card
 from veduta.models.session import provider_name
 from veduta.progress import Progress, ShareProgress
 from veduta.recognizer import Recognizer
 from veduta.trust import TrustedFolder, accept, is_accepted
-from veduta.types import Failure, Image, Landmark, Recognition
+from veduta.types import Failure, Image, Recognition
 
 if TYPE_CHECKING:
     from veduta.images.source import PhotoSource

@@ -15,9 +15,10 @@ from veduta.files import utf8
 from veduta.gallery.rows import merged_landmark
 from veduta.gallery.store import NewReference, Store
 from veduta.images import load, read_bytes
+from veduta.landmarks import Landmark, Reference
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
-from veduta.types import Failure, Image, Landmark, Reference
+from veduta.types import Failure, Image
 from veduta.viz import thumbnail
 
 ADD_BATCH = 16  # references per transaction: the most a killed run does again

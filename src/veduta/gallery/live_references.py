@@ -13,9 +13,9 @@ from veduta.gallery.live_index import LiveIndex
 from veduta.gallery.options import DEFAULT_MATCHER
 from veduta.gallery.store import Store
 from veduta.geo import Circle
+from veduta.landmarks import Landmark
 from veduta.protocols import Index
 from veduta.recognizer import ReferenceSet, SearchFilter
-from veduta.types import Landmark
 
 DECISION = "decision"  # name of the attachment a calibration leaves
 

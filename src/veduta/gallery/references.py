@@ -11,9 +11,10 @@ from pathlib import Path
 from veduta.errors import GalleryError, ImageError
 from veduta.files import STALE_SECONDS, write_atomic
 from veduta.images import load
+from veduta.landmarks import Reference
 from veduta.sqlite.faults import folder_fault
 from veduta.trust import is_accepted
-from veduta.types import Image, LocalFeatures, Reference
+from veduta.types import Image, LocalFeatures
 
 PHOTOS_FOLDER = "photos"  # of photos that are nowhere else, named by their sha256
 PHOTOS_REQUEST = "read the photos of references where they lie"

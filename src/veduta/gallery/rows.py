@@ -15,8 +15,9 @@ from veduta.errors import GalleryError
 from veduta.files import utf8
 from veduta.gallery.match_graph import descriptor_matrix
 from veduta.geo import median_position
+from veduta.landmarks import Landmark, Position, Reference
 from veduta.sqlite import Database
-from veduta.types import Float32, Int64, Landmark, Position, Reference
+from veduta.types import Float32, Int64
 
 
 @dataclass(frozen=True)

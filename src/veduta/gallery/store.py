@@ -18,6 +18,7 @@ from typing import Any
 
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
+from veduta.files import file_bytes
 from veduta.gallery.match_graph import MatchGraph, with_confirmations
 from veduta.gallery.parallel_reader import ParallelReader
 from veduta.gallery.rows import (
@@ -29,10 +30,11 @@ from veduta.gallery.rows import (
     replace_landmark,
 )
 from veduta.gallery.schema import SCHEMA_VERSION, migrate, write_schema
+from veduta.landmarks import Landmark, LandmarkCount, Position, Reference
 from veduta.sqlite import Database
 from veduta.sqlite.connections import is_writable
 from veduta.sqlite.faults import gallery_fault
-from veduta.types import Float32, Landmark, LandmarkCount, LocalFeatures, Position, Reference, UInt8
+from veduta.types import Float32, LocalFeatures, UInt8
 
 GALLERY_FILE = "gallery.sqlite"
 MODELS_FOLDER = "models"  # folder of models that do not ship
@@ -71,7 +73,7 @@ class Store:
         path: the gallery's folder.
         writable: whether this process may change the gallery.
         graph: the verified pairs among references of one landmark.
-        rows: the descriptors by row id, and the log of removals, that indexes are kept up to date with.
+        rows: descriptors by row id and the log of removals, which indexes follow.
         additions: what each call of `add` brought.
 
     Raises:
@@ -280,14 +282,7 @@ class Store:
 
     def bytes_on_disk(self) -> int:
         """Return the size of all the gallery's files."""
-        return sum(_bytes(file) for file in self.path.rglob("*") if not file.is_dir())
-
-
-def _bytes(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # the log of changes goes when another process closes the gallery
-        return 0
+        return sum(file_bytes(file) for file in self.path.rglob("*") if not file.is_dir())
 
 
 def _put_entry(db: sqlite3.Connection, entry: NewReference, addition: int | None) -> Reference | None:

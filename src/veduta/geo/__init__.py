@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from veduta.types import Landmark, Position
+from veduta.landmarks import Landmark, Position
 
 EARTH_KM = 6371.0
 

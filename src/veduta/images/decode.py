@@ -16,7 +16,8 @@ from veduta.images import formats, raw
 from veduta.images.color import to_srgb
 from veduta.images.cost import MAX_SCANS, MAX_TILES, held_bytes, passes, pieces
 from veduta.images.photo_bytes import MAX_BYTES, PhotoBytes, check_length, read_bytes
-from veduta.types import Image, Position, UInt8
+from veduta.landmarks import Position
+from veduta.types import Image, UInt8
 
 MAX_MEMORY = 4 * 2**30  # bytes held while one photo is decoded
 MAX_PIXELS = 10**9  # most are bounded by memory; a JPEG is reduced while it is decoded, which takes little of it

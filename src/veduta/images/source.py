@@ -12,7 +12,8 @@ from veduta.errors import ImageError
 from veduta.images.decode import MAX_PIXELS, check_size, load, upright_pixels
 from veduta.images.metadata.exif import Exif
 from veduta.images.photo_bytes import PhotoBytes
-from veduta.types import Image, Position
+from veduta.landmarks import Position
+from veduta.types import Image
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 PhotoSource: TypeAlias = str | os.PathLike[str] | Buffer | PhotoBytes | Image | PIL.Image.Image

@@ -29,11 +29,12 @@ from veduta.gallery.store import NewReference, Store
 from veduta.geometry import HomographyVerifier
 from veduta.jobs.fingerprint import features_digest, probe_image
 from veduta.jobs.plan import PLAN_FOLDER, JobItem, JobPlan, file_digest, json_line
+from veduta.landmarks import Landmark, Position, Reference
 from veduta.matching import make_matcher
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record
-from veduta.types import Failure, Landmark, LocalFeatures, Position, Reference, Size
+from veduta.types import Failure, LocalFeatures, Size
 
 KNOWN = "known.bin"  # in the plan: the sha256 of every photo that the gallery had when the job was begun, sorted
 DIGEST = 32  # bytes of one

@@ -11,6 +11,7 @@ from veduta.embedders import make_embedder
 from veduta.errors import LibraryError
 from veduta.files import MEGABYTE, Closable, utf8
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import journal, verdicts
 from veduta.library.assets import current_answers, read_assets
 from veduta.library.catalog import LINKS_REQUEST, STATE_FOLDER, Catalog
@@ -25,7 +26,7 @@ from veduta.library.organize.plan import OrganizePlan, plan_organize
 from veduta.library.scan import GalleryQuery, Scan, ScanLimits
 from veduta.progress import VerbProgress
 from veduta.trust import TrustedFolder
-from veduta.types import Failure, Landmark
+from veduta.types import Failure
 
 WRITTEN_FLOOR = 0.9  # least confidence of an answer that is written down unless another is named
 
@@ -41,8 +42,7 @@ class Library(Closable, TrustedFolder):
 
     Attributes:
         path: the folder with the photos, absolute.
-        folder: the folder with the catalog and the journal.
-        catalog: the rows kept there.
+        folder: the folder with the catalog, whose rows are `catalog`, and with the journal.
 
     Raises:
         LibraryError: there is no such folder, or the catalog cannot be read or written.

@@ -13,11 +13,12 @@ from veduta.errors import LibraryError, VedutaError
 from veduta.files import utf8
 from veduta.gallery.contents import GalleryContents
 from veduta.geo.countries import country_of
+from veduta.landmarks import Guess, Landmark, Position
 from veduta.library.catalog import Catalog, is_library_file
 from veduta.library.catalog_content import parse_landmark
 from veduta.library.metadata.positions import sidecar_moment, sidecar_position, with_countries
 from veduta.library.model import Asset, Label, StoredAnswer
-from veduta.types import Guess, Landmark, Position, Size
+from veduta.types import Size
 
 # A verdict is stored with the first content of the same pixels; one on the content itself may be older than that.
 ASSET_ROWS = """

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from veduta.errors import LibraryError
+from veduta.landmarks import Guess, Landmark
 from veduta.library.model import StoredAnswer, StoredCandidate
 from veduta.sqlite import Database
-from veduta.types import Float32, Guess, Landmark
+from veduta.types import Float32
 
 FINGERPRINT_BYTES = 8
 

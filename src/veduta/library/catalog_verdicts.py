@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from veduta.landmarks import Landmark
 from veduta.library.catalog_content import ContentTable, format_landmark, parse_landmark
 from veduta.library.model import Verdict
 from veduta.sqlite import Database
-from veduta.types import Landmark
 
 VERDICTS = ("accepted", "rejected", "corrected", "named")
 

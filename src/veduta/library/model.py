@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from veduta.errors import ImageError
 from veduta.files import utf8
-from veduta.types import Failure, Guess, Landmark, Position, Size
+from veduta.landmarks import Guess, Landmark, Position
+from veduta.types import Failure, Size
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from veduta.gallery import Gallery
 from veduta.gallery.evidence.page import confidence_phrase
 from veduta.images import load, read_bytes
 from veduta.images.photo_bytes import check_length
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.cluster.group import add_references, landmark_id
 from veduta.library.model import Asset, UncertainAsset
 from veduta.review_queue import REVIEW_FILE, ReviewItem, ReviewQueue
-from veduta.types import Failure, Landmark
+from veduta.types import Failure
 from veduta.viz import encode
 
 MAX_PHOTO_BYTES = 25 * 2**20  # that the page takes

@@ -6,10 +6,10 @@ import os
 
 from veduta.errors import LibraryError
 from veduta.files import utf8
+from veduta.landmarks import Landmark
 from veduta.library.assets import current_answers, find_content, read_asset, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.model import Asset, UncertainAsset
-from veduta.types import Landmark
 
 ASKED_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo, where a person is asked
 UNCERTAIN = (0.05, 0.9)  # confidences between which a person is asked

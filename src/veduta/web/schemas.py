@@ -9,8 +9,9 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from veduta.gallery.evidence.page import confidence_phrase
+from veduta.landmarks import Landmark
 from veduta.review_queue import ReviewItem
-from veduta.types import Candidate, Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
+from veduta.types import Candidate, Image, LocalFeatures, Matches, Recognition, Verification
 
 TOP_GUESSES = 5
 Probability = Annotated[float, AfterValidator(lambda value: round(value, 6)), Field(ge=0, le=1)]
@@ -271,7 +272,7 @@ class ReviewItemSchema(BaseModel):
     @classmethod
     def of(cls, item: ReviewItem) -> Self:
         """Return an item of the queue."""
-        return cls(id=item.number, **{key: value for key, value in asdict(item).items() if key != "number"})
+        return cls(**{"id" if key == "number" else key: value for key, value in asdict(item).items()})
 
 
 class ReviewResponse(BaseModel):
@@ -292,9 +293,3 @@ def inlier_lines(query: LocalFeatures, reference: LocalFeatures, pairs: Any) -> 
     """Return [x, y, x, y] of each inlier in pixels of both photos, from (K, 2) indices of their keypoints."""
     ends = zip(query.keypoints[pairs[:, 0]], reference.keypoints[pairs[:, 1]], strict=True)
     return [[round(float(value), 1) for value in (*a, *b)] for a, b in ends]
-
-
-def keypoint_rows(features: LocalFeatures, repeatability: Float32) -> list[list[float]]:
-    """Return [x, y, probability of confirmation by another photo] of each keypoint."""
-    rows = zip(features.keypoints, repeatability, strict=True)
-    return [[round(float(x), 1), round(float(y), 1), round(float(p), 3)] for (x, y), p in rows]

@@ -13,11 +13,12 @@ from veduta.gallery import Gallery
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
 from veduta.images import from_array
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.masks import DEFAULT_MASK, make_mask
 from veduta.recognizer import Recognizer
 from veduta.review_queue import ReviewQueue
-from veduta.types import Float32, Image, Landmark, LocalFeatures, Matches, Recognition, Verification
+from veduta.types import Float32, Image, LocalFeatures, Matches, Recognition, Verification
 from veduta.viz import encode
 from veduta.web.errors import ApiError
 

@@ -13,7 +13,8 @@ from support import world
 from veduta.errors import GalleryError
 from veduta.gallery.evidence.page import EvidencePair, Explanation, confidence_phrase, draw_evidence, render, write_page
 from veduta.images import from_array
-from veduta.types import Candidate, Landmark, Recognition
+from veduta.landmarks import Landmark
+from veduta.types import Candidate, Recognition
 
 HOSTILE = """<script>alert(1)</script>"'&</title><img src=x onerror=alert(1)>"""
 VOID = {"meta", "img", "br", "link"}

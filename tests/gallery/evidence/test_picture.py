@@ -11,7 +11,8 @@ from support.cli import run
 import veduta
 from veduta.errors import GalleryError, ImageError
 from veduta.gallery import Gallery
-from veduta.types import Coverage, GalleryCounts, LandmarkConfidence, PairComparison, Position, Size, TermValue
+from veduta.landmarks import GalleryCounts, LandmarkConfidence, Position, TermValue
+from veduta.types import Coverage, PairComparison, Size
 
 
 def opened(data):

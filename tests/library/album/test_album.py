@@ -22,6 +22,7 @@ from support.photos import picture
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
 from veduta.geo.countries import countries
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.album import images
 from veduta.library.album.atlas import MAX_BYTES, simplified_atlas
@@ -30,7 +31,6 @@ from veduta.library.album.page import write_album
 from veduta.library.album.timeline import Moment, draw_timeline
 from veduta.library.catalog import Catalog
 from veduta.library.model import StoredAnswer
-from veduta.types import Landmark
 
 BROWSER = next((path for path in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if path), None)
 in_browser = [

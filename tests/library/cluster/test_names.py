@@ -8,6 +8,7 @@ from support.photos import grouped_library, picture
 
 from veduta.errors import LibraryError
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.catalog import CATALOG_FILE, STATE_FOLDER
 from veduta.library.cluster.earlier_names import EARLIER_KEY
@@ -15,7 +16,6 @@ from veduta.library.cluster.group import MADE_KEY
 from veduta.library.cluster.names import GroupName, forget_name, name_groups, read_group_names, without_photos
 from veduta.library.model import StoredAnswer
 from veduta.sqlite import Database
-from veduta.types import Landmark
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from veduta.errors import ImageError, LibraryError
 from veduta.images import load
 from veduta.images.metadata import jpeg
 from veduta.images.metadata.xmp import ESTIMATE
+from veduta.landmarks import Landmark
 from veduta.library.metadata import xmp
 from veduta.library.metadata.embed import embed_label, has_estimate, remove_embedded
 from veduta.library.model import Label
-from veduta.types import Landmark
 
 PLAIN = encoded(drawn(), "JPEG", quality=90)
 EIFFEL_PLACE = (48.858222, 2.2945)

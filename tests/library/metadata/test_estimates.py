@@ -8,8 +8,8 @@ from support.metadata import EIFFEL, needs_exiftool, stored_position
 from support.photos import picture
 
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
-from veduta.types import Landmark
 
 CAMERA = (41.5, 12.25)
 PLACE = (EIFFEL.landmark.latitude, EIFFEL.landmark.longitude)

@@ -8,13 +8,13 @@ import pytest
 from support.metadata import EIFFEL, exiftool, needs_exiftool
 from support.photos import at, picture
 
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.album.content import collect_content
 from veduta.library.export import export_assets
 from veduta.library.metadata.positions import sidecar_position
 from veduta.library.metadata.xmp import estimates, merge_sidecar
 from veduta.library.model import StoredAnswer
-from veduta.types import Landmark
 
 ROME, DELHI = (41.9, 12.5), (28.6, 77.2)
 XMP = (

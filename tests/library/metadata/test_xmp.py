@@ -11,10 +11,10 @@ from support.metadata import EIFFEL, NOWHERE, OPERA, complaints, exiftool, needs
 from veduta.errors import LibraryError
 from veduta.images.metadata.values import parse_coordinate
 from veduta.images.metadata.xmp import ESTIMATE
+from veduta.landmarks import Landmark
 from veduta.library.metadata import keywords
 from veduta.library.metadata.xmp import confirms, estimates, has_own_position, merge_sidecar
 from veduta.library.model import Label
-from veduta.types import Landmark
 
 OURS = re.compile(
     r"XMP-veduta:|XMP-dc:Subject|TagsList|HierarchicalSubject|LocationShown|XMP-exif:GPS|XMP-x:XMPToolkit"

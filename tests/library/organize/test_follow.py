@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from support.trees import put
 
+from veduta.landmarks import Landmark
 from veduta.library.companions import pair_companions
 from veduta.library.journal import apply, undo
 from veduta.library.model import Asset, Label
 from veduta.library.organize.filenames import safe_file_name, with_stem
 from veduta.library.organize.follow import join_edits
 from veduta.library.organize.plan import plan_organize
-from veduta.types import Landmark
 
 DOM = Label(Landmark("dom"), 0.9, "veduta")
 OTHER = Label(Landmark("tower"), 1.0, "person")

@@ -16,13 +16,13 @@ from support.crash import living
 from support.trees import age, differences, put, snapshot
 
 from veduta.errors import LibraryError
+from veduta.landmarks import Landmark
 from veduta.library.journal import apply, history, recover, undo
 from veduta.library.journal.fsops import content_sha256
 from veduta.library.model import Asset, Label
 from veduta.library.organize.filenames import with_stem
 from veduta.library.organize.path_template import PathTemplate, name_key, safe_name
 from veduta.library.organize.plan import plan_organize
-from veduta.types import Landmark
 
 SHM = Path("/dev/shm")
 MODES = ["hardlink", "copy", "symlink", "move"]

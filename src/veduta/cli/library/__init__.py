@@ -14,9 +14,9 @@ from veduta.cli import output
 from veduta.cli.options import SOME_FAILED, AsListing, Listing, Provider
 
 if TYPE_CHECKING:
+    from veduta.landmarks import Landmark
     from veduta.library import Group, Library
     from veduta.library.cluster.names import GroupNaming
-    from veduta.types import Landmark
 
 library_app = typer.Typer(
     name="library",

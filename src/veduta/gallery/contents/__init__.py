@@ -11,7 +11,7 @@ from veduta.gallery.live_references import not_found
 from veduta.gallery.references import StoredReference, remove_photos
 from veduta.gallery.rows import Addition, RemovedAddition
 from veduta.gallery.store import Store
-from veduta.types import GalleryCounts, Landmark, LandmarkCount, Position, Reference
+from veduta.landmarks import GalleryCounts, Landmark, LandmarkCount, Position, Reference
 
 
 class GalleryContents(Closable):

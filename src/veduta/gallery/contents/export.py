@@ -13,9 +13,9 @@ from veduta.errors import GalleryError, ImageError
 from veduta.gallery.contents import GalleryContents
 from veduta.gallery.references import PHOTOS_REQUEST, StoredReference, own_copy
 from veduta.images import PhotoBytes, formats, read_bytes
+from veduta.landmarks import Landmark
 from veduta.review_queue import REVIEW_FILE, ReviewQueue
 from veduta.trust import is_accepted
-from veduta.types import Landmark
 
 REFERENCES_TABLE, LANDMARKS_TABLE = "references.csv", "landmarks.csv"
 PHOTOS, VERDICTS = "photos", "verdicts"

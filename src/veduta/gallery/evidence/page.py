@@ -10,8 +10,9 @@ from typing import Any
 import PIL.Image
 
 from veduta.errors import GalleryError
+from veduta.landmarks import Landmark
 from veduta.pages import page_template, webp_source
-from veduta.types import Candidate, Float32, Image, Landmark, Recognition
+from veduta.types import Candidate, Float32, Image, Recognition
 from veduta.viz import draw_keypoints, draw_pair, encode
 
 QUALITY = 82  # of the pictures in the page

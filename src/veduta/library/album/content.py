@@ -8,10 +8,10 @@ from datetime import datetime
 
 from veduta.geo import median_position
 from veduta.geo.countries import country_of
+from veduta.landmarks import Landmark
 from veduta.library import Group, Library, UncertainAsset
 from veduta.library.metadata import keywords
 from veduta.library.model import Asset, Label, StoredAnswer
-from veduta.types import Landmark
 
 Burst = tuple[Asset, ...]
 """Photos that count as one and are said to show the same; the first stands for them."""

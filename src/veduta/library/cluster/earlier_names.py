@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library.catalog import Catalog
 from veduta.library.catalog_content import landmark_of
 from veduta.library.model import Verdict
-from veduta.types import Landmark
 
 EARLIER_KEY = "earlier names"  # of the catalog's values
 

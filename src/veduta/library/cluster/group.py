@@ -18,6 +18,7 @@ from veduta.files import utf8
 from veduta.gallery import Gallery
 from veduta.gallery.rows import merged_landmark
 from veduta.geo import median_position
+from veduta.landmarks import Landmark, Position
 from veduta.library.assets import current_answers, current_landmarks, read_assets
 from veduta.library.catalog import Catalog
 from veduta.library.cluster.cache import FeatureCache
@@ -32,7 +33,7 @@ from veduta.library.cluster.features import (
 )
 from veduta.library.model import Asset, StoredAnswer, Verdict
 from veduta.progress import VerbProgress
-from veduta.types import Failure, Float32, Landmark, Position
+from veduta.types import Failure, Float32
 
 GROUP_FLOOR = 0.5  # least confidence of a gallery's answer that labels a photo of a group
 MADE_KEY = "made by naming"  # of the catalog's values

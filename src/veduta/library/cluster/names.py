@@ -12,6 +12,7 @@ from typing import NamedTuple
 from veduta.errors import LibraryError
 from veduta.files import utf8
 from veduta.gallery import Gallery
+from veduta.landmarks import Landmark
 from veduta.library import Library
 from veduta.library.catalog import Catalog
 from veduta.library.cluster.earlier_names import EarlierName, drop_earlier_names, earlier_names, was_reference
@@ -25,7 +26,7 @@ from veduta.library.cluster.group import (
     remember_made,
 )
 from veduta.library.model import Asset
-from veduta.types import Failure, Landmark
+from veduta.types import Failure
 
 COLUMNS = ("group", "name", "id", "latitude", "longitude")
 MAX_TABLE_BYTES = 2**24

@@ -6,8 +6,8 @@ import re
 from urllib.parse import quote
 
 from veduta.files import utf8
+from veduta.landmarks import Landmark
 from veduta.library.model import Label
-from veduta.types import Landmark
 
 MANUAL = "MANUAL"
 """How a position of ours was found: of the four ways the EXIF standard knows, the only one that is no measurement."""

@@ -13,9 +13,9 @@ from veduta.geo import median_position
 from veduta.geo.countries import country_of
 from veduta.images.metadata.values import Moment
 from veduta.images.metadata.xmp import XmpPacket
+from veduta.landmarks import Position
 from veduta.library.metadata.xmp import MAX_SIDECAR_BYTES
 from veduta.library.model import Asset
-from veduta.types import Position
 
 _MARKS = b"GPSLatitude", b"Date"  # without which no position and no date is in a sidecar
 _UTF_16 = b"\xff\xfe", b"\xfe\xff"

@@ -14,6 +14,7 @@ from pydantic import Field
 from veduta import __version__
 from veduta.errors import ImageError, PrecisionError
 from veduta.gallery.options import RecognizeOptions
+from veduta.types import Float32, LocalFeatures
 from veduta.web.engine import CLIENT_GONE, Engine
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.fields import MAX_TEXT, Number, OnePhoto, Photos, Text, UploadedPhoto, is_text
@@ -28,7 +29,6 @@ from veduta.web.schemas import (
     RecognizeResponse,
     ServerLimits,
     ServerResponse,
-    keypoint_rows,
 )
 from veduta.web.served import ServedGallery
 
@@ -170,7 +170,7 @@ def _answer(
     overlay = served.overlay(image, recognition, recognizer)
     answer = Answer.of(served.name, image, recognition, overlay.references)
     if overlay.repeatability is not None:
-        answer.keypoints = keypoint_rows(overlay.features, overlay.repeatability)
+        answer.keypoints = _keypoint_rows(overlay.features, overlay.repeatability)
     return answer
 
 
@@ -197,3 +197,9 @@ async def verify(request: Request, engine: EngineDependency) -> PairResponse:
         return PairResponse.of(*served.compare(image, other))
 
     return await engine.run(work)
+
+
+def _keypoint_rows(features: LocalFeatures, repeatability: Float32) -> list[list[float]]:
+    """Return [x, y, probability of confirmation by another photo] of each keypoint."""
+    rows = zip(features.keypoints, repeatability, strict=True)
+    return [[round(float(x), 1), round(float(y), 1), round(float(p), 3)] for (x, y), p in rows]

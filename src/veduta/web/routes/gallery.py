@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from veduta.errors import ImageError, NotFoundError
 from veduta.gallery import Gallery
-from veduta.types import Failure, Landmark
+from veduta.landmarks import Landmark
+from veduta.types import Failure
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.fields import MAX_TEXT, Identifier, Number, Photos, Text, UploadedPhoto, WebAddress

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from veduta.errors import LibraryError
 from veduta.files import utf8
+from veduta.landmarks import Landmark
 from veduta.library import Group, Library
 from veduta.library.cluster.group import landmark_id
 from veduta.library.cluster.names import GroupName, GroupNaming, forget_name, name_groups, without_photos
 from veduta.library.model import Asset
-from veduta.types import Failure, Landmark
+from veduta.types import Failure
 from veduta.web.errors import ApiError, error_detail
 from veduta.web.fields import MAX_TEXT, Identifier, Number, Text
 from veduta.web.request import RequestModel, describe_body, read

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from veduta.errors import ImageError, NotFoundError
+from veduta.landmarks import Landmark
 from veduta.review_queue import ReviewItem
-from veduta.types import Landmark
 from veduta.viz import encode
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, error_detail

@@ -17,7 +17,8 @@ from fastapi import APIRouter, Request
 from veduta.errors import ImageError
 from veduta.gallery.options import RecognizeOptions
 from veduta.geo import Area
-from veduta.types import Image, Landmark, Recognition
+from veduta.landmarks import Landmark
+from veduta.types import Image, Recognition
 from veduta.web.engine import Engine
 from veduta.web.errors import ApiError, one_line
 from veduta.web.image_source import FaultError
