@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import unicodedata
 from contextlib import closing
 from pathlib import Path
 
@@ -94,6 +95,22 @@ def test_shards_merged_are_the_gallery_one_process_makes(labeled, alone, empty, 
     again = merge_job(tmp_path / "work")
     assert (again.added, again.skipped) == (0, 13)
     assert tables(empty) == tables(gallery)
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_a_landmark_is_one_however_its_id_is_composed(gallery_path, tmp_path, stored, written):
+    forms = [unicodedata.normalize(form, "Caf\u00e9 Fran\u00e7ais") for form in (stored, written)]
+    with Gallery.open(gallery_path) as gallery, gallery._store._writing() as db:
+        db.execute("INSERT INTO landmark (id, name) VALUES (?1, ?1)", forms[:1])
+    folder = tmp_path / "photos"
+    (folder / forms[1]).mkdir(parents=True)
+    world.save(world.facade(41), folder / forms[1] / "1.jpg")
+    run_all(AddJob(gallery_path, folder), tmp_path / "work", 1)
+    merge_job(tmp_path / "work")
+    with Gallery.open(gallery_path) as gallery:
+        assert [landmark.id for landmark, _ in gallery.landmarks() if landmark.id.startswith("C")] == forms[:1]
+        assert len(gallery.references(forms[0])) == 1
 
 
 def test_a_table_into_a_gallery_that_has_some_of_it(labeled, gallery_path, tmp_path):

@@ -6,7 +6,7 @@ import json
 import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,8 @@ def merge_added(
             raise GalleryError(f"{gallery}: was made by other models than the job was begun for; begin it again")
         known = ContentLookup(store, plan.identity["photos"])
         restore = partial(_restored, known, gallery, settings, provider)
-        prepared = ((listed, restore(listed, record)) for listed, record in map(_listed, records))
+        listed = ((_as_stored(store, to_listed(item)), record) for item, record in records)
+        prepared = ((item, restore(item, record)) for item, record in listed)
         report = add_entries(known, prepared, sum(plan.counts), list(plan.failures), progress)
         matcher = make_matcher("nearest", settings["extractor"]["name"], provider)
         store.graph.compare(matcher, HomographyVerifier(), comparing)
@@ -231,8 +232,9 @@ def merge_added(
         store.close()
 
 
-def _listed(pair: tuple[JobItem, Record]) -> tuple[LabeledPhoto, Record]:
-    return to_listed(pair[0]), pair[1]
+def _as_stored(store: Store, item: LabeledPhoto) -> LabeledPhoto:
+    """Return a photo with its landmark as the gallery has it, however the letters of the id are composed."""
+    return replace(item, landmark=store.rows.stored_landmark(item.landmark))
 
 
 def _restored(
@@ -248,4 +250,4 @@ def _restored(
         return conflict(item, reference)
     if entry is None:  # the gallery had it when the job was begun, and has it no longer
         return make_entry(item, known.earlier, *make_components(gallery, settings, provider))
-    return entry
+    return replace(entry, reference=replace(entry.reference, landmark=item.landmark.id))
