@@ -313,12 +313,6 @@ def test_keypoints_found_before_others_were_dropped_are_not_counted(family, tmp_
 # --- a gallery of an older Veduta
 
 
-NEW_COLUMNS = (
-    *(("reference", column) for column in ("license", "latitude", "longitude", "addition")),
-    *(("landmark", column) for column in ("measured", "addition")),
-)
-
-
 @pytest.fixture
 def old(gallery_path):
     """The gallery as schema 1 had it: nothing is known of relatives."""
@@ -328,17 +322,9 @@ def old(gallery_path):
             db.execute(
                 f"UPDATE reference SET {column} = (SELECT t.{column} FROM {column} AS t WHERE t.row = reference.row)"
             )
-        for table, column in NEW_COLUMNS:
-            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        for table in (
-            "addition",
-            "keypoint_support",
-            "reference_pair",
-            "attachment",
-            "removed",
-            "features",
-            "thumbnail",
-        ):
+        db.execute("ALTER TABLE reference DROP COLUMN license")
+        made = ("addition", "landmark_origin", "reference_origin", "keypoint_support", "reference_pair", "attachment")
+        for table in (*made, "removed", "features", "thumbnail"):
             db.execute(f"DROP TABLE {table}")
         db.execute("DROP TRIGGER reference_removed")
         db.execute("PRAGMA user_version = 1")

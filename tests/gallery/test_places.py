@@ -104,7 +104,7 @@ def test_other_landmarks_keep_theirs(store):
 def test_a_stranger_s_numbers_off_the_globe_count_for_nothing(store):
     put(store, FLORENCE)
     with store._writing() as db:
-        db.execute("UPDATE reference SET latitude = 1e300, longitude = -1e300")
+        db.execute("UPDATE reference_origin SET latitude = 1e300, longitude = -1e300")
     put(store, PISA, start=5)
     assert place(store) == PISA
 

@@ -19,6 +19,23 @@ from veduta.landmarks import Landmark, Position, Reference
 from veduta.sqlite import Database
 from veduta.types import Float32, Int64
 
+# What the two columns of PLACE say of a landmark: whether it has no place, and whether its place was measured.
+GIVEN_PLACE, NO_PLACE = (0, 0), (1, 0)
+PLACE = """SELECT l.latitude IS NULL AND l.longitude IS NULL, coalesce(o.measured, 0) FROM landmark AS l
+           LEFT JOIN landmark_origin AS o ON o.landmark = l.id WHERE l.id = ?"""
+POSITIONS = """SELECT o.latitude, o.longitude FROM reference AS r JOIN reference_origin AS o ON o.row = r.row
+               WHERE r.landmark = ? AND o.latitude BETWEEN -90 AND 90 AND o.longitude BETWEEN -180 AND 180"""
+MEASURED = """INSERT INTO landmark_origin (landmark, measured) VALUES (?, ?)
+              ON CONFLICT (landmark) DO UPDATE SET measured = excluded.measured"""
+GIVEN = "UPDATE landmark_origin SET measured = 0 WHERE landmark = ?"
+LAST_ADDITION = """SELECT id, added, source,
+                   (SELECT count(*) FROM reference_origin WHERE reference_origin.addition = addition.id)
+                   FROM addition WHERE id = (SELECT max(addition) FROM reference_origin)"""
+ADDED = """SELECT r.id, r.landmark, r.photo, r.sha256, r.license FROM reference AS r
+           JOIN reference_origin AS o ON o.row = r.row WHERE o.addition = ?"""
+REMOVE_EMPTY = """DELETE FROM landmark WHERE id IN (SELECT landmark FROM landmark_origin WHERE addition = ?)
+                  AND NOT EXISTS (SELECT 1 FROM reference WHERE reference.landmark = landmark.id)"""
+
 
 @dataclass(frozen=True)
 class ReferenceLabel:
@@ -174,10 +191,8 @@ class Additions:
 
     def last(self) -> Addition | None:
         """Return the last addition of which references are there, or None."""
-        query = """SELECT id, added, source, (SELECT count(*) FROM reference WHERE reference.addition = addition.id)
-                   FROM addition WHERE id = (SELECT max(addition) FROM reference)"""
         with self._db.decoding():
-            rows = self._db.rows(query)
+            rows = self._db.rows(LAST_ADDITION)
             return next((Addition(id, datetime.fromisoformat(at), *others) for id, at, *others in rows), None)
 
     def remove_last(self) -> RemovedAddition | None:
@@ -189,13 +204,11 @@ class Additions:
             last = self.last()
             if last is None:
                 return None
-            rows = db.execute(
-                "SELECT id, landmark, photo, sha256, license FROM reference WHERE addition = ?", (last.id,)
+            references = tuple(Reference(*row) for row in db.execute(ADDED, (last.id,)))
+            db.execute(
+                "DELETE FROM reference WHERE row IN (SELECT row FROM reference_origin WHERE addition = ?)", (last.id,)
             )
-            references = tuple(Reference(*row) for row in rows)
-            db.execute("DELETE FROM reference WHERE addition = ?", (last.id,))
-            others = "EXISTS (SELECT 1 FROM reference WHERE reference.landmark = landmark.id)"
-            made = db.execute(f"DELETE FROM landmark WHERE addition = ? AND NOT {others}", (last.id,))  # noqa: S608
+            made = db.execute(REMOVE_EMPTY, (last.id,))
             measure_places(db, (reference.landmark for reference in references))
         return RemovedAddition(last, references, made.rowcount)
 
@@ -218,36 +231,40 @@ def check_position(landmark: Landmark) -> None:
 
 def merge_landmark(db: sqlite3.Connection, landmark: Landmark, addition: int | None = None) -> None:
     """Insert a landmark, as one that this addition made, or replace the fields of the stored one that this one has."""
+    known = db.execute("SELECT latitude, longitude FROM landmark WHERE id = ?", (landmark.id,)).fetchone()
     db.execute(
-        """INSERT INTO landmark (id, name, latitude, longitude, url, addition) VALUES (?, ?, ?, ?, ?, ?)
+        """INSERT INTO landmark (id, name, latitude, longitude, url) VALUES (?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET
            name = CASE WHEN excluded.name = excluded.id THEN name ELSE excluded.name END,
-           measured = measured AND coalesce(excluded.latitude = latitude AND excluded.longitude = longitude, 1),
            latitude = coalesce(excluded.latitude, latitude), longitude = coalesce(excluded.longitude, longitude),
            url = coalesce(excluded.url, url)""",
-        (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url, addition),
+        (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url),
     )
+    if known is None:
+        db.execute("INSERT INTO landmark_origin (landmark, addition) VALUES (?, ?)", (landmark.id, addition))
+    elif (landmark.latitude, landmark.longitude) not in ((None, None), known):
+        db.execute(GIVEN, (landmark.id,))
 
 
 def replace_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
     """Store a landmark as given, new or in place of the one with its id; a measured place that is given stays so."""
+    known = db.execute("SELECT latitude, longitude FROM landmark WHERE id = ?", (landmark.id,)).fetchone()
     db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?1, ?1)", (landmark.id,))
-    db.execute(
-        """UPDATE landmark SET name = ?2, url = ?5, latitude = ?3, longitude = ?4,
-           measured = measured AND latitude IS ?3 AND longitude IS ?4 WHERE id = ?1""",
-        (landmark.id, landmark.name, landmark.latitude, landmark.longitude, landmark.url),
-    )
+    values = landmark.name, landmark.latitude, landmark.longitude, landmark.url, landmark.id
+    db.execute("UPDATE landmark SET name = ?, latitude = ?, longitude = ?, url = ? WHERE id = ?", values)
+    if (landmark.latitude, landmark.longitude) != known:
+        db.execute(GIVEN, (landmark.id,))
 
 
 def measure_places(db: sqlite3.Connection, landmarks: Iterable[str]) -> None:
     """Give landmarks without a place of their own the median of their references' positions, or none without any."""
-    query = """SELECT latitude, longitude FROM reference WHERE landmark = ?
-               AND latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"""
-    update = """UPDATE landmark SET latitude = ?, longitude = ?, measured = ?
-                WHERE id = ? AND (measured OR latitude IS NULL AND longitude IS NULL)"""
     for id in set(landmarks):
-        place = median_position(db.execute(query, (id,)))
-        db.execute(update, (*(place or (None, None)), place is not None, id))
+        known = db.execute(PLACE, (id,)).fetchone()
+        place = median_position(db.execute(POSITIONS, (id,))) if known and known != GIVEN_PLACE else None
+        if known in (None, GIVEN_PLACE) or (known == NO_PLACE and place is None):
+            continue
+        db.execute("UPDATE landmark SET latitude = ?, longitude = ? WHERE id = ?", (*(place or (None, None)), id))
+        db.execute(MEASURED, (id, place is not None))
 
 
 def put_reference(
@@ -262,7 +279,10 @@ def put_reference(
         return None
     if db.execute("SELECT 1 FROM reference WHERE id = ?", (reference.id,)).fetchone():
         reference = replace(reference, id=f"{reference.id}~{reference.sha256[:12]}")
-    values = {**vars(reference), "descriptor": descriptor.astype(np.float16).tobytes(), "addition": addition}
-    values |= {"latitude": position.latitude, "longitude": position.longitude} if position else {}
+    values = {**vars(reference), "descriptor": descriptor.astype(np.float16).tobytes()}
     insert = f"INSERT INTO reference ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})"  # noqa: S608
-    return int(db.execute(insert, tuple(values.values())).lastrowid or 0), reference
+    row_id = int(db.execute(insert, tuple(values.values())).lastrowid or 0)
+    if position is not None or addition is not None:
+        origin = row_id, *(position or (None, None)), addition
+        db.execute("INSERT INTO reference_origin (row, latitude, longitude, addition) VALUES (?, ?, ?, ?)", origin)
+    return row_id, reference

@@ -26,14 +26,25 @@ PAGE = 16_384  # bytes; with SQLite's 4,096 the features of a photo lie in nine 
 # references are still there.
 # A landmark's place is `measured` when nobody gave one: the median of its references' positions, which the cameras
 # wrote. An addition is what one call of `add` brought, so that the last one can be taken back.
-SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE landmark (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, latitude REAL, longitude REAL, url TEXT,
+ORIGINS = """
+CREATE TABLE addition (id INTEGER PRIMARY KEY AUTOINCREMENT, added TEXT NOT NULL, source TEXT NOT NULL) STRICT;
+CREATE TABLE landmark_origin (
+    landmark TEXT PRIMARY KEY REFERENCES landmark (id) ON DELETE CASCADE,
     measured INTEGER NOT NULL DEFAULT 0,
     addition INTEGER
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE addition (id INTEGER PRIMARY KEY AUTOINCREMENT, added TEXT NOT NULL, source TEXT NOT NULL) STRICT;
+CREATE TABLE reference_origin (
+    row INTEGER PRIMARY KEY REFERENCES reference (row) ON DELETE CASCADE,
+    latitude REAL,
+    longitude REAL,
+    addition INTEGER
+) STRICT;
+"""
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE landmark (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, latitude REAL, longitude REAL, url TEXT
+) STRICT, WITHOUT ROWID;
 CREATE TABLE reference (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -41,10 +52,7 @@ CREATE TABLE reference (
     photo TEXT NOT NULL,
     sha256 TEXT NOT NULL UNIQUE,
     descriptor BLOB NOT NULL,
-    license TEXT,
-    latitude REAL,
-    longitude REAL,
-    addition INTEGER
+    license TEXT
 ) STRICT;
 CREATE INDEX reference_landmark ON reference (landmark);
 CREATE TABLE features (
@@ -112,14 +120,7 @@ DROP INDEX kin_b;
 ALTER TABLE kin RENAME TO reference_pair;
 CREATE INDEX reference_pair_b ON reference_pair (b);
 """,
-    4: """
-ALTER TABLE landmark ADD COLUMN measured INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE landmark ADD COLUMN addition INTEGER;
-ALTER TABLE reference ADD COLUMN latitude REAL;
-ALTER TABLE reference ADD COLUMN longitude REAL;
-ALTER TABLE reference ADD COLUMN addition INTEGER;
-CREATE TABLE addition (id INTEGER PRIMARY KEY AUTOINCREMENT, added TEXT NOT NULL, source TEXT NOT NULL) STRICT;
-""",
+    4: ORIGINS,
 }
 
 
@@ -186,7 +187,7 @@ def write_schema(file: Path, settings: Mapping[str, Any]) -> None:
     try:
         connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `shrink` can give space back
-        connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        connection.executescript(f"BEGIN; {SCHEMA} {ORIGINS} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         rows = [("revision", "0"), ("settings", json.dumps(dict(settings), sort_keys=True))]
         connection.executemany("INSERT INTO meta VALUES (?, ?)", rows)
     finally:
