@@ -32,23 +32,26 @@ import torch
 os.environ["VEDUTA_USER_STATE"] = tempfile.mkdtemp(prefix="veduta-state-")
 
 from support import exif_writer as tiff
-from support import icc, raw, world
+from support import icc, raw, stores, world
 from support.image_files import heic
 
 from veduta.datasets.listing import list_csv
 from veduta.datasets.pth import read_pth
 from veduta.decision.model import LearnedDecider, shipped_decider
 from veduta.errors import VedutaError
+from veduta.files import is_plain
 from veduta.features_codec import unpack_features
-from veduta.gallery import Gallery
+from veduta.gallery import Gallery, live_index
+from veduta.gallery.store import Store
 from veduta.images import load
+from veduta.index.ivf import index as ivf_index
 from veduta.library import Library
 from veduta.library.journal import Step, apply
 from veduta.library.metadata.xmp import estimates, has_own_position, merge_sidecar, remove_ours
 from veduta.library.model import Label
 from veduta.models.folder import read_card
 from veduta.review_queue import ReviewQueue
-from veduta.types import Landmark
+from veduta.types import Landmark, Reference
 
 ROOT = Path(tempfile.mkdtemp(prefix="veduta-fuzz-"))
 VICTIM, SEEDS, CASE = ROOT / "victim", ROOT / "seeds", ROOT / "case"
@@ -83,6 +86,7 @@ HOSTILE: list[object] = [
     b"\0" * 100,
     b"\xff" * 10_000,
 ]
+EXACT: list[list[Reference]] = []  # of the gallery with an index
 seen: list[str] = []
 watching = False
 
@@ -97,7 +101,11 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
         path, _, flags = arguments
         if isinstance(path, (str, bytes)):
             note(path, bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)), event)
-    elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.utime", "sqlite3.connect"):
+    elif event in ("os.remove", "os.rmdir"):
+        path, folder = arguments
+        within = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else ""
+        note(os.path.join(within, os.fsdecode(path)), True, event)  # type: ignore[arg-type]
+    elif event in ("os.mkdir", "os.chmod", "os.truncate", "os.utime", "sqlite3.connect"):
         note(arguments[0], event != "sqlite3.connect", event)  # type: ignore[arg-type]
     elif event in ("os.rename", "os.link", "os.symlink", "shutil.move"):
         note(arguments[1], True, event)  # type: ignore[arg-type]
@@ -109,6 +117,8 @@ def note(path: str | bytes | int, writing: bool, event: str) -> None:
         return
     name = os.fsdecode(path).removeprefix("file://").partition("?")[0]
     real = os.path.realpath(name)
+    if event == "os.remove":  # takes away a link, not what the link leads to
+        real = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
     if name.startswith(str(CASE)) and real.startswith(str(CASE)):
         return
     own = (os.environ["VEDUTA_USER_STATE"], tempfile.gettempdir() + "/veduta-")
@@ -174,6 +184,23 @@ def make_seeds() -> None:
     (SEEDS / "photo.heic").write_bytes(heic())
     (SEEDS / "photo.dng").write_bytes(raw.dng(raw.small(64, 48), width=64, height=48))
     torch.save({"a": np.ones(4, np.float32), "b": torch.ones(4)}, SEEDS / "descriptors.pth")
+    make_index_seed()
+
+
+def make_index_seed() -> None:
+    """Make a gallery of a few hundred descriptors with an approximate index, none of them few enough to be compared."""
+    ivf_index.FEW = 16
+    path = Path(shutil.copytree(SEEDS / "gallery", SEEDS / "indexed"))
+    with Gallery.open(path) as gallery:
+        dim = gallery.settings["embedder"].get("dim") or gallery._models.pair()[0].dim
+    with contextlib.closing(Store.open(path)) as store:
+        rows = np.random.default_rng(5).standard_normal((400, dim)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        stores.put(store, *(stores.entry(i, f"l{i % 40}", descriptor=row) for i, row in enumerate(rows)))
+    with Gallery.open(path) as gallery:
+        gallery.choose_index("approximate", 0.99)
+        gallery.build_index()
+        EXACT.append(gallery.references())
 
 
 # --- mutations -------------------------------------------------------------------------------------------------------
@@ -257,6 +284,43 @@ def mutate_database(file: Path, rng: random.Random) -> None:
     db.close()
 
 
+def plain_files(folder: Path) -> list[Path]:
+    """Return the files below a folder, and no links."""
+    return [path for path in sorted(folder.rglob("*")) if is_plain(path)]
+
+
+def mutate_file(file: Path, rng: random.Random) -> None:
+    """Change, cut, lengthen or replace a file of any kind, or its place by a link, a pipe or a folder."""
+    chosen = rng.random()
+    if chosen < 0.65:
+        content = file.read_bytes()
+        if file.suffix == ".json" and rng.random() < 0.8:
+            file.write_text(json.dumps(mutate_value(json.loads(content), rng), default=str), "utf-8", "replace")
+        else:
+            at = rng.randrange(len(content) + 1)  # heads are short, and most is in them
+            head = content[: min(at, 2_000)]
+            file.write_bytes(
+                mutate_bytes(head, rng) + content[len(head) :] if rng.random() < 0.6 else mutate_bytes(content, rng)
+            )
+    elif chosen < 0.75:
+        file.write_bytes(file.read_bytes()[: rng.choice((0, 1, 8, 100))])
+    elif chosen < 0.8:
+        numbers = np.frombuffer(file.read_bytes()[: file.stat().st_size // 4 * 4], np.float32).copy()
+        numbers[rng.randrange(max(1, len(numbers))) :] = rng.choice((np.nan, np.inf, -1e30, 0))
+        file.write_bytes(numbers.tobytes())
+    else:
+        target = rng.choice((VICTIM / "secret.txt", VICTIM / "new.txt", VICTIM, Path("/etc/passwd"), Path("/dev/zero")))
+        replaced = rng.choice((file, file, file.parent))
+        shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
+        match rng.randrange(6):
+            case 0:
+                os.mkfifo(replaced)
+            case 1:
+                replaced.mkdir()
+            case _:
+                replaced.symlink_to(target)
+
+
 def mutate_lines(file: Path, rng: random.Random) -> None:
     """Change a line of JSON lines."""
     lines = file.read_text("ascii").splitlines()
@@ -291,6 +355,29 @@ def gallery_case(rng: random.Random) -> None:
             gallery.remove(reference=references[0].id)
         if landmarks:
             gallery.remove(landmark=landmarks[0].landmark.id)
+
+
+def index_case(rng: random.Random) -> None:
+    """Search a gallery whose index was changed, then build that anew."""
+    path = Path(shutil.copytree(SEEDS / "indexed", CASE / "gallery"))
+    with Gallery.open(path) as gallery:
+        gallery.trust()
+    for _ in range(rng.choice((1, 1, 1, 2))):
+        if files := plain_files(path / "index"):
+            mutate_file(rng.choice(files), rng)
+    known = {reference.id for reference in EXACT[0]}
+    with acting(), Gallery.open(path) as gallery:
+        live_index.LiveIndex._start_rebuild = lambda self: None
+        try:
+            (answer,) = gallery.recognize([CASE / "query.jpg"], effort="fast")
+            found = {candidate.reference for candidate in answer.evidence}
+            assert found <= known, f"references that are not there: {found - known}"
+        except VedutaError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        if rng.random() < 0.3:
+            with contextlib.suppress(VedutaError):
+                gallery.build_index()
+                (answer,) = gallery.recognize([CASE / "query.jpg"], effort="fast")
 
 
 def review_case(rng: random.Random) -> None:
@@ -385,6 +472,7 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "library": library_case,
     "journal": journal_case,
     "review": review_case,
+    "index": index_case,
     "decision.npz": file_case("decision.npz", lambda file: LearnedDecider.from_bytes(file.read_bytes())),
     "features.bin": file_case("features.bin", unpack_or_refuse),
     "card.json": file_case("card.json", lambda file: read_card(file.parent)),
