@@ -35,21 +35,25 @@ from support import exif_writer as tiff
 from support import icc, raw, stores, world
 from support.image_files import heic
 
+from veduta.competition.run import run_recipe
 from veduta.datasets.listing import list_csv
 from veduta.datasets.pth import read_pth
 from veduta.decision.model import LearnedDecider, shipped_decider
 from veduta.errors import VedutaError
-from veduta.files import is_plain
 from veduta.features_codec import unpack_features
+from veduta.files import is_plain
 from veduta.gallery import Gallery, live_index
 from veduta.gallery.store import Store
 from veduta.images import load
 from veduta.index.ivf import index as ivf_index
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_shard
+from veduta.jobs.plan import JobPlan
 from veduta.library import Library
 from veduta.library.journal import Step, apply
 from veduta.library.metadata.xmp import estimates, has_own_position, merge_sidecar, remove_ours
 from veduta.library.model import Label
 from veduta.models.folder import read_card
+from veduta.records import Record
 from veduta.review_queue import ReviewQueue
 from veduta.types import Landmark, Reference
 
@@ -185,6 +189,45 @@ def make_seeds() -> None:
     (SEEDS / "photo.dng").write_bytes(raw.dng(raw.small(64, 48), width=64, height=48))
     torch.save({"a": np.ones(4, np.float32), "b": torch.ones(4)}, SEEDS / "descriptors.pth")
     make_index_seed()
+    make_job_seed()
+    make_run_seed()
+
+
+def make_job_seed() -> None:
+    """Make work folders of each kind of job, one of two shards of each done."""
+    home = SEEDS / "job"
+    shutil.copytree(SEEDS / "photos", home / "photos")
+    Gallery.create(home / "gallery").close()
+    (home / "pairs.csv").write_text("a,b\n" + "photos/0/0.jpg,photos/0/1.jpg\nphotos/1/0.jpg,photos/2/1.jpg\n" * 2)
+    for name, job in jobs_in(home).items():
+        run_shard(job, home / name, "1/2")
+
+
+def jobs_in(home: Path) -> dict[str, AddJob | RecognizeJob | VerifyJob]:
+    """Return the jobs whose work folders lie in a folder."""
+    return {
+        "add": AddJob(home / "gallery", home / "photos"),
+        "recognize": RecognizeJob(home / "gallery", str(home / "photos")),
+        "verify": VerifyJob(home / "pairs.csv"),
+    }
+
+
+def make_run_seed() -> None:
+    """Make a small data set and the folder of a run over it."""
+    home, rows = SEEDS / "run", []
+    for number in range(9):
+        split, shown = ("train", number % 3) if number < 6 else ("test", number % 3)
+        id = f"{number:x}{number:015x}"
+        photo = home / "data" / split / id[0] / id[1] / id[2] / f"{id}.jpg"
+        world.save(world.view(world.facade(shown, 160, 120), number).pixels, photo)
+        rows.append((split, id, shown))
+    tables = {
+        "train.csv": ["id,landmark_id", *(f"{id},{shown}" for split, id, shown in rows if split == "train")],
+        "solution.csv": ["id,landmarks,Usage", *(f"{id},{shown},Public" for s, id, shown in rows if s == "test")],
+    }
+    for name, lines in tables.items():
+        (home / "data" / name).write_text("\n".join(lines) + "\n")
+    run_recipe(home / "data", home / "out")
 
 
 def make_index_seed() -> None:
@@ -380,6 +423,70 @@ def index_case(rng: random.Random) -> None:
                 (answer,) = gallery.recognize([CASE / "query.jpg"], effort="fast")
 
 
+def job_case(rng: random.Random) -> None:
+    """Go on with a job whose work folder was changed, and merge it."""
+    home = Path(shutil.copytree(SEEDS / "job", CASE / "job"))
+    name = rng.choice(("add", "add", "recognize", "verify"))
+    work = home / name
+    for file in (work / "plan").glob("*.json*"):
+        file.write_text(file.read_text().replace(str(SEEDS), str(CASE)))
+    for _ in range(rng.choice((1, 1, 2))):
+        if not (files := plain_files(work)):
+            break
+        file = rng.choice(files)
+        if file.name == "part.bin" and rng.random() < 0.7:
+            mutate_records(file, rng)
+        elif file.name == "items.jsonl" and rng.random() < 0.7:
+            mutate_lines(file, rng)
+        else:
+            mutate_file(file, rng)
+    job = jobs_in(home)[name]
+    with acting():
+        for call in (
+            lambda: job_status(work),
+            lambda: run_shard(job, work, "1/2"),
+            lambda: run_shard(job, work, "2/2"),
+            lambda: JobPlan.read(work).requests(),
+            lambda: merge_job(work),
+        ):
+            try:
+                call()
+            except VedutaError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+
+
+def mutate_records(file: Path, rng: random.Random) -> None:
+    """Change a record of a shard, its checksum right again."""
+    with file.open("rb") as opened:
+        records = list(iter(lambda: Record.read(opened), None))
+    place = rng.randrange(len(records))
+    record = records[place]
+    content = record.content
+    if content[:1] == b"{":
+        content = json.dumps(mutate_value(json.loads(content), rng), default=str).encode() + b"\n"
+    else:
+        head = content[:600] if rng.random() < 0.7 else content
+        content = mutate_bytes(head, rng) + content[len(head) :]
+    failed = not record.failed if rng.random() < 0.1 else record.failed
+    records[place] = Record(rng.choice((record.number, record.number, 99)), failed, content)
+    file.write_bytes(b"".join(record.to_bytes() for record in records))
+    done = file.parent / "done.json"
+    if done.exists():
+        done.write_text(json.dumps(json.loads(done.read_text()) | {"bytes": file.stat().st_size}))
+
+
+def recipe_case(rng: random.Random) -> None:
+    """Run a recipe in a folder of an earlier run that was changed."""
+    home = Path(shutil.copytree(SEEDS / "run", CASE / "run", copy_function=shutil.copy2))
+    for _ in range(rng.choice((1, 1, 2))):
+        if files := [file for file in plain_files(home / "out") if file.suffix != ".html"]:
+            mutate_file(rng.choice(files), rng)
+    if rng.random() < 0.2:
+        mutate_file(rng.choice(list((home / "data").glob("*.csv"))), rng)
+    with acting():
+        run_recipe(home / "data", home / "out")
+
+
 def review_case(rng: random.Random) -> None:
     """Open a review queue."""
     path = Path(shutil.copytree(SEEDS / "gallery", CASE / "gallery"))
@@ -473,6 +580,8 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "journal": journal_case,
     "review": review_case,
     "index": index_case,
+    "job": job_case,
+    "run": recipe_case,
     "decision.npz": file_case("decision.npz", lambda file: LearnedDecider.from_bytes(file.read_bytes())),
     "features.bin": file_case("features.bin", unpack_or_refuse),
     "card.json": file_case("card.json", lambda file: read_card(file.parent)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,7 +70,7 @@ def _build(
             raise
         _begin(draft, plan)  # the draft that was begun is damaged
         manifest = _draw(store, dim, choice, draft, progress, earlier)
-    number = 1 + max(map(int, filter(BUILD_NAME.fullmatch, os.listdir(home))), default=0)
+    number = 1 + max((int(p.name) for p in home.iterdir() if BUILD_NAME.fullmatch(p.name)), default=0)
     (draft / "plan.json").unlink()
     draft.replace(home / f"{number:06d}")
     write_atomic(home / CURRENT_FILE, f"{number:06d}\n")
