@@ -103,12 +103,12 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
         seen.append(f"{event} {arguments!r:.200}")
     elif event == "open":
         path, _, flags = arguments
-        if isinstance(path, (str, bytes)):
+        if isinstance(path, (str, bytes)) and not (isinstance(flags, int) and flags & os.O_NOFOLLOW):
             note(path, bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)), event)
     elif event in ("os.remove", "os.rmdir"):
         path, folder = arguments
-        within = os.readlink(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else ""
-        note(os.path.join(within, os.fsdecode(path)), True, event)  # type: ignore[arg-type]
+        within = os.path.realpath(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else ""
+        note(str(Path(within, os.fsdecode(path))), True, event)  # type: ignore[arg-type]
     elif event in ("os.mkdir", "os.chmod", "os.truncate", "os.utime", "sqlite3.connect"):
         note(arguments[0], event != "sqlite3.connect", event)  # type: ignore[arg-type]
     elif event in ("os.rename", "os.link", "os.symlink", "shutil.move"):
@@ -121,8 +121,8 @@ def note(path: str | bytes | int, writing: bool, event: str) -> None:
         return
     name = os.fsdecode(path).removeprefix("file://").partition("?")[0]
     real = os.path.realpath(name)
-    if event == "os.remove":  # takes away a link, not what the link leads to
-        real = os.path.join(os.path.realpath(os.path.dirname(name)), os.path.basename(name))
+    if event in ("os.remove", "os.rename"):  # of a link, not of what the link leads to
+        real = str(Path(os.path.realpath(Path(name).parent), Path(name).name))
     if name.startswith(str(CASE)) and real.startswith(str(CASE)):
         return
     own = (os.environ["VEDUTA_USER_STATE"], tempfile.gettempdir() + "/veduta-")
@@ -353,7 +353,8 @@ def mutate_file(file: Path, rng: random.Random) -> None:
         file.write_bytes(numbers.tobytes())
     else:
         target = rng.choice((VICTIM / "secret.txt", VICTIM / "new.txt", VICTIM, Path("/etc/passwd"), Path("/dev/zero")))
-        replaced = rng.choice((file, file, file.parent))
+        named = file.parent in (CASE / "run" / "out", *(CASE / "job").glob("*"), CASE / "trained")  # by the user
+        replaced = rng.choice((file, file, file if named else file.parent))
         shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
         match rng.randrange(6):
             case 0:
@@ -366,7 +367,7 @@ def mutate_file(file: Path, rng: random.Random) -> None:
 
 def mutate_lines(file: Path, rng: random.Random) -> None:
     """Change a line of JSON lines."""
-    lines = file.read_text("ascii").splitlines()
+    lines = file.read_text("ascii").splitlines() or ["{}"]
     for _ in range(rng.choice((1, 1, 2, 3))):
         place = rng.randrange(len(lines))
         match rng.randrange(4):
@@ -482,7 +483,8 @@ def recipe_case(rng: random.Random) -> None:
         if files := [file for file in plain_files(home / "out") if file.suffix != ".html"]:
             mutate_file(rng.choice(files), rng)
     if rng.random() < 0.2:
-        mutate_file(rng.choice(list((home / "data").glob("*.csv"))), rng)
+        table = rng.choice(list((home / "data").glob("*.csv")))
+        table.write_bytes(mutate_bytes(table.read_bytes(), rng))
     with acting():
         run_recipe(home / "data", home / "out")
 

@@ -1,4 +1,4 @@
-"""The files of a gallery's approximate index from somebody else: damaged ones are an error of one line, links are left."""
+"""The files of an approximate index from somebody else: damaged ones are an error of one line, links are left."""
 
 import contextlib
 import json
