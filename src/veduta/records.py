@@ -140,7 +140,7 @@ class FinishedShard:
             return done if (folder / PART).stat().st_size == done.bytes else None
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise JobError(f"{folder / DONE}: cannot be understood ({error}); delete it, run the shard again") from None
 
 

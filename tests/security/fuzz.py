@@ -32,7 +32,7 @@ import torch
 os.environ["VEDUTA_USER_STATE"] = tempfile.mkdtemp(prefix="veduta-state-")
 
 from support import exif_writer as tiff
-from support import icc, raw, stores, world
+from support import icc, raw, stores, training_runs, world
 from support.image_files import heic
 
 from veduta.competition.run import run_recipe
@@ -55,6 +55,8 @@ from veduta.library.model import Label
 from veduta.models.folder import read_card
 from veduta.records import Record
 from veduta.review_queue import ReviewQueue
+from veduta.training.descriptor import train
+from veduta.training.descriptor.data.dataset import read_dataset
 from veduta.types import Landmark, Reference
 
 ROOT = Path(tempfile.mkdtemp(prefix="veduta-fuzz-"))
@@ -91,6 +93,7 @@ HOSTILE: list[object] = [
     b"\xff" * 10_000,
 ]
 EXACT: list[list[Reference]] = []  # of the gallery with an index
+RECIPE = training_runs.small(epochs=3)
 seen: list[str] = []
 watching = False
 
@@ -191,6 +194,11 @@ def make_seeds() -> None:
     make_index_seed()
     make_job_seed()
     make_run_seed()
+    training_runs.draw(SEEDS / "trained" / "data", 6, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        training_runs.learn(SEEDS / "trained" / "data", SEEDS / "trained" / "out", RECIPE, 3)
+    train.export_variants = lambda *_: []  # takes long, and reads nothing of the folder
 
 
 def make_job_seed() -> None:
@@ -367,7 +375,7 @@ def mutate_file(file: Path, rng: random.Random) -> None:
 
 def mutate_lines(file: Path, rng: random.Random) -> None:
     """Change a line of JSON lines."""
-    lines = file.read_text("ascii").splitlines() or ["{}"]
+    lines = file.read_text("latin-1").splitlines() or ["{}"]
     for _ in range(rng.choice((1, 1, 2, 3))):
         place = rng.randrange(len(lines))
         match rng.randrange(4):
@@ -376,7 +384,8 @@ def mutate_lines(file: Path, rng: random.Random) -> None:
             case 1:
                 lines.insert(place, lines[rng.randrange(len(lines))])
             case _:
-                lines[place] = json.dumps(mutate_value(json.loads(lines[place]), rng), default=str)
+                with contextlib.suppress(ValueError):
+                    lines[place] = json.dumps(mutate_value(json.loads(lines[place]), rng), default=str)
         if not lines:
             break
     file.write_text("".join(line + "\n" for line in lines), "ascii", "replace")
@@ -460,6 +469,8 @@ def mutate_records(file: Path, rng: random.Random) -> None:
     """Change a record of a shard, its checksum right again."""
     with file.open("rb") as opened:
         records = list(iter(lambda: Record.read(opened), None))
+    if not records:
+        return
     place = rng.randrange(len(records))
     record = records[place]
     content = record.content
@@ -472,8 +483,9 @@ def mutate_records(file: Path, rng: random.Random) -> None:
     records[place] = Record(rng.choice((record.number, record.number, 99)), failed, content)
     file.write_bytes(b"".join(record.to_bytes() for record in records))
     done = file.parent / "done.json"
-    if done.exists():
-        done.write_text(json.dumps(json.loads(done.read_text()) | {"bytes": file.stat().st_size}))
+    if is_plain(done) and b'"bytes"' in done.read_bytes():
+        with contextlib.suppress(ValueError):
+            done.write_text(json.dumps(json.loads(done.read_text()) | {"bytes": file.stat().st_size}))
 
 
 def recipe_case(rng: random.Random) -> None:
@@ -487,6 +499,47 @@ def recipe_case(rng: random.Random) -> None:
         table.write_bytes(mutate_bytes(table.read_bytes(), rng))
     with acting():
         run_recipe(home / "data", home / "out")
+
+
+def training_case(rng: random.Random) -> None:
+    """Go on with a training run whose folder was changed, and stop it after two steps."""
+    out = Path(shutil.copytree(SEEDS / "trained" / "out", CASE / "trained"))
+    shutil.copytree(SEEDS / "trained" / "data", CASE / "data")
+    for name in ("settings.json", "survey.json"):
+        (out / name).write_text((out / name).read_text().replace(str(SEEDS / "trained"), str(CASE)))
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    saved["photos"] = photos_digest() if rng.random() < 0.95 else "x"
+    if rng.random() < 0.5:
+        saved = saved | {
+            key: mutate_state(saved[key], rng) for key in [rng.choice(["learner", "kept", "best", "journal"])]
+        }
+    torch.save(saved, out / "checkpoint.pt")
+    if rng.random() < 0.6 and (files := plain_files(out)):
+        mutate_file(rng.choice(files), rng)
+    with acting(), contextlib.suppress(AssertionError):
+        training_runs.learn(CASE / "data", out, RECIPE, 2)
+
+
+def photos_digest() -> str:
+    """Return the digest of a case's photos that a checkpoint has to have."""
+    data = read_dataset(CASE / "data", None, None)[0]
+    readable = np.ones(len(data), bool)
+    return data.only(readable).digest()
+
+
+def mutate_state(value: object, rng: random.Random) -> object:
+    """Return a checkpoint's value with something hostile in it."""
+    if isinstance(value, dict) and value and rng.random() < 0.95:
+        key = rng.choice(list(value))
+        return value | {key: mutate_state(value[key], rng)} if rng.random() < 0.9 else {}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        place = rng.randrange(len(value))
+        return [*value[:place], mutate_state(value[place], rng), *value[place + 1 :]]
+    if isinstance(value, torch.Tensor) and rng.random() < 0.7:
+        return rng.choice(
+            (value.double(), value.flatten()[:1], torch.zeros(0), torch.full_like(value, 127), value.to(torch.int64))
+        )
+    return rng.choice([item for item in HOSTILE if not isinstance(item, bytes)])
 
 
 def review_case(rng: random.Random) -> None:
@@ -584,6 +637,7 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "index": index_case,
     "job": job_case,
     "run": recipe_case,
+    "training": training_case,
     "decision.npz": file_case("decision.npz", lambda file: LearnedDecider.from_bytes(file.read_bytes())),
     "features.bin": file_case("features.bin", unpack_or_refuse),
     "card.json": file_case("card.json", lambda file: read_card(file.parent)),
