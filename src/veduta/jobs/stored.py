@@ -16,7 +16,7 @@ from veduta.types import Failure
 TEXT, OPTIONAL_TEXT = (str,), (str, type(None))
 OPTIONAL_NUMBER = (int, float, type(None))
 FAILED = {"photo": TEXT, "error": TEXT, "code": TEXT}
-ITEMS = {  # the fields of an item of each kind of job
+ITEMS: dict[str, dict[str, tuple[type, ...]]] = {  # the fields of an item of each kind of job
     "add": {"photo": TEXT, "id": TEXT, "landmark": (dict,), "license": OPTIONAL_TEXT, "name": TEXT},
     "recognize": {"photo": TEXT},
     "verify": {"a": TEXT, "b": TEXT},
@@ -61,7 +61,7 @@ def check_item(kind: str, shards: int, line: str) -> tuple[int, dict[str, Any]]:
         raise ValueError("expected a shard and an item")
     item = value[1]
     if kind == "add":
-        landmark = item.get("landmark") if isinstance(item, dict) else None
+        landmark = (item.get("landmark") if isinstance(item, dict) else None) or {}
         whole = has_fields(item, ITEMS["add"] | {"content": (type(None),)}) and has_fields(landmark, LANDMARK)
         if not whole or not landmark["id"] or not _on_the_globe(landmark["latitude"], landmark["longitude"]):
             raise ValueError("expected a labeled photo")

@@ -50,7 +50,7 @@ def resume(
         if type(end) is not int or end < 0 or kept.dtype != bool or kept.shape != batches.readable.shape:
             raise ValueError("journal or kept")
         learner.load_state_dict(saved["learner"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise TrainingError(f"{out / CHECKPOINT_FILE}: is damaged; remove {out} to start again") from error
     batches.readable = kept
     return best, end
