@@ -345,8 +345,12 @@ def mutate_file(file: Path, rng: random.Random) -> None:
     chosen = rng.random()
     if chosen < 0.65:
         content = file.read_bytes()
+        values = None
         if file.suffix == ".json" and rng.random() < 0.8:
-            file.write_text(json.dumps(mutate_value(json.loads(content), rng), default=str), "utf-8", "replace")
+            with contextlib.suppress(ValueError):  # changed before
+                values = json.loads(content)
+        if values is not None:
+            file.write_text(json.dumps(mutate_value(values, rng), default=str), "utf-8", "replace")
         else:
             at = rng.randrange(len(content) + 1)  # heads are short, and most is in them
             head = content[: min(at, 2_000)]
