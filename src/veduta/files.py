@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -94,6 +95,31 @@ def write_atomic(path: Path, content: bytes | str | Iterable[str], permissions: 
 def write_json(path: Path, value: Any, permissions: int = 0o666, **options: Any) -> None:
     """Write a value as JSON, indented by one, as `write_atomic` does; `options` go to `json.dumps`."""
     write_atomic(path, json.dumps(value, **{"indent": 1, **options}) + "\n", permissions)
+
+
+def first_irregular(path: Path) -> Path | None:
+    """Return something at or below a path that is neither a file nor a folder, such as a link; None for nothing.
+
+    Links are not followed: in a folder that somebody else made they lead to files that nobody named.
+    """
+    waiting = [path]
+    while waiting:
+        here = waiting.pop()
+        with suppress(FileNotFoundError):
+            mode = here.lstat().st_mode
+            if stat.S_ISDIR(mode):
+                waiting.extend(here.iterdir())
+            elif not stat.S_ISREG(mode):
+                return here
+    return None
+
+
+def is_plain(path: Path) -> bool:
+    """Return whether a file lies at a path, and no link to one, pipe or device."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from veduta.errors import JobError
-from veduta.files import write_json
+from veduta.files import first_irregular, write_json
 
 RECORD_HEADER = struct.Struct("<QIBI")  # number, length, failed, checksum of these three and of the bytes
 PART, DONE, MAKERS = "part.bin", "done.json", "makers.txt"
@@ -129,12 +129,18 @@ class FinishedShard:
     def read(cls, folder: Path) -> FinishedShard | None:
         """Return the totals of the shard in a folder; None for one not finished, or whose records have changed."""
         try:
+            if (found := first_irregular(folder)) is not None:
+                raise JobError(f"{found}: is no plain file, so it is not read; remove it, run the shard again")
             fields = json.loads((folder / DONE).read_text("utf-8"))
             done = cls(fields["items"], fields["failed"], fields["bytes"], tuple(fields["makers"]))
+            if any(type(n) is not int for n in (done.items, done.failed, done.bytes)):
+                raise ValueError("expected numbers")
+            if any(type(maker) is not str for maker in done.makers):
+                raise ValueError("expected digests")
             return done if (folder / PART).stat().st_size == done.bytes else None
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise JobError(f"{folder / DONE}: cannot be understood ({error}); delete it, run the shard again") from None
 
 

@@ -34,7 +34,8 @@ from veduta.gallery.options import RecognizeOptions
 from veduta.gallery.store import NewReference, Store
 from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_on_ray, run_shard
 from veduta.jobs import verify as pairing
-from veduta.jobs.add import Digests, pack_entry, unpack_entry
+from veduta.jobs.add import Digests
+from veduta.jobs.entries import pack_entry, unpack_entry
 from veduta.jobs.on_ray import USAGE
 from veduta.jobs.plan import JobPlan
 from veduta.landmarks import Landmark, Reference

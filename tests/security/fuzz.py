@@ -32,23 +32,32 @@ import torch
 os.environ["VEDUTA_USER_STATE"] = tempfile.mkdtemp(prefix="veduta-state-")
 
 from support import exif_writer as tiff
-from support import icc, raw, world
+from support import icc, raw, stores, training_runs, world
 from support.image_files import heic
 
+from veduta.competition.run import run_recipe
 from veduta.datasets.listing import list_csv
 from veduta.datasets.pth import read_pth
 from veduta.decision.model import LearnedDecider, shipped_decider
 from veduta.errors import VedutaError
 from veduta.features_codec import unpack_features
-from veduta.gallery import Gallery
+from veduta.files import is_plain
+from veduta.gallery import Gallery, live_index
+from veduta.gallery.store import Store
 from veduta.images import load
-from veduta.landmarks import Landmark
+from veduta.index.ivf import index as ivf_index
+from veduta.jobs import AddJob, RecognizeJob, VerifyJob, job_status, merge_job, run_shard
+from veduta.jobs.plan import JobPlan
+from veduta.landmarks import Landmark, Reference
 from veduta.library import Library
 from veduta.library.journal import Step, apply
 from veduta.library.metadata.xmp import estimates, has_own_position, merge_sidecar, remove_ours
 from veduta.library.model import Label
 from veduta.models.folder import read_card
+from veduta.records import Record
 from veduta.review_queue import ReviewQueue
+from veduta.training.descriptor import train
+from veduta.training.descriptor.data.dataset import read_dataset
 
 ROOT = Path(tempfile.mkdtemp(prefix="veduta-fuzz-"))
 VICTIM, SEEDS, CASE = ROOT / "victim", ROOT / "seeds", ROOT / "case"
@@ -83,6 +92,8 @@ HOSTILE: list[object] = [
     b"\0" * 100,
     b"\xff" * 10_000,
 ]
+EXACT: list[list[Reference]] = []  # of the gallery with an index
+RECIPE = training_runs.small(epochs=3)
 seen: list[str] = []
 watching = False
 
@@ -95,9 +106,13 @@ def watch(event: str, arguments: tuple[object, ...]) -> None:
         seen.append(f"{event} {arguments!r:.200}")
     elif event == "open":
         path, _, flags = arguments
-        if isinstance(path, (str, bytes)):
+        if isinstance(path, (str, bytes)) and not (isinstance(flags, int) and flags & os.O_NOFOLLOW):
             note(path, bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)), event)
-    elif event in ("os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.utime", "sqlite3.connect"):
+    elif event in ("os.remove", "os.rmdir"):
+        path, folder = arguments
+        within = os.path.realpath(f"/proc/self/fd/{folder}") if isinstance(folder, int) and folder >= 0 else ""
+        note(str(Path(within, os.fsdecode(path))), True, event)  # type: ignore[arg-type]
+    elif event in ("os.mkdir", "os.chmod", "os.truncate", "os.utime", "sqlite3.connect"):
         note(arguments[0], event != "sqlite3.connect", event)  # type: ignore[arg-type]
     elif event in ("os.rename", "os.link", "os.symlink", "shutil.move"):
         note(arguments[1], True, event)  # type: ignore[arg-type]
@@ -109,6 +124,8 @@ def note(path: str | bytes | int, writing: bool, event: str) -> None:
         return
     name = os.fsdecode(path).removeprefix("file://").partition("?")[0]
     real = os.path.realpath(name)
+    if event in ("os.remove", "os.rename"):  # of a link, not of what the link leads to
+        real = str(Path(os.path.realpath(Path(name).parent), Path(name).name))
     if name.startswith(str(CASE)) and real.startswith(str(CASE)):
         return
     own = (os.environ["VEDUTA_USER_STATE"], tempfile.gettempdir() + "/veduta-")
@@ -174,6 +191,67 @@ def make_seeds() -> None:
     (SEEDS / "photo.heic").write_bytes(heic())
     (SEEDS / "photo.dng").write_bytes(raw.dng(raw.small(64, 48), width=64, height=48))
     torch.save({"a": np.ones(4, np.float32), "b": torch.ones(4)}, SEEDS / "descriptors.pth")
+    make_index_seed()
+    make_job_seed()
+    make_run_seed()
+    training_runs.draw(SEEDS / "trained" / "data", 6, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        training_runs.learn(SEEDS / "trained" / "data", SEEDS / "trained" / "out", RECIPE, 3)
+    train.export_variants = lambda *_: []  # takes long, and reads nothing of the folder
+
+
+def make_job_seed() -> None:
+    """Make work folders of each kind of job, one of two shards of each done."""
+    home = SEEDS / "job"
+    shutil.copytree(SEEDS / "photos", home / "photos")
+    Gallery.create(home / "gallery").close()
+    (home / "pairs.csv").write_text("a,b\n" + "photos/0/0.jpg,photos/0/1.jpg\nphotos/1/0.jpg,photos/2/1.jpg\n" * 2)
+    for name, job in jobs_in(home).items():
+        run_shard(job, home / name, "1/2")
+
+
+def jobs_in(home: Path) -> dict[str, AddJob | RecognizeJob | VerifyJob]:
+    """Return the jobs whose work folders lie in a folder."""
+    return {
+        "add": AddJob(home / "gallery", home / "photos"),
+        "recognize": RecognizeJob(home / "gallery", str(home / "photos")),
+        "verify": VerifyJob(home / "pairs.csv"),
+    }
+
+
+def make_run_seed() -> None:
+    """Make a small data set and the folder of a run over it."""
+    home, rows = SEEDS / "run", []
+    for number in range(9):
+        split, shown = ("train", number % 3) if number < 6 else ("test", number % 3)
+        id = f"{number:x}{number:015x}"
+        photo = home / "data" / split / id[0] / id[1] / id[2] / f"{id}.jpg"
+        world.save(world.view(world.facade(shown, 160, 120), number).pixels, photo)
+        rows.append((split, id, shown))
+    tables = {
+        "train.csv": ["id,landmark_id", *(f"{id},{shown}" for split, id, shown in rows if split == "train")],
+        "solution.csv": ["id,landmarks,Usage", *(f"{id},{shown},Public" for s, id, shown in rows if s == "test")],
+    }
+    for name, lines in tables.items():
+        (home / "data" / name).write_text("\n".join(lines) + "\n")
+    run_recipe(home / "data", home / "out")
+
+
+def make_index_seed() -> None:
+    """Make a gallery of a few hundred descriptors with an approximate index, none of them few enough to be compared."""
+    ivf_index.FEW = 16
+    path = Path(shutil.copytree(SEEDS / "gallery", SEEDS / "indexed"))
+    with Gallery.open(path) as gallery:
+        dim = gallery.settings["embedder"].get("dim") or gallery._models.pair()[0].dim
+    with contextlib.closing(Store.open(path)) as store:
+        rows = np.random.default_rng(5).standard_normal((400, dim)).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        stores.put(store, *(stores.entry(i, f"l{i % 40}", descriptor=row) for i, row in enumerate(rows)))
+    with Gallery.open(path) as gallery:
+        gallery.choose_index("approximate", 0.99)
+        gallery.build_index()
+        EXACT.append(gallery.references())
 
 
 # --- mutations -------------------------------------------------------------------------------------------------------
@@ -257,9 +335,51 @@ def mutate_database(file: Path, rng: random.Random) -> None:
     db.close()
 
 
+def plain_files(folder: Path) -> list[Path]:
+    """Return the files below a folder, and no links."""
+    return [path for path in sorted(folder.rglob("*")) if is_plain(path)]
+
+
+def mutate_file(file: Path, rng: random.Random) -> None:
+    """Change, cut, lengthen or replace a file of any kind, or its place by a link, a pipe or a folder."""
+    chosen = rng.random()
+    if chosen < 0.65:
+        content = file.read_bytes()
+        values = None
+        if file.suffix == ".json" and rng.random() < 0.8:
+            with contextlib.suppress(ValueError):  # changed before
+                values = json.loads(content)
+        if values is not None:
+            file.write_text(json.dumps(mutate_value(values, rng), default=str), "utf-8", "replace")
+        else:
+            at = rng.randrange(len(content) + 1)  # heads are short, and most is in them
+            head = content[: min(at, 2_000)]
+            file.write_bytes(
+                mutate_bytes(head, rng) + content[len(head) :] if rng.random() < 0.6 else mutate_bytes(content, rng)
+            )
+    elif chosen < 0.75:
+        file.write_bytes(file.read_bytes()[: rng.choice((0, 1, 8, 100))])
+    elif chosen < 0.8:
+        numbers = np.frombuffer(file.read_bytes()[: file.stat().st_size // 4 * 4], np.float32).copy()
+        numbers[rng.randrange(max(1, len(numbers))) :] = rng.choice((np.nan, np.inf, -1e30, 0))
+        file.write_bytes(numbers.tobytes())
+    else:
+        target = rng.choice((VICTIM / "secret.txt", VICTIM / "new.txt", VICTIM, Path("/etc/passwd"), Path("/dev/zero")))
+        named = file.parent in (CASE / "run" / "out", *(CASE / "job").glob("*"), CASE / "trained")  # by the user
+        replaced = rng.choice((file, file, file if named else file.parent))
+        shutil.rmtree(replaced) if replaced.is_dir() else replaced.unlink()
+        match rng.randrange(6):
+            case 0:
+                os.mkfifo(replaced)
+            case 1:
+                replaced.mkdir()
+            case _:
+                replaced.symlink_to(target)
+
+
 def mutate_lines(file: Path, rng: random.Random) -> None:
     """Change a line of JSON lines."""
-    lines = file.read_text("ascii").splitlines()
+    lines = file.read_text("latin-1").splitlines() or ["{}"]
     for _ in range(rng.choice((1, 1, 2, 3))):
         place = rng.randrange(len(lines))
         match rng.randrange(4):
@@ -268,7 +388,8 @@ def mutate_lines(file: Path, rng: random.Random) -> None:
             case 1:
                 lines.insert(place, lines[rng.randrange(len(lines))])
             case _:
-                lines[place] = json.dumps(mutate_value(json.loads(lines[place]), rng), default=str)
+                with contextlib.suppress(ValueError):
+                    lines[place] = json.dumps(mutate_value(json.loads(lines[place]), rng), default=str)
         if not lines:
             break
     file.write_text("".join(line + "\n" for line in lines), "ascii", "replace")
@@ -291,6 +412,138 @@ def gallery_case(rng: random.Random) -> None:
             gallery.remove(reference=references[0].id)
         if landmarks:
             gallery.remove(landmark=landmarks[0].landmark.id)
+
+
+def index_case(rng: random.Random) -> None:
+    """Search a gallery whose index was changed, then build that anew."""
+    path = Path(shutil.copytree(SEEDS / "indexed", CASE / "gallery"))
+    with Gallery.open(path) as gallery:
+        gallery.trust()
+    for _ in range(rng.choice((1, 1, 1, 2))):
+        if files := plain_files(path / "index"):
+            mutate_file(rng.choice(files), rng)
+    known = {reference.id for reference in EXACT[0]}
+    with acting(), Gallery.open(path) as gallery:
+        live_index.LiveIndex._start_rebuild = lambda self: None
+        try:
+            (answer,) = gallery.recognize([CASE / "query.jpg"], effort="fast")
+            found = {candidate.reference for candidate in answer.evidence}
+            assert found <= known, f"references that are not there: {found - known}"
+        except VedutaError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        if rng.random() < 0.3:
+            with contextlib.suppress(VedutaError):
+                gallery.build_index()
+                (answer,) = gallery.recognize([CASE / "query.jpg"], effort="fast")
+
+
+def job_case(rng: random.Random) -> None:
+    """Go on with a job whose work folder was changed, and merge it."""
+    home = Path(shutil.copytree(SEEDS / "job", CASE / "job"))
+    name = rng.choice(("add", "add", "recognize", "verify"))
+    work = home / name
+    for file in (work / "plan").glob("*.json*"):
+        file.write_text(file.read_text().replace(str(SEEDS), str(CASE)))
+    for _ in range(rng.choice((1, 1, 2))):
+        if not (files := plain_files(work)):
+            break
+        file = rng.choice(files)
+        if file.name == "part.bin" and rng.random() < 0.7:
+            mutate_records(file, rng)
+        elif file.name == "items.jsonl" and rng.random() < 0.7:
+            mutate_lines(file, rng)
+        else:
+            mutate_file(file, rng)
+    job = jobs_in(home)[name]
+    with acting():
+        for call in (
+            lambda: job_status(work),
+            lambda: run_shard(job, work, "1/2"),
+            lambda: run_shard(job, work, "2/2"),
+            lambda: JobPlan.read(work).requests(),
+            lambda: merge_job(work),
+        ):
+            try:
+                call()
+            except VedutaError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+
+
+def mutate_records(file: Path, rng: random.Random) -> None:
+    """Change a record of a shard, its checksum right again."""
+    with file.open("rb") as opened:
+        records = list(iter(lambda: Record.read(opened), None))
+    if not records:
+        return
+    place = rng.randrange(len(records))
+    record = records[place]
+    content = record.content
+    if content[:1] == b"{":
+        content = json.dumps(mutate_value(json.loads(content), rng), default=str).encode() + b"\n"
+    else:
+        head = content[:600] if rng.random() < 0.7 else content
+        content = mutate_bytes(head, rng) + content[len(head) :]
+    failed = not record.failed if rng.random() < 0.1 else record.failed
+    records[place] = Record(rng.choice((record.number, record.number, 99)), failed, content)
+    file.write_bytes(b"".join(record.to_bytes() for record in records))
+    done = file.parent / "done.json"
+    if is_plain(done) and b'"bytes"' in done.read_bytes():
+        with contextlib.suppress(ValueError):
+            done.write_text(json.dumps(json.loads(done.read_text()) | {"bytes": file.stat().st_size}))
+
+
+def recipe_case(rng: random.Random) -> None:
+    """Run a recipe in a folder of an earlier run that was changed."""
+    home = Path(shutil.copytree(SEEDS / "run", CASE / "run", copy_function=shutil.copy2))
+    for _ in range(rng.choice((1, 1, 2))):
+        if files := [file for file in plain_files(home / "out") if file.suffix != ".html"]:
+            mutate_file(rng.choice(files), rng)
+    if rng.random() < 0.2:
+        table = rng.choice(list((home / "data").glob("*.csv")))
+        table.write_bytes(mutate_bytes(table.read_bytes(), rng))
+    with acting():
+        run_recipe(home / "data", home / "out")
+
+
+def training_case(rng: random.Random) -> None:
+    """Go on with a training run whose folder was changed, and stop it after two steps."""
+    out = Path(shutil.copytree(SEEDS / "trained" / "out", CASE / "trained"))
+    shutil.copytree(SEEDS / "trained" / "data", CASE / "data")
+    for name in ("settings.json", "survey.json"):
+        (out / name).write_text((out / name).read_text().replace(str(SEEDS / "trained"), str(CASE)))
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    saved["photos"] = photos_digest() if rng.random() < 0.95 else "x"
+    if rng.random() < 0.5:
+        saved = saved | {
+            key: mutate_state(saved[key], rng) for key in [rng.choice(["learner", "kept", "best", "journal"])]
+        }
+    torch.save(saved, out / "checkpoint.pt")
+    if rng.random() < 0.6 and (files := plain_files(out)):
+        mutate_file(rng.choice(files), rng)
+    with acting(), contextlib.suppress(AssertionError):
+        training_runs.learn(CASE / "data", out, RECIPE, 2)
+
+
+def photos_digest() -> str:
+    """Return the digest of a case's photos that a checkpoint has to have."""
+    data = read_dataset(CASE / "data", None, None)[0]
+    readable = np.ones(len(data), bool)
+    return data.only(readable).digest()
+
+
+def mutate_state(value: object, rng: random.Random) -> object:
+    """Return a checkpoint's value with something hostile in it."""
+    if isinstance(value, dict) and value and rng.random() < 0.95:
+        key = rng.choice(list(value))
+        return value | {key: mutate_state(value[key], rng)} if rng.random() < 0.9 else {}
+    if isinstance(value, list) and value and rng.random() < 0.9:
+        place = rng.randrange(len(value))
+        return [*value[:place], mutate_state(value[place], rng), *value[place + 1 :]]
+    if isinstance(value, torch.Tensor) and rng.random() < 0.7:
+        return rng.choice(
+            (value.double(), value.flatten()[:1], torch.zeros(0), torch.full_like(value, 127), value.to(torch.int64))
+        )
+    return rng.choice([item for item in HOSTILE if not isinstance(item, bytes)])
 
 
 def review_case(rng: random.Random) -> None:
@@ -385,6 +638,10 @@ KINDS: dict[str, Callable[[random.Random], None]] = {
     "library": library_case,
     "journal": journal_case,
     "review": review_case,
+    "index": index_case,
+    "job": job_case,
+    "run": recipe_case,
+    "training": training_case,
     "decision.npz": file_case("decision.npz", lambda file: LearnedDecider.from_bytes(file.read_bytes())),
     "features.bin": file_case("features.bin", unpack_or_refuse),
     "card.json": file_case("card.json", lambda file: read_card(file.parent)),

@@ -77,7 +77,7 @@ def embed_command(
     embedder: Annotated[str, typer.Option(help="Model for the descriptor.")] = "efficientnet-lite2-landmarks",
     provider: Provider = "cpu",
 ) -> None:
-    """Make the descriptors of a split in bulk; a killed run goes on when it is run again."""
+    """Make the descriptors of a split in bulk; a run that was killed goes on when begun again."""
     from veduta.competition.embed import embed_split as embedded
 
     _check_shard(shard)

@@ -28,10 +28,11 @@ import numpy as np
 import numpy.typing as npt
 
 from veduta.errors import DatasetError
-from veduta.files import locked, write_json
+from veduta.files import first_irregular, locked, write_json
 from veduta.types import Failure, Float32
 
 ID_BYTES = 32
+MAX_DIM = 65_536
 TABLE_DTYPES = {"float16": np.float16, "float32": np.float32}
 META, DESCRIPTORS, IDS, BAD = "shard.json", "descriptors.bin", "ids.bin", "bad.csv"
 
@@ -84,6 +85,7 @@ class ShardWriter:
         self._row_bytes = maker.dim * np.dtype(TABLE_DTYPES[maker.dtype]).itemsize
         rows = self._cut_to_whole_rows()
         ids = np.fromfile(folder / IDS, f"S{ID_BYTES}", rows) if rows else np.zeros(0, f"S{ID_BYTES}")
+        _check_ids(folder, ids)
         self.done = {id.decode("ascii") for id in ids.tolist()}
         self.bad = _read_bad(folder / BAD)
         self._pending: list[tuple[str, Float32]] = []
@@ -138,6 +140,8 @@ def open_shard(table: Path, maker: Provenance, shard: tuple[int, int] = (1, 1)) 
     """
     folder = table / f"shard-{shard[0]:04d}-of-{shard[1]:04d}"
     try:
+        if (found := first_irregular(folder)) is not None:
+            raise DatasetError(f"{found}: is no plain file, so nothing is written there; remove it")
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
             _check_siblings(table, shard[1])
@@ -170,10 +174,29 @@ def _check_maker(folder: Path, maker: Provenance) -> None:
 
 def _read_maker(folder: Path) -> Provenance:
     try:
+        if (found := first_irregular(folder)) is not None:
+            raise ValueError(f"{found.name} is no plain file")
         fields = json.loads((folder / META).read_text("utf-8"))
-        return Provenance(**{**fields, "settings": tuple(sorted(fields["settings"].items()))})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        maker = Provenance(**{**fields, "settings": tuple(sorted(fields["settings"].items()))})
+        _check_provenance(maker)
+        return maker
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DatasetError(f"{folder / META}: is not the description of a shard ({error})") from error
+
+
+def _check_provenance(maker: Provenance) -> None:
+    """Raise ValueError unless a provenance has the types and ranges that Veduta writes."""
+    texts = all(type(text) is str for text in (maker.model, maker.sha256, *(name for name, _ in maker.settings)))
+    if not texts or any(type(value) not in (int, bool) for _, value in maker.settings):
+        raise ValueError("model, sha256 or settings are damaged")
+    if type(maker.dim) is not int or not 1 <= maker.dim <= MAX_DIM or maker.dtype not in TABLE_DTYPES:
+        raise ValueError("dim or dtype is out of range")
+
+
+def _check_ids(folder: Path, ids: npt.NDArray[np.bytes_]) -> None:
+    """Raise DatasetError unless ids (N,) are ASCII."""
+    if len(ids) and ids.view(np.uint8).max() > 127:
+        raise DatasetError(f"{folder / IDS}: is damaged; embed again into a new folder")
 
 
 def _read_bad(path: Path) -> dict[str, str]:
@@ -184,7 +207,11 @@ def _read_bad(path: Path) -> dict[str, str]:
     whole = data[: data.rfind(b"\n") + 1]
     if whole != data:
         os.truncate(path, len(whole))
-    return {row[0]: row[1] for row in csv.reader(whole.decode("utf-8").splitlines()) if len(row) == 2}
+    try:
+        rows = list(csv.reader(whole.decode("utf-8").splitlines()))
+    except (ValueError, csv.Error) as error:
+        raise DatasetError(f"{path}: is damaged ({error}); remove it") from error
+    return {row[0]: row[1] for row in rows if len(row) == 2 and row[0].isascii()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,6 +282,7 @@ def _map_shard(folder: Path, maker: Provenance) -> tuple[npt.NDArray[np.bytes_],
     if not rows:
         return np.zeros(0, f"S{ID_BYTES}"), np.zeros((0, maker.dim), dtype)
     ids = np.fromfile(folder / IDS, f"S{ID_BYTES}", rows)
+    _check_ids(folder, ids)
     return ids, np.memmap(folder / DESCRIPTORS, dtype, "r", shape=(rows, maker.dim))
 
 

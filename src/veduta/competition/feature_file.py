@@ -11,6 +11,7 @@ from veduta.concurrency import in_order
 from veduta.datasets.layout import PhotoFolder
 from veduta.errors import DatasetError, ImageError
 from veduta.features_codec import pack_features, unpack_features
+from veduta.files import first_irregular
 from veduta.images import load
 from veduta.progress import Progress
 from veduta.protocols import Extractor
@@ -25,9 +26,14 @@ class FeatureFile:
 
     Args:
         folder: where both files are; made if need be. What a killed run left half-written is cut off.
+
+    Raises:
+        DatasetError: a file is damaged, or is a link.
     """
 
     def __init__(self, folder: Path) -> None:
+        if (found := first_irregular(folder)) is not None:
+            raise DatasetError(f"{found}: is no plain file, so nothing is written there; remove it")
         folder.mkdir(parents=True, exist_ok=True)
         self._data, self._index = folder / "features.bin", folder / "features.idx"
         self._places = self._read_index()
@@ -42,7 +48,10 @@ class FeatureFile:
     def get(self, id: str) -> LocalFeatures | None:
         """Return the local features of a photo, or None for one that is unreadable or was never extracted."""
         start, length = self._places.get(id, (0, 0))
-        return unpack_features(os.pread(self._file.fileno(), length, start)) if length else None
+        try:
+            return unpack_features(os.pread(self._file.fileno(), length, start)) if length else None
+        except ValueError as error:
+            raise DatasetError(f"{self._data}: {id} is damaged ({error}); remove the folder and run again") from error
 
     def put(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Append packed features and write them to disk; empty ones, of photos that cannot be read, are left out."""
@@ -71,6 +80,8 @@ class FeatureFile:
         for id, start, length in RECORD.iter_unpack(raw[: len(raw) // RECORD.size * RECORD.size]):
             if start + length > size:
                 break
+            if not id.isascii():
+                raise DatasetError(f"{self._index}: is damaged; remove the folder and run again")
             places[id.rstrip(b"\0").decode("ascii")] = (start, length)
             whole += 1
         os.truncate(self._index, whole * RECORD.size)

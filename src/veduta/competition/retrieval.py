@@ -74,6 +74,8 @@ def retrieve(
     else:
         nothing = [table.rows(np.arange(len(table))) for table in bank]
         similarity, rows = _search_pieces(train, references, query_rows, recipe, nothing)
+    if not np.isfinite(similarity).all():
+        raise DatasetError("a table of descriptors holds no numbers; embed again into a new folder")
     landmarks = tuple(known[id] for id in references)
     return RetrievedCandidates(tuple(queries), tuple(references), landmarks, rows.astype(np.int32), similarity)
 
@@ -144,11 +146,29 @@ def save_candidates(path: Path, retrieved: RetrievedCandidates) -> None:
 
 
 def load_candidates(path: Path) -> RetrievedCandidates:
-    """Return the candidates that `save_candidates` stored."""
-    with np.load(path, allow_pickle=False) as data:
-        queries, references = (
-            tuple(id.decode("ascii") for id in data[name].tolist()) for name in ("queries", "references")
-        )
-        return RetrievedCandidates(
-            queries, references, tuple(data["landmarks"].tolist()), data["rows"], data["similarity"]
-        )
+    """Return the candidates that `save_candidates` stored; DatasetError for a damaged file."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            queries, references = (
+                tuple(id.decode("ascii") for id in data[name].tolist()) for name in ("queries", "references")
+            )
+            landmarks = tuple(data["landmarks"].tolist())
+            retrieved = RetrievedCandidates(queries, references, landmarks, data["rows"], data["similarity"])
+        _check(retrieved)
+    except Exception as error:  # numpy and zipfile raise many kinds for what is damaged
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DatasetError(f"{path}: cannot be read ({reason}); remove it and run again") from error
+    return retrieved
+
+
+def _check(retrieved: RetrievedCandidates) -> None:
+    """Raise ValueError unless arrays have the shapes, types and ranges of candidates."""
+    rows, similarity = retrieved.rows, retrieved.similarity
+    if rows.ndim != 2 or rows.dtype != np.int32 or similarity.dtype != np.float32 or rows.shape != similarity.shape:
+        raise ValueError("expected rows and similarities")
+    if rows.shape[0] != len(retrieved.queries) or len(retrieved.landmarks) != len(retrieved.references):
+        raise ValueError("its parts do not fit each other")
+    if not rows.shape[1] or rows.min(initial=0) < 0 or rows.max(initial=0) >= len(retrieved.references):
+        raise ValueError("its rows lead to no reference")
+    if not np.isfinite(similarity).all() or any(type(landmark) is not str for landmark in retrieved.landmarks):
+        raise ValueError("its similarities or landmarks are damaged")

@@ -36,7 +36,7 @@ from veduta.datasets.gldv2 import read_recognition_solution, read_train
 from veduta.datasets.layout import SAMPLE_SUBMISSION, SOLUTION, TRAIN, PhotoFolder, find_file, need_file, split_folder
 from veduta.embedders import EMBEDDERS
 from veduta.errors import DatasetError
-from veduta.files import locked, write_json
+from veduta.files import first_irregular, locked, write_json
 from veduta.geometry import HomographyVerifier
 from veduta.models.cards import card
 from veduta.models.folder import is_model, read_card
@@ -75,9 +75,15 @@ def run_recipe(
         raise ValueError(f"ban: expected at least 1, got {ban}")
     solution = solution or find_file(data, *SOLUTION)
     _check_inputs(data, solution, bank)
-    work = _Run(data, out, chosen, provider, progress)
-    with locked(out):
-        return work.go(solution, bank, ban)
+    try:
+        if (found := first_irregular(out.resolve())) is not None:
+            raise DatasetError(f"{found}: is no plain file, so nothing is written there; remove it")
+        work = _Run(data, out, chosen, provider, progress)
+        with locked(out):
+            return work.go(solution, bank, ban)
+    except OSError as error:
+        reason = error.strerror or error
+        raise DatasetError(f"{error.filename or out}: cannot be read or written ({reason})") from error
 
 
 def _check_inputs(data: Path, solution: Path | None, bank: Path | None) -> None:
@@ -263,7 +269,11 @@ class _Run:
 
     def _keys(self) -> dict[str, str]:
         path = self.out / self.recipe.name / "stages.json"
-        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+        try:
+            keys = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        except (ValueError, RecursionError):
+            return {}  # damaged: every stage is done again
+        return keys if isinstance(keys, dict) else {}
 
     def tell(self, stage: dict[str, Any]) -> Callable[[int, int], None] | None:
         progress, name = self.progress, stage["stage"]

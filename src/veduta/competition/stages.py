@@ -21,6 +21,7 @@ from veduta.competition.votes import (
 from veduta.concurrency import in_order, one_blas_thread
 from veduta.decision.answer import landmark_votes
 from veduta.decision.model import heuristic_decider
+from veduta.errors import DatasetError
 from veduta.features import make_extractor
 from veduta.masks import NOTEBOOK_MOVING, Masked, SegFormerMask, make_mask
 from veduta.matching import LighterGlue, NearestMatcher, make_matcher
@@ -147,7 +148,10 @@ def gather_evidence(
                     file.flush()
                 if progress:
                     progress(number + 1, len(retrieved.queries))
-    return np.fromfile(path, "<f4").reshape(len(retrieved.queries), depth)
+    evidence = np.fromfile(path, "<f4")
+    if len(evidence) != len(retrieved.queries) * depth or np.isinf(evidence).any() or (evidence < 0).any():
+        raise DatasetError(f"{path}: is damaged; remove it and run again")
+    return evidence.reshape(len(retrieved.queries), depth)
 
 
 # --- decide -----------------------------------------------------------------------------------------------------

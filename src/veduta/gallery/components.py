@@ -161,6 +161,12 @@ def check_shape(path: Path, settings: Any) -> None:
         raise GalleryError(f"{path}: {wrong}; restore the gallery from a copy") from error
 
 
+def card_of(path: Path, settings: Mapping[str, Any], stage: str) -> ModelCard:
+    """Return the card of a gallery's ``embedder`` or ``extractor``; ModelError for a name that nothing has."""
+    model = own_model(path, settings[stage]["name"])
+    return read_card(model) if isinstance(model, Path) else card(model)
+
+
 def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
     """Raise GalleryError unless this Veduta has the very models that made the gallery.
 

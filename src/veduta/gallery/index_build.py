@@ -10,19 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from veduta.errors import GalleryError
-from veduta.files import locked, write_atomic, write_json
+from veduta.files import first_irregular, locked, write_atomic, write_json
 from veduta.gallery.live_index import (
+    BUILD_NAME,
     CURRENT_FILE,
     DRAFT,
     INDEX_FOLDER,
     REMOVED_SHARE,
     IndexChoice,
+    built_from,
     descriptor_batches,
     latest_build,
 )
 from veduta.gallery.qdrant_sync import SyncState, sync
 from veduta.gallery.store import Store
-from veduta.index import Manifest
+from veduta.index import ApproximateIndex, Manifest
 from veduta.index.ivf.build import build, can_extend
 from veduta.progress import ShareProgress
 from veduta.types import Float32, Int64
@@ -41,6 +43,8 @@ def build_index(
     """
     choice, home = IndexChoice.of(store), store.path / INDEX_FOLDER
     try:
+        if home.is_symlink():
+            raise GalleryError(f"{home}: is a link, so nothing is written there; remove it")
         home.mkdir(exist_ok=True)
         with locked(home):
             if choice.target is not None:
@@ -54,21 +58,41 @@ def build_index(
 def _build(
     store: Store, dim: int, choice: IndexChoice, home: Path, progress: ShareProgress, *, rebuild: bool
 ) -> Manifest:
-    earlier = None if rebuild else _extendable(store, home)
+    earlier = None if rebuild else _extendable(store, home, dim)
     plan, draft = _plan(store, choice, earlier), home / DRAFT
-    if not _same_plan(draft, plan):
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        write_json(draft / "plan.json", plan)
-    manifest = _draw(store, dim, choice, draft, progress, earlier)
-    number = 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
+    resumed = _same_plan(draft, plan)
+    if not resumed:
+        _begin(draft, plan)
+    try:
+        manifest = _draw(store, dim, choice, draft, progress, earlier)
+    except (GalleryError, ValueError, LookupError):
+        if not resumed:
+            raise
+        _begin(draft, plan)  # the draft that was begun is damaged
+        manifest = _draw(store, dim, choice, draft, progress, earlier)
+    number = 1 + max((int(p.name) for p in home.iterdir() if BUILD_NAME.fullmatch(p.name)), default=0)
     (draft / "plan.json").unlink()
     draft.replace(home / f"{number:06d}")
     write_atomic(home / CURRENT_FILE, f"{number:06d}\n")
     for old in home.iterdir():  # who has one of these open keeps it: what is mapped stays
-        if old.name.isdigit() and int(old.name) < number:
-            shutil.rmtree(old, ignore_errors=True)
+        if BUILD_NAME.fullmatch(old.name) and int(old.name) < number:
+            _remove(old)
     return manifest
+
+
+def _begin(draft: Path, plan: dict[str, Any]) -> None:
+    """Make the folder of a new draft; what lies there is removed, of a link only the link."""
+    _remove(draft)
+    draft.mkdir()
+    write_json(draft / "plan.json", plan)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder with all in it, or whatever else lies in its place: of a link only the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _draw(
@@ -100,18 +124,28 @@ def _plan(store: Store, choice: IndexChoice, earlier: Path | None) -> dict[str, 
 
 
 def _same_plan(draft: Path, plan: dict[str, Any]) -> bool:
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        if first_irregular(draft) is not None:
+            return False
         begun = json.loads((draft / "plan.json").read_text("utf-8"))
-        return bool({**begun, "row": 0, "removals": 0} == {**plan, "row": 0, "removals": 0})
+        places = all(type(begun.get(name)) is int and 0 <= begun[name] < 2**63 for name in ("row", "removals"))
+        return places and bool({**begun, "row": 0, "removals": 0} == {**plan, "row": 0, "removals": 0})
     return False
 
 
-def _extendable(store: Store, home: Path) -> Path | None:
-    """Return the folder of an index whose centers serve for what is in the store now."""
+def _extendable(store: Store, home: Path, dim: int) -> Path | None:
+    """Return the folder of an index whose centers serve for what is in the store now, None where none is whole."""
     folder = latest_build(home.parent)
     if folder is None:
         return None
-    manifest = Manifest.read(folder)
-    removed = len(store.rows.removed_since(int(manifest.source["removals"]))[1])
-    grown = can_extend(manifest, store.counts()[1]) and removed <= REMOVED_SHARE * manifest.count
-    return folder if grown and manifest.count else None
+    try:
+        row, removals = built_from(folder)
+        index = ApproximateIndex(dim, folder)
+    except GalleryError:
+        return None
+    index.remove(store.rows.removed_since(removals)[1])
+    if index.manifest is None or len(index) != store.rows.count_until(row):
+        return None
+    count = index.manifest.count
+    grown = can_extend(index.manifest, store.counts()[1]) and index.num_deleted <= REMOVED_SHARE * count
+    return folder if grown and count else None

@@ -8,6 +8,7 @@ by a separate process, and every open gallery goes over to the new one at its ne
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from veduta.errors import GalleryError
+from veduta.files import is_plain
 from veduta.gallery.qdrant_sync import SYNC_FILE, SyncState, SyncTarget, open_synced
 from veduta.gallery.store import Store
 from veduta.index import ApproximateIndex, ExactIndex, Manifest, OverlayIndex
@@ -31,6 +33,7 @@ APPROXIMATE_FROM = 200_000  # references; below, comparing all of them takes a f
 DEFAULT_RECALL = 0.99
 INDEX_FOLDER, CURRENT_FILE, DRAFT, INDEX_SETTING = "index", "current", "draft", "index"
 DESCRIPTOR_BATCH = 20_000  # descriptors read from the store at a time
+BUILD_NAME = re.compile(r"[0-9]{6,12}")  # of the folder of one build
 EXACT_BYTES = 4 << 30  # as much memory an exact index may take while there is no approximate one
 STALE_SHARE, MIN_STALE, MAX_STALE = (
     0.02,
@@ -155,8 +158,12 @@ class LiveIndex:
             lacking = f"{self._store.path}: has {count:,} references and no index of them"
             raise GalleryError(lacking + (theirs if declined else ours))
         if self._index is None or cache != self._cache:
-            self._index = self._open(cache)
-        self._catch_up(self._index)
+            self._index = None  # until the new one has turned out to be whole
+            index = self._open(cache)
+            self._catch_up_or_refuse(index, cache, count)
+            self._index = index
+        else:
+            self._catch_up(self._index)
         if lasting and self._store.writable and needs_rebuild(self._index) and not _first_upload(choice, cache):
             self._start_rebuild()
         return self._index
@@ -165,13 +172,25 @@ class LiveIndex:
         self._cache, self._row, self._removals = None, 0, 0
         index: SearchIndex = ExactIndex(self._dim)
         if isinstance(cache, Path):
-            index, source = ApproximateIndex(self._dim, cache), Manifest.read(cache).source
-            self._row, self._removals = int(source["row"]), int(source["removals"])
+            index, (self._row, self._removals) = ApproximateIndex(self._dim, cache), built_from(cache)
         elif cache is not None:
             index = open_synced(self._store, cache, self._dim)
             self._row, self._removals = cache.row, cache.removals
         self._cache = cache
         return index
+
+    def _catch_up_or_refuse(self, index: SearchIndex, cache: SavedIndex, count: int) -> None:
+        """Bring a newly opened index up to date; GalleryError for a folder that is not of this gallery's references."""
+        if not isinstance(cache, Path):
+            self._catch_up(index)
+            return
+        try:
+            self._catch_up(index)
+            if len(index) != count:
+                raise ValueError(f"it has {len(index)} of {count}")
+        except ValueError as error:
+            wrong = f"is not an index of this gallery's references ({error})"
+            raise GalleryError(f"{cache}: {wrong}; build it again with 'veduta index {self._store.path}'") from error
 
     def _catch_up(self, index: SearchIndex) -> None:
         """Bring an index up to what is in the store."""
@@ -221,12 +240,24 @@ def needs_rebuild(index: Index) -> bool:
 
 def latest_build(gallery: Path) -> Path | None:
     """Return the folder of a gallery's approximate index, None if there is none."""
-    try:
-        name = (gallery / INDEX_FOLDER / CURRENT_FILE).read_text("utf-8").strip()
-    except OSError:
+    home = gallery / INDEX_FOLDER
+    if home.is_symlink() or not is_plain(home / CURRENT_FILE):
         return None
-    folder = gallery / INDEX_FOLDER / name
-    return folder if (folder / "manifest.json").exists() else None
+    try:
+        name = (home / CURRENT_FILE).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    known = BUILD_NAME.fullmatch(name) is not None and not (home / name).is_symlink()
+    return home / name if known and is_plain(home / name / "manifest.json") else None
+
+
+def built_from(folder: Path) -> tuple[int, int]:
+    """Return the last row and the last removal that an index on disk knows of; GalleryError where that is not told."""
+    source = Manifest.read(folder).source
+    try:
+        return source["row"], source["removals"]
+    except KeyError as error:
+        raise GalleryError(f"{folder}: does not tell what it was built from; build it again") from error
 
 
 def find_saved(store: Store, choice: IndexChoice, count: int) -> SavedIndex:

@@ -93,6 +93,10 @@ class DescriptorRows:
         """Return the highest row id, 0 without references."""
         return int(self._db.rows("SELECT coalesce(max(row), 0) FROM reference")[0][0])
 
+    def count_until(self, row_id: int) -> int:
+        """Return the number of references whose row id is at most this."""
+        return int(self._db.rows("SELECT count(*) FROM reference WHERE row <= ?", (row_id,))[0][0])
+
     def labels(self, row_ids: Sequence[int]) -> dict[int, tuple[str, str]]:
         """Return row id -> (reference id, landmark id), for those of these rows that are there."""
         marks = ",".join("?" * len(row_ids))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -15,9 +14,8 @@ import numpy as np
 
 from veduta.concurrency import in_order
 from veduta.datasets.listing import LabeledPhoto, list_photos
-from veduta.errors import GalleryError
-from veduta.features_codec import FEATURES_HEADER, PLACES, pack_features
-from veduta.gallery.components import make_components
+from veduta.errors import GalleryError, JobError
+from veduta.gallery.components import card_of, check_shape, make_components
 from veduta.gallery.ingest import (
     AddReport,
     ContentLookup,
@@ -27,19 +25,20 @@ from veduta.gallery.ingest import (
 )
 from veduta.gallery.store import NewReference, Store
 from veduta.geometry import HomographyVerifier
+from veduta.jobs.entries import pack_entry, unpack_entry
 from veduta.jobs.fingerprint import features_digest, probe_image
 from veduta.jobs.plan import PLAN_FOLDER, JobItem, JobPlan, file_digest, json_line
-from veduta.landmarks import Landmark, Position, Reference
+from veduta.jobs.stored import failure_of, is_below
+from veduta.landmarks import Landmark, Reference
 from veduta.matching import make_matcher
 from veduta.progress import Progress
 from veduta.protocols import Embedder, Extractor
 from veduta.records import Record
-from veduta.types import Failure, LocalFeatures, Size
+from veduta.types import Failure
 
 KNOWN = "known.bin"  # in the plan: the sha256 of every photo that the gallery had when the job was begun, sorted
 DIGEST = 32  # bytes of one
 THERE, ENTRY = b"T", b"E"  # what a record is: a photo the gallery has already, or an entry
-LENGTHS = struct.Struct("<III")  # of an entry's description, descriptor and packed features; the rest is the thumbnail
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,10 @@ class AddJob:
         for item in listed:
             yield item.id, asdict(item)
 
+    def permitted(self) -> Callable[[JobItem], bool]:
+        """Return a test of an item: whether its photo is in the folder or in the table."""
+        return permitted_by(self.source and self.source.absolute(), self.csv)
+
     def keep(self, folder: Path) -> dict[str, Any]:
         """Write the digests of the gallery's contents, so that no shard need open that, and return its settings."""
         store = Store.open(self.gallery)
@@ -99,8 +102,17 @@ class AddJob:
     @contextmanager
     def worker(self, plan: JobPlan, shard: Path) -> Iterator[AddWorker]:
         """Yield what makes the entries."""
+        check_shape(plan.work, plan.extra.get("settings"))
         stages = make_components(self.gallery.absolute(), plan.extra["settings"], self.provider)
         yield AddWorker(*stages, Digests(plan.work / PLAN_FOLDER / KNOWN))
+
+
+def permitted_by(source: Path | None, table: Path | None) -> Callable[[JobItem], bool]:
+    """Return a test of an item: whether its photo is in a folder, or in a table where there is no folder."""
+    if source is not None:
+        return lambda item: is_below(item["photo"], source)
+    listed = {listed.photo for listed in list_photos(None, table and table.absolute(), any_layout=True)[0]}
+    return lambda item: item["photo"] in listed
 
 
 class Digests:
@@ -112,6 +124,8 @@ class Digests:
 
     def __init__(self, path: Path) -> None:
         kind = f"S{DIGEST}"
+        if path.stat().st_size % DIGEST:
+            raise JobError(f"{path}: is cut; begin the job again in another folder")
         self._sorted = np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
     def __contains__(self, sha256: str) -> bool:
@@ -162,42 +176,6 @@ def to_listed(item: JobItem) -> LabeledPhoto:
     return LabeledPhoto(**item | {"landmark": Landmark(**item["landmark"])})
 
 
-def pack_entry(entry: NewReference) -> bytes:
-    """Return an entry as bytes, its features packed as the gallery will keep them."""
-    fields = {"reference": asdict(entry.reference), "position": entry.position}
-    reference, features = json.dumps(fields).encode(), pack_features(entry.features)
-    descriptor = np.asarray(entry.descriptor, "<f4").tobytes()
-    lengths = LENGTHS.pack(len(reference), len(descriptor), len(features))
-    return b"".join((lengths, reference, descriptor, features, entry.thumbnail))
-
-
-def unpack_entry(data: bytes) -> NewReference:
-    """Return the entry in the bytes of `pack_entry`."""
-    place, parts = LENGTHS.size, []
-    for length in LENGTHS.unpack_from(data):
-        parts.append(data[place : place + length])
-        place += length
-    descriptor = np.frombuffer(parts[1], "<f4").astype(np.float32)
-    fields = json.loads(parts[0])
-    position = Position(*fields["position"]) if fields["position"] else None
-    reference, features = Reference(**fields["reference"]), unpack_to_repack(parts[2])
-    return NewReference(reference, descriptor, features, data[place:], position)
-
-
-def unpack_to_repack(data: bytes) -> LocalFeatures:
-    """Return local features that `pack_features` turns into these very bytes, which `unpack_features`' may miss.
-
-    In double precision, and without bringing descriptors back to norm 1: every rounding then ends where it began.
-    """
-    n, dim, width, height, step = FEATURES_HEADER.unpack_from(data)
-    places = np.frombuffer(data, "<u2", 2 * n, FEATURES_HEADER.size).reshape(n, 2)
-    steps = np.frombuffer(data, np.int8, dim * n, FEATURES_HEADER.size + 4 * n).reshape(n, dim)
-    scores = np.frombuffer(data, "<f2", n, FEATURES_HEADER.size + (4 + dim) * n)
-    keypoints: Any = places.astype(np.float64) / PLACES * np.array((width, height), np.float64) - 0.5
-    descriptors: Any = steps.astype(np.float64) * step
-    return LocalFeatures(keypoints, descriptors, scores.astype(np.float32), Size(width, height))
-
-
 def merge_added(
     plan: JobPlan,
     records: Iterator[tuple[JobItem, Record]],
@@ -215,15 +193,18 @@ def merge_added(
     Raises:
         GalleryError: the gallery is gone, or is another one than the job was begun for.
     """
-    gallery, settings, provider = Path(plan.identity["gallery"]), plan.extra["settings"], plan.identity["provider"]
+    gallery, settings = Path(plan.identity["gallery"]), plan.extra.get("settings")
+    provider = str(plan.identity.get("provider"))
     store = Store.open(gallery)
     try:
+        check_shape(plan.work, settings)
         if store.settings() != settings:
             raise GalleryError(f"{gallery}: was made by other models than the job was begun for; begin it again")
         known = ContentLookup(store, plan.identity["photos"])
-        restore = partial(_restored, known, gallery, settings, provider)
-        listed = ((_as_stored(store, to_listed(item)), record) for item, record in records)
-        prepared = ((item, restore(item, record)) for item, record in listed)
+        dims = card_of(gallery, settings, "embedder").dim, card_of(gallery, settings, "extractor").dim
+        restore = partial(_restored, known, plan, dims)
+        listed = ((item := to_listed(entry), _as_stored(store, item), record) for entry, record in records)
+        prepared = ((stored, restore(item, stored, record)) for item, stored, record in listed)
         report = add_entries(known, prepared, sum(plan.counts), list(plan.failures), progress)
         matcher = make_matcher("nearest", settings["extractor"]["name"], provider)
         store.graph.compare(matcher, HomographyVerifier(), comparing)
@@ -238,16 +219,40 @@ def _as_stored(store: Store, item: LabeledPhoto) -> LabeledPhoto:
 
 
 def _restored(
-    known: ContentLookup, gallery: Path, settings: dict[str, Any], provider: str, item: LabeledPhoto, record: Record
+    known: ContentLookup, plan: JobPlan, dims: tuple[int, int], item: LabeledPhoto, stored: LabeledPhoto, record: Record
 ) -> NewReference | Failure | None:
-    """Return the result that `make_entry` would give for a photo now."""
+    """Return the result that `make_entry` would give now; `stored` has the landmark as the gallery spells its id."""
     if record.failed:
-        return Failure(**json.loads(record.content))
+        return failure_of(record)
     kind, content = record.content[:1], record.content[1:]
-    entry = unpack_entry(content) if kind == ENTRY else None
+    entry = _unpacked(plan, dims, item, content) if kind == ENTRY else None
+    if entry is None and (kind != THERE or len(content) != DIGEST):
+        raise JobError(f"{plan.work}: the result of {item.photo} is damaged; delete the shard and run it again")
     reference = known.earlier(content.hex() if entry is None else entry.reference.sha256)
     if reference is not None:
-        return conflict(item, reference)
+        return conflict(stored, reference)
     if entry is None:  # the gallery had it when the job was begun, and has it no longer
-        return make_entry(item, known.earlier, *make_components(gallery, settings, provider))
-    return replace(entry, reference=replace(entry.reference, landmark=item.landmark.id))
+        return _made_again(plan, known, stored)
+    return replace(entry, reference=replace(entry.reference, landmark=stored.landmark.id))
+
+
+def _unpacked(plan: JobPlan, dims: tuple[int, int], item: LabeledPhoto, content: bytes) -> NewReference:
+    """Return the entry of an item; JobError for one that the gallery could not have made."""
+    try:
+        entry = unpack_entry(content, item)
+        if (len(entry.descriptor), entry.features.descriptors.shape[1]) != dims:
+            raise ValueError("its descriptors are of other models")
+    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+        wrong = f"the entry of {item.photo} is damaged ({error})"
+        raise JobError(f"{plan.work}: {wrong}; delete the shard and run it again") from error
+    return entry
+
+
+def _made_again(plan: JobPlan, known: ContentLookup, item: LabeledPhoto) -> NewReference | Failure | None:
+    """Return the entry of a photo that the gallery has lost; JobError for one that the job's source does not name."""
+    photos, gallery = Path(plan.identity["photos"]), Path(plan.identity["gallery"])
+    source, table = (None, photos) if plan.identity["sha256"] else (photos, None)
+    if not permitted_by(source, table)({"photo": item.photo}):
+        raise JobError(f"{plan.work}: its list names {item.photo}, which is not of {photos}; begin the job again")
+    stages = make_components(gallery, plan.extra["settings"], plan.identity["provider"])
+    return make_entry(item, known.earlier, *stages)

@@ -10,7 +10,7 @@ from veduta.errors import JobError
 from veduta.files import draft, locked
 from veduta.jobs.add import merge_added
 from veduta.jobs.plan import JobItem, JobPlan
-from veduta.jobs.shard import failure_of
+from veduta.jobs.stored import failure_of, result_of
 from veduta.progress import Progress
 from veduta.records import FinishedShard, Record, read_records
 from veduta.types import Failure
@@ -111,6 +111,7 @@ def _into_file(plan: JobPlan, out: Path, progress: Progress | None, *, alike: bo
     failures, total = list(plan.failures), sum(plan.counts)
     with draft(out) as file:
         for done, (_, record) in enumerate(_in_order(plan), 1):
+            result_of(record.content)
             file.write(record.content)
             failures += [failure_of(record)] if record.failed else []
             if progress:

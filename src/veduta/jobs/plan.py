@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from veduta import __version__
 from veduta.competition.descriptor_table import shard_of
 from veduta.errors import BusyError, DatasetError, JobError, VedutaError
-from veduta.files import locked, write_json
+from veduta.files import first_irregular, locked, write_json
+from veduta.jobs.stored import check_item, check_plan_fields
 from veduta.trust import TrustedFolder
 from veduta.types import Failure
 
@@ -43,6 +44,10 @@ class Job(Protocol):
 
     def identity(self) -> dict[str, Any]:
         """Return the job's identity: photos, gallery, models, settings; all shards have to agree on these."""
+        ...
+
+    def permitted(self) -> Callable[[JobItem], bool]:
+        """Return a test of an item: whether the photos named by the user include those of the item."""
         ...
 
     def items(self, failures: list[Failure]) -> Iterator[tuple[str, JobItem]]:
@@ -96,7 +101,11 @@ class JobPlan(TrustedFolder):
     failures: tuple[Failure, ...]
 
     def _requests(self) -> dict[str, Path | None]:
-        return {f"add its photos to the gallery {self.identity['gallery']}": self.work} if self.kind == "add" else {}
+        if self.kind != "add":
+            return {}
+        photos, gallery = self.identity["photos"], self.identity["gallery"]
+        again = f"read photos of {photos} again where the gallery has lost them"
+        return {f"add its photos to the gallery {gallery}": self.work, again: self.work}
 
     @property
     def shards(self) -> int:
@@ -108,25 +117,34 @@ class JobPlan(TrustedFolder):
         return self.work / f"shard-{number:04d}-of-{self.shards:04d}"
 
     def items(self, shard: int | None = None) -> Iterator[tuple[int, int, JobItem]]:
-        """Yield each item's place in the list, its shard, from 1, and the item; of one shard or of all."""
-        prefix = None if shard is None else f"[{shard}, "
-        with (self.work / PLAN_FOLDER / ITEMS).open(encoding="utf-8") as file:
-            for number, line in enumerate(file):
-                if prefix is None or line.startswith(prefix):
-                    of, item = json.loads(line)
-                    yield number, of, item
+        """Yield each item's place in the list, its shard, from 1, and the item; of one shard or of all.
+
+        Raises:
+            JobError: the list is damaged.
+        """
+        prefix, path = None if shard is None else f"[{shard}, ", self.work / PLAN_FOLDER / ITEMS
+        try:
+            with path.open(encoding="utf-8") as file:
+                for number, line in enumerate(file):
+                    if prefix is None or line.startswith(prefix):
+                        yield number, *check_item(self.kind, self.shards, line)
+        except (ValueError, RecursionError) as error:
+            raise JobError(f"{path}: is damaged ({error}); begin the job again in another folder") from error
 
     @classmethod
     def read(cls, work: Path) -> JobPlan:
         """Return the job in a work folder; JobError if there is none."""
         path = work / PLAN_FOLDER / PLAN_FILE
         try:
+            if (found := first_irregular(work / PLAN_FOLDER)) is not None:
+                raise JobError(f"{found}: is no plain file, so it is not read; begin the job again in another folder")
             fields = json.loads(path.read_text("utf-8"))
+            check_plan_fields(fields)
             failures = tuple(Failure(*failure) for failure in fields.pop("failures"))
             return cls(work=work, counts=tuple(fields.pop("counts")), failures=failures, **fields)
         except (FileNotFoundError, NotADirectoryError):
             raise JobError(f"{work}: is no job's work folder; begin one with 'veduta jobs add' or another") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise JobError(f"{path}: cannot be read ({error}); begin the job again in another folder") from error
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from veduta.gallery.store import Store
 from veduta.images import load, walk
 from veduta.jobs.fingerprint import features_digest, probe_image
 from veduta.jobs.plan import JobItem, JobPlan, file_digest, json_line
+from veduta.jobs.stored import is_below
 from veduta.recognizer import Recognizer
 from veduta.serialization import to_dict
 from veduta.types import Failure, Image
@@ -82,6 +83,13 @@ class RecognizeJob:
         for failure in lost:
             yield failure.photo, asdict(failure)
 
+    def permitted(self) -> Callable[[JobItem], bool]:
+        """Return a test of an item: whether its photo is in the folder or in the list."""
+        if self._place.is_dir():
+            return lambda item: "error" in item or is_below(item["photo"], self.photos)
+        listed = set(_lines(self._place))
+        return lambda item: item["photo"] in listed
+
     def keep(self, folder: Path) -> dict[str, Any]:
         """Return the folder that relative paths start at."""
         return {"base": self.base if self._place.is_dir() else str(self._place.absolute().parent)}
@@ -90,7 +98,8 @@ class RecognizeJob:
     def worker(self, plan: JobPlan, shard: Path) -> Iterator[RecognizeWorker]:
         """Yield what recognizes, the gallery open."""
         with Gallery.open(self.gallery, self.provider) as opened:
-            yield RecognizeWorker(opened, opened.recognizer(self.options), plan)
+            own = replace(plan, extra=self.keep(shard))  # not where a plan from somebody else says
+            yield RecognizeWorker(opened, opened.recognizer(self.options), own)
 
 
 class RecognizeWorker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +11,9 @@ from typing import Literal
 
 from veduta.competition.descriptor_table import parse_shard
 from veduta.errors import BusyError, JobError
-from veduta.files import locked
-from veduta.jobs.plan import Job, JobItem, JobPlan, begin_job
+from veduta.files import first_irregular, locked
+from veduta.jobs.plan import Job, JobPlan, begin_job
+from veduta.jobs.stored import failure_of
 from veduta.progress import Progress
 from veduta.records import DONE, MAKERS, PART, FinishedShard, Record, RecordFile, count_records
 from veduta.types import Failure
@@ -102,6 +102,8 @@ def run_shard(
     plan = begin_job(job, work, count)
     folder = plan.shard_folder(number)
     try:
+        if (found := first_irregular(folder)) is not None:
+            raise JobError(f"{found}: is no plain file, so nothing is written there; remove it")
         folder.mkdir(exist_ok=True)
         with _alone(folder, patience):
             return _run(job, plan, number, progress)
@@ -160,6 +162,9 @@ def _finish(
         with job.worker(plan, folder) as worker:
             _note_maker(folder, worker.fingerprint())
             left = [(place, item) for place, _, item in plan.items(number)][present:]
+            permitted = job.permitted()
+            if not all(permitted(item) for _, item in left):
+                raise JobError(f"{plan.work}: its list names photos that this job does not; use another work folder")
             results = worker.results(item for _, item in left)
             for done, ((place, _), (content, failed)) in enumerate(zip(left, results, strict=True), present + 1):
                 record = Record(place, failed, content)
@@ -173,13 +178,6 @@ def _finish(
             left_over.unlink()
 
 
-def failure_of(record: Record) -> Failure:
-    """Return the failure that a record is."""
-    fields: JobItem = json.loads(record.content)
-    photo = fields["photo"] if "photo" in fields else f"{fields['a']}, {fields['b']}"
-    return Failure(photo, fields["error"], fields.get("code", "unreadable"))
-
-
 def _note_maker(folder: Path, maker: str) -> None:
     with (folder / MAKERS).open("a", encoding="ascii") as file:
         file.write(maker + "\n")
@@ -187,7 +185,7 @@ def _note_maker(folder: Path, maker: str) -> None:
 
 def _makers(folder: Path) -> tuple[str, ...]:
     path = folder / MAKERS
-    return tuple(sorted(set(path.read_text("ascii").split()))) if path.exists() else ()
+    return tuple(sorted(set(path.read_text("ascii", "replace").split()))) if path.exists() else ()
 
 
 def job_status(work: Path) -> JobStatus:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from veduta.concurrency import in_order
-from veduta.errors import DatasetError
+from veduta.errors import DatasetError, JobError
 from veduta.features import make_extractor
 from veduta.geometry import HomographyVerifier
 from veduta.jobs.fingerprint import features_digest, probe_image
@@ -69,6 +69,11 @@ class VerifyJob:
             run = (met[a] - 1) // PAIRS_AT_ONCE
             yield (f"{a}\0{run}" if run else a), {"a": a, "b": b}
 
+    def permitted(self) -> Callable[[JobItem], bool]:
+        """Return a test of an item: whether the table has the pair."""
+        listed = set(read_pairs(self.pairs))
+        return lambda item: (item["a"], item["b"]) in listed
+
     def keep(self, folder: Path) -> dict[str, Any]:
         """Return the folder that relative paths start at."""
         return {"base": str(self.pairs.absolute().parent)}
@@ -76,6 +81,7 @@ class VerifyJob:
     @contextmanager
     def worker(self, plan: JobPlan, shard: Path) -> Iterator[FeaturePairWorker | ImagePairWorker]:
         """Yield what compares; when all is done, what was extracted is thrown away."""
+        plan = replace(plan, extra=self.keep(shard))  # not where a plan from somebody else says
         if self.matcher in PAIR_MATCHERS:
             yield ImagePairWorker(make_pair_matcher(self.matcher, self.max_side, self.provider), plan)
             return
@@ -116,7 +122,10 @@ class FeatureStore:
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, RecordFile(path)
-        self._places = {json.loads(_head(record))["photo"]: place for place, record in self._file}
+        try:
+            self._places = {json.loads(_head(record))["photo"]: place for place, record in self._file}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise JobError(f"{path}: is damaged ({error}); delete its folder and run the shard again") from error
 
     def __contains__(self, photo: str) -> bool:
         return photo in self._places
@@ -135,17 +144,27 @@ class FeatureStore:
     def get(self, photo: str) -> LocalFeatures | Failure:
         """Return a photo's stored features or failure."""
         record = self._file.at(self._places[photo])
-        head = json.loads(_head(record))
-        if record.failed:
-            return Failure(**head)
-        n, dim = head["shape"]
-        numbers = np.frombuffer(record.content, "<f4", offset=len(_head(record))).astype(np.float32)
-        keypoints, descriptors, scores = np.split(numbers, [2 * n, (2 + dim) * n])
-        return LocalFeatures(keypoints.reshape(n, 2), descriptors.reshape(n, dim), scores, Size(*head["size"]))
+        try:
+            return _stored(record)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise JobError(f"{self._path}: is damaged ({error}); delete its folder and run the shard again") from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _stored(record: Record) -> LocalFeatures | Failure:
+    """Return the features or failure in a record; ValueError, KeyError or TypeError for a damaged one."""
+    head = json.loads(_head(record))
+    if record.failed:
+        return Failure(**head)
+    n, dim = head["shape"]
+    numbers = np.frombuffer(record.content, "<f4", offset=len(_head(record))).astype(np.float32)
+    if not np.isfinite(numbers).all() or len(numbers) != (3 + dim) * n or min(dim, *head["size"]) < 1:
+        raise ValueError("expected local features")
+    keypoints, descriptors, scores = np.split(numbers, [2 * n, (2 + dim) * n])
+    return LocalFeatures(keypoints.reshape(n, 2), descriptors.reshape(n, dim), scores, Size(*head["size"]))
 
 
 def _head(record: Record) -> bytes:

@@ -91,8 +91,8 @@ def plot_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     left.set(xlabel="epoch", ylabel="loss", title="Loss of the batches, and its running mean")
     drawn = [figures["protocol"] for figures in epochs[0]["figures"]] if epochs else []
     for protocol, color in zip(drawn, COLORS, strict=False):
-        rows = [next(f for f in line["figures"] if f["protocol"] == protocol) for line in epochs]
-        at = np.array([line["epoch"] for line in epochs])
+        found = [(line["epoch"], f) for line in epochs for f in line["figures"] if f["protocol"] == protocol]
+        rows, at = [row for _, row in found], np.array([epoch for epoch, _ in found])
         for kind, style in (("open", "-"), ("closed", (0, (3, 3)))):
             right.plot(
                 at,

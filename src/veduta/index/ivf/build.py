@@ -20,6 +20,7 @@ import numpy as np
 from veduta.index.brute_force import search_blocks
 from veduta.index.ivf.index import FEW, BaseIndex, Selection
 from veduta.index.ivf.inverted_file import NUM_NEAREST, SPREAD, InvertedFile, train_inverted_file
+from veduta.index.ivf.lists_file import read_array
 from veduta.index.ivf.manifest import AXES, LISTS, STEPS, Manifest
 from veduta.index.ivf.vectors import CODES, IDS, NORMS, ROWS, DescriptorSource, RowFiles, append_rows
 from veduta.progress import ShareProgress
@@ -72,6 +73,7 @@ def build(
     progress("reading", 0.0)
     append_rows(folder, len(held.blocks) if held else 0, source, dim, int(held.ids[-1]) if held and len(held) else -1)
     rows = RowFiles(folder, dim)
+    rows.check()
     trained = _train(folder, rows, progress)
     _encode(folder, rows, trained, len(held) if held else 0, progress)
     manifest = Manifest(
@@ -153,8 +155,8 @@ def _encode(folder: Path, rows: RowFiles, lists: InvertedFile, first: int, progr
     """Write both codes of the rows past `first`, going on where an earlier call was killed."""
     segment = len(rows.blocks) - 1
     path, width = folder / f"{CODES}-{segment}", lists.index.d
-    axes = np.load(folder / AXES) if (folder / AXES).exists() else None
-    low, step = np.load(folder / STEPS)
+    axes = read_array(folder / AXES, rows.dim, width) if (folder / AXES).exists() else None
+    low, step = read_array(folder / STEPS, 2, width)
     path.touch()
     os.truncate(path, (lists.count - first) * width)  # what the inverted file has not kept is made again
     saved = lists.count

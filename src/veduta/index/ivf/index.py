@@ -20,6 +20,7 @@ import numpy.typing as npt
 from veduta.errors import GalleryError
 from veduta.index.exact import CLOSE, TIE_MARGIN, ExactIndex, cosines, roughly
 from veduta.index.ivf.inverted_file import NUM_NEAREST, InvertedFile
+from veduta.index.ivf.lists_file import read_array
 from veduta.index.ivf.manifest import AXES, LISTS, STEPS, Manifest
 from veduta.index.ivf.vectors import CODES, RowFiles
 from veduta.index.overlay import merge_results
@@ -63,10 +64,22 @@ class BaseIndex:
         self.manifest = manifest
         self.rows = RowFiles(folder, manifest.dim, manifest.code)
         self.lists = InvertedFile.read(folder / LISTS)
+        self._check(folder)
         axes = folder / AXES
-        self._axes: Float32 | None = np.load(axes) if axes.exists() else None
-        self._low, self._step = np.load(folder / STEPS)
+        self._axes: Float32 | None = read_array(axes, manifest.dim, manifest.code) if axes.exists() else None
+        self._low, self._step = read_array(folder / STEPS, 2, manifest.code)
         self._warm(folder)
+
+    def _check(self, folder: Path) -> None:
+        """Raise GalleryError unless the files are whole, of one index, and have numbers that can be."""
+        manifest, lists = self.manifest, self.lists
+        counts, dims = self.rows.counts | {lists.count}, (manifest.code, manifest.lists)
+        if counts != {manifest.count}:
+            got = " or ".join(map(str, sorted(counts)))
+            raise GalleryError(f"{folder}: expected {manifest.count} descriptors, got {got}; build it again")
+        if (lists.index.d, len(lists)) != dims or (manifest.code < manifest.dim) > (folder / AXES).exists():
+            raise GalleryError(f"{folder}: its files are not of one index; build it again")
+        self.rows.check()
 
     def _warm(self, folder: Path) -> None:
         """Have the system read the codes ahead: nearly every query needs some of any part of them."""
@@ -147,13 +160,14 @@ class ApproximateIndex:
         if folder is None:
             return
         manifest = Manifest.read(folder)
-        self.base = BaseIndex(folder, manifest)
-        counts = self.base.rows.counts | {self.base.lists.count}
-        if (counts, manifest.dim) != ({manifest.count}, dim):
-            got = f"{' or '.join(map(str, sorted(counts)))} of {manifest.dim}"
-            raise GalleryError(
-                f"{folder}: expected {manifest.count} descriptors of {dim} components, got {got}; build it again"
-            )
+        if manifest.dim != dim:
+            wrong = f"expected {manifest.count} descriptors of {dim} components, got {manifest.dim}"
+            raise GalleryError(f"{folder}: {wrong}; build it again")
+        try:
+            self.base = BaseIndex(folder, manifest)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise GalleryError(f"{folder}: cannot be read ({reason}); build it again") from error
         self._present = np.ones(manifest.count, bool)
         self._everything: Selection | None = None
         self._count = manifest.count

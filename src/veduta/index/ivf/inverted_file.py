@@ -21,6 +21,7 @@ import numpy as np
 
 from veduta.errors import GalleryError
 from veduta.index.exact import roughly
+from veduta.index.ivf.lists_file import read_array, read_lists
 from veduta.types import Float32, Int64
 
 faiss: Any = stubbed  # whose stubs know what C++ takes, not what its Python wrappers take
@@ -80,13 +81,12 @@ class ListStatistics:
         np.save(path, np.stack([self.mean, self.variance, np.full_like(self.mean, self.freedom)]))
 
     @classmethod
-    def read(cls, path: Path) -> ListStatistics:
-        """Return the statistics in a file; GalleryError for an unreadable one."""
-        try:
-            mean, variance, freedom = np.load(path)
-            return cls(mean, variance, float(freedom[0]))
-        except (OSError, ValueError, EOFError) as error:
-            raise GalleryError(f"{path}: cannot be read ({error}); build the index again") from error
+    def read(cls, path: Path, lists: int) -> ListStatistics:
+        """Return the statistics of so many lists in a file; GalleryError for an unreadable one."""
+        mean, variance, freedom = read_array(path, 3, lists)
+        if min(freedom) < 1 or min(variance) < 0:
+            raise GalleryError(f"{path}: cannot be read (no statistics of lists); build the index again")
+        return cls(mean, variance, float(freedom[0]))
 
 
 class InvertedFile:
@@ -106,11 +106,8 @@ class InvertedFile:
     @classmethod
     def read(cls, path: Path) -> InvertedFile:
         """Return the inverted file in a file, with its statistics beside; GalleryError for unreadable ones."""
-        try:
-            return cls(faiss.read_index(str(path)), ListStatistics.read(path.with_name(SPREAD)))
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1][:200]
-            raise GalleryError(f"{path}: cannot be read ({reason}); build the index again") from error
+        index = read_lists(path)
+        return cls(index, ListStatistics.read(path.with_name(SPREAD), index.nlist))
 
     def write(self, path: Path) -> None:
         """Write the inverted file atomically, and its statistics beside."""

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from veduta.errors import GalleryError
+from veduta.files import first_irregular
 from veduta.types import Float32, Int64, UInt8
 
 # What is past an id: ids (n,), rising, and descriptors (n, D), a piece at a time.
@@ -34,6 +36,8 @@ class RowFiles:
 
     def __init__(self, folder: Path, dim: int, code: int = 0) -> None:
         self.folder, self.dim = folder, dim
+        if (found := first_irregular(folder)) is not None:
+            raise GalleryError(f"{found}: is no plain file, so it is not read; build the index again")
         names = [str(number) for number in range(sum(1 for _ in folder.glob(f"{ROWS}-*")))]
         self.blocks: tuple[npt.NDArray[Any], ...] = tuple(self._map(f"{ROWS}-{n}", dim, np.float16) for n in names)
         self._files = [os.open(folder / f"{ROWS}-{n}", os.O_RDONLY) for n in names]
@@ -56,6 +60,13 @@ class RowFiles:
         """How many rows each of the kinds of files has: one number, unless files are cut short or of another index."""
         parts = (self.blocks, self._codes) if self._codes else (self.blocks,)
         return {len(self.ids), len(self.norms), *(sum(map(len, blocks)) for blocks in parts)}
+
+    def check(self) -> None:
+        """Raise GalleryError unless ids rise and norms are those of directions."""
+        if (self.ids[:1] < 0).any() or (np.diff(self.ids) <= 0).any():
+            raise GalleryError(f"{self.folder}: its ids do not rise; build it again")
+        if not (np.isfinite(self.norms) & (self.norms > 0)).all():
+            raise GalleryError(f"{self.folder}: its norms are damaged; build it again")
 
     def take(self, positions: Int64) -> Float32:
         """Return the descriptors (n, D) float32 at these (n,) positions."""

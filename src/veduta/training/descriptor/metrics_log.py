@@ -13,6 +13,7 @@ from veduta.training.descriptor.protocols import RetrievalMetrics
 from veduta.training.descriptor.train_state import TrainState
 from veduta.training.plots import plot_curves
 
+MOST_DRAWN = 1e12  # larger numbers are none of a run
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 
 
@@ -63,10 +64,23 @@ class MetricsLog:
     def draw(self) -> None:
         """Draw loss and validation figures as far as they are known."""
         if self._writes:
-            lines = [json.loads(line) for line in self._file.read_text("utf-8").splitlines()]
-            plot_curves(self._curves, lines)
+            lines = self._file.read_text("utf-8", "replace").splitlines()
+            plot_curves(self._curves, list(filter(None, map(_drawn, lines))))
 
     def _write(self, **line: Any) -> None:
         if self._writes:
             with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+
+
+def _drawn(line: str) -> dict[str, Any] | None:
+    """Return a line of the log as plots take one; None for a damaged one, which no curve shows."""
+    try:
+        entry = json.loads(line)
+        figures = [RetrievalMetrics(**one) for one in entry["figures"]] if entry["event"] == "epoch" else []
+        numbers = [entry["epoch"], *(value for one in figures for value in (one.gap_open, one.gap_closed))]
+        numbers += [entry["step"], entry["loss"]] if entry["event"] == "step" else []
+        whole = all(type(n) in (int, float) and abs(n) < MOST_DRAWN for n in numbers)
+        return entry if whole and all(one.protocol in ("seen", "unseen") for one in figures) else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -9,7 +9,6 @@ but weights, optimizers and a position has to be kept for a run to go on as if i
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
@@ -40,6 +39,7 @@ from veduta.training.descriptor.metrics_log import MetricsLog
 from veduta.training.descriptor.process_group import ProcessGroup, join_processes
 from veduta.training.descriptor.protocols import RetrievalMetrics
 from veduta.training.descriptor.result import TrainReport, TrainResult
+from veduta.training.descriptor.resume import changed_settings, check_plain, resume
 from veduta.training.descriptor.train_state import TrainState
 from veduta.types import Failure
 
@@ -119,14 +119,8 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
         # Where were we?
         saved = checkpoint.read_checkpoint(out, str(place.device))
         if saved is not None:
-            if saved["photos"] != dataset.digest():
-                raise TrainingError(
-                    f"{out}: the photos are not those it began with; put them back, or use another --out"
-                )
-            learner.load_state_dict(saved["learner"])
-            batches.readable = np.asarray(saved["kept"].cpu().numpy(), bool)
-            best = saved["best"]
-            journal.cut(saved["journal"])
+            best, end = resume(out, saved, dataset.digest(), learner, batches)
+            journal.cut(end)
             say(f"going on after step {learner.step} of {learner.steps}")
         else:
             journal.cut(0)
@@ -189,16 +183,15 @@ def train_descriptor(  # noqa: C901 - one loop, top to bottom
 
 def _open(out: Path, recipe: TrainConfig, data: Path, bank: Path | None, place: ProcessGroup) -> None:
     """Make the run's folder, or check that the folder belongs to this run."""
-    settings = {
+    settings: dict[str, Any] = {
         "recipe": recipe.as_dict(),
         "data": str(data.absolute()),
         "bank": None if bank is None else str(bank.absolute()),
     }
+    check_plain(out)
     path = out / SETTINGS
     if path.exists() and (out / checkpoint.CHECKPOINT_FILE).exists():  # before that nothing is lost by other settings
-        then = json.loads(path.read_text("utf-8"))
-        changed = [name for name in settings["recipe"] if then["recipe"].get(name) != settings["recipe"][name]]  # type: ignore[index,union-attr]
-        changed += [name for name in ("data", "bank") if then[name] != settings[name]]
+        changed = changed_settings(path, settings)
         if changed:
             raise TrainingError(f"{out}: was begun with another {', '.join(changed)}; use the same, or another --out")
     elif place.first:
@@ -257,6 +250,9 @@ def _memory_explained(recipe: TrainConfig, place: ProcessGroup) -> Iterator[None
     """Log what to do when memory has run out."""
     try:
         yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise TrainingError(f"{error.filename or 'the run'}: cannot be read or written ({reason})") from error
     except (RuntimeError, MemoryError) as error:
         text = str(error)
         full = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "DefaultCPUAllocator" in text

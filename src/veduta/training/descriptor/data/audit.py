@@ -88,15 +88,25 @@ def load_or_audit(path: Path, dataset: Dataset, progress: Progress | None = None
             stored = json.loads(path.read_text("utf-8", errors="surrogateescape"))
             if stored["photos"] == dataset.digest():
                 failures = tuple(Failure(**row) for row in stored["failures"])
+                pairs = tuple(NearDuplicate(**row) for row in stored["pairs"])
+                _check_stored(failures, pairs)
                 gone = {failure.photo for failure in failures}
                 readable = np.array([photo not in gone for photo in dataset.photos], bool)
-                return Audit(readable, failures, tuple(NearDuplicate(**row) for row in stored["pairs"]))
-        except (ValueError, KeyError, TypeError):
-            pass  # written by another version: look again
+                return Audit(readable, failures, pairs)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass  # damaged, or written by another version: look again
     audit = audit_dataset(dataset, progress)
     rows = {"failures": [asdict(row) for row in audit.failures], "pairs": [asdict(row) for row in audit.pairs]}
     write_json(path, {"photos": dataset.digest()} | rows, indent=None)
     return audit
+
+
+def _check_stored(failures: tuple[Failure, ...], pairs: tuple[NearDuplicate, ...]) -> None:
+    """Raise ValueError unless a stored audit has the types that one made here has."""
+    texts = [text for failure in failures for text in vars(failure).values()]
+    texts += [text for pair in pairs for text in (pair.kind, pair.photo, pair.other)]
+    if any(type(text) is not str for text in texts) or any(type(pair.bits) is not int for pair in pairs):
+        raise ValueError("expected failures and pairs of photos")
 
 
 def _hashes(paths: Sequence[str], progress: Progress | None) -> tuple[list[UInt8 | None], list[Failure]]:
