@@ -103,7 +103,7 @@ def test_shards_merged_are_the_gallery_one_process_makes(labeled, alone, empty, 
 def test_a_landmark_is_one_however_its_id_is_composed(gallery_path, tmp_path, stored, written):
     forms = [unicodedata.normalize(form, "Caf\u00e9 Fran\u00e7ais") for form in (stored, written)]
     with Gallery.open(gallery_path) as gallery, gallery._store._writing() as db:
-        db.execute("INSERT INTO landmark (id, name) VALUES (?1, ?1)", forms[:1])
+        db.execute("INSERT INTO landmark (id, name) VALUES (?, ?)", forms[:1] * 2)
     folder = tmp_path / "photos"
     (folder / forms[1]).mkdir(parents=True)
     world.save(world.facade(41), folder / forms[1] / "1.jpg")

@@ -253,7 +253,7 @@ def merge_landmark(db: sqlite3.Connection, landmark: Landmark, addition: int | N
 def replace_landmark(db: sqlite3.Connection, landmark: Landmark) -> None:
     """Store a landmark as given, new or in place of the one with its id; a measured place that is given stays so."""
     known = db.execute("SELECT latitude, longitude FROM landmark WHERE id = ?", (landmark.id,)).fetchone()
-    db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?1, ?1)", (landmark.id,))
+    db.execute("INSERT OR IGNORE INTO landmark (id, name) VALUES (?, ?)", (landmark.id, landmark.id))
     values = landmark.name, landmark.latitude, landmark.longitude, landmark.url, landmark.id
     db.execute("UPDATE landmark SET name = ?, latitude = ?, longitude = ?, url = ? WHERE id = ?", values)
     if (landmark.latitude, landmark.longitude) != known:

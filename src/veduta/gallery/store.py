@@ -228,8 +228,8 @@ class Store:
 
     def references(self, landmark: str | None = None) -> list[Reference]:
         """Return the references, of one landmark or of all, in the order of ids."""
-        query = f"{REFERENCE} WHERE ?1 IS NULL OR landmark = ?1 ORDER BY id"
-        rows = self._db.rows(query, (landmark,))
+        which, values = ("", ()) if landmark is None else ("WHERE landmark = ?", (landmark,))
+        rows = self._db.rows(f"{REFERENCE} {which} ORDER BY id", values)
         with self._db.decoding():
             return [Reference(*row) for row in rows]
 
