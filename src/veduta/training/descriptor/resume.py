@@ -68,9 +68,16 @@ def _check_learner(saved: Any, learner: TrainState) -> None:
         _check_like([group | {"lr": 0.0} for group in groups], [group | {"lr": 0.0} for group in state["param_groups"]])
         parameters = [one for group in optimizer.param_groups for one in group["params"]]
         for number, values in state["state"].items():
-            shapes = (torch.Size(), parameters[number].shape)
-            if any(not isinstance(value, torch.Tensor) or value.shape not in shapes for value in values.values()):
+            shape = parameters[number].shape
+            if not all(_is_moment(value, torch.Size() if name == "step" else shape) for name, value in values.items()):
                 raise ValueError("optimizers")
+
+
+def _is_moment(value: Any, shape: torch.Size) -> bool:
+    """Return whether a value is a tensor of this shape, or as a scalar a count, which SparseAdam keeps as an int."""
+    if isinstance(value, torch.Tensor):
+        return bool(value.shape == shape)
+    return not shape and type(value) is int and 0 <= value < 2**31
 
 
 def _check_best(best: Any, learner: TrainState) -> None:
