@@ -193,6 +193,7 @@ def _faults() -> tuple[type[Exception], ...]:
 def _imported() -> Any:
     try:
         import qdrant_client
+        import qdrant_client.models
     except ImportError as error:
         raise GalleryError(f"Qdrant needs the extra [qdrant] ({error.name}): {install_extra('qdrant')}") from error
     return qdrant_client
