@@ -67,7 +67,10 @@ def progress(verb: str) -> Iterator[Callable[..., None]]:
         bars.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with bars.Progress(*columns, console=console, disable=not console.is_terminal) as drawn:
+    if not console.is_terminal:  # an older rich ends a bar that was never drawn with an empty line
+        yield lambda done, total, verb=verb: None
+        return
+    with bars.Progress(*columns, console=console) as drawn:
         tasks = {verb: drawn.add_task(verb, total=None, rate="")}
 
         def update(done: int, total: int | None, verb: str = verb) -> None:
