@@ -16,7 +16,7 @@ from support.stores import entry, features, put, unit
 
 from veduta.errors import GalleryError
 from veduta.features_codec import pack_features, unpack_features
-from veduta.gallery.parallel_reader import ParallelReader
+from veduta.gallery.parallel_reader import READERS, ParallelReader
 from veduta.gallery.schema import PAGE, SCHEMA_VERSION
 from veduta.gallery.store import GALLERY_FILE, Store
 from veduta.images import from_array
@@ -338,10 +338,11 @@ def test_many_local_features_are_what_each_is_alone_however_they_are_read(store,
     """By one connection where the disk is fast, by several where it is not."""
     rng = np.random.default_rng(3)
     put(store, *(entry(i, features=features(rng, int(rng.integers(0, 60)), 64)) for i in range(40)))
-    store._readers = ParallelReader(store.path / GALLERY_FILE, store._db, slow)
+    store._reader = ParallelReader(store.path / GALLERY_FILE, store._db, slow)
     rows = rng.permutation(sorted(store.rows.ids()))[:count].tolist()
     found = store.features_of([*rows, *rows[:2], 10**6])
     assert sorted(found) == sorted(rows)
+    assert bool(store._reader._others) == (slow == 0 and count == 30)
     for row, (kept, counts) in found.items():
         alone, confirmed = store.graph.features(row)
         for name in ("keypoints", "descriptors", "scores"):
@@ -351,12 +352,34 @@ def test_many_local_features_are_what_each_is_alone_however_they_are_read(store,
 
 def test_what_was_just_removed_has_no_local_features_however_they_are_read(store):
     put(store, *(entry(i) for i in range(30)))
-    store._readers = ParallelReader(store.path / GALLERY_FILE, store._db, 0)
+    store._reader = ParallelReader(store.path / GALLERY_FILE, store._db, 0)
     rows = sorted(store.rows.ids())
-    assert sorted(store.features_of(rows)) == rows  # all connections are open now
+    assert sorted(store.features_of(rows)) == rows
+    assert len(store._reader._others) == READERS  # all connections are open now
     gone = next(row for row, (id, _) in store.rows.labels(rows).items() if id == "17.jpg")
     store.remove_reference("17.jpg")
     assert sorted(store.features_of(rows)) == [row for row in rows if row != gone]
+
+
+@pytest.mark.parametrize("works", range(READERS))
+def test_connections_are_closed_where_one_of_them_cannot_be_opened(store, monkeypatch, works):
+    put(store, *(entry(i) for i in range(30)))
+    store._reader = ParallelReader(store.path / GALLERY_FILE, store._db, 0)
+    opened, rows = [], sorted(store.rows.ids())
+
+    def open_one(file):
+        if len(opened) == works:
+            raise sqlite3.DatabaseError("file is not a database")
+        opened.append(sqlite3.connect(file, check_same_thread=False))
+        return opened[-1]
+
+    monkeypatch.setattr("veduta.gallery.parallel_reader.connect", open_one)
+    with pytest.raises(GalleryError, match="not a database"):
+        store.features_of(rows)
+    store.close()
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
 
 
 def test_a_licence_is_kept(store):

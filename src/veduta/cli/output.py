@@ -59,18 +59,13 @@ def progress(verb: str) -> Iterator[Callable[..., None]]:
     """Yield a function of (done, total, verb) that draws a bar with rate and time left on stderr, on a terminal."""
     from rich import progress as bars
 
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.fields[rate]}"),
-        bars.TimeRemainingColumn(),
-    )
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    speeds = (bars.TextColumn("{task.fields[rate]}"), bars.TimeRemainingColumn())
     console = Console(stderr=True)
     if not console.is_terminal:  # an older rich ends a bar that was never drawn with an empty line
         yield lambda done, total, verb=verb: None
         return
-    with bars.Progress(*columns, console=console) as drawn:
+    with bars.Progress(*columns, *speeds, console=console) as drawn:
         tasks = {verb: drawn.add_task(verb, total=None, rate="")}
 
         def update(done: int, total: int | None, verb: str = verb) -> None:

@@ -57,7 +57,9 @@ class ParallelReader:
             return rows + _fetch(self._db.connection, query, rest)
         if self._pool is None:
             open_one = connect if is_writable(self._file) else connect_read_only
-            self._others = [open_one(self._file) for _ in range(READERS)]
+            self.close()  # those that a failed try has left open
+            for _ in range(READERS):
+                self._others.append(open_one(self._file))
             self._pool = ThreadPoolExecutor(READERS)
         shares = [rest[i::READERS] for i in range(READERS)]
         for part in self._pool.map(_fetch, self._others, [query] * READERS, shares):
